@@ -1,0 +1,73 @@
+# Two commands do everything: `make book` and `make test`. Both make the environment first.
+# PYTHON picks the interpreter that .venv is made from: make book PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Two threads everywhere: more of them fight for the cores, and sums change in their last digits.
+export OMP_NUM_THREADS ?= 2
+export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
+
+.DELETE_ON_ERROR:
+.PHONY: help env test lint types book html notebooks bench lock clean
+
+help:
+	@echo 'make env        the environment in .venv, from requirements.lock'
+	@echo 'make book       run every chapter on the embedded corpus, build _build/html/index.html'
+	@echo 'make html       build the pages from the stored notebooks, running nothing'
+	@echo 'make test       tests, docstring examples, and every stored notebook output compared'
+	@echo 'make lint       style of code and notebooks; stored notebooks executed and in step'
+	@echo 'make types      static types'
+	@echo 'make notebooks  run notebooks/*.py into the stored notebooks/*.ipynb'
+	@echo 'make bench      the attack beside its limit and beside two libraries'
+	@echo 'make lock       requirements.lock anew from pyproject.toml (needs uv)'
+	@echo 'make clean      remove built pages and caches; .venv and artefacts/ stay'
+
+env: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or later is needed, but PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	      echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 notebooks/*.ipynb
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/python book/check.py
+
+types: $(READY)
+	$(BIN)/mypy
+
+book: $(READY)
+	$(BIN)/speechunlearn run --profile smoke --out _build/executed
+	$(BIN)/python book/build.py --notebooks _build/executed
+
+html: $(READY)
+	$(BIN)/python book/build.py
+
+notebooks: $(READY)
+	$(BIN)/jupytext --to ipynb --update --set-kernel python3 notebooks/*.py
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 \
+	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+# torchattacks pins a requests from 2021 and needs torchvision only for its image models.
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
+	$(BIN)/python benchmarks/attack.py
+
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	    --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command 'make lock' --output-file requirements.lock
+
+clean:
+	rm -rf _build build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

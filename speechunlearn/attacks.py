@@ -1,0 +1,262 @@
+"""Targeted PGD on waveforms (Madry et al. 2018; Ren et al. 2025, equations 2 and 3).
+
+Equation 2 of the paper is printed with a plus sign, which would ascend the loss of the target;
+a targeted attack descends it, as is done here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn import clips as clips_module
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models import seeded
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class AttackParameters:
+    """How adversarial copies are made.
+
+    Args:
+        tau: bound on |delta|, in units of the z-normalised waveform (the paper: 0.1 to 0.7)
+        copies: M, adversarial copies a clip (the paper: 20)
+        steps: P, sign-gradient steps (the paper: 50)
+        step_fraction: sigma / tau. The paper does not give sigma; its authors' earlier code
+            took a quarter of tau
+        projection: ``step`` clips delta to [-tau, tau] after each step (PGD as published);
+            ``end`` clips once after the last (the wording of the paper)
+        mode: ``eval`` or ``train`` (dropout on): the paper does not say
+        batch_size: copies attacked at once
+
+    """
+
+    tau: float = 0.3
+    copies: int = 20
+    steps: int = 50
+    step_fraction: float = 0.25
+    projection: str = "step"
+    mode: str = "eval"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.tau > 0:
+            raise ParameterError(f"tau: {self.tau} is not positive")
+        for name in ("copies", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
+        if not self.step_fraction > 0:
+            raise ParameterError(f"step_fraction: {self.step_fraction} is not positive")
+        if self.projection not in ("step", "end"):
+            raise ParameterError(f"projection: {self.projection!r} is not step or end")
+        if self.mode not in ("eval", "train"):
+            raise ParameterError(f"mode: {self.mode!r} is not eval or train")
+
+
+@dataclass(frozen=True)
+class AdversarialSet:
+    """Adversarial copies of clips, the copies of a clip one after another.
+
+    Args:
+        clips: the copies, labelled with their targets; hash and speaker are the source clip's
+        reached: whether the model says the target, shape ``[clips * copies]``
+        copies: M, copies a clip
+
+    """
+
+    clips: Clips
+    reached: Tensor
+    copies: int
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the copies that reach their target."""
+        return float(self.reached.double().mean())
+
+    def of_first(self, n: int) -> AdversarialSet:
+        """Return the copies of the first n source clips."""
+        count = n * self.copies
+        return AdversarialSet(self.clips.at(range(count)), self.reached[:count], self.copies)
+
+
+def random_wrong_labels(
+    labels: Int[Tensor, " clips"], n_classes: int, generator: torch.Generator
+) -> Int[Tensor, " clips"]:
+    """Draw a label for each clip, uniform over the classes other than its own.
+
+    Source: Ren et al. 2025, section 2.1.
+
+    Args:
+        labels: true class of each clip
+        n_classes: number of classes, at least 2
+        generator: source of the draw
+
+    Raises:
+        ParameterError: fewer than two classes
+
+    """
+    if n_classes < 2:
+        raise ParameterError(f"n_classes: {n_classes}, but a wrong label needs two or more")
+    shift = torch.randint(1, n_classes, labels.shape, generator=generator)
+    return (labels + shift) % n_classes
+
+
+def targeted_pgd(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    targets: Int[Tensor, " batch"],
+    parameters: AttackParameters,
+    generators: Sequence[torch.Generator],
+) -> Float[Tensor, "batch time"]:
+    """Move clips, each by at most tau a sample, towards being classified as their targets.
+
+    .. math:: x_0 = x + u, \\quad u \\sim U(-\\tau, \\tau), \\qquad
+              x_{t+1} = \\Pi_{|x' - x| \\le \\tau}
+              (x_t - \\sigma\\, \\mathrm{sign} \\nabla_x \\mathrm{CE}(f(x_t), \\tilde y))
+
+    Args:
+        model: called as ``model(waveform_z, lengths)``, returns logits
+        waveform_z: normalised clips, zero-padded
+        lengths: samples of each clip; what lies beyond is padding and stays zero
+        targets: class each clip is moved towards
+        parameters: tau, steps and the rest
+        generators: source of each clip's random start, on the CPU: one a clip, so that a
+            clip's start does not depend on its batch
+
+    Returns:
+        the moved clips; every |difference| is at most tau, computed exactly
+
+    """
+    tau, step = parameters.tau, parameters.step_fraction * parameters.tau
+    inside = torch.arange(waveform_z.shape[1], device=waveform_z.device) < lengths[:, None]
+    starts = [
+        (torch.rand(int(length), generator=generator) * 2 - 1) * tau
+        for length, generator in zip(lengths, generators, strict=True)
+    ]
+    delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
+    delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
+    with _frozen(model, train=parameters.mode == "train"):
+        for _ in range(parameters.steps):
+            moved = (waveform_z + delta).requires_grad_(True)
+            # summed, not averaged: a clip's gradient does not depend on its batch
+            loss = cross_entropy(model(moved, lengths).float(), targets, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, moved)
+            delta.add_(gradient.sign_().mul_(inside), alpha=-step)
+            if parameters.projection == "step":
+                delta.clamp_(-tau, tau)
+    return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
+
+
+def adversarial_set(
+    model: torch.nn.Module,
+    clips: Clips,
+    n_classes: int,
+    parameters: AttackParameters,
+    *,
+    seed: int,
+    cost: Cost | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AdversarialSet:
+    """Make M adversarial copies of each clip, each with its own random target and start.
+
+    Source: Ren et al. 2025, section 2.2.1. The draws of a clip depend on the seed and its place
+    alone, so the set of the first n clips is the same however many follow.
+
+    Args:
+        model: the classifier to attack; its weights, mode and gradients are left as they were
+        clips: the forget set
+        n_classes: number of classes
+        parameters: tau, M, P and the rest
+        seed: source of targets and starts
+        cost: counted into, if given
+        progress: called with (copies done, copies)
+
+    """
+    copies = parameters.copies
+    generators, targets = [], []
+    for position, label in enumerate(clips.labels):
+        for copy in range(copies):
+            generator = _generator(seed, position, copy)
+            generators.append(generator)
+            targets.append(random_wrong_labels(label[None], n_classes, generator))
+    aims = torch.cat(targets)
+    repeated = clips.at([i for i in range(len(clips)) for _ in range(copies)]).relabelled(aims)
+    device = next(model.parameters()).device
+    moved: list[Tensor] = [torch.empty(0)] * len(repeated)
+    reached = torch.zeros(len(repeated), dtype=torch.bool)
+    done = 0
+    with seeded(seed):  # dropout, in train mode
+        for positions in clips_module.sorted_batches(repeated.lengths, parameters.batch_size):
+            waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
+            aim = aims[positions].to(device)
+            answer = targeted_pgd(
+                model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions]
+            )
+            with torch.no_grad(), _frozen(model, train=False):
+                reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
+            for row, position in enumerate(positions):
+                moved[position] = answer[row, : int(lengths[row])].cpu().clone()
+            if cost is not None:
+                cost.forward_backward += parameters.steps * len(positions)
+                cost.forward += len(positions)
+            done += len(positions)
+            if progress is not None:
+                progress(done, len(repeated))
+    return AdversarialSet(
+        Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies
+    )
+
+
+def signal_to_noise_db(
+    waveform_z: Float[Tensor, " time"], perturbed: Float[Tensor, " time"]
+) -> float:
+    """Return 10 log10 of the power of a clip over that of its perturbation, in dB."""
+    noise = (perturbed.double() - waveform_z.double()).square().mean()
+    if noise == 0:
+        return float("inf")
+    return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
+
+
+def _generator(*seed: int) -> torch.Generator:
+    """Return a generator of its own for each tuple of numbers."""
+    (state,) = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+@contextlib.contextmanager
+def _frozen(model: torch.nn.Module, *, train: bool) -> Iterator[None]:
+    """Hold the weights out of the graph and set the mode; give both back."""
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.train(train)
+    for parameter, _ in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
+        for module, flag in modes:
+            module.training = flag
+
+
+def _within(
+    clean: Float[Tensor, "batch time"], moved: Float[Tensor, "batch time"], tau: float
+) -> Float[Tensor, "batch time"]:
+    """Undo what float32 rounding of clean + delta put beyond tau."""
+    while True:
+        # the difference of two float32 of this size is exact in float64
+        beyond = (moved.double() - clean.double()).abs() > tau
+        if not bool(beyond.any()):
+            return moved
+        moved = torch.where(beyond, torch.nextafter(moved, clean), moved)

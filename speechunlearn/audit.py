@@ -1,0 +1,199 @@
+"""Does the model still give away that the forget set was trained on? Membership attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.metrics import (
+    accuracy_by_split,
+    by_split,
+    distance_to_retrained,
+    mean_loss_by_split,
+    uar_by_split,
+)
+
+
+@dataclass(frozen=True)
+class MembershipResult:
+    """What a membership attack reached.
+
+    Attributes:
+        auc: area under the ROC curve in [0, 1], 0.5 when members can't be told from non-members
+        n_members: number of member clips
+        n_nonmembers: number of non-member clips
+
+    """
+
+    auc: float
+    n_members: int
+    n_nonmembers: int
+
+    def advantage_to_retrained(self, retrained: MembershipResult) -> float:
+        """What the attack gains over one on the retrained model: abs(AUC - AUC_retrained).
+
+        Forget set and unseen speakers differ even for a model that saw neither. The retrained
+        model's AUC holds that difference, so it is the reference, not 0.5.
+
+        Args:
+            retrained: the same attack on the model retrained without the forget set
+
+        Returns:
+            distance in [0, 1], 0 is perfect unlearning in the eye of this attack
+
+        Examples:
+            >>> MembershipResult(0.125, 10, 90).advantage_to_retrained(
+            ...     MembershipResult(0.5, 10, 90)
+            ... )
+            0.375
+
+        """
+        return distance_to_retrained(self.auc, retrained.auc)
+
+
+def loss_membership_attack(
+    member_losses: Sequence[float] | Float[np.ndarray, " members"] | pd.Series,
+    nonmember_losses: Sequence[float] | Float[np.ndarray, " nonmembers"] | pd.Series,
+) -> MembershipResult:
+    r"""Membership attack that calls a clip a member when its loss is low.
+
+    The score of a clip is -loss (Yeom et al. 2018, https://arxiv.org/abs/1709.01604, without
+    their single threshold). The AUC is the Mann-Whitney statistic, ties counted half:
+
+    .. math::
+
+        \text{AUC} = \frac{1}{nm} \sum_{i=1}^{n} \sum_{j=1}^{m}
+            [\ell_i < \ell'_j] + \tfrac{1}{2} [\ell_i = \ell'_j]
+
+    with the losses :math:`\ell` of the members and :math:`\ell'` of the non-members.
+    An AUC below 0.5 leaks too: an attacker who flips the score reaches 1 - AUC. It is what a model
+    that has forgotten too much shows: its forget set stands out by losses above those of clips
+    it never saw. Compare it with the retrained model's, see
+    :meth:`MembershipResult.advantage_to_retrained`.
+
+    Args:
+        member_losses: cross-entropy in nats of the clips that were trained on (the forget set)
+        nonmember_losses: cross-entropy in nats of clips that were not (unseen speakers)
+
+    Returns:
+        the AUC and the number of clips on each side
+
+    Raises:
+        ParameterError: if a side is empty or holds NaN
+
+    Examples:
+        >>> loss_membership_attack([0.1, 0.3], [0.2, 0.3, 0.5, 0.9])
+        MembershipResult(auc=0.8125, n_members=2, n_nonmembers=4)
+
+    """
+    sides = {"member_losses": member_losses, "nonmember_losses": nonmember_losses}
+    for name, losses in sides.items():
+        if len(losses) == 0:
+            raise ParameterError(f"{name} is empty")
+        gaps = int(np.isnan(np.asarray(losses, dtype=float)).sum())
+        if gaps:
+            raise ParameterError(f"{name} holds {gaps} NaN of {len(losses)} values")
+    n_members, n_nonmembers = len(member_losses), len(nonmember_losses)
+    ranks = rankdata(np.concatenate([nonmember_losses, member_losses]))
+    # Mann-Whitney U of the non-members: pairs in which the non-member has the higher loss.
+    wins = ranks[:n_nonmembers].sum() - n_nonmembers * (n_nonmembers + 1) / 2
+    return MembershipResult(float(wins / (n_members * n_nonmembers)), n_members, n_nonmembers)
+
+
+def evaluate(
+    predictions: pd.DataFrame, reference: pd.DataFrame | None = None, *, n_labels: int
+) -> pd.DataFrame:
+    """All scores of one model, and their distances to the retrained model's.
+
+    Each split gets ``uar``, ``accuracy`` and ``mean_loss`` (nats). The forget set also gets
+    ``mia_auc`` where the table holds unseen speakers: forget clips are the members, clips of
+    unseen speakers the non-members. With a reference, every metric is followed by
+    ``<metric>_distance``, the absolute difference of the two models' scores.
+
+    Args:
+        predictions: per-clip predictions table of the model
+        reference: the same of the model retrained without the forget set, on the same clips
+        n_labels: number of classes of the task
+
+    Returns:
+        tidy table with the columns ``split``, ``metric``, ``value``
+
+    Raises:
+        ParameterError: if a table is empty, lacks a column, holds an unknown split or class,
+            or if the two tables are not of the same clips
+
+    Examples:
+        >>> clips = pd.DataFrame(
+        ...     {
+        ...         "split": ["forget", "unseen", "unseen"],
+        ...         "hash": ["a", "b", "c"],
+        ...         "label": [0, 0, 1],
+        ...         "prediction": [0, 0, 0],
+        ...         "loss": [0.25, 0.5, 2.0],
+        ...     }
+        ... )
+        >>> evaluate(clips, n_labels=2)
+            split     metric  value
+        0  forget        uar   1.00
+        1  forget   accuracy   1.00
+        2  forget  mean_loss   0.25
+        3  forget    mia_auc   1.00
+        4  unseen        uar   0.50
+        5  unseen   accuracy   0.50
+        6  unseen  mean_loss   1.25
+
+    """
+    scores = _scores(predictions, n_labels)
+    if reference is not None:
+        _check_same_clips(predictions, reference)
+        reference_scores = _scores(reference, n_labels)
+    rows = []
+    for (split, metric), value in scores.items():
+        rows.append((split, metric, value))
+        if reference is not None:
+            distance = distance_to_retrained(value, reference_scores[split, metric])
+            rows.append((split, f"{metric}_distance", distance))
+    return pd.DataFrame(rows, columns=["split", "metric", "value"])
+
+
+def _scores(predictions: pd.DataFrame, n_labels: int) -> dict[tuple[str, str], float]:
+    """Value by split and metric."""
+    by_metric = {
+        "uar": uar_by_split(predictions, n_labels),
+        "accuracy": accuracy_by_split(predictions, n_labels),
+        "mean_loss": mean_loss_by_split(predictions),
+    }
+    clips = by_split(predictions, ["loss"])
+    if "forget" in clips and "unseen" in clips:
+        attack = loss_membership_attack(clips["forget"]["loss"], clips["unseen"]["loss"])
+        by_metric["mia_auc"] = {"forget": attack.auc}
+    return {
+        (split, metric): values[split]
+        for split in clips
+        for metric, values in by_metric.items()
+        if split in values
+    }
+
+
+def _check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
+    """A distance between scores means something on the same clips only, in any order."""
+    own = by_split(predictions, ["hash", "label"])
+    others = by_split(reference, ["hash", "label"])
+    if list(own) != list(others):
+        raise ParameterError(f"predictions has the splits {list(own)}, reference {list(others)}")
+    for split, clips in own.items():
+        keys = [
+            sorted(zip(table["hash"], table["label"], strict=True))
+            for table in (clips, others[split])
+        ]
+        if keys[0] != keys[1]:
+            raise ParameterError(
+                f"reference must have the clips and labels of predictions, split {split!r} differs "
+                f"({len(keys[0])} clips in predictions, {len(keys[1])} in reference)"
+            )

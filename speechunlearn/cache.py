@@ -1,0 +1,205 @@
+"""The artefact cache: finished work, found again by what it was made from.
+
+An artefact is a folder whose name is the hash of its specification: every parameter, the hash of
+the data, the code that makes it, and the versions of the numerical packages. It is written beside
+its place and moved there in one step, with the hash of each of its files, so a process killed at
+any moment leaves nothing that a later run would trust.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.machine import REPOSITORY
+
+log = logging.getLogger(__name__)
+
+#: packages whose version changes numbers
+STACK = ("torch", "transformers", "numpy", "scipy", "soxr", "soundfile")
+
+_RECORD = "artefact.json"
+
+
+class Cache:
+    """Artefacts below one folder.
+
+    Args:
+        root: folder, made on first use; by default ``$SPEECHUNLEARN_CACHE``, else ``artefacts``
+            in the repository
+
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(
+            root or os.environ.get("SPEECHUNLEARN_CACHE") or REPOSITORY / "artefacts"
+        ).expanduser()
+        self._trusted: set[Path] = set()
+
+    def folder(self, kind: str, specification: dict[str, Any]) -> Path:
+        """Return where an artefact is, or would be."""
+        return self.root / kind / _digest(specification)
+
+    def find(self, kind: str, specification: dict[str, Any]) -> Path | None:
+        """Return the folder of a finished artefact, or None.
+
+        One whose files do not have the recorded hashes is thrown away, with a warning.
+        """
+        folder = self.folder(kind, specification)
+        if folder in self._trusted:
+            return folder
+        if not (folder / _RECORD).exists():
+            return None
+        record = json.loads((folder / _RECORD).read_text())
+        for name, digest in record["files"].items():
+            path = folder / name
+            if not path.is_file() or _hash_file(path) != digest:
+                log.warning("%s is damaged: its artefact is made again", path)
+                shutil.rmtree(folder)
+                return None
+        self._trusted.add(folder)
+        return folder
+
+    def find_or_make(
+        self,
+        kind: str,
+        specification: dict[str, Any],
+        make: Callable[[Path, Path], None],
+    ) -> Path:
+        """Return the folder of an artefact, making it if it is not there.
+
+        Two processes that want the same one wait for each other.
+
+        Args:
+            kind: subfolder, e.g. ``original``
+            specification: what it is made from; JSON types
+            make: called with an empty folder to fill, and the path of a file that survives a
+                kill, for work that can go on from where it stopped
+
+        """
+        found = self.find(kind, specification)
+        if found is not None:
+            return found
+        folder = self.folder(kind, specification)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_suffix(".lock"))
+            lock.acquire()
+        except OSError as error:
+            raise ParameterError(f"cache: cannot write to {str(self.root)!r}: {error}") from error
+        try:
+            found = self.find(kind, specification)
+            if found is not None:
+                return found
+            for leftover in folder.parent.glob(f".{folder.name}-*"):
+                shutil.rmtree(leftover)  # of a killed process: we hold its lock
+            resume = folder.with_suffix(".resume")
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            try:
+                make(temporary, resume)
+                files = {
+                    str(path.relative_to(temporary)): _hash_file(path)
+                    for path in sorted(temporary.rglob("*"))
+                    if path.is_file()
+                }
+                record = {"specification": specification, "files": files}
+                (temporary / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+                if folder.exists():
+                    shutil.rmtree(folder)
+                os.replace(temporary, folder)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            resume.unlink(missing_ok=True)
+            self._trusted.add(folder)
+            return folder
+        finally:
+            lock.release()
+
+
+def stack() -> dict[str, str]:
+    """Return the versions of the packages that change numbers."""
+    return {name: version(name) for name in STACK}
+
+
+@cache
+def code_hash(*modules: str) -> str:
+    """Return a hash of these modules and of every module of the package that they import.
+
+    Comments, docstrings and layout do not count: explaining code better redoes no work.
+
+    Args:
+        modules: e.g. ``speechunlearn.training``
+
+    """
+    closure: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in closure:
+            continue
+        closure.add(module)
+        waiting += _imports(module)
+    text = "\n".join(f"{module}: {ast.dump(_stripped(module))}" for module in sorted(closure))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> Path | None:
+    path = REPOSITORY.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _imports(module: str) -> list[str]:
+    path = _source(module)
+    assert path is not None, module
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("speechunlearn"):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            submodules = [name for name in inner if _source(name) is not None]
+            found += submodules
+            if len(submodules) < len(inner):
+                found.append(str(node.module))
+    return found
+
+
+def _stripped(module: str) -> ast.Module:
+    path = _source(module)
+    assert path is not None, module
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def _digest(specification: dict[str, Any]) -> str:
+    text = json.dumps(specification, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

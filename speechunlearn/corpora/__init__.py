@@ -1,0 +1,86 @@
+"""The registry of corpora: every reader gives the same manifest.
+
+A new corpus is one new file beside this one, which defines a
+:class:`~speechunlearn.corpora.base.Corpus`, and one line in ``_REGISTRY``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from speechunlearn.corpora import csv, demos, ravdess
+from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest
+from speechunlearn.errors import CorpusError
+
+__all__ = ["COLUMNS", "SPLITS", "Corpus", "get", "known", "read_manifest"]
+
+_REGISTRY = (
+    demos.EMBEDDED,
+    demos.CORPUS,
+    ravdess.CORPUS,
+    csv.CORPUS,
+)
+
+
+def known() -> dict[str, Corpus]:
+    """All corpora that have a reader, by name.
+
+    Returns:
+        name -> corpus, in the order of the registry
+    """
+    return {corpus.name: corpus for corpus in _REGISTRY}
+
+
+def get(name: str) -> Corpus:
+    """The corpus of a name.
+
+    Args:
+        name: one of :func:`known`
+
+    Returns:
+        the corpus
+
+    Raises:
+        CorpusError: if no corpus has that name
+    """
+    corpora = known()
+    if name not in corpora:
+        raise CorpusError(f"unknown corpus {name!r}; known: {', '.join(corpora)}")
+    return corpora[name]
+
+
+def read_manifest(
+    name: str,
+    root: Path | str | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Read a corpus, check every clip, and return its manifest.
+
+    Args:
+        name: one of :func:`known`
+        root: folder of the corpus, or the CSV file for ``"csv"``;
+            ``None`` takes the corpus's default folder, if it has one
+        skip_bad: leave bad clips out and list them, instead of raising
+        progress: show a progress bar on stderr (only on a terminal)
+
+    Returns:
+        manifest, sorted by path, with index 0 to n-1 and the columns
+        ``path`` (absolute), ``speaker``, ``gender`` (``"female"``, ``"male"`` or ``""``),
+        ``label``, ``seconds`` (of the original file), ``corpus``,
+        ``hash`` (of the content, see :func:`~speechunlearn.corpora.base.content_hash`) and
+        ``split`` (``"train"``, ``"validation"``, ``"test"``, or ``""`` where none is given).
+        ``attrs["skipped"]`` lists the (path, reason) of each clip left out
+
+    Raises:
+        CorpusError: if the corpus is unknown, missing, empty, or deviates from
+            what it should hold; if a clip is bad and ``skip_bad`` is false;
+            if a label has one speaker only
+    """
+    corpus = get(name)
+    root = corpus.default_root if root is None else Path(root)
+    if root is None:
+        raise CorpusError(f"corpus {name!r} needs a root; {corpus.how_to_get}")
+    return build_manifest(corpus, root, skip_bad=skip_bad, progress=progress)

@@ -1,0 +1,324 @@
+"""What all corpora share: their description, the checks of a clip, the manifest."""
+
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import soundfile
+import soxr
+from jaxtyping import Float32
+from tqdm import tqdm
+
+from speechunlearn.errors import CorpusError
+
+COLUMNS = ("path", "speaker", "gender", "label", "seconds", "corpus", "hash", "split")
+SPLITS = ("train", "validation", "test")
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+SAMPLING_RATE = 16_000  # Hz, what the encoders take
+MIN_SECONDS = 0.1  # wav2vec 2.0 has a receptive field of 25 ms: less holds no speech sound
+SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound lies below
+_THREADS = 2  # libsndfile and soxr release the GIL
+_NAMED_IN_ERROR = 5
+
+logger = logging.getLogger(__name__)
+
+
+class Clip(NamedTuple):
+    """What the name of a file (or its row in a table) says of it."""
+
+    path: Path
+    speaker: str
+    gender: str
+    label: str
+    split: str
+
+
+class BadClip(CorpusError):
+    """One clip that cannot be used, with the reason kept apart from the path."""
+
+    def __init__(self, path: Path | str, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Description of a corpus and its reader.
+
+    Args:
+        name: short name, as used on the command line and in the manifest
+        title: full name
+        licence: licence, or the terms of use
+        how_to_get: where the audio comes from
+        task: what the labels are
+        read: maps the root to the clips and to those that cannot be used,
+            from the names alone: no audio is opened
+        labels: all labels in the order of the classes,
+            ``None`` if only the manifest says which there are
+        default_root: where the corpus lies if no root is given
+        expected: split -> label -> number of clips in the complete corpus,
+            empty if nothing is claimed
+        expected_speakers: number of speakers in the complete corpus,
+            needed where ``expected`` is given
+    """
+
+    name: str
+    title: str
+    licence: str
+    how_to_get: str
+    task: str
+    read: Callable[[Path], tuple[list[Clip], list[BadClip]]]
+    labels: tuple[str, ...] | None = None
+    default_root: Path | None = None
+    expected: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    expected_speakers: int = 0
+
+
+def read_folder(
+    root: Path, parse: Callable[[Path], Clip | None]
+) -> tuple[list[Clip], list[BadClip]]:
+    """Read a folder whose file names say everything.
+
+    Args:
+        root: folder, searched with all its sub-folders for WAV and FLAC files
+        parse: maps a path to its clip, or to ``None`` if it is left out on purpose;
+            raises :class:`BadClip` if the name follows no known scheme
+
+    Returns:
+        the clips, and those with a name that cannot be parsed or that occurs twice
+
+    Raises:
+        CorpusError: if the folder is missing or holds no audio file
+    """
+    if not root.is_dir():
+        raise CorpusError(f"{root}: no such folder")
+    # Hidden files are never clips: macOS leaves a '._name.wav' beside each file it copies.
+    # Links to folders are followed: corpora on shared machines are often linked together.
+    paths = sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
+    )
+    if not paths:
+        raise CorpusError(f"{root}: no {' or '.join(AUDIO_SUFFIXES)} file in this folder")
+
+    clips: list[Clip] = []
+    bad: list[BadClip] = []
+    first: dict[str, Path] = {}
+    for path in paths:
+        try:
+            # A corpus unpacked twice would count each of its clips twice.
+            if path.stem in first:
+                raise BadClip(path, f"a second file of this name, the first is {first[path.stem]}")
+            first[path.stem] = path
+            clip = parse(path)
+        except BadClip as error:
+            bad.append(error)
+        else:
+            if clip is not None:
+                clips.append(clip)
+    return clips, bad
+
+
+def decode(
+    path: Path | str, sampling_rate: int = SAMPLING_RATE
+) -> tuple[Float32[np.ndarray, "time"], float]:
+    """Decode, check, mix down and resample one clip.
+
+    Channels are averaged. A clip that exceeds full scale (a float file, or the
+    overshoot of resampling) is divided by its peak, which, unlike clipping, is
+    undone by the normalisation that follows.
+
+    Args:
+        path: file that libsndfile reads
+        sampling_rate: sampling rate of the result in Hz
+
+    Returns:
+        mono waveform in [-1, 1], and the duration of the original in seconds
+
+    Raises:
+        BadClip: if the file is missing, is no audio, is shorter than 0.1 s,
+            holds NaN or infinite samples, or is silent: all samples equal, or an
+            RMS around their mean of less than 1e-5
+    """
+    if not os.path.isfile(path):
+        raise BadClip(path, "no such file")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise BadClip(path, f"unreadable audio ({error})") from error
+
+    seconds = len(samples) / rate
+    if seconds < MIN_SECONDS:
+        raise BadClip(path, f"too short: {seconds:.4f} s, at least {MIN_SECONDS} s are needed")
+    if not np.isfinite(samples).all():
+        raise BadClip(path, "NaN or infinite samples")
+    waveform = samples.mean(axis=1)
+    rms = float(waveform.std(dtype=np.float64))
+    if rms < SILENCE_RMS:
+        raise BadClip(path, f"silent: RMS {rms:.1e}")
+
+    if rate != sampling_rate:
+        waveform = soxr.resample(waveform, rate, sampling_rate, quality="VHQ")
+    peak = np.abs(waveform).max()
+    if peak > 1:
+        waveform = waveform / peak
+    return waveform, seconds
+
+
+def content_hash(waveform: Float32[np.ndarray, "time"]) -> str:
+    """Hash of what is heard, whatever the file's name and container.
+
+    Args:
+        waveform: mono waveform in [-1, 1] at 16 kHz
+
+    Returns:
+        the first 24 hexadecimal digits of the SHA-256 of the waveform as
+        16-bit little-endian PCM
+    """
+    pcm = np.clip(np.round(waveform * 32768), -32768, 32767).astype("<i2")
+    return hashlib.sha256(pcm.tobytes()).hexdigest()[:24]
+
+
+def build_manifest(
+    corpus: Corpus, root: Path, skip_bad: bool = False, progress: bool = True
+) -> pd.DataFrame:
+    """Read the names, check every clip, and make the manifest.
+
+    Args:
+        corpus: what to read
+        root: where it lies
+        skip_bad: leave bad clips out and list them, instead of raising
+        progress: show a progress bar on stderr (only on a terminal)
+
+    Returns:
+        the manifest, see :func:`speechunlearn.corpora.read_manifest`
+
+    Raises:
+        CorpusError: see :func:`speechunlearn.corpora.read_manifest`
+    """
+    root = Path(os.path.abspath(root.expanduser()))
+    clips, bad = corpus.read(root)
+    _check_expected(corpus, root, clips)
+
+    def measure(clip: Clip) -> dict | BadClip:
+        try:
+            waveform, seconds = decode(clip.path)
+        except BadClip as error:
+            return error
+        return {
+            **clip._asdict(),
+            "path": os.path.abspath(clip.path),
+            "seconds": seconds,
+            "corpus": corpus.name,
+            "hash": content_hash(waveform),
+        }
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        measured = list(
+            tqdm(
+                pool.map(measure, clips),
+                total=len(clips),
+                desc=f"reading {corpus.name}",
+                unit="clip",
+                disable=None if progress else True,  # None: shown on a terminal only
+            )
+        )
+    bad += [result for result in measured if isinstance(result, BadClip)]
+    rows = [result for result in measured if not isinstance(result, BadClip)]
+    rows, leaking = _without_leaks(rows)
+    bad = sorted(bad + leaking, key=lambda error: error.path)
+
+    if bad and not skip_bad:
+        named = "; ".join(str(error) for error in bad[:_NAMED_IN_ERROR])
+        more = f"; and {len(bad) - _NAMED_IN_ERROR} more" if len(bad) > _NAMED_IN_ERROR else ""
+        raise CorpusError(
+            f"{root}: {len(bad)} bad clip(s), which skip_bad leaves out: {named}{more}"
+        )
+    for error in bad:
+        logger.warning("left out %s", error)
+    if not rows:
+        raise CorpusError(f"{root}: no usable clip of corpus {corpus.name!r}")
+
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    manifest = manifest.sort_values("path", ignore_index=True)
+    _check_speakers(root, manifest)
+    manifest.attrs["skipped"] = [(error.path, error.reason) for error in bad]
+    return manifest
+
+
+def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
+    """Compare the counts of a complete corpus, by name alone, with what it should hold.
+
+    A corpus counts as complete if all its speakers and more than half of its clips are there;
+    anything less is a subset, of which nothing is claimed.
+    """
+    if not corpus.expected:
+        return
+    total = sum(sum(labels.values()) for labels in corpus.expected.values())
+    speakers = {clip.speaker for clip in clips}
+    if len(speakers) < corpus.expected_speakers or len(clips) <= total / 2:
+        logger.warning(
+            "%s: a subset of %s: %d of %d clips, %d of %d speakers; its counts are not checked",
+            root, corpus.name, len(clips), total, len(speakers), corpus.expected_speakers,
+        )  # fmt: skip
+        return
+    deviations = []
+    for split, labels in corpus.expected.items():
+        found = [clip.label for clip in clips if clip.split == split]
+        if len(found) != sum(labels.values()):
+            deviations.append(f"{split} has {len(found)} clips, not {sum(labels.values())}")
+        for label, count in labels.items():
+            if found.count(label) != count:
+                deviations.append(f"{split} has {found.count(label)} of {label}, not {count}")
+    if deviations:
+        raise CorpusError(
+            f"{root}: {corpus.title} deviates from its split: {'; '.join(deviations)}"
+        )
+
+
+def _without_leaks(rows: list[dict]) -> tuple[list[dict], list[BadClip]]:
+    """Take out clips whose content also lies in an earlier part of a given split."""
+    order = {split: position for position, split in enumerate(SPLITS)}
+    first: dict[str, dict] = {}
+    for row in sorted(rows, key=lambda row: (order.get(row["split"], -1), row["path"])):
+        first.setdefault(row["hash"], row)
+    kept, leaking = [], []
+    for row in rows:
+        original = first[row["hash"]]
+        if original["split"] == row["split"]:
+            kept.append(row)
+        else:
+            reason = (
+                f"in split {row['split']!r} with the same audio as {original['path']}"
+                f" in split {original['split']!r}"
+            )
+            leaking.append(BadClip(row["path"], reason))
+    return kept, leaking
+
+
+def _check_speakers(root: Path, manifest: pd.DataFrame) -> None:
+    """Refuse labels that no speaker-independent split can hold, warn of shared speakers."""
+    for label, speakers in manifest.groupby("label")["speaker"].unique().items():
+        if len(speakers) == 1:
+            raise CorpusError(
+                f"{root}: label {label!r} has one speaker only, {speakers[0]!r}:"
+                " it cannot be tested on unseen speakers"
+            )
+    for speaker, splits in manifest.groupby("speaker")["split"].unique().items():
+        if len(splits) > 1:
+            logger.warning(
+                "%s: the given split is not speaker-independent: speaker %r is in %s",
+                root, speaker, " and ".join(sorted(splits)),
+            )  # fmt: skip
+            break

@@ -1,0 +1,125 @@
+"""DEMoS, the Italian emotional speech corpus of the paper, and the embedded corpus.
+
+The authors never published the speaker lists of their split. The one here is
+*reconstructed*: among all splits that are contiguous by speaker id within each
+gender, exactly one has the published sizes of 3,024 training, 3,024 validation
+and 3,317 test clips. It is a deduction, not the authors' list.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from speechunlearn.corpora.base import BadClip, Clip, Corpus, read_folder
+
+# The code of an emotion in the file names (the first letters of its Italian name) -> label,
+# in the alphabetical order of the labels: this is the order of the classes.
+EMOTIONS = {
+    "rab": "anger",
+    "dis": "disgust",
+    "pau": "fear",
+    "col": "guilt",
+    "gio": "happiness",
+    "tri": "sadness",
+    "sor": "surprise",
+}
+
+# The reconstructed split: split -> gender -> speaker ids. There is no speaker 35.
+SPEAKERS = {
+    "train": {
+        "female": (1, 17, 21, 22, 29, 31, 36, 37, 38),
+        "male": tuple(range(2, 17)),
+    },
+    "validation": {
+        "female": (40, 43, 44, 45, 46, 47, 48),
+        "male": (18, 19, 20, 23, 24, 25, 26, 27, 28, 30, 32, 33, 34, 39, 41),
+    },
+    "test": {
+        "female": (49, 54, 55, 56, 57, 60, 61),
+        "male": (42, 50, 51, 52, 53, 58, 59, 62, 63, 64, 65, 66, 67, 68, 69),
+    },
+}
+
+# Clips in each part of the reconstructed split, in the order of EMOTIONS.
+_COUNTS = {
+    "train": (492, 525, 380, 351, 447, 493, 336),  # 3,024
+    "validation": (472, 556, 383, 366, 434, 486, 327),  # 3,024
+    "test": (513, 597, 393, 412, 514, 551, 337),  # 3,317
+}
+
+_BY_SPEAKER = {
+    f"{number:02d}": (gender, split)
+    for split, genders in SPEAKERS.items()
+    for gender, numbers in genders.items()
+    for number in numbers
+}
+_GENDERS = {"f": "female", "m": "male"}
+_NAME = re.compile(
+    r"(?:(?:PR|NP)_(?P<gender>[fm])_(?P<speaker>\d\d)_(?P<emotion>[a-z]{3})\d\d[abc]"
+    r"|[fm]_\d\d_neu\d\d[abc])"
+)
+
+
+def parse(path: Path) -> Clip | None:
+    """Read the name of a DEMoS file.
+
+    Emotional clips are named ``{PR,NP}_{f,m}_{speaker}_{emotion}{NN}{a,b,c}``
+    (PR prototypical, NP not), neutral ones ``{f,m}_{speaker}_neu{NN}{a,b,c}``.
+
+    Args:
+        path: path of the file; only its name is looked at
+
+    Returns:
+        the clip, its speaker as two digits, or ``None`` for a neutral clip: as in the
+        paper, those are left out
+
+    Raises:
+        BadClip: if the name does not follow the scheme, or names a speaker that
+            DEMoS does not have or has with the other gender
+    """
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise BadClip(path, "the name does not follow {PR,NP}_{f,m}_{speaker}_{emotion}{NN}{a,b,c}")
+    if match["emotion"] is None:
+        return None
+    gender, speaker = _GENDERS[match["gender"]], match["speaker"]
+    if match["emotion"] not in EMOTIONS:
+        raise BadClip(path, f"unknown emotion {match['emotion']!r}, not in {', '.join(EMOTIONS)}")
+    if speaker not in _BY_SPEAKER:
+        raise BadClip(path, f"DEMoS has no speaker {speaker!r}")
+    known_gender, split = _BY_SPEAKER[speaker]
+    if gender != known_gender:
+        raise BadClip(path, f"speaker {speaker!r} is {known_gender}, not {gender}")
+    return Clip(path, speaker, gender, EMOTIONS[match["emotion"]], split)
+
+
+def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
+    return read_folder(root, parse)
+
+
+CORPUS = Corpus(
+    name="demos",
+    title="DEMoS: an Italian emotional speech corpus",
+    licence="restricted: academic use after signing the licence of its authors",
+    how_to_get="request access at https://zenodo.org/records/2544829",
+    task="emotion",
+    read=_read,
+    labels=tuple(EMOTIONS.values()),
+    expected={
+        split: dict(zip(EMOTIONS.values(), counts, strict=True))
+        for split, counts in _COUNTS.items()
+    },
+    expected_speakers=len(_BY_SPEAKER),
+)
+
+EMBEDDED = Corpus(
+    name="embedded",
+    title="Embedded corpus: synthetic Italian emotional speech",
+    licence="MIT, as the project",
+    how_to_get="part of the repository, in data/embedded",
+    task="emotion",
+    read=_read,
+    labels=tuple(EMOTIONS.values()),
+    default_root=Path(__file__).resolve().parents[2] / "data" / "embedded",
+)

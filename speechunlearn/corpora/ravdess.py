@@ -1,0 +1,71 @@
+"""RAVDESS: acted English emotional speech of 24 actors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from speechunlearn.corpora.base import BadClip, Clip, Corpus, read_folder
+
+# The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
+# that the corpus's authors added as a second baseline beside neutral.
+EMOTIONS = {
+    "01": "neutral",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+}
+_CALM = "02"
+_AUDIO_ONLY, _SPEECH = "03", "01"
+_NAME = re.compile(
+    r"(?P<modality>0[1-3])-(?P<channel>0[12])-(?P<emotion>0[1-8])"
+    r"-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
+    r"-(?P<actor>0[1-9]|1\d|2[0-4])"
+)
+
+
+def parse(path: Path) -> Clip | None:
+    """Read the name of a RAVDESS file.
+
+    Files are named ``modality-channel-emotion-intensity-statement-repetition-actor``,
+    two digits each. Actors with an even number are female.
+
+    Args:
+        path: path of the file; only its name is looked at
+
+    Returns:
+        the clip, or ``None`` for anything but audio-only speech (``03-01``) and for calm
+        (emotion ``02``). The split is empty: RAVDESS has no official one
+
+    Raises:
+        BadClip: if the name does not follow the scheme
+    """
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise BadClip(
+            path,
+            "the name does not follow"
+            " modality-channel-emotion-intensity-statement-repetition-actor",
+        )
+    if (match["modality"], match["channel"]) != (_AUDIO_ONLY, _SPEECH) or match["emotion"] == _CALM:
+        return None
+    gender = "female" if int(match["actor"]) % 2 == 0 else "male"
+    return Clip(path, match["actor"], gender, EMOTIONS[match["emotion"]], "")
+
+
+def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
+    return read_folder(root, parse)
+
+
+CORPUS = Corpus(
+    name="ravdess",
+    title="RAVDESS: Ryerson Audio-Visual Database of Emotional Speech and Song",
+    licence="CC BY-NC-SA 4.0",
+    how_to_get="Audio_Speech_Actors_01-24.zip at https://zenodo.org/records/1188976",
+    task="emotion",
+    read=_read,
+    labels=tuple(EMOTIONS.values()),
+)

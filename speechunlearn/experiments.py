@@ -1,0 +1,218 @@
+"""The experiments of the chapters: which cells each of them consists of, and what they say.
+
+Every function yields cells; a cell that is in the artefact cache costs nothing, so chapters share
+work and an experiment that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from speechunlearn import statistics
+from speechunlearn.errors import ParameterError
+from speechunlearn.results import TITLES, Results, best_tau
+from speechunlearn.study import DEVELOPMENT, Cell, Study
+
+ADVERSARIAL = ("adv", "adv_ela")
+BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
+
+#: choices that the paper leaves open, each against the first: (what, parameters)
+GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("as in Table 1", {}),
+    ("importance: 1 - Fisher", {"importance": "1-fisher"}),
+    ("importance: MAS", {"importance": "mas"}),
+    ("importance: 1 - MAS", {"importance": "1-mas"}),
+    ("importance: none", {"importance": "none"}),
+    ("Fisher of a batch, not a clip", {"fisher_per": "batch"}),
+    ("projected once, at the end", {"projection": "end"}),
+    ("step size tau / 10", {"step_fraction": 0.1}),
+    ("copies made anew each epoch", {"sets": "anew"}),
+    ("unlearning in eval mode", {"mode": "eval"}),
+)
+
+
+def baselines(study: Study) -> Iterator[Cell]:
+    """Yield the baselines on the first pair of seed and draw, for every N."""
+    seed, draw = study.profile.pairs[0]
+    for n in study.profile.n_values:
+        for method in BASELINES:
+            yield study.cell(method, n, draw, seed)
+
+
+def ablation(study: Study) -> Iterator[Cell]:
+    """Yield both adversarial methods over tau and N on the development draw: Figure 2."""
+    seed, _ = study.profile.pairs[0]
+    largest = max(study.profile.n_values)
+    yield study.cell("original", largest, DEVELOPMENT, seed)
+    for tau in study.profile.tau_values:
+        # the largest first: the smaller draws take their copies from its set
+        for n in sorted(study.profile.n_values, reverse=True):
+            for method in ADVERSARIAL:
+                yield study.cell(method, n, DEVELOPMENT, seed, tau=tau)
+
+
+def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
+    """Return the tau of each adversarial method and N, chosen on the development draw."""
+    cells = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).cells
+    if cells.empty:
+        raise ParameterError("tau cannot be chosen: there are no development cells")
+    keys = cells[["method", "n_forget"]].drop_duplicates().itertuples(index=False)
+    return {(method, int(n)): best_tau(results, method, int(n)) for method, n in keys}
+
+
+def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
+    """Yield every method on every pair and N, with these taus: Table 1."""
+    for seed, draw in study.profile.pairs:
+        for n in study.profile.n_values:
+            for method in BASELINES:
+                yield study.cell(method, n, draw, seed)
+            for method in ADVERSARIAL:
+                yield study.cell(method, n, draw, seed, tau=taus[method, n])
+
+
+def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
+    """Yield Adv. + Ela. under each choice that the paper leaves open, on the first pair."""
+    seed, draw = study.profile.pairs[0]
+    yield study.cell("original", n, draw, seed).as_variant("before unlearning")
+    yield study.cell("retrain", n, draw, seed).as_variant("retrained")
+    for what, overrides in GAPS:
+        yield study.cell("adv_ela", n, draw, seed, tau=tau, **overrides).as_variant(what)
+
+
+def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Cell]:
+    """Yield both adversarial methods with these M and P, on the first pair."""
+    seed, draw = study.profile.pairs[0]
+    for method in ADVERSARIAL:
+        cell = study.cell(method, n, draw, seed, tau=tau, copies=copies, steps=steps)
+        yield cell.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
+
+
+def variants(results: Results) -> pd.DataFrame:
+    """Return UAR by variant and set, and the attack's AUC with its distance to the retrained's."""
+    named = results.cells[results.cells["variant"] != ""]
+    scores = results.rows().query("variant != ''")
+    scores = scores.set_index(["variant", "n_forget", "split", "metric"])["value"]
+    rows = []
+    for what, n in named[["variant", "n_forget"]].itertuples(index=False):
+        value = scores[what, n]
+        rows.append(
+            {"variant": what, "N": n}
+            | {f"{split} UAR": value[split, "uar"] for split in ("forget", "retain", "unseen")}
+            | {
+                "attack AUC": value["forget", "mia_auc"],
+                "AUC to retrained": value.get(("forget", "mia_auc_distance"), np.nan),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["N", "variant"])
+
+
+def claims(
+    results: Results,
+    setting: str,
+    *,
+    chance: float,
+    n_resamples: int = 2000,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Return what becomes of the paper's claims on these cells.
+
+    A claim holds if the whole 95 % interval is on its side, fails if the whole interval is on the
+    other side, and is undecided between.
+
+    Args:
+        results: cells of `table1`
+        setting: ``validation`` or ``test``
+        chance: UAR of a guess, one over the number of classes
+        n_resamples: of the paired, speaker-clustered bootstrap
+        generator: its randomness
+
+    Returns:
+        columns claim, n_forget, value, low, high, verdict; value is a difference of UARs that is
+        above 0 where the claim is right
+
+    """
+    cells = results.select(setting=setting).reported()
+    sizes = sorted(cells.cells["n_forget"].unique())
+    small, large = sizes[0], sizes[-1]
+
+    def tables(method: str, n: int, split: str) -> list[pd.DataFrame]:
+        own = cells.cells[(cells.cells["method"] == method) & (cells.cells["n_forget"] == n)]
+        own = own.sort_values(["seed", "draw"])
+        return [cells.of_cell(cell, split) for cell in own["cell"]]
+
+    def against(a: tuple[str, int], b: tuple[str, int], split: str) -> statistics.Difference:
+        return statistics.paired_bootstrap(
+            tables(*a, split), tables(*b, split), n_resamples=n_resamples, generator=generator
+        )
+
+    rows: list[dict[str, Any]] = []
+
+    def add(claim: str, n: int | str, value: float, low: float, high: float) -> None:
+        verdict = "holds" if low > 0 else "fails" if high < 0 else "undecided"
+        rows.append(
+            {"claim": claim, "n_forget": n, "value": value, "low": low, "high": high,
+             "verdict": verdict}
+        )
+
+    for n in sizes:
+        for method in ADVERSARIAL:
+            forgotten = statistics.pooled_bootstrap(
+                tables(method, n, "forget"), n_resamples=n_resamples, generator=generator
+            )
+            add(
+                f"forgetting: {TITLES[method]} is below chance on the forget set", n,
+                chance - forgotten.value, chance - forgotten.high, chance - forgotten.low,
+            )
+    for n in sizes:
+        for method in ADVERSARIAL:
+            kept = against((method, n), ("original", n), "unseen")
+            add(
+                f"retention: {TITLES[method]} loses less than 0.10 UAR on unseen speakers", n,
+                kept.value + 0.1, kept.low + 0.1, kept.high + 0.1,
+            )
+    comparisons: list[tuple[str, str, str]] = [
+        ("Adv. keeps more than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
+        ("Adv. + Ela. keeps more than Ran. Lab. on unseen speakers", "adv_ela", "ran_lab"),
+        ("elastic weights help Adv. on unseen speakers", "adv_ela", "adv"),
+    ]
+    for claim, better, worse in comparisons:
+        for n in sizes:
+            kept = against((better, n), (worse, n), "unseen")
+            add(claim, n, kept.value, kept.low, kept.high)
+    if small < large:
+        for method in ("ran_lab", *ADVERSARIAL):
+            fall = against((method, small), (method, large), "unseen")
+            add(
+                f"unseen UAR of {TITLES[method]} falls with N", f"{small} to {large}",
+                fall.value, fall.low, fall.high,
+            )
+    return pd.DataFrame(rows)
+
+
+def shape_over_tau(results: Results) -> pd.DataFrame:
+    """Return, for each method and N, UAR on unseen speakers at the ends of tau and at its best.
+
+    The paper sees less than 0.4 at the smallest tau, and less again at the largest than before.
+    """
+    rows = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).rows()
+    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")]
+    table = []
+    for (method, n), part in rows.groupby(["method", "n_forget"]):
+        part = part.sort_values("tau")
+        best = part.loc[part["value"].idxmax()]
+        table.append(
+            {
+                "method": TITLES[str(method)], "N": n,
+                "smallest tau": part["value"].iloc[0], "best": best["value"],
+                "best tau": best["tau"], "largest tau": part["value"].iloc[-1],
+                "rises, then falls": bool(
+                    part["value"].iloc[0] < best["value"] > part["value"].iloc[-1]
+                ),
+            }
+        )
+    return pd.DataFrame(table)
+

@@ -1,0 +1,172 @@
+"""The figures of the book: colour-blind safe, told apart in grey by marker and line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from speechunlearn.results import TITLES
+
+PALETTE = "colorblind"
+_MARKERS = ["o", "s", "D", "^", "v", "P", "X"]
+
+
+def clip_counts(manifest: pd.DataFrame) -> Figure:
+    """Draw clips by class and split, and the durations of each split."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    order = [s for s in ("train", "validation", "test") if s in set(manifest["split"])]
+    sns.countplot(
+        manifest.sort_values("label"), y="label", hue="split", hue_order=order, palette=PALETTE,
+        ax=left,
+    )
+    left.set(xlabel="clips", ylabel="")
+    left.legend(title="", frameon=False)
+    sns.ecdfplot(manifest, x="seconds", hue="split", hue_order=order, palette=PALETTE, ax=right)
+    for line, style in zip(right.get_lines(), ["-", "--", ":"], strict=False):
+        line.set_linestyle(style)
+    right.set(xlabel="duration (s)", ylabel="share of clips")
+    right.get_legend().set_title("")
+    return figure
+
+
+def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Draw training loss by epoch, one line a model.
+
+    Args:
+        histories: title -> columns epoch, loss
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    colours = sns.color_palette(PALETTE, len(histories))
+    for (title, history), marker, colour in zip(
+        histories.items(), _MARKERS, colours, strict=False
+    ):
+        axis.plot(
+            history["epoch"], history["loss"], marker=marker, color=colour, label=title,
+            markersize=4,
+        )
+    axis.set(xlabel="epoch", ylabel="training loss (nats)")
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False)
+    return figure
+
+
+def confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
+    """Draw the confusion matrix of one set of clips, each row as shares of its class."""
+    counts = pd.crosstab(predictions["label"], predictions["prediction"]).reindex(
+        index=range(len(labels)), columns=range(len(labels)), fill_value=0
+    )
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    figure, axis = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
+    sns.heatmap(
+        shares, annot=True, fmt=".2f", cmap="Greys", vmin=0, vmax=1, cbar=False, ax=axis,
+        xticklabels=labels, yticklabels=labels, annot_kws={"size": 8},
+    )
+    axis.set(xlabel="model says", ylabel="true class")
+    axis.tick_params(axis="x", rotation=45)
+    return figure
+
+
+def clip_and_copy(
+    waveform_z: Float[Tensor, " time"], copy: Float[Tensor, " time"], sampling_rate: int
+) -> Figure:
+    """Draw a clip, its adversarial copy and their difference: waveform and spectrogram."""
+    pieces = {"clip": waveform_z, "adversarial copy": copy, "difference": copy - waveform_z}
+    figure, axes = plt.subplots(
+        2, 3, figsize=(10, 4.4), sharex=True, sharey="row", layout="constrained"
+    )
+    for (title, piece), column in zip(pieces.items(), axes.T, strict=True):
+        values = piece.numpy()
+        seconds = np.arange(len(values)) / sampling_rate
+        column[0].plot(seconds, values, linewidth=0.5, color="black")
+        column[0].set_title(title)
+        column[1].specgram(
+            values + 1e-9, NFFT=400, Fs=sampling_rate, noverlap=240, cmap="magma",
+            vmin=-120, vmax=-30,
+        )
+        column[1].set_xlabel("time (s)")
+    axes[0, 0].set_ylabel("amplitude (standard deviations)")
+    axes[1, 0].set_ylabel("frequency (Hz)")
+    return figure
+
+
+def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
+    """Draw UAR on the forget set and on unseen speakers by method and N, with intervals.
+
+    Args:
+        table: of `speechunlearn.results.table_of_methods`
+        paper: the paper's numbers, columns method, n_forget, forget, unseen; drawn as crosses
+
+    """
+    sizes = sorted(table["n_forget"].unique())
+    order = [m for m in TITLES if m in set(table["method"])]
+    figure, axes = plt.subplots(
+        2, len(sizes), figsize=(2.2 + 2.1 * len(sizes), 5), sharex=True, sharey=True,
+        squeeze=False, layout="constrained",
+    )
+    colours = dict(zip(TITLES, sns.color_palette(PALETTE, len(TITLES)), strict=True))
+    for row, (split, title) in zip(
+        axes, {"forget": "forget set", "unseen": "unseen speakers"}.items(), strict=True
+    ):
+        for axis, n in zip(row, sizes, strict=True):
+            part = table[(table["n_forget"] == n) & (table["split"] == split)].set_index("method")
+            for y, (method, marker) in enumerate(zip(order, _MARKERS, strict=False)):
+                if method not in part.index:
+                    continue
+                value, low, high = part.loc[method, ["value", "low", "high"]]
+                axis.plot([low, high], [y, y], color=colours[method], linewidth=2)
+                axis.plot(value, y, marker=marker, color=colours[method], markersize=7)
+                if paper is not None:
+                    theirs = paper[(paper["method"] == method) & (paper["n_forget"] == n)]
+                    if len(theirs):
+                        axis.plot(
+                            theirs[split].iloc[0], y + 0.25, marker="x", color="grey",
+                            markersize=5, linestyle="none",
+                        )
+            if "retrain" in part.index:
+                axis.axvline(part.loc["retrain", "value"], color="grey", linewidth=0.8, zorder=0)
+            axis.set_title(f"N = {n}" if split == "forget" else "")
+            axis.set_xlim(-0.03, 1.03)
+        row[0].set_yticks(range(len(order)), [TITLES[m] for m in order])
+        row[len(sizes) // 2].set_xlabel(f"UAR, {title}")
+    axes[0, 0].invert_yaxis()
+    return figure
+
+
+def uar_over_tau(scores: pd.DataFrame, baseline: float | None = None) -> Figure:
+    """Draw UAR on unseen speakers over tau for each N, both adversarial methods: Figure 2.
+
+    Args:
+        scores: tidy rows with method, n_forget, tau, value
+        baseline: UAR of the original model, drawn as a line
+
+    """
+    sizes = sorted(scores["n_forget"].unique())
+    figure, axes = plt.subplots(
+        1, len(sizes), figsize=(1.2 + 2.3 * len(sizes), 2.9), sharey=True, squeeze=False,
+        layout="constrained",
+    )
+    colours = sns.color_palette(PALETTE, 2)
+    for axis, n in zip(axes[0], sizes, strict=True):
+        for method, marker, style, colour in zip(
+            ("adv", "adv_ela"), "os", ("-", "--"), colours, strict=True
+        ):
+            part = scores[(scores["n_forget"] == n) & (scores["method"] == method)]
+            part = part.sort_values("tau")
+            axis.plot(
+                part["tau"], part["value"], marker=marker, linestyle=style, color=colour,
+                label=TITLES[method], markersize=5,
+            )
+        if baseline is not None:
+            axis.axhline(baseline, color="grey", linewidth=0.8, label="before unlearning")
+        axis.set(title=f"N = {n}", xlabel="tau", ylim=(0, 1))
+    axes[0, 0].set_ylabel("UAR, unseen speakers")
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,145 @@
+"""How much each weight matters: the importance estimates behind elastic weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models import seeded
+from speechunlearn.training import Cost
+
+Importance = dict[str, Tensor]
+
+KINDS = ("fisher", "1-fisher", "mas", "1-mas", "none")
+
+
+def estimate(
+    kind: str,
+    model: torch.nn.Module,
+    clips: Clips,
+    labels: Int[Tensor, " clips"],
+    *,
+    per: str = "clip",
+    batch_size: int = 16,
+    mode: str = "eval",
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Importance | None:
+    """Return the importance of each weight, by its name.
+
+    ``fisher`` is the paper's (section 2.2.2: squared gradient of the cross-entropy of the wrong
+    labels). ``mas`` is Aljundi et al. 2018. ``1-fisher`` and ``1-mas`` scale each tensor to
+    [0, 1] and take it from one, as the paper's parent does (Cha et al. 2024): they free the
+    weights that the forget set needs. ``none`` is no elastic term.
+
+    Args:
+        kind: one of `KINDS`
+        model: called as ``model(waveform_z, lengths)``
+        clips: forget set
+        labels: wrong label of each clip (Fisher alone uses them)
+        per: ``clip`` squares each clip's gradient, ``batch`` the gradient of a batch's mean
+        batch_size: clips a batch when per is ``batch``
+        mode: ``eval``, or ``train`` (dropout on)
+        seed: of what the train mode draws
+        cost: counted into, if given
+
+    Returns:
+        tensors shaped as the weights, or None for ``none``
+
+    """
+    if kind not in KINDS:
+        raise ParameterError(f"importance: {kind!r} is not one of {', '.join(KINDS)}")
+    if kind == "none":
+        return None
+    size = {"clip": 1, "batch": batch_size}.get(per)
+    if size is None:
+        raise ParameterError(f"fisher_per: {per!r} is not clip or batch")
+    gradients = _fisher if kind.endswith("fisher") else _mas
+    was_training = model.training
+    model.train(mode == "train")
+    try:
+        with seeded(seed):
+            importance = gradients(model, clips, labels, size)
+    finally:
+        model.train(was_training)
+    if cost is not None:
+        cost.forward_backward += len(clips)
+    return one_minus(importance) if kind.startswith("1-") else importance
+
+
+def one_minus(importance: Importance) -> Importance:
+    """Scale each tensor to [0, 1] by its own extremes and subtract it from one.
+
+    A constant tensor says nothing of which of its weights matter and becomes all ones.
+    """
+    inverted = {}
+    for name, value in importance.items():
+        low, high = value.min(), value.max()
+        span = high - low
+        scaled = (value - low) / span if span > 0 else torch.zeros_like(value)
+        inverted[name] = 1 - scaled
+    return inverted
+
+
+def elastic_penalty(
+    model: torch.nn.Module, anchor: Mapping[str, Tensor], importance: Importance
+) -> Float[Tensor, ""]:
+    r"""Return :math:`\sum_k F_k (\theta_k - \theta_k^*)^2` (the paper's equation 4).
+
+    Args:
+        model: its weights are theta
+        anchor: the weights before unlearning, theta*, by name
+        importance: F, by name
+
+    """
+    terms = [
+        (importance[name] * (parameter - anchor[name]).square()).sum()
+        for name, parameter in model.named_parameters()
+        if name in importance
+    ]
+    return torch.stack(terms).sum()
+
+
+def _fisher(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+) -> Importance:
+    """Mean over clips (or batches) of the squared gradient of CE(f(x), wrong label)."""
+
+    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+        return cross_entropy(logits, wanted)
+
+    return _mean_of_gradients(model, clips, labels, size, loss, torch.square)
+
+
+def _mas(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+) -> Importance:
+    """Mean over clips of |gradient of the squared norm of the logits| (Aljundi et al. 2018)."""
+
+    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+        return logits.square().sum(1).mean()
+
+    return _mean_of_gradients(model, clips, labels, size, loss, torch.abs)
+
+
+def _mean_of_gradients(model, clips, labels, size, loss, transform) -> Importance:  # noqa: ANN001
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    device = next(iter(named.values())).device
+    total = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    starts = range(0, len(clips), size)
+    for start in starts:
+        positions = range(start, min(start + size, len(clips)))
+        waveform_z, lengths = clips.batch(positions)
+        logits = model(waveform_z.to(device), lengths.to(device))
+        value = loss(logits, labels[list(positions)].to(device))
+        gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                total[name] += transform(gradient)
+    return {name: value / len(starts) for name, value in total.items()}

@@ -1,0 +1,116 @@
+"""What a result was made on, and what it took: machine, versions, seconds, peak memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Usage:
+    """Seconds and peak memory of a block of work; filled when the block ends.
+
+    Args:
+        seconds: wall-clock
+        peak_memory_mb: largest resident memory on the CPU, largest allocation on a GPU, in MiB
+
+    """
+
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+@contextlib.contextmanager
+def measured() -> Iterator[Usage]:
+    """Measure a block of work."""
+    import torch
+
+    usage = Usage()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        # Linux resets the high-water mark of the resident memory on a 5; elsewhere it stays the
+        # process's own
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter()
+    try:
+        yield usage
+    finally:
+        usage.seconds = time.perf_counter() - start
+        if on_gpu:
+            usage.peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
+        else:
+            usage.peak_memory_mb = _resident_peak_mb()
+
+
+def _resident_peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def describe() -> str:
+    """Return the machine in one line: processor, cores, memory, GPU, threads, versions."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    parts = [processor, f"{os.cpu_count()} cores"]
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        parts.append(f"{memory:.0f} GiB")
+    import torch
+
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    parts.append(f"{torch.get_num_threads()} threads")
+    parts.append(f"Python {platform.python_version()}")
+    parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
+    return ", ".join(parts)
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """Return the code's commit, with ``+changes`` if the package's files differ from it."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--", "speechunlearn")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed else "")
+
+
+@lru_cache(maxsize=1)
+def lock_hash() -> str:
+    """Return the first 12 hex digits of the SHA-256 of the package lock."""
+    lock = REPOSITORY / "requirements.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    ).stdout.strip()

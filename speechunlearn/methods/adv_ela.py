@@ -1,0 +1,74 @@
+"""Adv. + Ela.: adversarial copies and elastic weights, the paper's proposal.
+
+Source: Ren et al. 2025, section 2.2.2, equations 4 and 5; Kirkpatrick et al. 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.importance import KINDS, elastic_penalty, estimate
+from speechunlearn.methods import adv
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.ran_lab import wrong_labels
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters(adv.Parameters):
+    """Adv.'s, and those of the elastic term.
+
+    Args:
+        lambda_ewc: weight of the elastic term (the paper: 1000)
+        importance: ``fisher`` (the paper's), ``1-fisher``, ``mas``, ``1-mas`` (its parent's)
+            or ``none``
+        fisher_per: ``clip`` squares each clip's gradient, ``batch`` that of a batch's mean;
+            the paper does not say, and it changes what lambda_ewc means
+        importance_mode: ``eval`` or ``train``
+
+    """
+
+    lambda_ewc: float = 1000.0
+    importance: str = "fisher"
+    fisher_per: str = "clip"
+    importance_mode: str = "eval"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.importance not in KINDS:
+            raise ParameterError(
+                f"importance: {self.importance!r} is not one of {', '.join(KINDS)}"
+            )
+        if self.fisher_per not in ("clip", "batch"):
+            raise ParameterError(f"fisher_per: {self.fisher_per!r} is not clip or batch")
+
+
+def run(
+    model: Classifier,
+    request: Request,
+    parameters: Parameters,
+    seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
+    cost = Cost()
+    importance = estimate(
+        parameters.importance, model, request.forget, wrong_labels(request, seed),
+        per=parameters.fisher_per, batch_size=parameters.batch_size,
+        mode=parameters.importance_mode, seed=seed, cost=cost,
+    )
+    if importance is None:
+        return adv.run(model, request, parameters, seed, progress, cost=cost)
+    anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+    def penalty(model: Classifier) -> Tensor:
+        return parameters.lambda_ewc * elastic_penalty(model, anchor, importance)
+
+    return adv.run(model, request, parameters, seed, progress, penalty, cost)
+
+
+METHOD = Method("adv_ela", "Adv. + Ela.", frozenset({"forget"}), Parameters, run)

@@ -1,0 +1,208 @@
+"""What every unlearning method shares: the request, the outcome, and the loop that fine-tunes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechunlearn import clips as clips_module
+from speechunlearn.attacks import AdversarialSet, AttackParameters
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models import Classifier, seeded
+from speechunlearn.training import Cost, Recipe
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to forget, and what a method may look at to fulfil it.
+
+    Args:
+        forget: the clips to forget, with their true labels
+        n_classes: number of classes
+        retain: the other training clips; None where they are gone
+        fresh: makes the classifier as it was before fine-tuning, from a seed; for retraining
+        recipe: how the classifier was fine-tuned; for retraining
+        adversarial: returns the adversarial set of the forget set under these parameters and
+            seed, and may keep it for other methods that ask for the same
+
+    """
+
+    forget: Clips
+    n_classes: int
+    retain: Clips | None = None
+    fresh: Callable[[int], Classifier] | None = None
+    recipe: Recipe | None = None
+    adversarial: (
+        Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        if len(self.forget) == 0:
+            raise ParameterError("forget: the forget set is empty")
+
+
+@dataclass
+class Outcome:
+    """What a method leaves behind.
+
+    Args:
+        model: the unlearned classifier; the original is untouched
+        cost: clips sent forward and backward, attack and importance included
+        details: what else is worth knowing, e.g. the share of copies that reached their target
+
+    """
+
+    model: Classifier
+    cost: Cost
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named unlearning method.
+
+    Args:
+        name: in results and on the command line
+        title: in tables; the paper's name where it has one
+        needs: ``forget`` and, if it looks at them, ``retain``
+        parameters: dataclass of its hyperparameters
+        run: ``run(model, request, parameters, seed, progress) -> Outcome``
+
+    """
+
+    name: str
+    title: str
+    needs: frozenset[str]
+    parameters: type
+    run: Callable[..., Outcome]
+
+    def unlearn(
+        self,
+        model: Classifier,
+        request: Request,
+        parameters: Any,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Run the method on a copy of the model.
+
+        Raises:
+            ParameterError: the request lacks data the method needs
+
+        """
+        if "retain" in self.needs and request.retain is None:
+            raise ParameterError(f"method {self.name!r} needs the retain set, which is not given")
+        outcome = self.run(copy.deepcopy(model), request, parameters, seed, progress)
+        outcome.model.eval()
+        return outcome
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How the weights move during unlearning. The defaults are the paper's (section 3.2).
+
+    Args:
+        epochs: passes over the clips that are counted through
+        learning_rate: Adam's
+        batch_size: clips a step; the paper does not say, and fine-tunes with 16
+        mode: ``train`` (dropout on) or ``eval``: the paper does not say
+
+    """
+
+    epochs: int = 15
+    learning_rate: float = 3e-5
+    batch_size: int = 16
+    mode: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise ParameterError(
+                f"epochs={self.epochs}, batch_size={self.batch_size}, "
+                f"learning_rate={self.learning_rate}: each must be positive"
+            )
+        if self.mode not in ("train", "eval"):
+            raise ParameterError(f"mode: {self.mode!r} is not train or eval")
+
+
+def descend(
+    model: Classifier,
+    counted: Clips,
+    loss: Callable[[Classifier, list[int]], Tensor],
+    descent: Descent,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    before_epoch: Callable[[int], Clips] | None = None,
+) -> list[float]:
+    """Minimise a loss with Adam, batch by batch.
+
+    Args:
+        model: changed in place
+        counted: clips whose one pass is an epoch
+        loss: called with the model and the positions of a batch among them
+        descent: epochs, learning rate, batch size, mode
+        seed: source of the order and of dropout
+        progress: called after each epoch with (epochs done, epochs, mean loss)
+        before_epoch: returns the clips to count through in this epoch, for sets made anew
+
+    Returns:
+        mean loss of each epoch
+
+    Raises:
+        ParameterError: the loss is no longer finite
+
+    """
+    optimiser = torch.optim.Adam(
+        [p for p in model.parameters() if p.requires_grad], lr=descent.learning_rate
+    )
+    history: list[float] = []
+    for epoch in range(descent.epochs):
+        if before_epoch is not None:
+            counted = before_epoch(epoch)
+        total = 0.0
+        with seeded(seed, epoch) as generator:
+            model.train(descent.mode == "train")
+            for positions in clips_module.shuffled_batches(
+                counted.lengths, descent.batch_size, generator
+            ):
+                value = loss(model, positions)
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                optimiser.step()
+                total += value.item() * len(positions)
+        history.append(total / len(counted))
+        if history[-1] != history[-1] or abs(history[-1]) == float("inf"):
+            raise ParameterError(
+                f"unlearning loss is {history[-1]} after epoch {epoch + 1}: "
+                f"lower learning_rate ({descent.learning_rate})"
+            )
+        if progress is not None:
+            progress(epoch + 1, descent.epochs, history[-1])
+    return history
+
+
+def logits_of(model: Classifier, clips: Clips, positions: list[int], cost: Cost) -> Tensor:
+    """Return the logits of some clips, with a graph, and count them."""
+    device = next(model.parameters()).device
+    waveform_z, lengths = clips.batch(positions)
+    cost.forward_backward += len(positions)
+    return model(waveform_z.to(device), lengths.to(device))
+
+
+def endless(clips: Clips, batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Yield batches of clips for ever, in a new order on each pass."""
+    generator = torch.Generator().manual_seed(seed)
+    return clips_module.cycle(
+        lambda: clips_module.shuffled_batches(clips.lengths, batch_size, generator)
+    )
+
+

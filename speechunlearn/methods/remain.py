@@ -1,0 +1,111 @@
+"""Remain. Unl.: random wrong labels on the forget set, true labels on the retain set.
+
+Source: Ren et al. 2025, section 3.2 (L_mis + CE(f(x_r), y_r)), after Cheng & Amiri 2025; the
+optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020), as MU-Bench does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.special import lambertw
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import (
+    Descent,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    descend,
+    endless,
+    logits_of,
+)
+from speechunlearn.methods.ran_lab import wrong_labels
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters(Descent):
+    """An epoch is one pass over the retain set, with forget batches going round beside it.
+
+    Args:
+        curriculum: ``none`` or ``superloss`` (weights the forget clips' losses)
+        superloss_lambda: regularisation of SuperLoss (MU-Bench: 10)
+
+    """
+
+    curriculum: str = "none"
+    superloss_lambda: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.curriculum not in ("none", "superloss"):
+            raise ParameterError(f"curriculum: {self.curriculum!r} is not none or superloss")
+        if self.superloss_lambda <= 0:
+            raise ParameterError(f"superloss_lambda: {self.superloss_lambda} is not positive")
+
+
+def run(
+    model: Classifier,
+    request: Request,
+    parameters: Parameters,
+    seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise L_mis + CE(f(x_r), y_r)."""
+    assert request.retain is not None  # Method.unlearn has checked it
+    cost = Cost()
+    device = next(model.parameters()).device
+    wrong = wrong_labels(request, seed).to(device)
+    kept = request.retain.labels.to(device)
+    forget_batches = endless(request.forget, parameters.batch_size, seed)
+
+    def loss(model: Classifier, positions: list[int]) -> Tensor:
+        chosen = next(forget_batches)
+        missed = cross_entropy(
+            logits_of(model, request.forget, chosen, cost), wrong[chosen], reduction="none"
+        )
+        if parameters.curriculum == "superloss":
+            missed = superloss(missed, math.log(request.n_classes), parameters.superloss_lambda)
+        remaining = cross_entropy(
+            logits_of(model, request.retain, positions, cost), kept[positions]
+        )
+        return missed.mean() + remaining
+
+    history = descend(model, request.retain, loss, parameters, seed=seed, progress=progress)
+    return Outcome(model, cost, {"history": history})
+
+
+def superloss(
+    losses: Float[Tensor, " clips"], threshold: float, regularisation: float
+) -> Float[Tensor, " clips"]:
+    r"""Weight each clip by how easy it is.
+
+    .. math:: (\ell - \tau)\,\sigma^* + \lambda (\log \sigma^*)^2, \qquad
+              \sigma^* = \exp(-W(\tfrac12 \max(-\tfrac2e, \tfrac{\ell - \tau}{\lambda})))
+
+    with Lambert's W. Source: Castells et al. 2020, equations 1 and 3; tau = log(classes).
+
+    Args:
+        losses: in nats
+        threshold: tau, above which a clip counts as hard
+        regularisation: lambda, towards equal weights
+
+    """
+    excess = losses - threshold
+    beta = (excess.detach().double() / regularisation).clamp_min(-2 / math.e).cpu().numpy()
+    # at the branch point rounding may leave the real axis by a hair
+    weight = np.exp(-lambertw(np.maximum(beta / 2, -1 / math.e)).real)
+    sigma = torch.from_numpy(weight).to(losses)
+    return excess * sigma + regularisation * sigma.log().square()
+
+
+METHOD = Method("remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run)

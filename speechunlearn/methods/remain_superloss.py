@@ -1,0 +1,25 @@
+"""Remain. Unl. with a curriculum: the forget clips are weighted by SuperLoss.
+
+Source: Cheng & Amiri 2025 and Ren et al. 2025 name the curriculum; the weighting is that of
+Castells et al. 2020 with MU-Bench's lambda of 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speechunlearn.methods import remain
+from speechunlearn.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Parameters(remain.Parameters):
+    """Those of `speechunlearn.methods.remain`, with the curriculum on."""
+
+    curriculum: str = "superloss"
+
+
+METHOD = Method(
+    "remain_superloss", "Remain. Unl. + SuperLoss", frozenset({"forget", "retain"}), Parameters,
+    remain.run,
+)

@@ -1,0 +1,312 @@
+"""Scores of one model on one set of clips, and their distance to the retrained model's.
+
+The functions read the per-clip predictions table, a DataFrame with one row a clip and the columns
+
+- ``split``: ``"forget"``, ``"retain"`` or ``"unseen"``
+- ``hash``, ``speaker``: content hash and speaker of the clip
+- ``label``, ``prediction``: true and predicted class, integers from 0
+- ``loss``: cross-entropy of the true class in nats
+- ``confidence``: softmax probability of the true class
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, Shaped
+
+from speechunlearn.errors import ParameterError
+
+SPLITS = ("forget", "retain", "unseen")
+
+Labels = Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series
+
+
+def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a predictions table that can't be used.
+
+    Args:
+        predictions: per-clip predictions table
+        columns: names of the columns that the caller is about to use beside ``split``
+
+    Raises:
+        ParameterError: if the table has no row, lacks a column, holds a missing value in one
+            or an unknown split
+
+    """
+    columns = ["split", *columns]
+    missing = [column for column in columns if column not in predictions.columns]
+    if missing:
+        raise ParameterError(
+            f"predictions lacks the columns {missing}, it has {list(predictions.columns)}"
+        )
+    if predictions.empty:
+        raise ParameterError("predictions has no rows")
+    for column in columns:
+        gaps = int(predictions[column].isna().sum())
+        if gaps:
+            raise ParameterError(f"predictions: {gaps} missing values in column {column!r}")
+    unknown = sorted(set(predictions["split"]) - set(SPLITS))
+    if unknown:
+        raise ParameterError(f"predictions holds the splits {unknown}, known are {SPLITS}")
+
+
+def _label_set(labels: int | Sequence[object]) -> list:
+    """Label set of a number of classes or of the classes themselves."""
+    label_set = list(range(labels) if isinstance(labels, (int, np.integer)) else labels)
+    if not label_set or len(set(label_set)) < len(label_set):
+        raise ParameterError(f"labels must be distinct and at least one, got {labels!r}")
+    return label_set
+
+
+def _label_codes(
+    name: str, values: Labels, labels: int | Sequence[object]
+) -> Int[np.ndarray, " clips"]:
+    """Position of every value in the label set."""
+    label_set = _label_set(labels)
+    clips = pd.Index(values)
+    if clips.empty:
+        raise ParameterError(f"{name} is empty")
+    codes = pd.Index(label_set).get_indexer(clips)
+    if (codes < 0).any():
+        unknown = clips[codes < 0].tolist()[0]
+        raise ParameterError(f"{name} holds {unknown!r}, which is not in {label_set}")
+    return codes
+
+
+def classes_present(truth: Labels, labels: int | Sequence[object]) -> list:
+    """Classes that occur in the truth, in the order of the label set.
+
+    A small forget set rarely holds every class. Its UAR averages over these classes alone.
+
+    Args:
+        truth: true class of every clip
+        labels: label set, or the number of classes for integer labels from 0
+
+    Returns:
+        classes of ``labels`` with at least one clip
+
+    Raises:
+        ParameterError: if ``truth`` is empty or holds a value outside of ``labels``
+
+    Examples:
+        >>> classes_present([2, 0, 2], 7)
+        [0, 2]
+
+    """
+    label_set = _label_set(labels)
+    return [label_set[code] for code in np.unique(_label_codes("truth", truth, labels))]
+
+
+def uar(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> float:
+    r"""Unweighted average recall over the classes present in the truth.
+
+    .. math::
+
+        \text{UAR} = \frac{1}{|P|} \sum_{k \in P}
+            \frac{\text{true positive}_k}{\text{true positive}_k + \text{false negative}_k},
+        \quad P = \{k : k \text{ occurs in the truth}\}
+
+    A prediction of a class that is absent from the truth is an error of the clip's true class.
+    It does not add that class to the average. This is scikit-learn's ``balanced_accuracy_score``.
+    ``audmetric.unweighted_average_recall`` differs: it also averages over absent classes, with
+    recall 0 (0.25 in the first example), and when its label set is cut to the classes present, it
+    ignores clips that are predicted as another class (1.0 there).
+
+    Args:
+        truth: true class of every clip
+        prediction: predicted class of every clip
+        labels: label set, or the number of classes for integer labels from 0.
+            It fixes which values are valid and does not change the score
+
+    Returns:
+        UAR in [0, 1]
+
+    Raises:
+        ParameterError: if ``truth`` is empty, the lengths differ
+            or a value is outside of ``labels``
+
+    Examples:
+        >>> uar([0, 0], [0, 1], 2)
+        0.5
+        >>> uar([0, 0, 1, 1, 1, 1], [0, 2, 1, 1, 1, 0], 7)
+        0.625
+
+    """
+    truth_codes, correct = _correct(truth, prediction, labels)
+    total = np.bincount(truth_codes)
+    hits = np.bincount(truth_codes, weights=correct)
+    present = total > 0
+    return float(np.mean(hits[present] / total[present]))
+
+
+def accuracy(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> float:
+    """Share of clips whose predicted class is the true one.
+
+    Args:
+        truth: true class of every clip
+        prediction: predicted class of every clip
+        labels: label set, or the number of classes for integer labels from 0
+
+    Returns:
+        accuracy in [0, 1]
+
+    Raises:
+        ParameterError: if ``truth`` is empty, the lengths differ
+            or a value is outside of ``labels``
+
+    Examples:
+        >>> accuracy([0, 0, 1, 1, 1], [0, 2, 1, 1, 1], 3)
+        0.8
+
+    """
+    _, correct = _correct(truth, prediction, labels)
+    return float(np.mean(correct))
+
+
+def _correct(
+    truth: Labels, prediction: Labels, labels: int | Sequence[object]
+) -> tuple[Int[np.ndarray, " clips"], Shaped[np.ndarray, " clips"]]:
+    """Codes of the true classes, and whether each clip is classified correctly."""
+    if len(truth) != len(prediction):
+        raise ParameterError(
+            f"truth and prediction must have one length, got {len(truth)} and {len(prediction)}"
+        )
+    truth_codes = _label_codes("truth", truth, labels)
+    return truth_codes, truth_codes == _label_codes("prediction", prediction, labels)
+
+
+def uar_by_split(predictions: pd.DataFrame, n_labels: int) -> dict[str, float]:
+    """UAR of every split in a predictions table.
+
+    Args:
+        predictions: per-clip predictions table
+        n_labels: number of classes of the task
+
+    Returns:
+        UAR in [0, 1] by split, in the order of ``SPLITS``
+
+    Raises:
+        ParameterError: if the table is empty, lacks a column, or holds an unknown split
+            or a class outside of 0 … ``n_labels`` - 1
+
+    Examples:
+        >>> uar_by_split(
+        ...     pd.DataFrame(
+        ...         {
+        ...             "split": ["unseen", "unseen", "forget"],
+        ...             "label": [0, 1, 1],
+        ...             "prediction": [0, 0, 1],
+        ...         }
+        ...     ),
+        ...     n_labels=2,
+        ... )
+        {'forget': 1.0, 'unseen': 0.5}
+
+    """
+    return {
+        split: uar(clips["label"], clips["prediction"], n_labels)
+        for split, clips in by_split(predictions, ["label", "prediction"]).items()
+    }
+
+
+def accuracy_by_split(predictions: pd.DataFrame, n_labels: int) -> dict[str, float]:
+    """Accuracy of every split in a predictions table.
+
+    Args:
+        predictions: per-clip predictions table
+        n_labels: number of classes of the task
+
+    Returns:
+        accuracy in [0, 1] by split, in the order of ``SPLITS``
+
+    Raises:
+        ParameterError: as :func:`uar_by_split`
+
+    """
+    return {
+        split: accuracy(clips["label"], clips["prediction"], n_labels)
+        for split, clips in by_split(predictions, ["label", "prediction"]).items()
+    }
+
+
+def mean_loss_by_split(predictions: pd.DataFrame) -> dict[str, float]:
+    """Mean cross-entropy of the true class of every split in a predictions table.
+
+    Args:
+        predictions: per-clip predictions table
+
+    Returns:
+        mean loss in nats by split, in the order of ``SPLITS``
+
+    Raises:
+        ParameterError: if the table is empty, lacks a column, holds an unknown split
+            or a loss that is NaN
+
+    """
+    return {
+        split: float(clips["loss"].mean())
+        for split, clips in by_split(predictions, ["loss"]).items()
+    }
+
+
+def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Cut a predictions table into its splits, after :func:`check_predictions`.
+
+    Args:
+        predictions: per-clip predictions table
+        columns: names of the columns that the caller is about to use
+
+    Returns:
+        rows of the table by split, in the order of ``SPLITS``, without the absent splits
+
+    Raises:
+        ParameterError: as :func:`check_predictions`
+
+    """
+    check_predictions(predictions, columns)
+    groups = dict(list(predictions.groupby("split")))
+    return {split: groups[split] for split in SPLITS if split in groups}
+
+
+def difference_to_retrained(value: float, reference: float) -> float:
+    """Signed difference of a score to the retrained model's: value - reference.
+
+    On the forget set a positive UAR difference is forgetting too little, a negative one too much.
+
+    Args:
+        value: score of the unlearned model
+        reference: the same score of the model retrained without the forget set
+
+    Returns:
+        difference in the unit of the score
+
+    Examples:
+        >>> difference_to_retrained(0.0, 0.875)
+        -0.875
+
+    """
+    return float(value - reference)
+
+
+def distance_to_retrained(value: float, reference: float) -> float:
+    """Absolute difference of a score to the retrained model's: abs(value - reference).
+
+    The target of unlearning is the model that never saw the forget set. Its UAR on the forget
+    set is about that on unseen clips, neither 0 nor chance.
+
+    Args:
+        value: score of the unlearned model
+        reference: the same score of the model retrained without the forget set
+
+    Returns:
+        distance in the unit of the score, at least 0
+
+    Examples:
+        >>> distance_to_retrained(0.0, 0.875)
+        0.875
+
+    """
+    return abs(difference_to_retrained(value, reference))

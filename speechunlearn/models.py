@@ -1,0 +1,316 @@
+"""The classifier: a transformers speech encoder with a classification head.
+
+An encoder is named in one of three ways: ``nano`` (the wav2vec 2.0 architecture at about 0.6 M
+parameters, random weights), a local folder in transformers' layout, or a hub id such as
+``facebook/wav2vec2-base``. Checkpoints are safetensors plus a JSON card.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from torch import Tensor
+
+from speechunlearn.errors import ModelError, ParameterError
+from speechunlearn.machine import REPOSITORY
+
+#: wav2vec 2.0 (Baevski et al. 2020) made small. Three convolutions instead of seven give frames at
+#: 25 Hz; the first is as wide as a short-time Fourier transform's window (25 ms, a step of 10 ms),
+#: which a small corpus can train where seven narrow ones cannot. Layer norm rather than group norm:
+#: with the attention mask the logits of a clip then do not depend on the padding of its batch. The
+#: convolutions have a bias, or the layer norm would make every frame scale-free and lose the
+#: energy contour.
+NANO: dict[str, Any] = {
+    "conv_kernel": (400, 3, 3),
+    "conv_stride": (160, 2, 2),
+    "conv_dim": (256, 128, 128),
+    "num_feat_extract_layers": 3,
+    "feat_extract_norm": "layer",
+    "conv_bias": True,
+    "hidden_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 384,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 16,
+    "do_stable_layer_norm": True,
+    "classifier_proj_size": 96,
+    "hidden_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "activation_dropout": 0.1,
+    "feat_proj_dropout": 0.1,
+    "final_dropout": 0.1,
+    "layerdrop": 0.0,
+    "apply_spec_augment": False,
+    "vocab_size": 4,
+}
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """How a waveform is prepared for the encoder: its feature-extractor config.
+
+    Args:
+        sampling_rate: in Hz
+        do_normalize: zero mean and unit variance a clip
+        return_attention_mask: whether the encoder is told what is padding
+
+    """
+
+    sampling_rate: int = 16000
+    do_normalize: bool = True
+    return_attention_mask: bool = True
+
+
+class Classifier(torch.nn.Module):
+    """A speech encoder with a classification head.
+
+    Args:
+        network: a transformers audio-classification model (wav2vec 2.0, HuBERT, WavLM)
+        labels: class names, in the order of the logits
+        frontend: how its waveforms are prepared
+
+    """
+
+    def __init__(self, network: torch.nn.Module, labels: Sequence[str], frontend: Frontend) -> None:
+        super().__init__()
+        self.network = network
+        self.labels = tuple(labels)
+        self.frontend = frontend
+
+    def forward(
+        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return logits.
+
+        Args:
+            waveform_z: normalised waveforms, zero-padded
+            lengths: samples of each clip, the rest is padding
+
+        """
+        mask = None
+        if self.frontend.return_attention_mask:
+            positions = torch.arange(waveform_z.shape[1], device=waveform_z.device)
+            mask = (positions[None, :] < lengths[:, None]).long()
+        return self.network(waveform_z, attention_mask=mask).logits
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def save(self, folder: Path, card: dict[str, Any]) -> None:
+        """Write safetensors, configs and ``card.json`` into a folder."""
+        from transformers import Wav2Vec2FeatureExtractor
+
+        self.network.config.id2label = dict(enumerate(self.labels))
+        self.network.config.label2id = {label: i for i, label in enumerate(self.labels)}
+        self.network.save_pretrained(folder, safe_serialization=True)
+        Wav2Vec2FeatureExtractor(
+            feature_size=1,
+            sampling_rate=self.frontend.sampling_rate,
+            padding_value=0.0,
+            do_normalize=self.frontend.do_normalize,
+            return_attention_mask=self.frontend.return_attention_mask,
+        ).save_pretrained(folder)
+        (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+#: encoders that the repository carries, by name
+CARRIED = {"nano-pretrained": REPOSITORY / "data" / "encoders" / "nano-pretrained"}
+
+
+@contextlib.contextmanager
+def seeded(*seed: int) -> Iterator[torch.Generator]:
+    """Seed every source of randomness inside the block; restore them after it.
+
+    transformers draws dropout from torch's global generator and SpecAugment from numpy's, which
+    cannot be passed in: both are set here and given back unchanged.
+
+    Args:
+        seed: one or more non-negative integers; equal tuples give equal draws
+
+    Yields:
+        a generator of the block's own, for what can be passed in
+
+    """
+    state = np.random.SeedSequence(list(seed)).generate_state(3)
+    numpy_state = np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(int(state[0]))
+        np.random.seed(int(state[1]))
+        try:
+            yield torch.Generator().manual_seed(int(state[2]))
+        finally:
+            np.random.set_state(numpy_state)
+
+
+def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Classifier:
+    """Make a classifier from an encoder, with a new head.
+
+    Args:
+        encoder: ``nano``, ``nano-pretrained``, a local folder, or a hub id
+        labels: class names
+        seed: of the random weights (all of ``nano``'s, the head's otherwise)
+        config: overrides of the transformers config, e.g. dropout or SpecAugment rates
+
+    Raises:
+        ModelError: a folder without config or weights, or an id that cannot be loaded
+
+    """
+    if len(labels) < 2:
+        raise ParameterError(f"labels: {list(labels)}, but a classifier needs two classes or more")
+    from transformers import (
+        AutoConfig,
+        AutoModelForAudioClassification,
+        Wav2Vec2Config,
+        Wav2Vec2ForSequenceClassification,
+    )
+    from transformers.utils import logging as hf_logging
+
+    # transformers warns that the head is new; here it always is
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with seeded(seed):
+            if encoder == "nano":
+                full = Wav2Vec2Config(
+                    **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
+                )
+                network = Wav2Vec2ForSequenceClassification(full)
+                gabor_filters_(network.wav2vec2.feature_extractor.conv_layers[0].conv)
+                return Classifier(network, labels, Frontend())
+            prepared = frontend(encoder)
+            source = _resolve(encoder)
+            try:
+                full = AutoConfig.from_pretrained(source, num_labels=len(labels), **config)
+                network = AutoModelForAudioClassification.from_pretrained(
+                    source, config=full, ignore_mismatched_sizes=True
+                )
+            except (OSError, ValueError, SafetensorError) as error:
+                raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
+            return Classifier(network, labels, prepared)
+    finally:
+        hf_logging.set_verbosity(verbosity)
+
+
+def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> None:
+    """Draw the first layer's random weights near a filter bank, in place.
+
+    Its channels are cosines in four phases under Hann windows, evenly spaced to 1 kHz and on the
+    mel scale above, as in learnable front ends (Zeghidour et al. 2021); the biases are normal.
+    From white noise instead, a network this small learns from hours of speech, not minutes.
+
+    Args:
+        convolution: one input channel; the number of output channels a multiple of four
+        sampling_rate: in Hz
+
+    """
+    channels, _, width = convolution.weight.shape
+    bands = channels // 4
+    low = np.linspace(75, 1000, bands // 3, endpoint=False)
+    mel = np.linspace(*(2595 * np.log10(1 + np.array([1000, 7600]) / 700)), bands - len(low))
+    centres = np.concatenate([low, 700 * (10 ** (mel / 2595) - 1)])
+    spacing = np.gradient(centres)
+    seconds = (np.arange(width) - width / 2) / sampling_rate
+    filters = []
+    for centre, step in zip(centres, spacing, strict=True):
+        length = min(width / sampling_rate, max(2 / step, 0.006))
+        window = np.where(
+            np.abs(seconds) < length / 2, 0.5 + 0.5 * np.cos(2 * np.pi * seconds / length), 0
+        )
+        for phase in range(4):
+            wave = window * np.cos(2 * np.pi * centre * seconds + phase * np.pi / 2)
+            # speech falls with frequency: lift what is high
+            filters.append(wave / np.linalg.norm(wave) * np.sqrt(centre / 1000 + 0.3))
+    with torch.no_grad():
+        count = 4 * bands
+        convolution.weight[:count] = torch.from_numpy(np.stack(filters)).float()[:, None]
+        if convolution.bias is not None:
+            convolution.bias.normal_(0, 0.2)
+
+
+def check_encoder(encoder: str) -> None:
+    """Raise ModelError if an encoder is a folder that lacks its config or weights."""
+    if encoder == "nano":
+        return
+    source = _resolve(encoder)
+    folder = Path(source)
+    if not folder.exists():
+        if source.startswith((".", "/", "~")) or source.count("/") != 1:
+            raise ModelError(f"encoder {encoder!r}: no such folder, and not a hub id (owner/name)")
+        return
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"encoder folder {encoder!r} has no config.json")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise ModelError(f"encoder folder {encoder!r} has no weights (*.safetensors)")
+
+
+def encoder_hash(encoder: str) -> str:
+    """Return a hash of an encoder's weights; of its name where it comes from a hub."""
+    digest = hashlib.sha256()
+    folder = Path(_resolve(encoder))
+    if encoder == "nano" or not folder.is_dir():
+        return hashlib.sha256(encoder.encode()).hexdigest()[:16]
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def frontend(encoder: str) -> Frontend:
+    """Return how an encoder wants its waveforms prepared: its feature-extractor config.
+
+    Raises:
+        ModelError: an encoder without one
+
+    """
+    from transformers import AutoFeatureExtractor
+
+    if encoder == "nano":
+        return Frontend()
+    check_encoder(encoder)
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(_resolve(encoder))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"encoder {encoder!r} has no feature-extractor config: {error}") from error
+    return Frontend(
+        sampling_rate=int(extractor.sampling_rate),
+        do_normalize=bool(getattr(extractor, "do_normalize", True)),
+        return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
+    )
+
+
+def load(folder: Path) -> Classifier:
+    """Load a checkpoint that `Classifier.save` wrote.
+
+    Raises:
+        ModelError: a folder that is no checkpoint
+
+    """
+    from transformers import AutoModelForAudioClassification
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.disable_progress_bar()
+    check_encoder(str(folder))
+    try:
+        network = AutoModelForAudioClassification.from_pretrained(folder)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"checkpoint {str(folder)!r} cannot be loaded: {error}") from error
+    id2label = network.config.id2label
+    labels = [id2label[i] for i in range(len(id2label))]
+    return Classifier(network, labels, frontend(str(folder)))
+
+
+def _resolve(encoder: str) -> str:
+    return str(CARRIED.get(encoder, encoder))

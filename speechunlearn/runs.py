@@ -1,0 +1,324 @@
+"""Running chapters: parameters checked before anything starts, papermill, progress.
+
+A chapter is a notebook of ``notebooks/``. Its first code cell, tagged ``parameters``, holds its
+parameters with their defaults; its second hands them to `start`, which checks them again, so a
+chapter run by hand, by papermill or by the command line refuses the same mistakes.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechunlearn import profiles
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.machine import REPOSITORY
+from speechunlearn.profiles import Profile
+
+if TYPE_CHECKING:
+    from speechunlearn.results import Results
+    from speechunlearn.study import Cell, Study
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+
+#: environment variable that names the file progress goes to
+PROGRESS = "SPEECHUNLEARN_PROGRESS"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a chapter: its profile, and where things are.
+
+    Args:
+        profile: sizes, with the chapter's own parameters in place
+        corpus: name of a reader
+        root: the corpus's folder or CSV; None is its default
+        skip_bad: leave out clips that cannot be used
+        cache: folder of finished work; None is the default
+        results_folder: results are added below it; None writes none
+
+    """
+
+    profile: Profile
+    corpus: str
+    root: Path | None
+    skip_bad: bool
+    cache: Path | None
+    results_folder: Path | None
+
+    def study(self, setting: str = "validation") -> Study:
+        """Return the study of one setting."""
+        from speechunlearn.cache import Cache
+        from speechunlearn.study import Study
+
+        return Study(
+            self.profile, self.corpus, self.root, setting=setting, cache=Cache(self.cache),
+            skip_bad=self.skip_bad, report=_report,
+        )
+
+    def results(self, cells: Iterable[Cell]) -> Results:
+        """Collect cells as they are made, and add them to the results folder."""
+        from speechunlearn.results import Results
+
+        collected = Results.of(cells)
+        if self.results_folder is not None:
+            folder = self.results_folder / f"{self.profile.name}-{self.corpus}"
+            collected.write(folder)
+        return collected
+
+    def made_by(self) -> str:
+        """Return what made the numbers of this page, in one paragraph."""
+        from speechunlearn import corpora, machine
+
+        pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
+        return (
+            f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
+            f"encoder {self.profile.encoder}; pairs of training seed/forget draw: {pairs}; "
+            f"machine: {machine.describe()}."
+        )
+
+
+def start(
+    profile: str,
+    corpus: str = "",
+    root: str = "",
+    encoder: str = "",
+    skip_bad: bool = False,
+    cache: str = "",
+    results: str = "",
+    attack: Mapping[str, Any] | None = None,
+    **sizes: Any,
+) -> Run:
+    """Check a chapter's parameters and prepare the process. Call it before torch is imported.
+
+    Args:
+        profile: ``smoke``, ``cpu`` or ``paper``
+        corpus: name of a reader; empty takes the profile's
+        root: its folder, or the CSV; empty takes its default
+        encoder: ``nano``, ``nano-pretrained``, a local folder or a hub id; empty takes the
+            profile's
+        skip_bad: leave out clips that cannot be used
+        cache: folder of finished work; empty takes the default
+        results: folder that results are added to; empty writes none
+        attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
+            keep the profile's
+        sizes: values for the profile's own, e.g. n_values; an empty list keeps the profile's
+
+    Raises:
+        ParameterError: an unknown name, a wrong type or a value out of range
+
+    """
+    chosen = profiles.get(profile)
+    for name in sizes:
+        chosen.with_values(**{name: getattr(chosen, name, None)})
+    given = {
+        name: tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        for name, value in sizes.items()
+        if value
+    }
+    chosen = chosen.with_values(**given)
+    if encoder:
+        chosen = chosen.with_values(encoder=encoder)
+    overrides = {name: value for name, value in (attack or {}).items() if value}
+    if overrides:
+        chosen = chosen.with_values(
+            methods=chosen.methods
+            | {m: {**chosen.methods.get(m, {}), **overrides} for m in ("adv", "adv_ela")}
+        )
+    profiles.prepare_process(chosen)
+    from speechunlearn import corpora
+
+    name = corpora.get(corpus or chosen.corpus).name
+    run = Run(
+        chosen, name, Path(root).expanduser().resolve() if root else None, bool(skip_bad),
+        Path(cache).expanduser() if cache else None,
+        Path(results).expanduser() if results else None,
+    )
+    run.study()  # refuses what it can before anything is read
+    return run
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def find_chapter(wanted: str) -> Path:
+    """Return the notebook of a number (``4``, ``04``) or a name (``04_…`` or what follows).
+
+    Raises:
+        ParameterError: there is none
+
+    """
+    for path in chapters():
+        number, name = path.stem.split("_", 1)
+        if wanted in (path.stem, path.name, name) or (
+            wanted.isdigit() and int(wanted) == int(number)
+        ):
+            return path
+    known = ", ".join(path.stem for path in chapters())
+    raise ParameterError(f"chapter {wanted!r} is none of {known}")
+
+
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """Return a notebook's parameters and their defaults.
+
+    Raises:
+        ParameterError: a notebook without a cell tagged ``parameters``
+
+    """
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            found = {}
+            for node in ast.parse("".join(cell["source"])).body:
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    found[node.targets[0].id] = ast.literal_eval(node.value)
+            return found
+    raise ParameterError(f"{notebook.name} has no cell tagged 'parameters'")
+
+
+def check_parameters(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as a notebook's parameters, checked against its defaults.
+
+    A whole number is taken where the default is a float, and a single value where it is a list.
+
+    Raises:
+        ParameterError: a name the notebook does not have, or a value of another type
+
+    """
+    defaults = parameters_of(notebook)
+    unknown = sorted(set(values) - set(defaults))
+    if unknown:
+        raise ParameterError(
+            f"{notebook.stem} has no parameter {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(defaults)}"
+        )
+    checked = {}
+    for name, value in values.items():
+        default = defaults[name]
+        if isinstance(default, list) and not isinstance(value, list):
+            value = [value]
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not type(default):
+            raise ParameterError(
+                f"{notebook.stem}: parameter {name!r} is {value!r}, "
+                f"a {type(value).__name__}; it must be a {type(default).__name__}"
+            )
+        checked[name] = value
+    return checked
+
+
+def parse_value(text: str) -> Any:
+    """Return ``text`` as a Python number, list, bool, None or string; ``1e-3`` is a number."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def execute(
+    notebooks: Iterable[Path],
+    values: Mapping[str, Any],
+    out: Path,
+    *,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Run chapters by papermill.
+
+    Every chapter's parameters are checked before the first one starts. An executed notebook
+    appears under its own name when it is finished; one that failed is kept as ``*.failed.ipynb``.
+
+    Args:
+        notebooks: chapters
+        values: parameters; one that a single chapter lacks is refused
+        out: folder of the executed notebooks
+        say: told of each start and end
+
+    Returns:
+        the executed notebooks
+
+    Raises:
+        ParameterError: a parameter, or a folder that cannot be written
+        SpeechUnlearnError: a chapter failed; the message holds its error
+
+    """
+    notebooks = list(notebooks)
+    checked = {path: check_parameters(path, values) for path in notebooks}
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
+    made = []
+    for path in notebooks:
+        say(f"{path.stem} …")
+        target = out / path.name
+        working = out / f"{path.stem}.failed.ipynb"
+        try:
+            with _progress(out / "progress.log", say):
+                papermill.execute_notebook(
+                    str(path), str(working), parameters=checked[path], kernel_name="python3",
+                    cwd=os.getcwd(), progress_bar=False,
+                )
+        except PapermillExecutionError as error:
+            raise SpeechUnlearnError(
+                f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
+                f"(see {str(working)!r})"
+            ) from error
+        os.replace(working, target)
+        made.append(target)
+        say(f"{path.stem} done: {target}")
+    return made
+
+
+def _report(what: str, done: int, total: int) -> None:
+    """Say how far work is: to the run's progress file, or on stderr outside a notebook.
+
+    Nothing is printed inside a notebook: progress is no part of the page.
+    """
+    text = f"{what}: {done}/{total}"
+    target = os.environ.get(PROGRESS)
+    if target:
+        with open(target, "a") as file:
+            file.write(text + "\n")
+    elif "ipykernel" not in sys.modules:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what the notebooks' processes write to a progress file."""
+    file.write_text("")
+    finished = threading.Event()
+
+    def follow() -> None:
+        with file.open() as stream:
+            while not finished.wait(0.5):
+                for line in stream:
+                    say(f"  {line.rstrip()}")
+
+    before = os.environ.get(PROGRESS)
+    os.environ[PROGRESS] = str(file)
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        os.environ.pop(PROGRESS)
+        if before is not None:
+            os.environ[PROGRESS] = before

@@ -1,0 +1,474 @@
+"""The attack moves clips as its formula says, within tau, and leaves everything else alone."""
+
+import math
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from scipy.stats import chisquare
+from torch.nn.functional import cross_entropy
+
+from speechunlearn import attacks
+from speechunlearn.attacks import (
+    AttackParameters,
+    adversarial_set,
+    random_wrong_labels,
+    signal_to_noise_db,
+    targeted_pgd,
+)
+from speechunlearn.audio import pad
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.training import Cost
+
+torch.set_num_threads(1)
+
+TAUS = [0.1, 0.3, 0.7, 1 / 3]
+
+
+def generators(n: int, seed: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed + i) for i in range(n)]
+
+
+def starts(lengths, tau: float, seed: int = 0) -> list[torch.Tensor]:
+    """The random starts that these generators give: uniform in [-tau, tau]."""
+    return [
+        (2 * torch.rand(n, generator=g) - 1) * tau
+        for n, g in zip(lengths, generators(len(lengths), seed), strict=True)
+    ]
+
+
+def linear(n_classes: int = 2, time: int = 60, seed: int = 0) -> tiny.Linear:
+    return tiny.Linear(torch.randn(n_classes, time, generator=generators(1, seed)[0]))
+
+
+def batch(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    return pad([torch.randn(length, generator=generator) for length in lengths])
+
+
+def clips_of_equal_length(n: int, length: int = 60, n_classes: int = 2) -> Clips:
+    generator = torch.Generator().manual_seed(3)
+    return Clips(
+        [torch.randn(length, generator=generator) for _ in range(n)],
+        torch.arange(n) % n_classes, [f"h{i}" for i in range(n)], [f"s{i}" for i in range(n)],
+    )  # fmt: skip
+
+
+# ---- the step
+
+
+@pytest.mark.parametrize("projection", ["step", "end"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 9])
+def test_steps_of_a_linear_model_in_closed_form(projection, steps):
+    """With two classes the gradient's sign is sign(w_other - w_target) wherever the clip is."""
+    model, tau = linear(), 0.4
+    waveform_z, lengths = batch(60, 41)
+    targets = torch.tensor([1, 0])
+    parameters = AttackParameters(
+        tau=tau, steps=steps, step_fraction=0.3, projection=projection
+    )
+    moved = targeted_pgd(model, waveform_z, lengths, targets, parameters, generators(2))
+    difference = model.weight[1] - model.weight[0]
+    for row, (start, towards) in enumerate(
+        zip(starts([60, 41], tau), (difference, -difference), strict=True)
+    ):
+        # both projections end at the same place, as every step goes the same way
+        delta = (start + steps * 0.3 * tau * towards[: len(start)].sign()).clamp(-tau, tau)
+        expected = waveform_z[row, : len(start)] + delta
+        torch.testing.assert_close(moved[row, : len(start)], expected, rtol=0, atol=1e-6)
+
+
+def test_projections_differ_where_the_gradient_turns():
+    """A model whose gradient changes its sign: one projection saturates, the other overshoots."""
+
+    class Turning(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, waveform_z, lengths):
+            self.calls += 1
+            way = 1.0 if self.calls <= 3 else -1.0
+            total = way * (self.weight * waveform_z).sum(1)
+            return torch.stack([total, -total], dim=1)
+
+    waveform_z, lengths = torch.zeros(1, 50), torch.tensor([50])
+    (start,) = starts([50], 0.5)
+    results = {}
+    for projection in ("step", "end"):
+        parameters = AttackParameters(tau=0.5, steps=4, step_fraction=0.6, projection=projection)
+        results[projection] = targeted_pgd(
+            Turning(), waveform_z, lengths, torch.tensor([0]), parameters, generators(1)
+        )[0]
+    by_step = start
+    for way in (1, 1, 1, -1):
+        by_step = (by_step + way * 0.3).clamp(-0.5, 0.5)
+    torch.testing.assert_close(results["step"], by_step, rtol=0, atol=1e-6)
+    at_end = (start + 2 * 0.3).clamp(-0.5, 0.5)
+    torch.testing.assert_close(results["end"], at_end, rtol=0, atol=1e-6)
+
+
+def test_the_loss_of_the_target_falls():
+    model = tiny.classifier()
+    waveform_z, lengths = tiny.clips(6).batch(range(6))
+    targets = torch.tensor([1, 2, 0, 2, 0, 1])
+
+    def loss(x):
+        with torch.no_grad():
+            return cross_entropy(model(x, lengths), targets, reduction="none")
+
+    parameters = AttackParameters(tau=0.3, steps=10)
+    moved = targeted_pgd(model, waveform_z, lengths, targets, parameters, generators(6))
+    assert (loss(moved) < loss(waveform_z)).all()
+    further = AttackParameters(tau=0.6, steps=10)
+    moved_further = targeted_pgd(model, waveform_z, lengths, targets, further, generators(6))
+    assert loss(moved_further).mean() < loss(moved).mean()
+
+
+@pytest.mark.parametrize("projection", ["step", "end"])
+@pytest.mark.parametrize("tau", TAUS)
+def test_tau_is_kept_exactly(tau, projection):
+    waveform_z, lengths = batch(60, 37, 52)
+    waveform_z[:, ::7] = 0.0  # where x is zero the rounding of tau itself shows
+    parameters = AttackParameters(tau=tau, steps=6, projection=projection, step_fraction=0.5)
+    moved = targeted_pgd(
+        linear(3), waveform_z, lengths, torch.tensor([0, 1, 2]), parameters, generators(3)
+    )
+    assert moved.dtype == torch.float32
+    largest = float((moved.double() - waveform_z.double()).abs().max())
+    assert tau * (1 - 1e-5) < largest <= tau
+
+
+@pytest.mark.parametrize("tau", TAUS)
+def test_the_start_alone_keeps_tau(tau):
+    waveform_z, lengths = batch(3000)
+    parameters = AttackParameters(tau=tau, steps=1, step_fraction=1e-12)
+    model = linear(2, 3000)
+    moved = targeted_pgd(model, waveform_z, lengths, torch.tensor([0]), parameters, generators(1))
+    delta = (moved.double() - waveform_z.double())[0]
+    assert float(delta.abs().max()) <= tau
+    # uniform: its standard deviation is tau / sqrt(3), its mean zero
+    assert float(delta.std()) == pytest.approx(tau / math.sqrt(3), rel=0.05)
+    assert abs(float(delta.mean())) < 0.05 * tau
+
+
+def test_padding_is_never_touched():
+    waveform_z, lengths = batch(400, 800, 555)
+    parameters = AttackParameters(tau=0.5, steps=3)
+    # this model looks at the padding
+    seen = []
+
+    class Spy(tiny.Linear):
+        def forward(self, waveform_z, lengths):
+            seen.append(waveform_z.detach().clone())
+            return super().forward(waveform_z, lengths)
+
+    model = Spy(torch.randn(3, 800, generator=generators(1)[0]))
+    moved = targeted_pgd(
+        model, waveform_z, lengths, torch.tensor([0, 1, 2]), parameters, generators(3)
+    )
+    assert moved.shape == waveform_z.shape
+    for answer in (*seen, moved):
+        assert (answer[0, 400:] == 0).all() and (answer[2, 555:] == 0).all()
+        assert (answer[0, :400] != waveform_z[0, :400]).float().mean() > 0.9
+    # the clips that were given are as they were
+    assert torch.equal(waveform_z, batch(400, 800, 555)[0])
+
+
+def test_a_copy_does_not_depend_on_its_batch():
+    # double precision: a gradient near zero would turn its sign on the last bit of a float32
+    model = tiny.wav2vec2().double()
+    waveform_z, lengths = batch(500, 900, 700)
+    targets = torch.tensor([1, 2, 0])
+    parameters = AttackParameters(tau=0.3, steps=5)
+    together = targeted_pgd(
+        model, waveform_z.double(), lengths, targets, parameters, generators(3)
+    )
+    for row, length in enumerate(lengths.tolist()):
+        alone = targeted_pgd(
+            model, waveform_z[row : row + 1, :length].double(), lengths[row : row + 1],
+            targets[row : row + 1], parameters, generators(1, seed=row),
+        )  # fmt: skip
+        torch.testing.assert_close(together[row, :length], alone[0], rtol=0, atol=1e-6)
+
+
+# ---- what is left alone
+
+
+class Spy(torch.nn.Module):
+    """A linear model that records the mode it is called in, and may fail."""
+
+    def __init__(self, fail_at: int | None = None):
+        super().__init__()
+        self.body = linear(2, 800)
+        self.dropout = torch.nn.Dropout(0.5)
+        self.norm = torch.nn.BatchNorm1d(2)
+        self.fail_at = fail_at
+        self.modes: list[tuple[bool, bool]] = []
+
+    def forward(self, waveform_z, lengths):
+        self.modes.append((self.training, self.dropout.training))
+        if len(self.modes) == self.fail_at:
+            raise RuntimeError("out of memory")
+        return self.dropout(self.body(waveform_z, lengths))
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("fail_at", [None, 1, 2, 4])
+def test_the_model_is_given_back_as_it_was(mode, fail_at):
+    model = Spy(fail_at)
+    model.train()
+    model.norm.eval()
+    model.body.bias.requires_grad_(False)
+    model.body.weight.grad = torch.full_like(model.body.weight, 2.0)
+    before = tiny.weights(model)
+    clips = tiny.clips(2, 2)
+    parameters = AttackParameters(copies=1, steps=3, mode=mode)
+    if fail_at is None:
+        adversarial_set(model, clips, 2, parameters, seed=0)
+        # the attack's steps in the mode asked for; whether the target is reached, in eval mode
+        assert model.modes == 3 * [(mode == "train",) * 2] + [(False, False)]
+    else:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            adversarial_set(model, clips, 2, parameters, seed=0)
+    assert tiny.equal(before, tiny.weights(model))
+    assert model.training and model.dropout.training and model.body.training
+    assert not model.norm.training
+    assert model.body.weight.requires_grad and not model.body.bias.requires_grad
+    assert (model.body.weight.grad == 2.0).all() and model.body.bias.grad is None
+
+
+def test_no_gradient_is_left_and_none_is_taken_of_the_weights():
+    model = tiny.classifier()
+    flags = []
+    model.register_forward_pre_hook(
+        lambda module, args: flags.append([p.requires_grad for p in module.parameters()])
+    )
+    adversarial_set(model, tiny.clips(3), 3, AttackParameters(copies=2, steps=2), seed=0)
+    assert not any(flag for call in flags for flag in call)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert not model.training
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_global_randomness_is_left_alone(mode):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    parameters = AttackParameters(copies=2, steps=2, mode=mode)
+    first = adversarial_set(tiny.classifier(), tiny.clips(3), 3, parameters, seed=0)
+    assert torch.equal(states[0], torch.get_rng_state())
+    np.testing.assert_array_equal(states[1], np.random.get_state()[1])
+    torch.manual_seed(6)
+    again = adversarial_set(tiny.classifier(), tiny.clips(3), 3, parameters, seed=0)
+    assert all(map(torch.equal, first.clips.waveforms_z, again.clips.waveforms_z))
+
+
+def test_train_mode_draws_dropout():
+    answers = [
+        adversarial_set(
+            tiny.classifier(dropout=0.5), tiny.clips(3), 3,
+            AttackParameters(copies=1, steps=3, mode=mode), seed=0,
+        ).clips.waveforms_z
+        for mode in ("eval", "train")
+    ]  # fmt: skip
+    assert not all(map(torch.equal, *answers))
+
+
+# ---- wrong labels
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_wrong_labels_are_uniform_over_the_others(n_classes):
+    labels = torch.arange(n_classes).repeat_interleave(6000)
+    wrong = random_wrong_labels(labels, n_classes, torch.Generator().manual_seed(0))
+    counts = np.zeros((n_classes, n_classes), dtype=int)
+    np.add.at(counts, (labels.numpy(), wrong.numpy()), 1)
+    assert (np.diag(counts) == 0).all()
+    for true in range(n_classes):
+        others = np.delete(counts[true], true)
+        assert others.sum() == 6000
+        if n_classes > 2:
+            assert chisquare(others).pvalue > 1e-3
+
+
+def test_wrong_labels_need_two_classes():
+    with pytest.raises(ParameterError, match="n_classes: 1"):
+        random_wrong_labels(torch.zeros(3, dtype=torch.long), 1, torch.Generator())
+
+
+def test_targets_of_the_copies_are_uniform_over_the_others():
+    clips = clips_of_equal_length(6, 10, n_classes=3)
+    parameters = AttackParameters(copies=300, steps=1, batch_size=1800)
+    made = adversarial_set(linear(3, 10), clips, 3, parameters, seed=1)
+    targets = made.clips.labels.reshape(6, 300)
+    for label, aims in zip(clips.labels.tolist(), targets, strict=True):
+        counts = np.bincount(aims.numpy(), minlength=3)
+        assert counts[label] == 0
+        assert chisquare(np.delete(counts, label)).pvalue > 1e-3
+    # and the copies of one clip start in different places
+    copies = torch.stack(made.clips.waveforms_z[:300])
+    assert len(torch.unique(copies, dim=0)) == 300
+
+
+# ---- the set
+
+
+def test_the_copies_of_a_clip_follow_one_another():
+    clips = tiny.clips(4)
+    parameters = AttackParameters(tau=0.2, copies=3, steps=2, batch_size=5)
+    made = adversarial_set(tiny.classifier(), clips, 3, parameters, seed=0)
+    assert len(made.clips) == 12 == len(made.reached) and made.copies == 3
+    assert made.clips.hashes == [h for h in clips.hashes for _ in range(3)]
+    assert made.clips.speakers == [s for s in clips.speakers for _ in range(3)]
+    for i, copy in enumerate(made.clips.waveforms_z):
+        source = clips.waveforms_z[i // 3]
+        assert copy.shape == source.shape
+        delta = (copy.double() - source.double()).abs()
+        assert 0 < float(delta.max()) <= 0.2
+        assert made.clips.labels[i] != clips.labels[i // 3]
+    assert clips.labels.tolist() == [0, 1, 2, 0]
+
+
+def test_the_first_clips_have_the_same_copies_however_many_follow():
+    clips = tiny.clips(5)
+    parameters = AttackParameters(copies=2, steps=3, batch_size=4)
+    model = tiny.classifier()
+    whole = adversarial_set(model, clips, 3, parameters, seed=0).of_first(2)
+    part = adversarial_set(model, clips.at([0, 1]), 3, parameters, seed=0)
+    assert whole.clips.labels.tolist() == part.clips.labels.tolist()
+    assert whole.clips.hashes == part.clips.hashes and whole.copies == part.copies == 2
+    assert torch.equal(whole.reached, part.reached)
+    for a, b in zip(whole.clips.waveforms_z, part.clips.waveforms_z, strict=True):
+        # a gradient near zero may turn its sign where padding differs
+        assert float((a - b).abs().gt(1e-6).float().mean()) < 0.01
+    other = adversarial_set(model, clips.at([0, 1]), 3, parameters, seed=1)
+    assert not torch.equal(other.clips.waveforms_z[0], part.clips.waveforms_z[0])
+
+
+def test_success_is_counted():
+    # class 0 is what this model says whatever it hears
+    model = tiny.Linear(torch.zeros(3, 60), torch.tensor([1.0, 0.0, 0.0]))
+    clips = clips_of_equal_length(20, n_classes=3)
+    parameters = AttackParameters(copies=3, steps=1, batch_size=7)
+    made = adversarial_set(model, clips, 3, parameters, seed=0)
+    expected = made.clips.labels == 0
+    assert 0 < int(expected.sum()) < len(expected)
+    assert torch.equal(made.reached, expected)
+    assert made.success_rate == pytest.approx(float(expected.sum()) / 60)
+    first = made.of_first(4)
+    assert len(first.clips) == 12
+    assert first.success_rate == pytest.approx(float(expected[:12].sum()) / 12)
+
+
+def test_a_large_tau_reaches_every_target():
+    parameters = AttackParameters(tau=2.0, copies=2, steps=10)
+    made = adversarial_set(linear(3), clips_of_equal_length(5, n_classes=3), 3, parameters, seed=0)
+    assert made.success_rate == 1.0
+
+
+def test_cost_is_counted():
+    cost, reports = Cost(), []
+    parameters = AttackParameters(copies=3, steps=4, batch_size=4)
+    adversarial_set(
+        tiny.classifier(), tiny.clips(5), 3, parameters, seed=0, cost=cost,
+        progress=lambda done, n: reports.append((done, n)),
+    )  # fmt: skip
+    assert cost == Cost(forward_backward=3 * 4 * 5, forward=15)
+    assert reports == [(4, 15), (8, 15), (12, 15), (15, 15)]
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("tau", 0.0), ("tau", -0.3), ("tau", float("nan")), ("copies", 0), ("steps", 0),
+        ("batch_size", 0), ("step_fraction", 0.0), ("projection", "x"), ("mode", "half"),
+    ],
+)  # fmt: skip
+def test_bad_parameters_are_named(name, value):
+    with pytest.raises(ParameterError, match=f"{name}: {value!r}"):
+        AttackParameters(**{name: value})
+
+
+# ---- other people's attacks
+
+
+class Smooth(torch.nn.Module):
+    """Called with waveforms alone, as image models are."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        self.first = torch.nn.Parameter(0.2 * torch.randn(16, 80, generator=generator))
+        self.second = torch.nn.Parameter(torch.randn(3, 16, generator=generator))
+
+    def forward(self, x, lengths=None):
+        return torch.tanh(x @ self.first.T) @ self.second.T
+
+
+@pytest.fixture
+def ours(monkeypatch):
+    """Our copies of three clips with a start of zero, and what they were made from."""
+    waveform_z, lengths = batch(80, 80, 80)
+    targets = torch.tensor([2, 0, 1])
+    parameters = AttackParameters(tau=0.3, steps=7, step_fraction=0.25)
+    with monkeypatch.context() as patch:
+        patch.setattr(attacks.torch, "rand", lambda n, generator: torch.full((n,), 0.5))
+        moved = targeted_pgd(Smooth(), waveform_z, lengths, targets, parameters, generators(3))
+    assert (moved - waveform_z).abs().max() > 0.29
+    return waveform_z, targets, moved
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_agrees_with_torchattacks(ours):
+    torchattacks = pytest.importorskip("torchattacks", reason="`make bench` installs torchattacks")
+    waveform_z, targets, moved = ours
+    # it clamps to [0, 1]: 16 units of the waveform are made to span that
+    span = 16.0
+
+    class Scaled(Smooth):
+        def forward(self, x):
+            return super().forward((x - 0.5) * span)
+
+    attack = torchattacks.PGD(
+        Scaled(), eps=0.3 / span, alpha=0.075 / span, steps=7, random_start=False
+    )
+    attack.set_mode_targeted_by_label()
+    theirs = (attack(waveform_z / span + 0.5, targets) - 0.5) * span
+    torch.testing.assert_close(theirs, moved, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_agrees_with_the_adversarial_robustness_toolbox(ours):
+    pytest.importorskip("art", reason="the extra `bench` installs adversarial-robustness-toolbox")
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    waveform_z, targets, moved = ours
+    classifier = PyTorchClassifier(
+        Smooth(), torch.nn.CrossEntropyLoss(), (80,), 3, clip_values=None, device_type="cpu"
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        classifier, norm=np.inf, eps=0.3, eps_step=0.075, max_iter=7, targeted=True,
+        num_random_init=0, batch_size=3, verbose=False,
+    )  # fmt: skip
+    theirs = attack.generate(waveform_z.numpy(), torch.eye(3)[targets].numpy())
+    torch.testing.assert_close(torch.from_numpy(theirs), moved, rtol=0, atol=1e-5)
+
+
+# ---- signal to noise
+
+
+def test_signal_to_noise_in_closed_form():
+    waveform_z = torch.tensor([3.0, -4.0, 0.0, 5.0])  # power 12.5
+    noise = torch.tensor([0.5, 0.5, -0.5, 0.5])  # power 0.25
+    assert signal_to_noise_db(waveform_z, waveform_z + noise) == pytest.approx(
+        10 * math.log10(50), abs=1e-6
+    )
+    assert signal_to_noise_db(waveform_z, waveform_z + 0.125 * noise) == pytest.approx(
+        10 * math.log10(50) + 20 * math.log10(8), abs=1e-6
+    )
+    assert signal_to_noise_db(waveform_z, waveform_z) == float("inf")

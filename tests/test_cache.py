@@ -1,0 +1,125 @@
+"""Artefacts: found by what they were made from, never trusted half-written."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from speechunlearn import cache as cache_module
+from speechunlearn.cache import Cache, code_hash
+from speechunlearn.errors import ParameterError
+
+
+def writer(text: str, calls: list[str]):
+    def make(folder: Path, resume: Path) -> None:
+        calls.append(text)
+        (folder / "value.txt").write_text(text)
+
+    return make
+
+
+def test_an_artefact_is_made_once_for_one_specification(tmp_path):
+    calls: list[str] = []
+    cache = Cache(tmp_path)
+    first = cache.find_or_make("kind", {"seed": 0}, writer("a", calls))
+    again = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("b", calls))
+    other = cache.find_or_make("kind", {"seed": 1}, writer("c", calls))
+    assert first == again != other
+    assert calls == ["a", "c"]
+    assert (again / "value.txt").read_text() == "a"
+    assert json.loads((first / "artefact.json").read_text())["specification"] == {"seed": 0}
+
+
+def test_a_damaged_file_is_noticed_and_made_again(tmp_path):
+    calls: list[str] = []
+    folder = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", calls))
+    (folder / "value.txt").write_text("goof")
+    found = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", calls))
+    assert calls == ["good", "good"]
+    assert (found / "value.txt").read_text() == "good"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path):
+    def make(folder: Path, resume: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("stopped")
+
+    cache = Cache(tmp_path)
+    with pytest.raises(RuntimeError, match="stopped"):
+        cache.find_or_make("kind", {"seed": 0}, make)
+    assert cache.find("kind", {"seed": 0}) is None
+    assert not [p for p in (tmp_path / "kind").iterdir() if p.is_dir()]
+
+
+def _make_slowly(root: str) -> None:
+    def make(folder: Path, resume: Path) -> None:
+        resume.write_text("half way")
+        (folder / "half.txt").write_text("half")
+        Path(root, "started").touch()
+        time.sleep(60)
+
+    Cache(root).find_or_make("kind", {"seed": 0}, make)
+
+
+def test_a_killed_process_leaves_no_artefact_and_its_state_is_handed_on(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=_make_slowly, args=(tmp_path,))
+    process.start()
+    while not (tmp_path / "started").exists():
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    cache = Cache(tmp_path)
+    assert cache.find("kind", {"seed": 0}) is None
+    seen = []
+
+    def make(folder: Path, resume: Path) -> None:
+        seen.append(resume.read_text())
+        (folder / "value.txt").write_text("whole")
+
+    folder = cache.find_or_make("kind", {"seed": 0}, make)
+    assert seen == ["half way"]
+    assert sorted(p.name for p in folder.iterdir()) == ["artefact.json", "value.txt"]
+    # neither the killed process's folder nor its state is left
+    left = {p.name for p in (tmp_path / "kind").iterdir()}
+    assert left == {folder.name, f"{folder.name}.lock"}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match=r"cache: cannot write to '.*file'"):
+        Cache(tmp_path / "file").find_or_make("kind", {}, writer("a", []))
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of its own, so that the tests can change its code."""
+    (tmp_path / "speechunlearn").mkdir()
+    for name, text in {
+        "__init__": "",
+        "left": "def f():\n    return 1\n",
+        "right": "from speechunlearn.left import f\n\ndef g():\n    return f()\n",
+        "aside": "x = 1\n",
+    }.items():
+        (tmp_path / "speechunlearn" / f"{name}.py").write_text(text)
+    monkeypatch.setattr(cache_module, "REPOSITORY", tmp_path)
+
+    def hash_after(name: str, text: str) -> str:
+        (tmp_path / "speechunlearn" / f"{name}.py").write_text(text)
+        code_hash.cache_clear()
+        return code_hash("speechunlearn.right")
+
+    code_hash.cache_clear()
+    yield hash_after
+    code_hash.cache_clear()
+
+
+def test_code_counts_where_it_is_used_and_its_explanation_does_not(package):
+    before = code_hash("speechunlearn.right")
+    # a comment, a docstring, layout, a module that is not imported
+    assert package("left", '# why\ndef f():\n    """One."""\n    return (1)\n') == before
+    assert package("aside", "x = 2\n") == before
+    assert package("left", "def f():\n    return 2\n") != before

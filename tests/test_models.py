@@ -1,0 +1,244 @@
+"""Encoders load alike from a folder, and a clip's logits do not depend on its batch."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
+
+from speechunlearn import models
+from speechunlearn.audio import pad
+from speechunlearn.errors import ModelError, ParameterError
+from speechunlearn.models import Frontend
+
+torch.set_num_threads(1)
+
+LABELS = ["anger", "fear", "joy"]
+#: wav2vec2-base made tiny: group norm, no attention mask
+GROUP = tiny.WAV2VEC2 | {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+
+
+def save_encoder(folder, config_class=Wav2Vec2Config, model_class=Wav2Vec2Model, **extractor):
+    """Write an encoder as the hub has it: no head, or none that is of use."""
+    with models.seeded(5):
+        model = model_class(config_class(**GROUP))
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(**extractor).save_pretrained(folder)
+    return model
+
+
+def waveforms(*lengths: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(length, generator=generator) for length in lengths]
+
+
+def logits(model, waveforms_z):
+    with torch.inference_mode():
+        return model(*pad(waveforms_z)).clone()
+
+
+def test_nano_has_the_size_it_is_known_by():
+    model = models.build("nano", [f"class {i}" for i in range(7)], 0)
+    assert 0.4e6 < model.n_parameters < 0.8e6
+    assert model.n_parameters == sum(w.numel() for w in model.state_dict().values())
+    assert model.labels == tuple(f"class {i}" for i in range(7))
+    assert model.frontend == Frontend(16000, True, True)
+    # frames at 50 Hz, as the base model's
+    assert int(np.prod(models.NANO["conv_stride"])) == 320
+    assert logits(model.eval(), waveforms(4000)).shape == (1, 7)
+
+
+def test_nano_comes_from_its_seed_alone():
+    torch.manual_seed(1)
+    first = tiny.weights(tiny.wav2vec2(seed=3))
+    torch.manual_seed(2)
+    assert tiny.equal(first, tiny.weights(tiny.wav2vec2(seed=3)))
+    assert not tiny.equal(first, tiny.weights(tiny.wav2vec2(seed=4)))
+
+
+def test_config_can_be_overridden():
+    config = tiny.wav2vec2(hidden_dropout=0.25, apply_spec_augment=True).network.config
+    assert config.hidden_dropout == 0.25 and config.apply_spec_augment is True
+    assert config.num_labels == 3
+
+
+def test_padding_does_not_change_the_logits():
+    model = models.build("nano", LABELS, 0).eval()
+    clips = waveforms(4000, 9000, 5555)
+    together = logits(model, clips)
+    alone = torch.cat([logits(model, [clip]) for clip in clips])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    # and the clips differ by more than that
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    # the mask it is that does this
+    model.frontend = Frontend(return_attention_mask=False)
+    assert (logits(model, clips)[0] - together[0]).abs().max() > 1e-4
+
+
+def test_save_and_load(tmp_path):
+    model = tiny.wav2vec2(seed=1)
+    model.frontend = Frontend(8000, False, True)
+    clips = waveforms(700, 900)
+    before = logits(model, clips)
+    model.save(tmp_path / "checkpoint", {"seed": 1, "corpus": "demos"})
+    loaded = models.load(tmp_path / "checkpoint")
+    assert torch.equal(logits(loaded.eval(), clips), before)
+    assert tiny.equal(tiny.weights(model), tiny.weights(loaded))
+    assert loaded.labels == model.labels == ("class 0", "class 1", "class 2")
+    assert loaded.frontend == Frontend(8000, False, True)
+    assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
+    card = json.loads((tmp_path / "checkpoint" / "card.json").read_text())
+    assert card == {"seed": 1, "corpus": "demos"}
+
+
+def test_labels_keep_their_order(tmp_path):
+    names = [f"{i}" for i in reversed(range(12))]  # sorted as text they would be in another order
+    models.build("nano", names, 0, **tiny.WAV2VEC2).save(tmp_path, {})
+    assert models.load(tmp_path).labels == tuple(names)
+
+
+def test_the_feature_extractor_config_is_honoured(tmp_path):
+    extractor = {
+        "sampling_rate": 8000, "do_normalize": False, "return_attention_mask": False,
+    }  # fmt: skip
+    encoder = save_encoder(tmp_path, **extractor)
+    expected = Frontend(8000, False, False)
+    assert models.frontend(str(tmp_path)) == expected
+    model = models.build(str(tmp_path), LABELS, 0).eval()
+    assert model.frontend == expected
+    assert model.network.config.feat_extract_norm == "group"
+    assert tiny.equal(tiny.weights(encoder.eval()), tiny.weights(model.network.wav2vec2))
+    seen = {}
+    model.network.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    assert logits(model, waveforms(700, 900)).shape == (2, 3)
+    assert seen == {"attention_mask": None}
+    model.frontend = Frontend(return_attention_mask=True)
+    logits(model, waveforms(700, 900))
+    assert seen["attention_mask"].sum(1).tolist() == [700, 900]
+
+
+def test_a_new_head_comes_from_the_seed_and_the_encoder_does_not(tmp_path):
+    save_encoder(tmp_path)
+    first, again, other = (
+        tiny.weights(models.build(str(tmp_path), LABELS, seed)) for seed in (0, 0, 1)
+    )
+    assert tiny.equal(first, again)
+    differing = {name for name in first if not torch.equal(first[name], other[name])}
+    assert differing and all(n.startswith(("network.projector", "network.cl")) for n in differing)
+
+
+def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path):
+    save_encoder(
+        tmp_path, model_class=Wav2Vec2ForSequenceClassification,
+        config_class=lambda **c: Wav2Vec2Config(num_labels=5, **c),
+    )  # fmt: skip
+    model = models.build(str(tmp_path), LABELS, 0).eval()
+    assert logits(model, waveforms(700)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "config_class, model_class, name",
+    [(HubertConfig, HubertModel, "hubert"), (WavLMConfig, WavLMModel, "wavlm")],
+)
+def test_hubert_and_wavlm_load_like_wav2vec2(tmp_path, config_class, model_class, name):
+    encoder = save_encoder(tmp_path / "encoder", config_class, model_class)
+    model = models.build(str(tmp_path / "encoder"), LABELS, 0, hidden_dropout=0.3).eval()
+    assert model.network.config.hidden_dropout == 0.3
+    assert tiny.equal(tiny.weights(encoder.eval()), tiny.weights(getattr(model.network, name)))
+    clips = waveforms(700, 900)
+    before = logits(model, clips)
+    assert before.shape == (2, 3)
+    model.save(tmp_path / "checkpoint", {})
+    assert torch.equal(logits(models.load(tmp_path / "checkpoint").eval(), clips), before)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
+def test_a_folder_that_lacks_a_part_is_named(tmp_path, missing):
+    save_encoder(tmp_path / "encoder")
+    (tmp_path / "encoder" / missing).unlink()
+    what = {"model.safetensors": "no weights", "config.json": "no config.json"}[missing]
+    for use in (
+        lambda folder: models.build(folder, LABELS, 0), models.check_encoder, models.frontend,
+        lambda folder: models.load(tmp_path / "encoder"),
+    ):  # fmt: skip
+        with pytest.raises(ModelError, match=f"{tmp_path}/encoder.*{what}"):
+            use(str(tmp_path / "encoder"))
+
+
+def test_a_folder_without_feature_extractor_is_named(tmp_path):
+    save_encoder(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match=f"{tmp_path}.*feature-extractor"):
+        models.build(str(tmp_path), LABELS, 0)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ModelError, match=f"{tmp_path}/none"):
+        models.build(str(tmp_path / "none"), LABELS, 0)
+    with pytest.raises(ModelError, match="'naon'"):
+        models.check_encoder("naon")
+
+
+def test_damaged_weights_are_named(tmp_path):
+    save_encoder(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=f"{tmp_path}.*cannot be loaded"):
+        models.build(str(tmp_path), LABELS, 0)
+    with pytest.raises(ModelError, match=f"{tmp_path}.*cannot be loaded"):
+        models.load(tmp_path)
+
+
+def test_a_classifier_needs_two_classes():
+    with pytest.raises(ParameterError, match="labels.*joy"):
+        models.build("nano", ["joy"], 0)
+
+
+def test_encoder_hash_follows_the_weights(tmp_path):
+    save_encoder(tmp_path / "a")
+    save_encoder(tmp_path / "b")
+    same, other = models.encoder_hash(str(tmp_path / "a")), models.encoder_hash("nano")
+    assert same == models.encoder_hash(str(tmp_path / "b")) != other
+    models.build("nano", LABELS, 0, **tiny.WAV2VEC2).save(tmp_path / "b", {})
+    assert models.encoder_hash(str(tmp_path / "b")) != same
+
+
+def test_seeded_gives_the_global_states_back():
+    torch.manual_seed(7)
+    np.random.seed(7)
+    expected = torch.rand(3), np.random.rand(3)
+    torch.manual_seed(7)
+    np.random.seed(7)
+    with models.seeded(0, 1):
+        torch.rand(5), np.random.rand(5)
+    with pytest.raises(RuntimeError), models.seeded(0, 1):
+        torch.rand(5), np.random.rand(5)
+        raise RuntimeError
+    assert torch.equal(torch.rand(3), expected[0])
+    np.testing.assert_array_equal(np.random.rand(3), expected[1])
+
+
+def test_seeded_draws_the_same_from_the_same_seed():
+    def draws(*seed: int) -> list[float]:
+        with models.seeded(*seed) as generator:
+            own = torch.rand(1, generator=generator)
+            return [float(torch.rand(1)), np.random.rand(), float(own)]
+
+    first = draws(3, 1)
+    assert first == draws(3, 1)
+    assert len(set(first)) == 3
+    for other in (draws(3, 2), draws(1, 3), draws(4, 1)):
+        assert not set(first) & set(other)

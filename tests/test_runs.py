@@ -1,0 +1,223 @@
+"""Chapters and the command line: what is refused, and what comes out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import tiny
+
+from speechunlearn import profiles, runs
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.results import Results
+
+
+@pytest.fixture
+def chapter(tmp_path):
+    """Make a notebook of given cells, the first tagged as parameters."""
+
+    def make(*cells: str, name: str = "99_tried") -> Path:
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(text) for text in cells]
+        )
+        notebook.cells[0].metadata["tags"] = ["parameters"]
+        path = tmp_path / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return make
+
+
+PARAMETERS = "n = 3  # clips\nrate = 0.5\nname = 'a'\ntaus = []\nfast = False"
+
+
+def test_parameters_are_read_from_the_tagged_cell(chapter):
+    assert runs.parameters_of(chapter(PARAMETERS)) == {
+        "n": 3, "rate": 0.5, "name": "a", "taus": [], "fast": False,
+    }
+    path = chapter(PARAMETERS)
+    notebook = json.loads(path.read_text())
+    notebook["cells"][0]["metadata"] = {}
+    path.write_text(json.dumps(notebook))
+    with pytest.raises(ParameterError, match="99_tried.ipynb has no cell tagged 'parameters'"):
+        runs.parameters_of(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"m": 1}, "99_tried has no parameter 'm'; it has n, rate, name, taus, fast"),
+        ({"n": "3"}, "parameter 'n' is '3', a str; it must be a int"),
+        ({"n": True}, "parameter 'n' is True, a bool; it must be a int"),
+        ({"n": 1.5}, "parameter 'n' is 1.5, a float; it must be a int"),
+        ({"rate": "1e-3x"}, "parameter 'rate' is '1e-3x'"),
+        ({"rate": False}, "parameter 'rate' is False"),
+        ({"fast": 1}, "parameter 'fast' is 1, a int; it must be a bool"),
+    ],
+)
+def test_unknown_names_and_wrong_types_are_refused(chapter, value, message):
+    with pytest.raises(ParameterError, match=message):
+        runs.check_parameters(chapter(PARAMETERS), value)
+
+
+def test_numbers_and_single_values_are_widened(chapter):
+    values = {"rate": 1, "taus": 0.2, "n": 4}
+    assert runs.check_parameters(chapter(PARAMETERS), values) == {
+        "rate": 1.0, "taus": [0.2], "n": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("1e-3", 0.001), ("[0.1, 0.2]", [0.1, 0.2]), ("false", False), ("True", True),
+     ("no", "no"), ("abc", "abc"), ("'3'", "3")],
+)
+def test_values_are_parsed_as_python_writes_them(text, value):
+    parsed = runs.parse_value(text)
+    assert parsed == value and type(parsed) is type(value)
+
+
+def test_all_chapters_are_checked_before_the_first_starts(chapter, tmp_path):
+    good = chapter("n = 3", f"open({str(tmp_path / 'ran')!r}, 'w')", name="01_good")
+    bad = chapter("m = 3", name="02_bad")
+    with pytest.raises(ParameterError, match="02_bad has no parameter 'n'"):
+        runs.execute([good, bad], {"n": 4}, tmp_path / "out")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_failing_cell_is_an_error_and_its_notebook_is_kept_apart(chapter, tmp_path):
+    path = chapter("n = 3", "raise RuntimeError(f'n is {n}')", name="01_fails")
+    with pytest.raises(SpeechUnlearnError, match="01_fails failed in cell 3: RuntimeError: n is 4"):
+        runs.execute([path], {"n": 4}, tmp_path / "out", say=lambda text: None)
+    assert not (tmp_path / "out" / "01_fails.ipynb").exists()
+    assert (tmp_path / "out" / "01_fails.failed.ipynb").exists()
+
+
+def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tmp_path):
+    path = chapter(
+        "n = 3", "from speechunlearn import runs\nruns._report('work', 1, 2)\nprint(n * 2)",
+        name="01_works",
+    )
+    said: list[str] = []
+    (made,) = runs.execute([path], {"n": 4}, tmp_path / "out", say=said.append)
+    cells = nbformat.read(made, as_version=4).cells
+    assert cells[-1].outputs[0].text == "8\n"
+    assert len(cells[-1].outputs) == 1  # progress is no part of the page
+    assert "  work: 1/2" in said
+
+
+def test_chapters_are_found_by_number_and_name():
+    assert runs.find_chapter("4").stem == "04_adversarial_and_elastic"
+    assert runs.find_chapter("04") == runs.find_chapter("adversarial_and_elastic")
+    with pytest.raises(ParameterError, match="chapter 'x' is none of 01_corpus"):
+        runs.find_chapter("x")
+
+
+def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
+    assert [p.stem[:2] for p in runs.chapters()] == ["01", "02", "03", "04", "05", "06"]
+    for path in runs.chapters():
+        parameters = runs.parameters_of(path)
+        assert parameters["profile"] == "smoke"
+        assert {"corpus", "root", "skip_bad", "cache", "results"} <= set(parameters)
+
+
+def test_start_refuses_what_is_wrong_before_anything_is_read():
+    with pytest.raises(ParameterError, match="profile: 'huge' is not one of smoke, cpu, paper"):
+        runs.start("huge")
+    with pytest.raises(ParameterError, match="n_valuez"):
+        runs.start("smoke", n_valuez=[3])
+    with pytest.raises(ParameterError, match="tau: -1.0 is not positive"):
+        runs.start("smoke", tau_values=[-1.0])
+    with pytest.raises(ParameterError, match="copies: -2 is not positive"):
+        runs.start("smoke", attack={"copies": -2})
+    with pytest.raises(ValueError, match="unknown corpus 'iemocap'"):
+        runs.start("smoke", "iemocap")
+
+
+def test_start_puts_the_parameters_into_the_profile(tmp_path):
+    run = runs.start(
+        "smoke", n_values=[3], tau_values=[], pairs=[[5, 6]], attack={"copies": 7, "steps": 0}
+    )
+    assert run.profile.n_values == (3,)
+    assert run.profile.tau_values == profiles.get("smoke").tau_values
+    assert run.profile.pairs == ((5, 6),)
+    assert run.profile.methods["adv"]["copies"] == 7
+    assert run.profile.methods["adv"]["steps"] == profiles.get("smoke").methods["adv"]["steps"]
+
+
+def test_the_paper_profile_has_the_papers_numbers():
+    from speechunlearn import methods, training
+
+    paper = profiles.get("paper")
+    assert paper.recipe == {"epochs": 20, "learning_rate": 3e-5, "batch_size": 16}
+    recipe = training.Recipe(**paper.recipe)
+    assert recipe.schedule == "constant" and recipe.weight_decay == 0
+    assert paper.encoder == "facebook/wav2vec2-base" and paper.corpus == "demos"
+    assert paper.n_values == (10, 30, 50, 100)
+    assert paper.tau_values == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    ours = methods.parameters("adv_ela", **paper.methods.get("adv_ela", {}))
+    assert (ours.copies, ours.steps, ours.epochs, ours.learning_rate) == (20, 50, 15, 3e-5)
+    assert (ours.lambda_mis, ours.lambda_adv, ours.lambda_ewc) == (0.1, 1.0, 1000.0)
+    assert ours.importance == "fisher"
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "speechunlearn.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def test_the_command_line_lists_corpora_with_licence_and_place():
+    done = cli("corpora")
+    assert done.returncode == 0
+    for text in ("demos: DEMoS", "licence: restricted", "to get it: request access", "embedded"):
+        assert text in done.stdout
+
+
+def test_the_command_line_writes_a_manifest(demos_root, tmp_path):
+    done = cli("manifest", "demos", "--root", str(demos_root), "--out", str(tmp_path / "m.csv"))
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "m.csv", dtype={"hash": str})
+    assert len(table) == 42
+    assert list(table.columns[:3]) == ["path", "speaker", "gender"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("manifest", "demos", "--root", "nowhere"), "nowhere"),
+        (("manifest", "embedded", "--out", "no/such/folder/m.csv"), "'no/such/folder/m.csv'"),
+        (("run", "9"), "chapter '9' is none of"),
+        (("run", "1", "-p", "x=1"), "01_corpus has no parameter 'x'"),
+        (("run", "6", "-p", "copies=many"), "parameter 'copies' is 'many'"),
+        (("run", "1", "-p", "copies"), "-p 'copies' is not name=value"),
+        (("run", "1", "--profile", "big"), "profile: 'big'"),
+        (("run", "1", "--corpus", "ravdess"), "'ravdess' needs --root"),
+        (("run", "1", "--corpus", "ravdess", "--root", "nowhere"), "root: 'nowhere' does not"),
+        (("results", "--format", "xml"), "format: 'xml'"),
+        (("results", "--out", "nowhere"), "no results below 'nowhere'"),
+    ],
+)
+def test_the_command_line_refuses_with_one_line_that_names_the_value(arguments, message):
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_prints_a_runs_results(demos_root, tmp_path):
+    study = tiny.study(demos_root, tmp_path / "cache")
+    Results.of([study.cell("original", 2, 0, 0), study.cell("retrain", 2, 0, 0)]).write(
+        tmp_path / "results" / "smoke-demos"
+    )
+    done = cli("results", "--out", str(tmp_path), "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "rows.csv").write_text(done.stdout)
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert set(rows["method"]) == {"original", "retrain"}
+    assert {"uar", "mia_auc", "uar_distance"} <= set(rows["metric"])
+    table = cli("results", "--out", str(tmp_path)).stdout
+    assert "uar_distance" in table

@@ -1,0 +1,512 @@
+"""Bootstraps and tests: cases by hand, invariants, coverage, agreement with libraries."""
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.proportion import proportions_ztest
+from statsmodels.stats.weightstats import DescrStatsW
+
+from speechunlearn.audit import loss_membership_attack
+from speechunlearn.errors import ParameterError
+from speechunlearn.statistics import (
+    cluster_bootstrap,
+    mcnemar,
+    mean_and_spread,
+    membership_bootstrap,
+    paired_bootstrap,
+    pooled_bootstrap,
+    proportions_z_test,
+    uar_z_test,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def simulate(generator, n_speakers=30, clips_each=10, n_labels=4, spread=0.25, split="unseen"):
+    """Clips whose chance of being right varies by speaker: 0.7 on average."""
+    n_clips = n_speakers * clips_each
+    speaker = np.repeat(np.arange(n_speakers), clips_each)
+    chance = 0.7 + spread * generator.choice([-1, 1], n_speakers)
+    label = np.tile(np.arange(n_labels), n_clips)[:n_clips]
+    right = generator.random(n_clips) < chance[speaker]
+    return pd.DataFrame(
+        {
+            "split": split,
+            "hash": [f"{split}-{i}" for i in range(n_clips)],
+            "speaker": [f"{split}-{i}" for i in speaker],
+            "label": label,
+            "prediction": np.where(right, label, (label + 1) % n_labels),
+            "loss": generator.exponential(1 - 0.5 * right) + chance[speaker],
+        }
+    )
+
+
+def width(interval):
+    return interval.high - interval.low
+
+
+# cluster_bootstrap
+
+
+def test_interval_by_enumeration():
+    # Two speakers with 1 of 1 and 1 of 3 right, one class. The three resamples are
+    # (1, 1): 1.0, (1, 2): 0.5 and (2, 2): 1/3 with probabilities 1/4, 1/2, 1/4.
+    clips = pd.DataFrame(
+        {
+            "split": "forget",
+            "speaker": ["a", "b", "b", "b"],
+            "label": 0,
+            "prediction": [0, 0, 1, 1],
+        }
+    )
+    assert cluster_bootstrap(clips, level=0.9, generator=rng()) == (0.5, 1 / 3, 1.0)
+    assert cluster_bootstrap(clips, level=0.4, generator=rng()) == (0.5, 0.5, 0.5)
+
+
+def test_resamples_without_a_class_average_over_the_others():
+    # Class 1 is right and at speaker b alone: 0.0 for (a, a), 0.5 for (a, b), 1.0 for (b, b).
+    clips = pd.DataFrame(
+        {"split": "forget", "speaker": ["a", "b"], "label": [0, 1], "prediction": [1, 1]}
+    )
+    assert cluster_bootstrap(clips, generator=rng()) == (0.5, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("statistic", ["uar", "accuracy"])
+def test_agrees_with_resampling_of_rows(statistic):
+    """The sums by speaker and class give what copying the drawn speakers' clips gives."""
+    clips = simulate(rng(), n_speakers=6, clips_each=5, n_labels=3).sample(frac=1, random_state=1)
+    clips = clips.iloc[:-4]
+    drawn = rng(5).multinomial(6, np.full(6, 1 / 6), size=200)
+    by_speaker = {s: clips[clips["speaker"] == s] for s in pd.unique(clips["speaker"])}
+    scores = []
+    for counts in drawn:
+        rows = [
+            table for table, n in zip(by_speaker.values(), counts, strict=True) for _ in range(n)
+        ]
+        rows = pd.concat(rows)
+        if statistic == "uar":
+            recalls = rows["label"].eq(rows["prediction"]).groupby(rows["label"]).mean()
+            scores.append(recalls.mean())
+        else:
+            scores.append(rows["label"].eq(rows["prediction"]).mean())
+    interval = cluster_bootstrap(clips, statistic, n_resamples=200, generator=rng(5))
+    assert interval[1:] == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=1e-12)
+
+
+def test_value_is_the_score_of_the_clips_as_they_are():
+    clips = simulate(rng())
+    expected = balanced_accuracy_score(clips["label"], clips["prediction"])
+    interval = cluster_bootstrap(clips, generator=rng())
+    assert interval.value == pytest.approx(expected, abs=1e-12)
+    assert interval.low < interval.value < interval.high
+
+
+def test_one_speaker_gives_zero_width_and_single_clip_speakers_do_not():
+    clips = simulate(rng(3), n_speakers=10, clips_each=1)
+    assert 0 < clips["label"].eq(clips["prediction"]).mean() < 1
+    one = cluster_bootstrap(clips.assign(speaker="x"), generator=rng())
+    assert one.low == one.value == one.high
+    assert width(cluster_bootstrap(clips, generator=rng())) > 0.2
+
+
+def test_reproducible_from_the_generator_alone():
+    clips = simulate(rng())
+    assert cluster_bootstrap(clips, generator=rng(1)) == cluster_bootstrap(clips, generator=rng(1))
+    assert cluster_bootstrap(clips, generator=rng(1)) != cluster_bootstrap(clips, generator=rng(2))
+
+
+def test_higher_level_is_wider():
+    clips = simulate(rng())
+    widths = [
+        width(cluster_bootstrap(clips, level=level, generator=rng())) for level in (0.5, 0.9, 0.99)
+    ]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[2]
+
+
+def test_speaker_interval_covers_where_the_clip_interval_does_not():
+    covered = {"speaker": 0, "hash": 0}
+    generator = rng()
+    n_trials = 100
+    for _ in range(n_trials):
+        clips = simulate(generator)
+        for clusters in covered:
+            interval = cluster_bootstrap(
+                clips, "accuracy", clusters=clusters, n_resamples=200, generator=generator
+            )
+            covered[clusters] += interval.low <= 0.7 <= interval.high
+    assert 0.88 <= covered["speaker"] / n_trials <= 0.99
+    assert covered["hash"] / n_trials < 0.8
+
+
+def test_thousand_resamples_of_thousand_clips_take_under_half_a_second():
+    clips = simulate(rng(), n_speakers=1000, clips_each=1, n_labels=7)
+    start = time.process_time()
+    cluster_bootstrap(clips, n_resamples=1000, generator=rng())
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "parameters", "message"),
+    [
+        (lambda t: t.iloc[:0], {}, "no rows"),
+        (lambda t: t.drop(columns="speaker"), {}, r"lacks the columns \['speaker'\]"),
+        (lambda t: t, {"clusters": "actor"}, r"lacks the columns \['actor'\]"),
+        (lambda t: t, {"statistic": "f1"}, "statistic must be one of .*, got 'f1'"),
+        (lambda t: t, {"level": 95.0}, r"level must be in \(0, 1\), got 95.0"),
+        (lambda t: t, {"n_resamples": 99}, "n_resamples must be at least 100, got 99"),
+        (
+            lambda t: pd.concat([t, t.assign(split="forget")]),
+            {},
+            r"one split, got \['forget', 'unseen'\]",
+        ),
+    ],
+)
+def test_cluster_bootstrap_refuses_bad_input(change, parameters, message):
+    parameters = {"generator": rng(), **parameters}
+    with pytest.raises(ParameterError, match=message):
+        cluster_bootstrap(change(simulate(rng())), **parameters)
+
+
+# pooled_bootstrap
+
+
+def test_more_runs_on_the_same_speakers_do_not_average_the_speakers_away():
+    clips = simulate(rng())
+    one = cluster_bootstrap(clips, generator=rng())
+    assert pooled_bootstrap([clips] * 8, generator=rng()) == pytest.approx(one, abs=1e-12)
+
+
+def test_pooled_value_is_the_mean_of_the_pairs_and_the_interval_holds_their_spread():
+    right = simulate(rng()).assign(prediction=lambda t: t["label"])
+    wrong = right.assign(prediction=right["label"] + 1)
+    # No spread by speaker within a pair: a resample is the share of right pairs.
+    interval = pooled_bootstrap([right, wrong, right, right], generator=rng())
+    assert interval.value == 0.75
+    assert interval.high == 1.0
+    assert interval.low == 0.25
+    # P(0 right of 4) = 1/256 and P(1 right) = 12/256: the 5 % quantile is 0.5, the 4 % one 0.25
+    shares = stats.binom(4, 0.75).ppf([0.1, 0.9]) / 4
+    wide = pooled_bootstrap(
+        [right, wrong, right, right], level=0.8, n_resamples=5000, generator=rng()
+    )
+    assert wide[1:] == tuple(shares)
+
+
+def test_pooled_covers_with_shared_speakers_and_runs():
+    """Truth 0.7: speakers shared by all runs, each run with a shift of its own."""
+    generator = rng(4)
+    covered, n_trials, n_runs = 0, 100, 6
+    for _ in range(n_trials):
+        by_speaker = 0.2 * generator.choice([-1, 1], 30)
+        runs = []
+        for shift in 0.08 * generator.choice([-1, 1], n_runs):
+            right = generator.random((30, 10)) < (0.7 + by_speaker + shift)[:, None]
+            runs.append(
+                pd.DataFrame(
+                    {
+                        "split": "unseen",
+                        "speaker": np.repeat(np.arange(30), 10),
+                        "label": 0,
+                        "prediction": np.where(right.ravel(), 0, 1),
+                    }
+                )
+            )
+        interval = pooled_bootstrap(runs, n_resamples=200, generator=generator)
+        covered += interval.low <= 0.7 <= interval.high
+    assert 0.88 <= covered / n_trials <= 1.0
+
+
+def test_pairs_without_a_drawn_speaker_are_left_out():
+    # One speaker each, none shared. Both right: whatever is drawn, the mean is 1, not NaN or less.
+    clips = simulate(rng(), n_speakers=1).assign(prediction=lambda t: t["label"])
+    other = clips.assign(speaker="other")
+    assert pooled_bootstrap([clips, other], generator=rng()) == (1.0, 1.0, 1.0)
+
+
+def test_pooled_refuses_no_table():
+    with pytest.raises(ParameterError, match="no table"):
+        pooled_bootstrap([], generator=rng())
+
+
+# paired_bootstrap
+
+
+def other_model(clips, generator, share=0.3, right=True):
+    """The same clips, a share of them changed to right or wrong."""
+    changed = generator.random(len(clips)) < share
+    target = clips["label"] if right else (clips["label"] + 1) % 4
+    return clips.assign(prediction=np.where(changed, target, clips["prediction"]))
+
+
+def test_paired_difference_of_a_model_with_itself_is_nil():
+    clips = simulate(rng())
+    assert paired_bootstrap(clips, clips.copy(), generator=rng()) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_paired_is_antisymmetric():
+    clips = simulate(rng())
+    better = other_model(clips, rng(1), share=0.1)
+    forth = paired_bootstrap(better, clips, generator=rng())
+    back = paired_bootstrap(clips, better, generator=rng())
+    assert forth.value > 0
+    assert (forth.value, forth.low, forth.high) == pytest.approx(
+        (-back.value, -back.high, -back.low), abs=1e-12
+    )
+    assert forth.p_value == back.p_value
+
+
+def test_paired_p_value_is_smallest_for_a_model_better_at_every_speaker():
+    clips = simulate(rng()).assign(prediction=9)
+    better = clips.assign(prediction=clips["label"])
+    result = paired_bootstrap(better, clips, n_resamples=199, generator=rng())
+    assert result == (1.0, 1.0, 1.0, 0.01)
+
+
+def test_pairing_narrows_the_interval():
+    clips = simulate(rng())
+    better = other_model(clips, rng(1), share=0.05)
+    paired = paired_bootstrap(better, clips, generator=rng())
+    single = cluster_bootstrap(clips, generator=rng())
+    assert width(paired) < 0.5 * width(single)
+
+
+def test_paired_p_value_is_calibrated():
+    generator = rng(2)
+    rejected, n_trials = 0, 120
+    for _ in range(n_trials):
+        a, b = (
+            simulate(generator, spread=0.0).assign(speaker=np.repeat(np.arange(30), 10))
+            for _ in range(2)
+        )
+        result = paired_bootstrap(a, b, n_resamples=200, generator=generator)
+        rejected += result.p_value < 0.1
+    assert 0.05 <= rejected / n_trials <= 0.17
+
+
+def test_paired_over_several_pairs():
+    runs = [simulate(rng(seed)) for seed in range(3)]
+    better = [other_model(run, rng(9), share=0.2) for run in runs]
+    result = paired_bootstrap(better, runs, generator=rng())
+    expected = np.mean(
+        [
+            balanced_accuracy_score(x["label"], x["prediction"])
+            - balanced_accuracy_score(y["label"], y["prediction"])
+            for x, y in zip(better, runs, strict=True)
+        ]
+    )
+    assert result.value == pytest.approx(expected, abs=1e-12)
+    assert 0 < result.low < result.value < result.high
+    single = paired_bootstrap(better[0], runs[0], generator=rng())
+    assert paired_bootstrap(better[:1], runs[:1], generator=rng()) == single
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.iloc[::-1], "same clips in the same order, row 0 has hash"),
+        (lambda t: t.iloc[1:], "a has 300 clips and b has 299"),
+        (lambda t: t.assign(label=0), "row 1 has label"),
+        (lambda t: t.assign(split="forget"), "row 0 has split 'unseen' and 'forget'"),
+        (lambda t: t.drop(columns="hash"), r"lacks the columns \['hash'\]"),
+    ],
+)
+@pytest.mark.parametrize("test", [mcnemar, lambda a, b: paired_bootstrap(a, b, generator=rng())])
+def test_paired_tests_refuse_other_clips(test, change, message):
+    clips = simulate(rng())
+    with pytest.raises(ParameterError, match=message):
+        test(clips, change(clips))
+
+
+def test_paired_refuses_other_speakers_and_other_numbers_of_pairs():
+    clips = simulate(rng())
+    with pytest.raises(ParameterError, match="row 0 has speaker"):
+        paired_bootstrap(clips, clips.assign(speaker="x"), generator=rng())
+    with pytest.raises(ParameterError, match="a has 2 tables and b has 1"):
+        paired_bootstrap([clips, clips], [clips], generator=rng())
+
+
+# membership_bootstrap
+
+
+@pytest.fixture
+def audited():
+    generator = rng(6)
+    return pd.concat(
+        [
+            simulate(generator, n_speakers=5, clips_each=4, split="forget"),
+            simulate(generator, n_speakers=7, clips_each=6, split="unseen"),
+        ],
+        ignore_index=True,
+    ).round({"loss": 1})  # so that members and non-members tie
+
+
+def test_membership_interval_agrees_with_resampling_of_rows(audited):
+    losses = {
+        split: [table["loss"].tolist() for _, table in side.groupby("speaker", sort=False)]
+        for split, side in audited.groupby("split")
+    }
+    generator = rng(8)
+    drawn = {
+        split: generator.multinomial(n, np.full(n, 1 / n), size=150)
+        for split, n in (("forget", 5), ("unseen", 7))
+    }
+    aucs = []
+    for i in range(150):
+        members, nonmembers = (
+            list(
+                itertools.chain.from_iterable(
+                    speaker * count
+                    for speaker, count in zip(losses[split], drawn[split][i], strict=True)
+                )
+            )
+            for split in ("forget", "unseen")
+        )
+        aucs.append(loss_membership_attack(members, nonmembers).auc)
+    interval = membership_bootstrap(audited, n_resamples=150, generator=rng(8))
+    assert interval[1:] == pytest.approx(np.quantile(aucs, [0.025, 0.975]), abs=1e-12)
+    forget, unseen = (audited[audited["split"] == split] for split in ("forget", "unseen"))
+    assert interval.value == loss_membership_attack(forget["loss"], unseen["loss"]).auc
+
+
+def test_membership_ignores_retained_clips_and_order(audited):
+    interval = membership_bootstrap(audited, generator=rng())
+    retained = simulate(rng(1), split="retain")
+    assert membership_bootstrap(pd.concat([retained, audited]), generator=rng()) == interval
+    one_speaker = audited.assign(speaker=audited["split"])
+    zero = membership_bootstrap(one_speaker, generator=rng())
+    assert zero == pytest.approx((interval.value,) * 3, abs=1e-12)
+
+
+@pytest.mark.parametrize("split", ["forget", "unseen"])
+def test_membership_needs_both_sides(audited, split):
+    with pytest.raises(ParameterError, match=f"no split '{split}'"):
+        membership_bootstrap(audited[audited["split"] != split], generator=rng())
+
+
+# mcnemar
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mcnemar_agrees_with_statsmodels(seed):
+    a = simulate(rng(seed))
+    b = other_model(other_model(a, rng(seed + 10), share=0.1), rng(seed + 20), 0.1, right=False)
+    right_a, right_b = a["label"] == a["prediction"], b["label"] == b["prediction"]
+    table = pd.crosstab(right_a, right_b).to_numpy()
+    result = mcnemar(a, b)
+    assert (result.only_a, result.only_b) == (table[1, 0], table[0, 1])
+    assert result.only_a > 0
+    assert result.only_b > 0
+    expected = statsmodels_mcnemar(table, exact=True).pvalue
+    assert result.p_value == pytest.approx(expected, abs=1e-12)
+
+
+def test_mcnemar_by_hand():
+    a = simulate(rng()).head(6).assign(prediction=lambda t: t["label"])
+    assert mcnemar(a, a) == (1.0, 0, 0)
+    b = a.assign(prediction=a["label"] + 1)
+    # 2 * 0.5**6
+    assert mcnemar(a, b) == (0.03125, 6, 0)
+    assert mcnemar(b, a) == (0.03125, 0, 6)
+
+
+# z-tests
+
+
+@pytest.mark.parametrize(
+    ("correct_a", "n_a", "correct_b", "n_b"),
+    [(90, 100, 80, 100), (30, 50, 200, 300), (7, 10, 7, 10), (3, 10, 0, 20)],
+)
+def test_z_test_agrees_with_statsmodels(correct_a, n_a, correct_b, n_b):
+    expected = proportions_ztest([correct_a, correct_b], [n_a, n_b], alternative="larger")
+    assert proportions_z_test(correct_a, n_a, correct_b, n_b) == pytest.approx(expected, abs=1e-12)
+
+
+def test_z_test_reversed():
+    forth, back = proportions_z_test(90, 100, 80, 100), proportions_z_test(80, 100, 90, 100)
+    assert forth.z == -back.z
+    assert forth.p_value + back.p_value == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("correct", [0, 10])
+def test_z_test_without_variance_is_no_evidence(correct):
+    assert proportions_z_test(correct, 10, correct, 10) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, 0, 1, 2), "n_a must be at least 1, got 0"),
+        ((1, 2, 3, 2), r"correct_b must be in 0 … 2, got 3"),
+        ((-1, 2, 1, 2), r"correct_a must be in 0 … 2, got -1"),
+        ((math.nan, 2, 1, 2), r"correct_a must be in 0 … 2, got nan"),
+    ],
+)
+def test_z_test_refuses_bad_counts(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        proportions_z_test(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "random_labels", "n_clips"),
+    [
+        (0.855, 0.746, 3024),
+        (0.856, 0.634, 3317),
+        (0.796, 0.440, 3024),
+        (0.747, 0.506, 3317),
+        (0.739, 0.546, 3024),
+        (0.727, 0.519, 3317),
+        (0.429, 0.276, 3024),
+    ],
+)
+def test_uar_z_test_marks_what_the_paper_marks(adversarial, random_labels, n_clips):
+    """The starred entries of Table 1 of Ren et al. 2025 (p < 0.001), and not their reverse."""
+    assert uar_z_test(adversarial, random_labels, n_clips).p_value < 0.001
+    assert uar_z_test(random_labels, adversarial, n_clips).p_value > 0.999
+
+
+def test_uar_z_test_leaves_unmarked_what_the_paper_leaves_unmarked():
+    """Test UAR for N = 100: both proposed methods are below Ran. Lab. there."""
+    assert uar_z_test(0.384, 0.482, 3317).p_value > 0.5
+    assert uar_z_test(0.331, 0.482, 3317).p_value > 0.5
+
+
+def test_uar_z_test_refuses_percent():
+    with pytest.raises(ParameterError, match=r"uar_b must be in \[0, 1\], got 74.6"):
+        uar_z_test(0.855, 74.6, 3024)
+
+
+# mean_and_spread
+
+
+def test_spread_agrees_with_statsmodels():
+    values = [0.71, 0.64, 0.8, 0.69]
+    reference = DescrStatsW(values)
+    low, high = reference.tconfint_mean(alpha=0.1)
+    spread = mean_and_spread(values, level=0.9)
+    assert spread == pytest.approx((reference.mean, np.std(values, ddof=1), low, high), abs=1e-12)
+
+
+def test_spread_of_one_value_is_unknown():
+    mean, *rest = mean_and_spread([0.5])
+    assert mean == 0.5
+    assert all(math.isnan(value) for value in rest)
+
+
+def test_spread_of_equal_values_is_zero():
+    assert mean_and_spread([0.5, 0.5, 0.5]) == (0.5, 0.0, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("values", [[], [0.5, math.nan], [math.inf]])
+def test_spread_refuses_no_or_non_finite_values(values):
+    with pytest.raises(ParameterError, match="values must be finite and at least one"):
+        mean_and_spread(values)

@@ -1,0 +1,211 @@
+"""A whole study on a tiny corpus: what is made, from what, and what is found again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from speechunlearn import experiments, training
+from speechunlearn import results as protocol
+from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.results import Results
+from speechunlearn.study import DEVELOPMENT
+
+METHODS = ("original", "retrain", "remain", "remain_superloss", "ran_lab", "adv", "adv_ela")
+
+
+@pytest.fixture
+def study(demos_root, tmp_path):
+    return tiny.study(demos_root, tmp_path / "cache")
+
+
+def test_reported_and_development_draws_share_no_clip_and_are_nested(study):
+    for draw in (0, 1, DEVELOPMENT):
+        assert study.draw(1, draw) == study.draw(2, draw)[:1]
+    assert not set(study.draw(2, 0)) & set(study.draw(2, DEVELOPMENT))
+    assert study.draw(2, 0) != study.draw(2, 1)
+
+
+def test_a_retrained_model_has_seen_no_forget_clip(study, monkeypatch):
+    seen = []
+    real = training.train
+
+    def spy(model, clips, *args, **kwargs):
+        seen.append(set(clips.hashes))
+        return real(model, clips, *args, **kwargs)
+
+    monkeypatch.setattr(training, "train", spy)
+    study.cell("retrain", 1, 0, 0)
+    assert len(seen) == 1
+    assert not seen[0] & set(study.draw(2, 0))
+    assert seen[0] | set(study.draw(2, 0)) == set(study.train.hashes)
+
+
+def test_settings_train_on_the_right_speakers(demos_root, tmp_path):
+    first = tiny.study(demos_root, tmp_path)
+    second = tiny.study(demos_root, tmp_path, setting="test")
+    assert set(first.train.speakers) == {"1", "2"} or set(first.train.speakers) == {"01", "02"}
+    assert len(set(second.train.speakers)) == 4
+    assert not set(second.train.speakers) & set(second.unseen.speakers)
+    assert not set(first.train.speakers) & set(first.unseen.speakers)
+    assert set(first.unseen.speakers) < set(second.train.speakers)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_scored_and_recorded_cell(study, method):
+    cell = study.cell(method, 2, 0, 0)
+    assert cell.predictions.groupby("split").size().to_dict() == {
+        "forget": 2, "retain": 5, "unseen": 14,
+    }
+    assert list(cell.predictions.query("split == 'forget'")["hash"]) == study.draw(2, 0)
+    retained = set(cell.predictions.query("split == 'retain'")["hash"])
+    assert not retained & set(study.draw(2, 0))
+    record = cell.record
+    for column in protocol.KEY:
+        assert column in record
+    for column in ("corpus_hash", "commit", "lock", "machine"):
+        assert record[column]
+    assert record["seconds"] > 0 and record["peak_memory_mb"] > 1
+    assert record["forward_backward"] > 0
+    assert json.loads(record["hyperparameters"])["learning_rate"] == 1e-3
+
+
+def test_the_attack_is_charged_even_where_it_is_found(study):
+    first = study.cell("adv", 2, 0, 0).record
+    second = study.cell("adv", 1, 0, 0).record
+    # copies 2, steps 2: 4 passes a clip; 2 epochs over 2 copies a clip, one forget batch a step
+    assert first["forward_backward"] == 2 * 4 + 2 * (4 + 2)
+    assert second["forward_backward"] == 4 + 2 * (2 + 1)
+    with_importance = study.cell("adv_ela", 2, 0, 0).record
+    assert with_importance["forward_backward"] == first["forward_backward"] + 2
+
+
+def test_finished_work_is_found_by_another_process(demos_root, tmp_path, monkeypatch):
+    first = tiny.study(demos_root, tmp_path).cell("ran_lab", 2, 0, 0)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("work was done again")
+
+    monkeypatch.setattr(training, "train", refuse)
+    monkeypatch.setattr(training, "predictions", refuse)
+    second = tiny.study(demos_root, tmp_path).cell("ran_lab", 2, 0, 0)
+    pd.testing.assert_frame_equal(first.predictions, second.predictions)
+    assert first.record == second.record
+
+
+def test_other_hyperparameters_seeds_draws_and_data_are_other_cells(study, demos_root, tmp_path):
+    base = study.cell("ran_lab", 2, 0, 0)
+    others = [
+        study.cell("ran_lab", 2, 0, 0, learning_rate=2e-3),
+        study.cell("ran_lab", 2, 0, 1),
+        study.cell("ran_lab", 2, 1, 0),
+        tiny.study(demos_root, tmp_path / "cache", top_db=20.0).cell("ran_lab", 2, 0, 0),
+    ]
+    for other in others:
+        assert not base.predictions["loss"].equals(other.predictions["loss"])
+    cells = len(list((tmp_path / "cache" / "cells").glob("*/made.json")))
+    assert cells == 5
+
+
+def test_results_are_written_read_and_scored_against_the_right_reference(study, tmp_path):
+    cells = [study.cell(method, n, 0, 0) for n in (1, 2) for method in METHODS]
+    Results.of(cells).write(tmp_path / "results")
+    Results.of(cells[:1]).write(tmp_path / "results")  # again: replaced, not doubled
+    results = Results.read(tmp_path / "results")
+    assert len(results.cells) == len(cells)
+    rows = results.rows()
+    wanted = ["profile", "task", "corpus", "encoder", "method", "n_forget", "tau", "seed", "draw",
+              "split", "metric", "value", "seconds"]
+    assert set(wanted) <= set(rows.columns)
+    distance = rows[rows["metric"] == "uar_distance"].set_index(["method", "n_forget", "split"])
+    uar = rows[rows["metric"] == "uar"].set_index(["method", "n_forget", "split"])
+    for n in (1, 2):
+        for split in ("forget", "retain", "unseen"):
+            expected = abs(
+                uar.loc[("adv", n, split), "value"] - uar.loc[("retrain", n, split), "value"]
+            )
+            assert distance.loc[("adv", n, split), "value"] == pytest.approx(expected)
+            assert distance.loc[("retrain", n, split), "value"] == 0
+
+
+def test_tau_is_chosen_on_the_development_draw(study):
+    cells = list(experiments.ablation(study))
+    results = Results.of(cells)
+    taus = experiments.chosen_taus(results)
+    assert set(taus) == {(m, n) for m in ("adv", "adv_ela") for n in (1, 2)}
+    rows = results.rows().query("split == 'unseen' and metric == 'uar' and method == 'adv'")
+    best = rows[rows["n_forget"] == 2].sort_values(["value", "tau"], ascending=[False, True])
+    assert taus["adv", 2] == best["tau"].iloc[0]
+    assert set(results.cells["draw"]) == {DEVELOPMENT}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tau_values": (0.0,)}, "tau: 0.0 is not positive"),
+        ({"n_values": (0,)}, r"n_values: \(0,\) are not all positive"),
+        ({"encoder": "/nowhere"}, "encoder '/nowhere': no such folder"),
+        ({"recipe": {"epochs": 0}}, "epochs=0"),
+        ({"methods": {"adv": {"copys": 3}}}, "'adv' has no parameter"),
+        ({"setting": "both"}, "setting: 'both'"),
+    ],
+)
+def test_bad_values_are_refused_before_a_clip_is_read(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.study(tmp_path / "no corpus here", tmp_path, **values)
+
+
+def test_more_clips_than_there_are_cannot_be_forgotten(demos_root, tmp_path):
+    with pytest.raises(ParameterError, match="n_values: forgetting 7 clips .* the 14 training"):
+        _ = tiny.study(demos_root, tmp_path, n_values=(7,)).manifest
+
+
+def test_a_corpus_without_its_test_speakers_is_refused(demos_root, tmp_path):
+    for path in (demos_root / "DEMOS").glob("*_49_*"):
+        path.unlink()
+    for path in (demos_root / "DEMOS").glob("*_42_*"):
+        path.unlink()
+    with pytest.raises(CorpusError, match=r"has no \['test'\] clips"):
+        _ = tiny.study(demos_root, tmp_path, setting="test").manifest
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+import tiny, torch
+torch.set_num_threads(1)
+study = tiny.study({root!r}, {cache!r}, recipe=tiny.profile().recipe | {{"epochs": 12}})
+print("ready", flush=True)
+for method in ("original", "ran_lab", "adv", "adv_ela"):
+    study.cell(method, 2, 0, 0).predictions.to_csv(sys.stdout, index=False)
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(demos_root, tmp_path):
+    tests = os.path.dirname(tiny.__file__)
+
+    def command(cache):
+        text = SCRIPT.format(tests=tests, root=str(demos_root), cache=str(tmp_path / cache))
+        return [sys.executable, "-c", text]
+
+    started = time.monotonic()
+    whole = subprocess.run(command("whole"), capture_output=True, text=True, check=True).stdout
+    lasted = time.monotonic() - started
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        process = subprocess.Popen(
+            command("killed"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        process.stdout.readline()  # imports are done: what follows is work
+        time.sleep(float(torch.rand((), generator=generator)) * lasted * 0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    resumed = subprocess.run(command("killed"), capture_output=True, text=True, check=True).stdout
+    assert resumed == whole

@@ -1,0 +1,307 @@
+"""Training is its seed and its recipe: it overfits, repeats, and survives being killed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from speechunlearn import training
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.training import Cost, Recipe, predict, predictions, train
+
+torch.set_num_threads(1)
+
+
+def recipe(**values) -> Recipe:
+    return Recipe(**({"epochs": 4, "learning_rate": 1e-2, "batch_size": 4} | values))
+
+
+def trained(clips: Clips, recipe: Recipe, seed: int = 0, **options) -> dict[str, torch.Tensor]:
+    model = tiny.classifier()
+    train(model, clips, recipe, seed=seed, **options)
+    return tiny.weights(model)
+
+
+def inputs_of(recipe: Recipe, clips: Clips) -> list[tuple[torch.Tensor, list[int]]]:
+    """What the network is given in training: waveforms and lengths, batch by batch."""
+    model, seen = tiny.classifier(), []
+    model.register_forward_pre_hook(
+        lambda module, args: seen.append((args[0].clone(), args[1].tolist()))
+    )
+    train(model, clips, recipe, seed=0)
+    return seen
+
+
+# ---- it trains
+
+
+def test_a_small_encoder_overfits_eight_clips():
+    model, clips = tiny.wav2vec2(2), tiny.clips(8, 2)
+    history = train(
+        model, clips, Recipe(epochs=30, learning_rate=1e-2, batch_size=4, schedule="one_cycle"),
+        seed=0,
+    )  # fmt: skip
+    assert len(history) == 30 and history[-1] < 0.05 < history[0]
+    table = predictions(model, {"retain": clips})
+    recall = (table["prediction"] == table["label"]).groupby(table["label"]).mean()
+    assert recall.mean() == 1.0
+    assert not model.training
+
+
+def test_the_loss_is_that_of_the_epoch():
+    """Without dropout and with one step an epoch, the first loss is that of the first weights."""
+    model, clips = tiny.classifier(dropout=0.0), tiny.clips(5)
+    expected = predictions(model, {"retain": clips})["loss"].mean()
+    history = train(model, clips, recipe(batch_size=5, epochs=2), seed=0)
+    assert history[0] == pytest.approx(expected, rel=1e-5)
+    smooth = train(
+        tiny.classifier(dropout=0.0), clips,
+        recipe(batch_size=5, epochs=1, label_smoothing=0.3), seed=0,
+    )  # fmt: skip
+    logits = predict(tiny.classifier(), clips)
+    spread = -torch.log_softmax(logits, 1).mean()
+    assert smooth[0] == pytest.approx(0.7 * expected + 0.3 * float(spread), rel=1e-5)
+
+
+def test_the_mean_loss_weighs_clips_not_batches():
+    """Seven clips in batches of four and three, at a learning rate too small to matter."""
+    clips = tiny.clips(7)
+    history = train(
+        tiny.classifier(dropout=0.0), clips, recipe(epochs=1, learning_rate=1e-12), seed=0
+    )
+    expected = predictions(tiny.classifier(), {"retain": clips})["loss"].mean()
+    assert history[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_adam_takes_the_first_step_in_closed_form():
+    """Adam's first step is the learning rate in the direction of the gradient's sign."""
+    model, clips = tiny.classifier(dropout=0.0), tiny.clips(4)
+    before = tiny.weights(model)
+    train(model, clips, recipe(epochs=1, learning_rate=1e-3), seed=0)
+    for name, value in tiny.weights(model).items():
+        moved = (value - before[name]).abs()
+        assert float(moved.max()) == pytest.approx(1e-3, rel=1e-2)
+
+
+# ---- it repeats
+
+
+def test_the_seed_decides():
+    clips = tiny.clips(7)
+    torch.manual_seed(1)
+    first = trained(clips, recipe())
+    torch.manual_seed(2)
+    np.random.seed(2)
+    assert tiny.equal(first, trained(clips, recipe()))
+    assert not tiny.equal(first, trained(clips, recipe(), seed=1))
+
+
+def test_global_randomness_is_left_alone():
+    torch.manual_seed(5)
+    np.random.seed(5)
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    trained(tiny.clips(4), recipe(mixup=0.2, noise=0.1))
+    assert torch.equal(states[0], torch.get_rng_state())
+    np.testing.assert_array_equal(states[1], np.random.get_state()[1])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+@pytest.mark.parametrize("moment", ["between epochs", "within an epoch"])
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, schedule, moment):
+    clips = tiny.clips(7)
+    how = recipe(epochs=5, schedule=schedule, clip_gradient=1.0, noise=0.1)
+    model, whole = tiny.classifier(), Cost()
+    expected_history = train(model, clips, how, seed=3, cost=whole)
+    expected = tiny.weights(model)
+
+    resume, model, calls = tmp_path / "training.resume", tiny.classifier(), []
+
+    def kill_after_two(done: int, epochs: int, loss: float) -> None:
+        assert epochs == 5
+        if moment == "between epochs" and done == 2:
+            raise Killed
+
+    def kill_in_the_third(module, args):
+        calls.append(None)
+        if moment == "within an epoch" and len(calls) == 6:  # two batches an epoch
+            raise Killed
+
+    model.register_forward_pre_hook(kill_in_the_third)
+    with pytest.raises(Killed):
+        train(model, clips, how, seed=3, progress=kill_after_two, resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["training.resume"]
+
+    model, reports, cost = tiny.classifier(seed=9), [], Cost()
+    history = train(
+        model, clips, how, seed=3, cost=cost, resume=resume,
+        progress=lambda done, epochs, loss: reports.append(done),
+    )  # fmt: skip
+    assert reports == [3, 4, 5]
+    assert history == expected_history
+    assert tiny.equal(expected, tiny.weights(model))
+    # what the result cost, whoever paid for it
+    assert cost == whole == Cost(forward_backward=5 * 7)
+
+
+def test_a_finished_run_is_not_repeated(tmp_path):
+    clips, resume = tiny.clips(4), tmp_path / "training.resume"
+    expected = trained(clips, recipe(), resume=resume)
+    reports = []
+    again = trained(clips, recipe(), resume=resume, progress=lambda *report: reports.append(report))
+    assert tiny.equal(expected, again) and reports == []
+
+
+# ---- augmentation
+
+
+def test_noise_stays_off_the_padding():
+    clips = tiny.clips(4)
+    plain = inputs_of(recipe(epochs=1), clips)
+    noisy = inputs_of(recipe(epochs=1, noise=0.5), clips)
+    (clean, lengths), (altered, altered_lengths) = plain[0], noisy[0]
+    assert lengths == altered_lengths
+    for row, length in enumerate(lengths):
+        assert (altered[row, length:] == 0).all()
+        difference = altered[row, :length] - clean[row, :length]
+        assert 0 < float(difference.std()) <= 0.55
+
+
+def test_speeds_change_the_length():
+    clips = tiny.clips(4)
+    ((_, lengths),) = inputs_of(recipe(epochs=1), clips)
+    ((_, faster),) = inputs_of(recipe(epochs=1, speeds=(1.25,)), clips)
+    assert faster == [pytest.approx(length / 1.25, abs=1) for length in lengths]
+
+
+def test_speed_raises_the_pitch():
+    tone = torch.sin(2 * math.pi * 0.05 * torch.arange(1600))
+    fast = training._change_speed(tone, (1.25,), torch.Generator())
+    spectrum = np.abs(np.fft.rfft(fast.numpy() * np.hanning(len(fast))))
+    assert spectrum.argmax() / len(fast) == pytest.approx(0.05 * 1.25, abs=1e-3)
+    assert training._change_speed(tone, (1.0,), torch.Generator()) is tone
+
+
+def test_clean_epochs_see_the_clips_themselves():
+    clips = tiny.clips(6)
+    altered = {"noise": 0.5, "speeds": (0.9, 1.1), "mixup": 0.3}
+    plain = trained(clips, recipe())
+    assert tiny.equal(plain, trained(clips, recipe(clean_epochs=4, **altered)))
+    assert not tiny.equal(plain, trained(clips, recipe(clean_epochs=3, **altered)))
+
+
+def test_mixup_mixes_clips_and_their_losses(monkeypatch):
+    clips = tiny.clips(4)
+    monkeypatch.setattr(training.np.random, "beta", lambda a, b: 0.75)
+    monkeypatch.setattr(
+        training.torch, "randperm", lambda n, generator: torch.arange(n).roll(1)
+    )
+    model = tiny.classifier(dropout=0.0)
+    loss = training._batch_loss(
+        model, clips, [0, 1, 2, 3], recipe(mixup=0.4), True, torch.Generator(),
+        torch.device("cpu"),
+    )  # fmt: skip
+    waveform_z, lengths = clips.batch(range(4))
+    partner = [3, 0, 1, 2]
+    logits = model(
+        0.75 * waveform_z + 0.25 * waveform_z[partner], torch.maximum(lengths, lengths[partner])
+    )
+    rows = torch.arange(4)
+    losses = -torch.log_softmax(logits, 1)
+    expected = 0.75 * losses[rows, clips.labels] + 0.25 * losses[rows, clips.labels[partner]]
+    torch.testing.assert_close(loss, expected.mean())
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", -1e-3),
+        ("schedule", "cosine"),
+    ],
+)  # fmt: skip
+def test_bad_recipes_are_named(name, value):
+    with pytest.raises(ParameterError, match=f"{name}(=|: '){value}"):
+        Recipe(**{name: value})
+
+
+def test_the_defaults_are_the_papers():
+    paper = Recipe()
+    assert (paper.epochs, paper.learning_rate, paper.batch_size) == (20, 3e-5, 16)
+    assert paper.schedule == "constant" and paper.weight_decay == 0 and paper.mixup == 0
+
+
+def test_a_loss_that_is_no_number_stops_training(tmp_path):
+    model = tiny.classifier()
+    with torch.no_grad():
+        model.network.head.bias[0] = float("nan")
+    resume = tmp_path / "training.resume"
+    with pytest.raises(ParameterError, match=r"nan after epoch 1.*learning_rate \(0.01\)"):
+        train(model, tiny.clips(4), recipe(), seed=0, resume=resume)
+    # nothing is kept that a later run would go on from
+    assert not resume.exists()
+
+
+def test_nothing_to_train_on():
+    with pytest.raises(ParameterError, match="clips"):
+        train(tiny.classifier(), tiny.clips(0), recipe(), seed=0)
+
+
+def test_nothing_to_predict():
+    with pytest.raises(ParameterError, match="clips"):
+        predict(tiny.classifier(), tiny.clips(0))
+
+
+# ---- prediction
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_predict_keeps_order_and_mode(was_training):
+    model, clips, cost = tiny.wav2vec2().train(was_training), tiny.clips(7), Cost()
+    logits = predict(model, clips, batch_size=3, cost=cost)
+    assert all(module.training == was_training for module in model.modules())
+    assert cost == Cost(forward=7)
+    assert logits.shape == (7, 3) and not logits.requires_grad and not logits.is_inference()
+    model.eval()
+    with torch.no_grad():
+        alone = torch.cat([model(*clips.batch([i])) for i in range(7)])
+    torch.testing.assert_close(logits, alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(predict(model, clips, batch_size=1), alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(predict(model, clips, batch_size=99), alone, rtol=0, atol=1e-5)
+
+
+def test_predict_is_free_of_dropout():
+    model, clips = tiny.classifier(dropout=0.5).train(), tiny.clips(5)
+    assert torch.equal(predict(model, clips), predict(model, clips))
+
+
+def test_predictions_say_what_the_logits_say():
+    model = tiny.classifier()
+    parts = {"forget": tiny.clips(3, seed=1), "unseen": tiny.clips(4, seed=2)}
+    table = predictions(model, parts, batch_size=2)
+    assert list(table.columns) == [
+        "split", "hash", "speaker", "label", "prediction", "loss", "confidence",
+    ]  # fmt: skip
+    assert table["split"].tolist() == 3 * ["forget"] + 4 * ["unseen"]
+    assert table["hash"].tolist() == parts["forget"].hashes + parts["unseen"].hashes
+    assert table["speaker"].tolist() == parts["forget"].speakers + parts["unseen"].speakers
+    assert table.index.tolist() == list(range(7))
+    logits = torch.cat([predict(model, part) for part in parts.values()]).double().numpy()
+    labels = torch.cat([part.labels for part in parts.values()]).numpy()
+    assert table["label"].tolist() == labels.tolist()
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    of_label = probability[np.arange(7), labels]
+    # batches of another size sum in another order
+    np.testing.assert_allclose(table["confidence"], of_label, rtol=1e-5)
+    np.testing.assert_allclose(table["loss"], -np.log(of_label), rtol=1e-5)
+    np.testing.assert_array_equal(table["prediction"], logits.argmax(1))
+    assert pd.api.types.is_integer_dtype(table["label"])
