@@ -253,10 +253,12 @@ def _frozen(model: torch.nn.Module, *, train: bool) -> Iterator[None]:
 def _within(
     clean: Float[Tensor, "batch time"], moved: Float[Tensor, "batch time"], tau: float
 ) -> Float[Tensor, "batch time"]:
-    """Undo what float32 rounding of clean + delta put beyond tau."""
-    while True:
-        # the difference of two float32 of this size is exact in float64
-        beyond = (moved.double() - clean.double()).abs() > tau
-        if not bool(beyond.any()):
-            return moved
-        moved = torch.where(beyond, torch.nextafter(moved, clean), moved)
+    """Undo what float32 rounding of clean + delta put beyond tau.
+
+    A sample beyond is set one unit in the last place inside the bound.
+    """
+    offset = moved.double() - clean.double()
+    size = torch.maximum(clean.abs(), moved.abs())
+    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
+    inside = clean.double() + offset.sign() * (tau - unit.double())
+    return torch.where(offset.abs() > tau, inside.float(), moved)

@@ -313,6 +313,8 @@ def targets(waveform_z: Float[Tensor, "batch time"], frames: int) -> Frames:
     logarithms of energy plus 0.001. Four of them lie around the centre of an encoder frame. Pitch
     is read from the autocorrelation of 64 ms at 4 kHz, every 20 ms, divided by that of its window
     (Boersma 1993): the shortest lag that peaks within 0.9 of the highest, against octave errors.
+    Of a clean tone it is right to 0.01 octaves up to 310 Hz; above, a lag of few samples may lie
+    between two of them, and the pitch come out an octave or more too low.
     Voicing is 4 (r - 0.5), clamped to -1 to 1, with r the highest autocorrelation.
 
     Args:

@@ -77,7 +77,7 @@ _SMOKE_REMAIN = {"epochs": 1, "learning_rate": 3e-4}
 # the adversarial methods take M + 1 times as many steps in each and fewer epochs.
 _CPU_DESCENT = {"epochs": 15, "learning_rate": 3e-4}
 _CPU_REMAIN = {"epochs": 1, "learning_rate": 3e-4}
-_CPU_ADVERSARIAL = {"epochs": 4, "learning_rate": 3e-4, "copies": 4, "steps": 10}
+_CPU_ADVERSARIAL = {"epochs": 4, "learning_rate": 3e-4, "copies": 2, "steps": 10}
 # With the Fisher information of single clips, lambda_ewc = 1000 holds this network so fast that it
 # forgets nothing (measured on the development draw); with that of a batch it forgets.
 _CPU_ELASTIC = _CPU_ADVERSARIAL | {"fisher_per": "batch"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from speechunlearn import audit, methods, metrics, statistics
+from speechunlearn import audit, corpora, methods, metrics, statistics
 from speechunlearn.errors import ParameterError
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.study import DEVELOPMENT, Cell
@@ -131,8 +131,11 @@ class Results:
 
     @property
     def n_labels(self) -> int:
-        """Number of classes."""
-        return int(self.predictions["label"].max()) + 1
+        """Number of classes: the corpus's, or what labels and predictions show."""
+        labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels
+        if labels:
+            return len(labels)
+        return int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
 
     def _reference(self, record: dict, predictions: pd.DataFrame) -> pd.DataFrame | None:
         same = self.cells
@@ -298,8 +301,8 @@ def tests_against(
 
     Returns:
         columns method, n_forget, difference (of the UAR, challenger minus baseline), low, high,
-        p_paired (two-sided, speaker-clustered, paired), p_mcnemar (exact, two-sided, on the
-        clips of all pairs), z, p_z (one-tailed z-test of two
+        p_paired (two-sided, speaker-clustered, paired), p_mcnemar (exact, two-sided; the
+        largest of the pairs' own), z, p_z (one-tailed z-test of two
         proportions, as the paper's: it takes clips as independent and the models as unpaired)
 
     """
@@ -328,7 +331,10 @@ def tests_against(
                     "method": method, "n_forget": n, "difference": difference.value,
                     "low": difference.low, "high": difference.high,
                     "p_paired": difference.p_value,
-                    "p_mcnemar": statistics.mcnemar(pd.concat(a), pd.concat(b)).p_value,
+                    "p_mcnemar": max(
+                        statistics.mcnemar(own, other).p_value
+                        for own, other in zip(a, b, strict=True)
+                    ),
                     "z": z.z, "p_z": z.p_value,
                 }
             )

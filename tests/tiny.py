@@ -28,7 +28,8 @@ class Linear(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(len(weight)) if bias is None else bias.clone())
 
     def forward(self, waveform_z: Tensor, lengths: Tensor) -> Tensor:
-        return waveform_z @ self.weight[:, : waveform_z.shape[1]].T + self.bias
+        samples = waveform_z.to(self.weight)
+        return samples @ self.weight[:, : samples.shape[1]].T + self.bias
 
 
 class Network(torch.nn.Module):
