@@ -21,14 +21,16 @@ from speechunlearn.study import DEVELOPMENT, Cell, Study
 ADVERSARIAL = ("adv", "adv_ela")
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
-#: choices that the paper leaves open, each against the first: (what, parameters)
+#: choices that the paper leaves open, each changed alone: (what, parameters); one of a kind is the
+#: profile's own
 GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("as in Table 1", {}),
+    ("the profile's choices", {}),
     ("importance: 1 - Fisher", {"importance": "1-fisher"}),
     ("importance: MAS", {"importance": "mas"}),
     ("importance: 1 - MAS", {"importance": "1-mas"}),
     ("importance: none", {"importance": "none"}),
-    ("Fisher of a batch, not a clip", {"fisher_per": "batch"}),
+    ("Fisher of single clips", {"fisher_per": "clip"}),
+    ("Fisher of a batch", {"fisher_per": "batch"}),
     ("projected once, at the end", {"projection": "end"}),
     ("step size tau / 10", {"step_fraction": 0.1}),
     ("copies made anew each epoch", {"sets": "anew"}),
@@ -38,7 +40,7 @@ GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def baselines(study: Study) -> Iterator[Cell]:
     """Yield the baselines on the first pair of seed and draw, for every N."""
-    seed, draw = study.profile.pairs[0]
+    seed, draw = study.pairs[0]
     for n in study.profile.n_values:
         for method in BASELINES:
             yield study.cell(method, n, draw, seed)
@@ -46,7 +48,7 @@ def baselines(study: Study) -> Iterator[Cell]:
 
 def ablation(study: Study) -> Iterator[Cell]:
     """Yield both adversarial methods over tau and N on the development draw: Figure 2."""
-    seed, _ = study.profile.pairs[0]
+    seed, _ = study.pairs[0]
     largest = max(study.profile.n_values)
     yield study.cell("original", largest, DEVELOPMENT, seed)
     for tau in study.profile.tau_values:
@@ -67,7 +69,7 @@ def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
 
 def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
     """Yield every method on every pair and N, with these taus: Table 1."""
-    for seed, draw in study.profile.pairs:
+    for seed, draw in study.pairs:
         for n in study.profile.n_values:
             for method in BASELINES:
                 yield study.cell(method, n, draw, seed)
@@ -77,7 +79,7 @@ def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
 
 def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
     """Yield Adv. + Ela. under each choice that the paper leaves open, on the first pair."""
-    seed, draw = study.profile.pairs[0]
+    seed, draw = study.pairs[0]
     yield study.cell("original", n, draw, seed).as_variant("before unlearning")
     yield study.cell("retrain", n, draw, seed).as_variant("retrained")
     for what, overrides in GAPS:
@@ -86,7 +88,7 @@ def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
 
 def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Cell]:
     """Yield both adversarial methods with these M and P, on the first pair."""
-    seed, draw = study.profile.pairs[0]
+    seed, draw = study.pairs[0]
     for method in ADVERSARIAL:
         cell = study.cell(method, n, draw, seed, tau=tau, copies=copies, steps=steps)
         yield cell.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
@@ -96,7 +98,7 @@ def variants(results: Results) -> pd.DataFrame:
     """Return UAR by variant and set, and the attack's AUC with its distance to the retrained's."""
     named = results.cells[results.cells["variant"] != ""]
     scores = results.rows().query("variant != ''")
-    scores = scores.set_index(["variant", "n_forget", "split", "metric"])["value"]
+    scores = scores.set_index(["variant", "n_forget", "split", "metric"])["value"].sort_index()
     rows = []
     for what, n in named[["variant", "n_forget"]].itertuples(index=False):
         value = scores[what, n]
@@ -137,7 +139,7 @@ def claims(
 
     """
     cells = results.select(setting=setting).reported()
-    sizes = sorted(cells.cells["n_forget"].unique())
+    sizes = sorted(int(n) for n in cells.cells["n_forget"].unique())
     small, large = sizes[0], sizes[-1]
 
     def tables(method: str, n: int, split: str) -> list[pd.DataFrame]:

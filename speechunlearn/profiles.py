@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Profile:
         methods: hyperparameters of each method that differ from the paper's
         splits: share of the speakers in each part, for corpora without an official split
         split_seed: of that split
+        pairs_in_test: so many of the pairs are run in setting ``test``; None runs all
         settings: ``validation`` trains on the training speakers and tests on the validation
             speakers; ``test`` trains on both and tests on the test speakers (the paper's two)
         retain_sample: so many clips of the retain set are scored; None scores all
@@ -50,6 +52,7 @@ class Profile:
     )
     split_seed: int = 0
     settings: tuple[str, ...] = ("validation", "test")
+    pairs_in_test: int | None = None
     retain_sample: int | None = None
     top_db: float | None = None
     max_seconds: float | None = None
@@ -100,7 +103,9 @@ PROFILES: dict[str, Profile] = {
                 "adv": _SMOKE_DESCENT | _SMOKE_ATTACK,
                 "adv_ela": _SMOKE_DESCENT | _SMOKE_ATTACK,
             },
+            pairs_in_test=1,
             retain_sample=100,
+            threads=1,
             reproducible=True,
         ),
         Profile(
@@ -181,7 +186,8 @@ def prepare_process(profile: Profile) -> None:
         os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # a missing widget is no news to the reader of a page
+    warnings.filterwarnings("ignore", message="IProgress not found")
     import torch
 
     torch.set_num_threads(profile.threads)

@@ -69,8 +69,8 @@ class Results:
         """
         if not (folder / "cells.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no cells.csv")
-        cells = pd.read_csv(folder / "cells.csv", dtype={"draw": str, "commit": str, "lock": str})
-        cells["variant"] = cells["variant"].fillna("")
+        text = dict.fromkeys(("draw", "variant", "commit", "lock"), str)
+        cells = pd.read_csv(folder / "cells.csv", dtype=text).fillna({"variant": ""})
         return cls(cells, pd.read_parquet(folder / "predictions.parquet"))
 
     def write(self, folder: Path) -> None:
@@ -308,7 +308,7 @@ def tests_against(
     """
     chosen = results.select(setting=setting).reported()
     rows = []
-    for n in sorted(chosen.cells["n_forget"].unique()):
+    for n in sorted(int(n) for n in chosen.cells["n_forget"].unique()):
         for method in challengers:
             pairs = chosen.cells[chosen.cells["n_forget"] == n]
             own = pairs[pairs["method"] == method].set_index(["seed", "draw"])["cell"]

@@ -128,6 +128,11 @@ class Study:
         return table
 
     @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of training seed and forget draw in this setting."""
+        return self.profile.pairs[: self.profile.pairs_in_test if self.setting == "test" else None]
+
+    @property
     def train_parts(self) -> tuple[str, ...]:
         """Splits that are trained on in this setting."""
         return ("train",) if self.setting == "validation" else ("train", "validation")

@@ -300,7 +300,7 @@ def test_superloss_weighs_a_clip_at_the_threshold_as_it_is():
     losses = torch.tensor([2.0, 1.0, 3.0, -50.0], dtype=torch.float64, requires_grad=True)
     values = remain.superloss(losses, 2.0, 1.0)
     (weight,) = torch.autograd.grad(values.sum(), losses)
-    assert float(values[0]) == 0 and float(weight[0]) == pytest.approx(1)
+    assert values[0].item() == 0 and float(weight[0]) == pytest.approx(1)
     # sigma falls with the loss, and ends at e
     assert weight[3] > weight[1] > weight[0] > weight[2] > 0
     assert float(weight[3]) == pytest.approx(math.e, rel=1e-6)
@@ -323,7 +323,7 @@ def test_adv_without_its_copies_is_random_labels(original, request_):
         "adv", original, request_, lambda_adv=0.0, lambda_mis=1.0, **values, **SMALL
     )
     for name, weight in tiny.weights(plain.model).items():
-        torch.testing.assert_close(tiny.weights(without.model)[name], weight, rtol=0, atol=1e-5)
+        torch.testing.assert_close(tiny.weights(without.model)[name], weight, rtol=0, atol=1e-4)
     alone = run("adv", original, request_, lambda_adv=1.0, lambda_mis=0.0, **values, **SMALL)
     copies = adversarial_set(original, FORGET, 3, AttackParameters(**SMALL), seed=0).clips
     assert loss_of(alone.model, copies, copies.labels) < loss_of(original, copies, copies.labels)
@@ -396,7 +396,7 @@ def moved(before, after):
 
 @pytest.mark.parametrize("kind", ["fisher", "1-fisher", "mas", "1-mas"])
 def test_elastic_weights_hold(kind, original, request_):
-    values = {"epochs": 6, "learning_rate": 1e-3} | SMALL
+    values = {"epochs": 20, "learning_rate": 1e-3} | SMALL
     before = tiny.weights(original)
     free = moved(before, tiny.weights(run("adv", original, request_, **values).model))
     held = run("adv_ela", original, request_, importance=kind, lambda_ewc=1e8, **values)
@@ -429,14 +429,14 @@ def test_the_penalty_is_the_elastic_one(original, request_):
     # after one step both models are at the same place, as the penalty has no gradient yet
     stepped = run("adv", original, request_, epochs=1, **one_batch).model
     fisher = adv_ela.estimate("fisher", original, FORGET, ran_lab.wrong_labels(request_, 0))
-    penalty = float(adv_ela.elastic_penalty(stepped, tiny.weights(original), fisher))
+    penalty = 1e6 * adv_ela.elastic_penalty(stepped, tiny.weights(original), fisher).item()
     plain = run("adv", original, request_, epochs=2, **one_batch).details["history"]
     elastic = run(
-        "adv_ela", original, request_, epochs=2, lambda_ewc=1e4, **one_batch
+        "adv_ela", original, request_, epochs=2, lambda_ewc=1e6, **one_batch
     ).details["history"]
     assert elastic[0] == pytest.approx(plain[0], rel=1e-6)
-    assert 1e4 * penalty > 0.01
-    assert elastic[1] - plain[1] == pytest.approx(1e4 * penalty, rel=1e-2)
+    assert penalty > 0.1
+    assert elastic[1] - plain[1] == pytest.approx(penalty, rel=1e-2)
 
 
 def test_modules_share_one_default(original):

@@ -51,11 +51,11 @@ def logits(model, waveforms_z):
 def test_nano_has_the_size_it_is_known_by():
     model = models.build("nano", [f"class {i}" for i in range(7)], 0)
     assert 0.4e6 < model.n_parameters < 0.8e6
-    assert model.n_parameters == sum(w.numel() for w in model.state_dict().values())
+    assert model.n_parameters == sum(weight.numel() for weight in model.state_dict().values())
     assert model.labels == tuple(f"class {i}" for i in range(7))
     assert model.frontend == Frontend(16000, True, True)
-    # frames at 50 Hz, as the base model's
-    assert int(np.prod(models.NANO["conv_stride"])) == 320
+    # frames at 25 Hz
+    assert int(np.prod(models.NANO["conv_stride"])) == 640
     assert logits(model.eval(), waveforms(4000)).shape == (1, 7)
 
 
@@ -65,6 +65,32 @@ def test_nano_comes_from_its_seed_alone():
     torch.manual_seed(2)
     assert tiny.equal(first, tiny.weights(tiny.wav2vec2(seed=3)))
     assert not tiny.equal(first, tiny.weights(tiny.wav2vec2(seed=4)))
+
+
+def test_the_first_layer_is_a_filter_bank():
+    convolution = torch.nn.Conv1d(1, 256, 400)
+    with models.seeded(0):
+        models.gabor_filters_(convolution)
+    filters = convolution.weight.detach().double().numpy()[:, 0]
+    spectra = np.abs(np.fft.rfft(filters, 16384))
+    peaks = spectra.argmax(1).reshape(64, 4) * 16000 / 16384
+    # four phases of one frequency, bands in order from 75 Hz to 7.6 kHz; below 500 Hz a window
+    # of 25 ms holds too few periods to tell
+    centres = peaks.mean(1)
+    assert centres[0] < 150 and abs(centres[-1] - 7600) < 30
+    high = centres > 500
+    assert 40 < high.sum() and (np.diff(centres[high]) > 0).all()
+    assert np.ptp(peaks[high], axis=1).max() < 40
+    # the phases are a quarter of a period apart: opposite ones cancel
+    for band in filters.reshape(64, 4, 400):
+        np.testing.assert_allclose(band[0], -band[2], atol=1e-6)
+        np.testing.assert_allclose(band[1], -band[3], atol=1e-6)
+    norms = np.linalg.norm(filters, axis=1).reshape(64, 4)
+    np.testing.assert_allclose(norms[-1], np.sqrt(7.6 + 0.3), rtol=1e-5)
+    assert 0.1 < float(convolution.bias.std()) < 0.3
+    # and nano starts from it
+    first = models.build("nano", LABELS, 0).network.wav2vec2.feature_extractor.conv_layers[0].conv
+    np.testing.assert_array_equal(first.weight.detach().numpy()[:, 0], filters.astype(np.float32))
 
 
 def test_config_can_be_overridden():

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-import tiny
+import tiny_study
 
 from speechunlearn import profiles, runs
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
@@ -21,7 +21,8 @@ def chapter(tmp_path):
 
     def make(*cells: str, name: str = "99_tried") -> Path:
         notebook = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(text) for text in cells]
+            cells=[nbformat.v4.new_code_cell(text) for text in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
         )
         notebook.cells[0].metadata["tags"] = ["parameters"]
         path = tmp_path / f"{name}.ipynb"
@@ -209,7 +210,7 @@ def test_the_command_line_refuses_with_one_line_that_names_the_value(arguments, 
 
 
 def test_the_command_line_prints_a_runs_results(demos_root, tmp_path):
-    study = tiny.study(demos_root, tmp_path / "cache")
+    study = tiny_study.study(demos_root, tmp_path / "cache")
     Results.of([study.cell("original", 2, 0, 0), study.cell("retrain", 2, 0, 0)]).write(
         tmp_path / "results" / "smoke-demos"
     )

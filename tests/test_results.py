@@ -1,0 +1,197 @@
+"""Tables, tests and verdicts computed from cells whose scores are known by hand."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from speechunlearn import experiments, figures
+from speechunlearn import results as protocol
+from speechunlearn.errors import ParameterError
+from speechunlearn.results import Results
+from speechunlearn.study import DEVELOPMENT, Cell
+
+SPEAKERS = [f"s{i}" for i in range(6)]
+
+
+def cell(
+    method: str, n: int, right: dict[str, float], *, seed: int = 0, draw: str = "0",
+    tau: float | None = None, variant: str = "",
+) -> Cell:
+    """Make a cell in which a share of each class's clips is right, the same for each speaker."""
+    rows = []
+    for split in ("forget", "retain", "unseen"):
+        for speaker in SPEAKERS:
+            for label in range(7):
+                for clip in range(4):
+                    said = label if clip < 4 * right[split] else (label + 1) % 7
+                    rows.append(
+                        {
+                            "split": split, "hash": f"{split}{speaker}{label}{clip}",
+                            "speaker": speaker, "label": label, "prediction": said,
+                            "loss": 0.1 if said == label else 3.0,
+                            "confidence": 0.9 if said == label else 0.05,
+                        }
+                    )
+    record = {
+        "profile": "smoke", "task": "emotion", "corpus": "embedded", "corpus_hash": "x",
+        "setting": "validation", "encoder": "nano", "method": method, "n_forget": n, "tau": tau,
+        "seed": seed, "draw": draw, "variant": variant,
+        "hyperparameters": json.dumps({"tau": tau}), "seconds": 2.0, "peak_memory_mb": 10.0,
+        "forward_backward": 8, "forward": 0, "details": "{}", "commit": "c", "lock": "l",
+        "machine": "m",
+    }
+    return Cell(record, pd.DataFrame(rows))
+
+
+def scores(forget: float, unseen: float) -> dict[str, float]:
+    return {"forget": forget, "retain": 1.0, "unseen": unseen}
+
+
+@pytest.fixture
+def results() -> Results:
+    cells = []
+    for seed in (0, 1):
+        for n in (10, 30):
+            at = {"seed": seed, "draw": str(seed)}
+            cells += [
+                cell("original", n, scores(1.0, 1.0), **at),
+                cell("retrain", n, scores(0.75, 1.0), **at),
+                cell("ran_lab", n, scores(0.25, 0.5), **at),
+                cell("adv", n, scores(0.0, 0.75 if n == 10 else 0.5), tau=0.1, **at),
+                cell("adv_ela", n, scores(0.25, 1.0), tau=0.3, **at),
+            ]
+    return Results.of(cells)
+
+
+def verdicts(results: Results) -> dict[tuple[str, object], str]:
+    table = experiments.claims(
+        results, "validation", chance=1 / 7, generator=np.random.default_rng(0)
+    )
+    return table.set_index(["claim", "n_forget"])["verdict"].to_dict()
+
+
+def test_the_table_of_methods_holds_means_distances_and_costs(results):
+    table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
+    row = table.set_index(["method", "n_forget", "split"]).loc[("adv", 10, "forget")]
+    assert row["value"] == 0.0 and row["distance"] == 0.75
+    assert row["pairs"] == 2 and row["seconds"] == 2.0 and row["tau"] == 0.1
+    # all forget losses 3.0 against unseen losses of which three quarters are 0.1: ties count half
+    assert row["mia_auc"] == pytest.approx(0.25 * 0.5)
+    # retrained: forget .75 right, unseen all right: P(0.1 < 0.1) = ties
+    assert row["mia_auc_distance"] == pytest.approx(0.75 * 0.5 - 0.125)
+
+
+def test_the_verdicts_follow_from_the_scores(results):
+    found = verdicts(results)
+    below = "forgetting: {} is below chance on the forget set"
+    assert found[below.format("Adv."), 10] == "holds"
+    assert found[below.format("Adv. + Ela."), 10] == "fails"
+    less = "retention: {} loses less than 0.10 UAR on unseen speakers"
+    assert found[less.format("Adv."), 10] == "fails"
+    assert found[less.format("Adv. + Ela."), 10] == "holds"
+    more = "Adv. keeps more than Ran. Lab. on unseen speakers"
+    assert found[more, 10] == "holds"
+    assert found[more, 30] == "undecided"
+    falls = "unseen UAR of {} falls with N"
+    assert found[falls.format("Adv."), "10 to 30"] == "holds"
+    assert found[falls.format("Ran. Lab."), "10 to 30"] == "undecided"
+
+
+def test_a_claim_that_one_pair_contradicts_is_undecided(results):
+    table = results.cells
+    second = table[(table["method"] == "adv") & (table["seed"] == 1) & (table["n_forget"] == 10)]
+    worse = cell("adv", 10, scores(0.0, 0.25), seed=1, draw="1", tau=0.1)
+    kept = results.select(cell=list(table["cell"][~table["cell"].isin(second["cell"])]))
+    cells = [
+        Cell({k: v for k, v in r.items() if k != "cell"}, kept.of_cell(r["cell"]))
+        for r in kept.cells.to_dict("records")
+    ]
+    changed = Results.of([*cells, worse])
+    assert verdicts(changed)["Adv. keeps more than Ran. Lab. on unseen speakers", 10] == "undecided"
+
+
+def test_tests_against_a_baseline_have_the_papers_z_beside_the_paired(results):
+    table = protocol.tests_against(
+        results, "validation", "ran_lab", ["adv"], generator=np.random.default_rng(0)
+    ).set_index("n_forget")
+    assert table.loc[10, "difference"] == pytest.approx(0.25)
+    n = 6 * 7 * 4
+    pooled = (0.75 + 0.5) / 2
+    z = 0.25 / np.sqrt(pooled * (1 - pooled) * 2 / n)
+    assert table.loc[10, "z"] == pytest.approx(z)
+    assert table.loc[10, "p_paired"] < 0.01
+    # 42 clips that Adv. alone gets right in each pair
+    assert table.loc[10, "p_mcnemar"] == pytest.approx(2 * 0.5**42)
+    assert table.loc[30, "difference"] == 0 and table.loc[30, "p_mcnemar"] == 1
+
+
+def test_the_readable_table_has_the_papers_numbers_beside_ours(results):
+    table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
+    paper = protocol.paper_table1().query("setting == 'validation'")
+    shown = protocol.readable(table, paper)
+    assert shown.loc["Adv.", ("N = 10", "unseen, paper")] == "0.840"
+    assert shown.loc["Ran. Lab.", ("N = 30", "forget, paper")] == "0.048"
+    assert shown.loc["Fine-tune", ("N = 10", "forget, paper")] == "–"
+    assert shown.loc["Retrained", ("N = 10", "unseen, paper")] == "–"
+    assert shown.loc["Adv.", ("N = 10", "unseen")].startswith("0.75 [")
+
+
+def test_the_papers_table_is_whole():
+    paper = protocol.paper_table1()
+    assert len(paper) == 5 * 4 * 2
+    best = paper.set_index(["method", "n_forget", "setting"])
+    assert best.loc[("adv_ela", 10, "validation"), "unseen"] == 0.855
+    assert best.loc[("ran_lab", 100, "test"), "unseen"] == 0.482
+
+
+def test_variants_and_development_cells_stay_out_of_the_main_tables(results, tmp_path):
+    extra = [
+        cell("adv_ela", 10, scores(0.0, 0.0), tau=0.3, variant="step size"),
+        cell("adv", 10, scores(0.0, 0.0), tau=0.2, draw=DEVELOPMENT),
+    ]
+    Results.of(extra).write(tmp_path)
+    results.write(tmp_path)
+    both = Results.read(tmp_path)
+    assert len(both.cells) == len(results.cells) + 2
+    assert set(both.reported().cells["cell"]) == set(results.cells["cell"])
+    shown = experiments.variants(both)
+    assert shown.loc[(10, "step size"), "unseen UAR"] == 0
+    assert shown.loc[(10, "step size"), "AUC to retrained"] == pytest.approx(
+        abs(0.5 - 0.75 * 0.5)
+    )
+
+
+def test_tau_has_the_papers_rule():
+    cells = [
+        cell("adv", 10, scores(0.0, unseen), tau=tau, draw=DEVELOPMENT)
+        for tau, unseen in ((0.1, 0.25), (0.3, 0.75), (0.5, 0.75), (0.7, 0.5))
+    ]
+    results = Results.of(cells)
+    assert protocol.best_tau(results, "adv", 10) == 0.3
+    shape = experiments.shape_over_tau(results).iloc[0]
+    assert (shape["smallest tau"], shape["best"], shape["largest tau"]) == (0.25, 0.75, 0.5)
+    assert shape["rises, then falls"]
+    with pytest.raises(ParameterError, match="'adv_ela' with N=10 was not run"):
+        protocol.best_tau(results, "adv_ela", 10)
+
+
+def test_an_empty_or_absent_folder_is_named(tmp_path):
+    with pytest.raises(ParameterError, match="no results in .*nothing"):
+        Results.read(tmp_path / "nothing")
+    with pytest.raises(ParameterError, match="there are no cells"):
+        Results.of([])
+
+
+def test_figures_are_drawn_from_the_tables(results):
+    table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
+    paper = protocol.paper_table1().query("setting == 'validation'")
+    figure = figures.by_method(table, paper)
+    shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert shown == ["Fine-tune", "Retrained", "Ran. Lab.", "Adv.", "Adv. + Ela."]
+    curve = pd.DataFrame(
+        {"method": "adv", "n_forget": 10, "tau": [0.1, 0.3], "value": [0.2, 0.4]}
+    )
+    lines = figures.uar_over_tau(curve, 0.5).axes[0].get_lines()
+    assert list(lines[0].get_ydata()) == [0.2, 0.4]
