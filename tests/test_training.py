@@ -88,10 +88,9 @@ def test_the_convolutions_have_their_own_rate():
     for name, value in tiny.weights(model).items():
         largest = float((value - before[name]).abs().max())
         rate = 0.25e-3 if ".feature_extractor." in name else 1e-3
-        # a weight without gradient stays
-        assert largest == 0 or largest == pytest.approx(rate, rel=2e-2), name
-    moved = [n for n, value in tiny.weights(model).items() if not torch.equal(value, before[n])]
-    assert sum(".feature_extractor." in name for name in moved) >= 4
+        assert largest <= 1.001 * rate, name
+        if name.endswith(("conv_layers.0.conv.weight", "classifier.weight")):
+            assert largest == pytest.approx(rate, rel=1e-2), name
 
 
 # ---- it repeats

@@ -102,8 +102,8 @@ def superloss(
     """
     excess = losses - threshold
     beta = (excess.detach().double() / regularisation).clamp_min(-2 / math.e).cpu().numpy()
-    # at the branch point rounding may leave the real axis by a hair
-    weight = np.exp(-lambertw(np.maximum(beta / 2, -1 / math.e)).real)
+    # at the branch point itself, and a hair below it, scipy's W is no number
+    weight = np.exp(-lambertw(np.maximum(beta / 2, np.nextafter(-1 / math.e, 0))).real)
     sigma = torch.from_numpy(weight).to(losses)
     return excess * sigma + regularisation * sigma.log().square()
 
