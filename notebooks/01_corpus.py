@@ -53,11 +53,11 @@ figures.clip_counts(manifest);
 # One clip of each class, all by the same training speaker.
 
 # %%
-from IPython.display import Audio, display
+from IPython.display import Audio, Markdown, display
 
 speaker = manifest.loc[manifest["split"] == "train", "speaker"].iloc[0]
 for label, clips in manifest[manifest["speaker"] == speaker].groupby("label"):
-    print(label)
+    display(Markdown(f"*{label}*"))
     display(Audio(filename=clips["path"].iloc[0], rate=16000))
 
 # %% [markdown]

@@ -41,7 +41,7 @@ print(run.made_by())
 
 # %%
 import pandas as pd
-from IPython.display import Audio, display
+from IPython.display import Audio, Markdown, display
 
 from speechunlearn import attacks, experiments, figures
 from speechunlearn import methods as registry
@@ -87,9 +87,11 @@ pd.DataFrame(
 # %% tags=["nbval-ignore-output"]
 tau = max(sets)
 copy = sets[tau].clips
-print("the clip:", study.labels[clips.labels[0]])
+display(Markdown(f"the clip: *{study.labels[clips.labels[0]]}*"))
 display(Audio(clips.waveforms_z[0][: 3 * sampling_rate].numpy(), rate=sampling_rate))
-print(f"its copy, tau = {tau}, made to be taken for:", study.labels[copy.labels[0]])
+display(
+    Markdown(f"its copy, tau = {tau}, made to be taken for *{study.labels[copy.labels[0]]}*")
+)
 display(Audio(copy.waveforms_z[0][: 3 * sampling_rate].numpy(), rate=sampling_rate))
 
 # %%

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,10 +80,11 @@ class Run:
         from speechunlearn import corpora, machine
 
         pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
-        return (
+        return textwrap.fill(
             f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
             f"encoder {self.profile.encoder}; pairs of training seed/forget draw: {pairs}; "
-            f"machine: {machine.describe()}."
+            f"machine: {machine.describe()}.",
+            width=88,
         )
 
 

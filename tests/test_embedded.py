@@ -117,19 +117,32 @@ def fundamental(waveform: np.ndarray) -> float:
     return float(np.mean(16000 / (32 + correlation.argmax(axis=1))))
 
 
+def share_above(first: list[float], second: list[float]) -> float:
+    """Share of pairs in which the value of ``first`` is the larger one; 0.5 is no difference."""
+    return float(np.mean(np.subtract.outer(first, second) > 0))
+
+
 def test_prosody_differs_between_emotions_but_overlaps(clips):
-    seconds, pitch = defaultdict(list), defaultdict(list)
+    measures = {name: defaultdict(list) for name in ("seconds", "pitch f", "pitch m")}
     for parts, waveform in clips:
-        if parts["emotion"] in ("pau", "tri"):
-            seconds[parts["emotion"]].append(len(waveform) / 16000)
-            pitch[parts["emotion"], parts["gender"]].append(fundamental(waveform))
-    fear, sadness = np.array(seconds["pau"]), np.array(seconds["tri"])
-    assert fear.mean() < 0.9 * sadness.mean()
-    assert np.quantile(fear, 0.95) > np.quantile(sadness, 0.05)
-    for gender in "fm":
-        fear, sadness = np.array(pitch["pau", gender]), np.array(pitch["tri", gender])
-        assert np.median(fear) > 1.1 * np.median(sadness)
-        assert np.quantile(fear, 0.05) < np.quantile(sadness, 0.95)
+        measures["seconds"][parts["emotion"]].append(len(waveform) / 16000)
+        measures[f"pitch {parts['gender']}"][parts["emotion"]].append(fundamental(waveform))
+
+    # Fear and sadness are the ends of both scales: apart, yet their ranges meet.
+    for name, low, high in (
+        ("seconds", "pau", "tri"), ("pitch f", "tri", "pau"), ("pitch m", "tri", "pau")
+    ):
+        measure = measures[name]
+        assert np.median(measure[low]) < 0.9 * np.median(measure[high]), name
+        assert np.quantile(measure[low], 0.95) > np.quantile(measure[high], 0.05), name
+
+    # No measure alone tells an emotion from all others.
+    for name, measure in measures.items():
+        for emotion, values in measure.items():
+            others = [other for key, other in measure.items() if key != emotion]
+            assert any(0.25 < share_above(values, other) < 0.75 for other in others), (
+                name, emotion
+            )
 
 
 SPEAK = """

@@ -1,0 +1,50 @@
+"""What the two kinds of result must reach for the chapters to mean something."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from speechunlearn import results as protocol
+
+SMOKE = """
+import json
+from speechunlearn import runs
+run = runs.start("smoke")
+seed, draw = run.profile.pairs[0]
+rows = run.results([run.study().cell("original", 10, draw, seed)]).rows()
+uar = rows[rows["metric"] == "uar"].set_index("split")["value"]
+print(json.dumps({k: float(v) for k, v in uar.items()}))
+"""
+
+
+def test_the_smoke_model_remembers_its_training_voices():
+    # in a process of its own: the profile chooses the processor instructions before torch loads
+    done = subprocess.run([sys.executable, "-c", SMOKE], capture_output=True, text=True, check=True)
+    uar = json.loads(done.stdout.splitlines()[-1])
+    assert uar["retain"] >= 0.95
+    assert 0.6 <= uar["unseen"] <= uar["retain"] - 0.1
+
+
+def test_the_committed_real_speech_is_as_promised():
+    real = protocol.committed("cpu", "ravdess")
+    assert real is not None
+    assert set(real.cells["corpus"]) == {"ravdess"} and set(real.cells["profile"]) == {"cpu"}
+    main = real.reported()
+    assert main.cells[["seed", "draw"]].drop_duplicates().shape[0] >= 3
+    assert set(main.cells["n_forget"]) == {10, 30, 50, 100}
+    uar = main.rows().query("method == 'original' and metric == 'uar' and n_forget == 100")
+    by_split = uar.groupby("split")["value"]
+    assert by_split.mean()["unseen"] >= 0.5
+    assert by_split.min()["retain"] >= 0.95 and by_split.min()["forget"] >= 0.95
+
+
+@pytest.mark.parametrize("method", ["adv", "adv_ela"])
+def test_the_committed_taus_were_chosen_on_the_development_draw(method):
+    real = protocol.committed("cpu", "ravdess")
+    assert real is not None
+    cells = real.reported().cells
+    for n in (10, 30, 50, 100):
+        used = cells[(cells["method"] == method) & (cells["n_forget"] == n)]["tau"].unique()
+        assert list(used) == [protocol.best_tau(real, method, n)]
