@@ -29,7 +29,7 @@ run = runs.start(
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
