@@ -308,7 +308,9 @@ def _progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     def follow() -> None:
         with file.open() as stream:
-            while not finished.wait(0.5):
+            last = False
+            while not last:
+                last = finished.wait(0.5)  # once more after the end: the last lines count too
                 for line in stream:
                     say(f"  {line.rstrip()}")
 

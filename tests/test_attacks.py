@@ -144,6 +144,30 @@ def test_tau_is_kept_exactly(tau, projection):
     assert tau * (1 - 1e-5) < largest <= tau
 
 
+@pytest.mark.parametrize("way", [1.0, -1.0])
+@pytest.mark.parametrize("tau", TAUS)
+def test_tau_is_kept_where_the_clip_is_tau_itself(tau, way, monkeypatch):
+    """There a moved sample is next to zero, where the steps of a float32 are very small."""
+    near = torch.linspace(-1e-6, 1e-6, 4001)
+    waveform_z = torch.cat([tau + near, near - tau, near, 4e6 * near])[None]
+    calls, nextafter = [], torch.nextafter
+
+    def counted(a, b):
+        calls.append(None)
+        assert len(calls) < 10, "steps back to tau one by one"
+        return nextafter(a, b)
+
+    monkeypatch.setattr(torch, "nextafter", counted)
+    model = tiny.Linear(torch.tensor([[way * 1e-3], [0.0]]).repeat(1, waveform_z.shape[1]))
+    moved = targeted_pgd(
+        model, waveform_z, torch.tensor([waveform_z.shape[1]]), torch.tensor([0]),
+        AttackParameters(tau=tau, steps=4, step_fraction=1.0), generators(1),
+    )  # fmt: skip
+    delta = way * (moved.double() - waveform_z.double())
+    # every sample moves as far as it can
+    assert float(delta.max()) <= tau and float(delta.min()) > tau - 1e-6
+
+
 @pytest.mark.parametrize("tau", TAUS)
 def test_the_start_alone_keeps_tau(tau):
     waveform_z, lengths = batch(3000)
