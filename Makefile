@@ -35,9 +35,13 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Two processes of one thread each: the models of the smoke profile are trained on one thread.
+test: export OMP_NUM_THREADS = 1
+test: export MKL_NUM_THREADS = 1
 test: $(READY)
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=600 notebooks/*.ipynb
+	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile \
+	    --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks/*.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .
