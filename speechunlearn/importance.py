@@ -38,11 +38,15 @@ def estimate(
     [0, 1] and take it from one, as the paper's parent does (Cha et al. 2024): they free the
     weights that the forget set needs. ``none`` is no elastic term.
 
+    ``saliency``, which is no choice of the elastic term, is the size of the mean gradient of the
+    cross-entropy: gradients of clips that disagree cancel (Fan et al. 2024).
+
     Args:
-        kind: one of `KINDS`
+        kind: one of `KINDS`, or ``saliency``
         model: called as ``model(waveform_z, lengths)``
         clips: forget set
-        labels: wrong label of each clip (Fisher alone uses them)
+        labels: label of each clip, wrong for elastic weights, true for the Fisher of Foster
+            et al. 2024 and for saliency (MAS does not use them)
         per: ``clip`` squares each clip's gradient, ``batch`` the gradient of a batch's mean
         batch_size: clips a batch when per is ``batch``
         mode: ``eval``, or ``train`` (dropout on)
@@ -53,14 +57,14 @@ def estimate(
         tensors shaped as the weights, or None for ``none``
 
     """
-    if kind not in KINDS:
+    if kind not in (*KINDS, "saliency"):
         raise ParameterError(f"importance: {kind!r} is not one of {', '.join(KINDS)}")
     if kind == "none":
         return None
     size = {"clip": 1, "batch": batch_size}.get(per)
     if size is None:
         raise ParameterError(f"fisher_per: {per!r} is not clip or batch")
-    gradients = _fisher if kind.endswith("fisher") else _mas
+    gradients = {"fisher": _fisher, "mas": _mas, "saliency": _saliency}[kind.removeprefix("1-")]
     was_training = model.training
     model.train(mode == "train")
     try:
@@ -109,12 +113,20 @@ def elastic_penalty(
 def _fisher(
     model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
 ) -> Importance:
-    """Mean over clips (or batches) of the squared gradient of CE(f(x), wrong label)."""
+    """Mean over clips (or batches) of the squared gradient of CE(f(x), label)."""
+    return _mean_of_gradients(model, clips, labels, size, _label_loss, torch.square)
 
-    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-        return cross_entropy(logits, wanted)
 
-    return _mean_of_gradients(model, clips, labels, size, loss, torch.square)
+def _saliency(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+) -> Importance:
+    """Size of the mean over clips (or batches) of the gradient of CE(f(x), label)."""
+    mean = _mean_of_gradients(model, clips, labels, size, _label_loss, torch.clone)
+    return {name: value.abs() for name, value in mean.items()}
+
+
+def _label_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    return cross_entropy(logits, wanted)
 
 
 def _mas(

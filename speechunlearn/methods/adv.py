@@ -14,16 +14,8 @@ from torch.nn.functional import cross_entropy
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    descend,
-    endless,
-    logits_of,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.methods.losses import logits_of
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost

@@ -32,6 +32,11 @@ class Request:
         recipe: how the classifier was fine-tuned; for retraining
         adversarial: returns the adversarial set of the forget set under these parameters and
             seed, and may keep it for other methods that ask for the same
+        validation: clips that were not trained on and that the model is not scored on
+        statistic: returns the diagonal Fisher of the training set, forget set included, under
+            the original model, by the name of the weight: the mean over clips of the squared
+            gradient of the cross-entropy of the true label, in eval mode. It may be older than
+            the request, so that its cost is not the request's
 
     """
 
@@ -43,10 +48,24 @@ class Request:
     adversarial: (
         Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None
     ) = None
+    validation: Clips | None = None
+    statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         if len(self.forget) == 0:
             raise ParameterError("forget: the forget set is empty")
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What a method may need and does not find here, in words, by its name."""
+        absent = {}
+        if self.retain is None:
+            absent["retain"] = "the retain set"
+        if self.validation is None:
+            absent["validation"] = "the validation set"
+        if self.statistic is None and self.retain is None:
+            absent["statistic"] = "the statistic of the training set, or the retain set"
+        return absent
 
 
 @dataclass
@@ -72,7 +91,8 @@ class Method:
     Args:
         name: in results and on the command line
         title: in tables; the paper's name where it has one
-        needs: ``forget`` and, if it looks at them, ``retain``
+        needs: what it looks at: ``forget``, ``retain``, ``validation`` (clips not trained on),
+            ``statistic`` (of the training set, in place of its clips)
         parameters: dataclass of its hyperparameters
         run: ``run(model, request, parameters, seed, progress) -> Outcome``
 
@@ -99,8 +119,9 @@ class Method:
             ParameterError: the request lacks data the method needs
 
         """
-        if "retain" in self.needs and request.retain is None:
-            raise ParameterError(f"method {self.name!r} needs the retain set, which is not given")
+        for need, words in request.missing.items():
+            if need in self.needs:
+                raise ParameterError(f"method {self.name!r} needs {words}, which is not given")
         outcome = self.run(copy.deepcopy(model), request, parameters, seed, progress)
         outcome.model.eval()
         return outcome
@@ -133,6 +154,23 @@ class Descent:
             raise ParameterError(f"mode: {self.mode!r} is not train or eval")
 
 
+@dataclass(frozen=True)
+class Distillation(Descent):
+    """A descent on the divergence from a teacher's answers.
+
+    Args:
+        temperature: T of `speechunlearn.methods.losses.divergence`
+
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise ParameterError(f"temperature: {self.temperature} is not positive")
+
+
 def descend(
     model: Classifier,
     counted: Clips,
@@ -142,6 +180,8 @@ def descend(
     seed: int,
     progress: Progress | None = None,
     before_epoch: Callable[[int], Clips] | None = None,
+    after_backward: Callable[[], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Minimise a loss with Adam, batch by batch.
 
@@ -153,6 +193,8 @@ def descend(
         seed: source of the order and of dropout
         progress: called after each epoch with (epochs done, epochs, mean loss)
         before_epoch: returns the clips to count through in this epoch, for sets made anew
+        after_backward: called before each step, to change the gradients in place
+        after_epoch: called after each epoch with its number, from 0
 
     Returns:
         mean loss of each epoch
@@ -177,6 +219,8 @@ def descend(
                 value = loss(model, positions)
                 optimiser.zero_grad(set_to_none=True)
                 value.backward()
+                if after_backward is not None:
+                    after_backward()
                 optimiser.step()
                 total += value.item() * len(positions)
         history.append(total / len(counted))
@@ -185,17 +229,11 @@ def descend(
                 f"unlearning loss is {history[-1]} after epoch {epoch + 1}: "
                 f"lower learning_rate ({descent.learning_rate})"
             )
+        if after_epoch is not None:
+            after_epoch(epoch)
         if progress is not None:
             progress(epoch + 1, descent.epochs, history[-1])
     return history
-
-
-def logits_of(model: Classifier, clips: Clips, positions: list[int], cost: Cost) -> Tensor:
-    """Return the logits of some clips, with a graph, and count them."""
-    device = next(model.parameters()).device
-    waveform_z, lengths = clips.batch(positions)
-    cost.forward_backward += len(positions)
-    return model(waveform_z.to(device), lengths.to(device))
 
 
 def endless(clips: Clips, batch_size: int, seed: int) -> Iterator[list[int]]:
@@ -204,5 +242,3 @@ def endless(clips: Clips, batch_size: int, seed: int) -> Iterator[list[int]]:
     return clips_module.cycle(
         lambda: clips_module.shuffled_batches(clips.lengths, batch_size, generator)
     )
-
-

@@ -12,15 +12,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.attacks import random_wrong_labels
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    descend,
-    logits_of,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
 

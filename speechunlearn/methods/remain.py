@@ -7,6 +7,7 @@ optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +18,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    descend,
-    endless,
-    logits_of,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.methods.losses import logits_of, true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
@@ -59,13 +52,14 @@ def run(
     parameters: Parameters,
     seed: int,
     progress: Progress | None = None,
+    after_backward: Callable[[], None] | None = None,
+    cost: Cost | None = None,
 ) -> Outcome:
-    """Minimise L_mis + CE(f(x_r), y_r)."""
-    assert request.retain is not None  # Method.unlearn has checked it
-    cost = Cost()
-    device = next(model.parameters()).device
-    wrong = wrong_labels(request, seed).to(device)
-    kept = request.retain.labels.to(device)
+    """Minimise L_mis + CE(f(x_r), y_r), where SalUn masks the gradients."""
+    retain = request.retain
+    assert retain is not None  # Method.unlearn has checked it
+    cost = cost or Cost()
+    wrong = wrong_labels(request, seed).to(next(model.parameters()).device)
     forget_batches = endless(request.forget, parameters.batch_size, seed)
 
     def loss(model: Classifier, positions: list[int]) -> Tensor:
@@ -75,12 +69,12 @@ def run(
         )
         if parameters.curriculum == "superloss":
             missed = superloss(missed, math.log(request.n_classes), parameters.superloss_lambda)
-        remaining = cross_entropy(
-            logits_of(model, request.retain, positions, cost), kept[positions]
-        )
-        return missed.mean() + remaining
+        return missed.mean() + true_label_loss(model, retain, positions, cost)
 
-    history = descend(model, request.retain, loss, parameters, seed=seed, progress=progress)
+    history = descend(
+        model, retain, loss, parameters, seed=seed, progress=progress,
+        after_backward=after_backward,
+    )
     return Outcome(model, cost, {"history": history})
 
 
