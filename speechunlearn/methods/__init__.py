@@ -6,12 +6,31 @@ from dataclasses import fields
 from typing import Any
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import adv, adv_ela, ran_lab, remain, remain_superloss, retrain
+from speechunlearn.methods import (
+    adv,
+    adv_ela,
+    bad_teacher,
+    delete,
+    finetune,
+    neggrad,
+    neggrad_plus,
+    ran_lab,
+    remain,
+    remain_superloss,
+    retrain,
+    salun,
+    scrub,
+    scrub_r,
+    ssd,
+)
 from speechunlearn.methods.base import Method, Outcome, Request
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
-    for module in (retrain, remain, remain_superloss, ran_lab, adv, adv_ela)
+    for module in (
+        retrain, remain, remain_superloss, ran_lab, adv, adv_ela,
+        finetune, neggrad, neggrad_plus, scrub, scrub_r, salun, bad_teacher, delete, ssd,
+    )
 }
 
 __all__ = ["METHODS", "Method", "Outcome", "Request", "get", "parameters"]

@@ -1,0 +1,62 @@
+"""NegGrad: gradient ascent on the forget set.
+
+Source: the negative gradient of Golatkar et al. 2020. The cross-entropy has no upper
+bound, so that nothing but the number of steps and their size ends the ascent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters(Descent):
+    """The descent's, at a smaller learning rate: an unbounded loss runs away at the usual one.
+
+    Args:
+        learning_rate: Adam's; 1e-6 to 5e-6 are usual for speech encoders
+        clip_gradient: largest norm of the gradient of all weights together. Adam divides by the
+            size of past gradients, so that clipping limits what one batch changes in that
+            memory, not the length of every step
+
+    """
+
+    learning_rate: float = 5e-6
+    clip_gradient: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.clip_gradient > 0:
+            raise ParameterError(f"clip_gradient: {self.clip_gradient} is not positive")
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise -CE(f(x_e), y_e)."""
+    cost = Cost()
+
+    def loss(model: Classifier, positions: list[int]) -> Tensor:
+        return -true_label_loss(model, request.forget, positions, cost)
+
+    def clip() -> None:
+        clip_grad_norm_(model.parameters(), parameters.clip_gradient)
+
+    history = descend(
+        model, request.forget, loss, parameters, seed=seed, progress=progress,
+        after_backward=clip,
+    )
+    return Outcome(model, cost, {"history": history})
+
+
+METHOD = Method("neggrad", "NegGrad", frozenset({"forget"}), Parameters, run)

@@ -1,0 +1,159 @@
+"""SCRUB: a student that disobeys its teacher, the original, on the forget set alone.
+
+Source: Kurmanji et al. 2023, the objective and the alternation of its algorithm; with ``rewind``,
+their SCRUB and Rewind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import Distillation, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.losses import divergence, logits_of
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost, predict
+
+
+@dataclass(frozen=True)
+class Parameters(Distillation):
+    """An epoch is a pass over the retain set, after one over the forget set in the first epochs.
+
+    The defaults are those of the authors' code for its small experiments, but for the descent's
+    own; its large ones have alpha 0.001, gamma 0.99, two max epochs of three, and T = 4.
+
+    Args:
+        epochs: min passes over the retain set
+        max_epochs: so many first epochs begin with a max pass over the forget set
+        alpha: weight of the divergence from the teacher on the retain set
+        gamma: weight of the true labels' cross-entropy on the retain set
+        temperature: T of every divergence
+        rewind: whether to return the epoch whose forget error is closest to that of clips not
+            seen in training, instead of the last
+
+    """
+
+    epochs: int = 10
+    max_epochs: int = 3
+    alpha: float = 0.5
+    gamma: float = 1.0
+    temperature: float = 2.0
+    rewind: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_epochs", "alpha", "gamma"):
+            if not getattr(self, name) >= 0:
+                raise ParameterError(f"{name}: {getattr(self, name)} is negative")
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Alternate between two losses, each over a pass of its own, with one optimiser.
+
+    Max passes minimise -KL(teacher || f) on the forget set, min passes alpha KL(teacher || f) +
+    gamma CE on the retain set. The teacher is fixed, so each clip is asked about once. While the
+    student is its teacher, a max step has no gradient but dropout's: the first one, and so the
+    first max pass over a forget set of one batch, moves little.
+
+    To rewind, the forget error is taken after each epoch, and the state is kept in memory where
+    that error is a new one: of epochs with the same, the first counts, as in the authors' code.
+    The original is not among them. The reference is the error of the last student on the
+    validation set, see `matching_weights`.
+    """
+    retain = request.retain
+    assert retain is not None  # Method.unlearn has checked it
+    weights = matching_weights(request) if parameters.rewind else None
+    cost = Cost()
+    device = next(model.parameters()).device
+    clips = {"max": request.forget, "min": retain}
+    teacher = {part: predict(model, of, cost=cost).to(device) for part, of in clips.items()}
+    labels = retain.labels.to(device)
+    passes: list[str] = []
+    for epoch in range(parameters.epochs):
+        passes += ["max", "min"] if epoch < parameters.max_epochs else ["min"]
+    part = ""
+    errors: list[float] = []
+    states: dict[float, dict[str, Tensor]] = {}
+
+    def begin(index: int) -> Clips:
+        nonlocal part
+        part = passes[index]
+        return clips[part]
+
+    def loss(model: Classifier, positions: list[int]) -> Tensor:
+        logits = logits_of(model, clips[part], positions, cost)
+        distance = divergence(logits, teacher[part][positions], parameters.temperature)
+        if part == "max":
+            return -distance
+        return parameters.alpha * distance + parameters.gamma * cross_entropy(
+            logits, labels[positions]
+        )
+
+    def keep(index: int) -> None:
+        if passes[index] == "min":
+            errors.append(float(mistakes(model, request.forget, cost).mean()))
+            if errors[-1] not in states:
+                states[errors[-1]] = {
+                    name: value.detach().cpu().clone()
+                    for name, value in model.state_dict().items()
+                }
+
+    history = descend(
+        model, request.forget, loss, replace(parameters, epochs=len(passes)), seed=seed,
+        progress=progress, before_epoch=begin,
+        after_epoch=keep if parameters.rewind else None,
+    )
+    details = {"history": history, "passes": passes}
+    if weights is not None:
+        assert request.validation is not None  # else there are no weights
+        reference = float((weights * mistakes(model, request.validation, cost)).sum())
+        closest = min(states, key=lambda error: abs(error - reference))
+        model.load_state_dict(states[closest])
+        details |= {
+            "forget_errors": errors,
+            "reference_error": reference,
+            "rewound_to": errors.index(closest) + 1,
+        }
+    return Outcome(model, cost, details)
+
+
+def mistakes(model: Classifier, clips: Clips, cost: Cost) -> Float[Tensor, " clips"]:
+    """Return 1 for each clip that the model gets wrong, else 0."""
+    return (predict(model, clips, cost=cost).argmax(1) != clips.labels).double()
+
+
+def matching_weights(request: Request) -> Float[Tensor, " clips"]:
+    """Return weights that give the validation set the classes of the forget set; they sum to one.
+
+    The authors choose a validation set of the forget set's distribution (of its class, where it is
+    one class); here every clip counts, by the share of its class in the forget set.
+
+    Raises:
+        ParameterError: no validation set, one with training clips, or one that lacks a class
+
+    """
+    validation = request.validation
+    if validation is None:
+        raise ParameterError("rewind: it needs the validation set, which is not given")
+    trained = set(request.forget.hashes) | set(request.retain.hashes if request.retain else ())
+    shared = trained & set(validation.hashes)
+    if shared:
+        raise ParameterError(f"validation: {len(shared)} training clips are among them")
+    shares = torch.bincount(request.forget.labels, minlength=request.n_classes).double()
+    counts = torch.bincount(validation.labels, minlength=request.n_classes)
+    absent = torch.nonzero((shares > 0) & (counts == 0)).flatten().tolist()
+    if absent:
+        raise ParameterError(f"validation: it has no clip of classes {absent} of the forget set")
+    return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
+
+
+METHOD = Method("scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run)
