@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,16 @@ from torch import Tensor
 from speechunlearn.results import TITLES
 
 PALETTE = "colorblind"
-_MARKERS = ["o", "s", "D", "^", "v", "P", "X"]
+_MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H"]
+
+
+def _styles(names: Sequence[str]) -> dict[str, tuple[str, tuple[float, float, float]]]:
+    """Return a marker and a colour for each name.
+
+    Both go round, each after its own number, so that it takes 30 names to repeat a pair.
+    """
+    colours = sns.color_palette(PALETTE)
+    return dict(zip(names, zip(cycle(_MARKERS), cycle(colours), strict=False), strict=False))
 
 
 def clip_counts(manifest: pd.DataFrame) -> Figure:
@@ -44,10 +54,9 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
 
     """
     figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    colours = sns.color_palette(PALETTE, len(histories))
-    for (title, history), marker, colour in zip(
-        histories.items(), _MARKERS, colours, strict=False
-    ):
+    styles = _styles(list(histories))
+    for title, history in histories.items():
+        marker, colour = styles[title]
         axis.plot(
             history["epoch"], history["loss"], marker=marker, color=colour, label=title,
             markersize=4,
@@ -108,21 +117,22 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     sizes = sorted(table["n_forget"].unique())
     order = [m for m in TITLES if m in set(table["method"])]
     figure, axes = plt.subplots(
-        2, len(sizes), figsize=(2.2 + 2.1 * len(sizes), 5), sharex=True, sharey=True,
-        squeeze=False, layout="constrained",
+        2, len(sizes), figsize=(2.2 + 2.1 * len(sizes), max(5, 0.6 * len(order))), sharex=True,
+        sharey=True, squeeze=False, layout="constrained",
     )
-    colours = dict(zip(TITLES, sns.color_palette(PALETTE, len(TITLES)), strict=True))
+    styles = _styles(list(TITLES))
     for row, (split, title) in zip(
         axes, {"forget": "forget set", "unseen": "unseen speakers"}.items(), strict=True
     ):
         for axis, n in zip(row, sizes, strict=True):
             part = table[(table["n_forget"] == n) & (table["split"] == split)].set_index("method")
-            for y, (method, marker) in enumerate(zip(order, _MARKERS, strict=False)):
+            for y, method in enumerate(order):
                 if method not in part.index:
                     continue
+                marker, colour = styles[method]
                 value, low, high = part.loc[method, ["value", "low", "high"]]
-                axis.plot([low, high], [y, y], color=colours[method], linewidth=2)
-                axis.plot(value, y, marker=marker, color=colours[method], markersize=7)
+                axis.plot([low, high], [y, y], color=colour, linewidth=2)
+                axis.plot(value, y, marker=marker, color=colour, markersize=7)
                 if paper is not None:
                     theirs = paper[(paper["method"] == method) & (paper["n_forget"] == n)]
                     if len(theirs):

@@ -195,3 +195,31 @@ def test_figures_are_drawn_from_the_tables(results):
     )
     lines = figures.uar_over_tau(curve, 0.5).axes[0].get_lines()
     assert list(lines[0].get_ydata()) == [0.2, 0.4]
+
+
+def test_every_method_of_the_registry_is_drawn():
+    """And no two look alike, however many there are."""
+    table = pd.DataFrame(
+        [
+            {"method": method, "n_forget": 10, "split": split, "value": v, "low": v, "high": v}
+            for v, method in enumerate(protocol.TITLES)
+            for split in ("forget", "unseen")
+        ]
+    )
+    assert len(protocol.TITLES) > 7
+    figure = figures.by_method(table)
+    shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert shown == list(protocol.TITLES.values())
+    for axis in figure.axes:
+        points = [line for line in axis.get_lines() if line.get_marker() != "None"]
+        assert [line.get_ydata()[0] for line in points] == list(range(len(shown)))
+        assert len({(line.get_marker(), line.get_color()) for line in points}) == len(shown)
+    # a method looks the same in a figure without the others
+    part = figures.by_method(table[table["method"].isin(["adv", "ssd"])])
+    assert {line.get_marker() for line in part.axes[0].get_lines()} - {"None"} == {
+        points[list(protocol.TITLES).index(method)].get_marker() for method in ("adv", "ssd")
+    }
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]})
+    curves = figures.training_curves({f"model {i}": history for i in range(25)})
+    lines = curves.axes[0].get_lines()
+    assert len({(line.get_marker(), line.get_color()) for line in lines}) == 25
