@@ -1,4 +1,4 @@
-"""The command line: corpora, manifest, run, results."""
+"""The command line: corpora, download, manifest, run, results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,24 @@ def corpora() -> None:
         typer.echo(f"{corpus.name}: {corpus.title}")
         typer.echo(f"  licence: {corpus.licence}")
         typer.echo(f"  to get it: {corpus.how_to_get}")
+        if corpus.archives:
+            versions = ", ".join(archive.version for archive in corpus.archives)
+            typer.echo(f"  or: speechunlearn download {corpus.name} --root DIR ({versions})")
         typer.echo(f"  {here}")
+
+
+@app.command()
+def download(
+    corpus: Annotated[str, typer.Argument(help="name of a reader, see `speechunlearn corpora`")],
+    root: Annotated[Path, typer.Option(help="folder to make")],
+    version: Annotated[str | None, typer.Option(help="the usual one without it")] = None,
+) -> None:
+    """Download a corpus, check its hash, unpack it. Run it again after an interruption."""
+    from speechunlearn import corpora as registry
+    from speechunlearn.corpora.download import download as fetch
+
+    where = fetch(registry.get(corpus), root, version)
+    typer.echo(f"{where}: read it with speechunlearn manifest {corpus} --root {root}", err=True)
 
 
 @app.command()

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from speechunlearn.corpora import csv, demos, ravdess
+from speechunlearn.corpora import (
+    arabic_speech_commands,
+    csv,
+    demos,
+    ravdess,
+    speech_commands,
+    voxceleb1,
+)
 from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest
 from speechunlearn.errors import CorpusError
 
@@ -20,6 +27,11 @@ _REGISTRY = (
     demos.EMBEDDED,
     demos.CORPUS,
     ravdess.CORPUS,
+    speech_commands.CORPUS,
+    speech_commands.TEN_WORDS,
+    speech_commands.TWELVE_CLASSES,
+    arabic_speech_commands.CORPUS,
+    voxceleb1.CORPUS,
     csv.CORPUS,
 )
 
@@ -77,7 +89,7 @@ def read_manifest(
     Raises:
         CorpusError: if the corpus is unknown, missing, empty, or deviates from
             what it should hold; if a clip is bad and ``skip_bad`` is false;
-            if a label has one speaker only
+            if a label has one speaker only, unless the labels are the speakers
     """
     corpus = get(name)
     root = corpus.default_root if root is None else Path(root)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +51,26 @@ class BadClip(CorpusError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Archive:
+    """One published file that holds a version of a corpus.
+
+    Args:
+        version: which version of the corpus it is
+        url: where it lies; the last part of its path is the name of the file
+        hash: ``"sha256:..."`` or ``"md5:..."``, as the publisher or a maintained reader gives it
+    """
+
+    version: str
+    url: str
+    hash: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.url.rsplit("/", 1)[1]
+
+
+@dataclasses.dataclass(frozen=True)
 class Corpus:
     """Description of a corpus and its reader.
 
@@ -59,16 +79,18 @@ class Corpus:
         title: full name
         licence: licence, or the terms of use
         how_to_get: where the audio comes from
-        task: what the labels are
+        task: what the labels are; for ``"speaker"`` they are the speakers
         read: maps the root to the clips and to those that cannot be used,
             from the names alone: no audio is opened
         labels: all labels in the order of the classes,
             ``None`` if only the manifest says which there are
         default_root: where the corpus lies if no root is given
-        expected: split -> label -> number of clips in the complete corpus,
-            empty if nothing is claimed
+        expected: split (``""`` if it has none) -> label -> number of clips in the complete
+            corpus, empty if nothing is claimed
         expected_speakers: number of speakers in the complete corpus,
             needed where ``expected`` is given
+        archives: the versions that can be downloaded, each complete in itself, the usual one
+            first; empty if there is none, or none with a hash that can be trusted
     """
 
     name: str
@@ -81,10 +103,30 @@ class Corpus:
     default_root: Path | None = None
     expected: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     expected_speakers: int = 0
+    archives: tuple[Archive, ...] = ()
+
+
+def _stem(path: Path) -> Hashable:
+    return path.stem
+
+
+def is_audio(name: str) -> bool:
+    """Whether a file of this name can be a clip.
+
+    Args:
+        name: name of the file, without its folder
+
+    Returns:
+        true for WAV and FLAC, unless the file is hidden: macOS leaves a ``._name.wav``
+        beside each file it copies
+    """
+    return name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
 
 
 def read_folder(
-    root: Path, parse: Callable[[Path], Clip | None]
+    root: Path,
+    parse: Callable[[Path], Clip | None],
+    key: Callable[[Path], Hashable] = _stem,
 ) -> tuple[list[Clip], list[BadClip]]:
     """Read a folder whose file names say everything.
 
@@ -92,41 +134,100 @@ def read_folder(
         root: folder, searched with all its sub-folders for WAV and FLAC files
         parse: maps a path to its clip, or to ``None`` if it is left out on purpose;
             raises :class:`BadClip` if the name follows no known scheme
+        key: what no two files may share, by default the name without its suffix
 
     Returns:
-        the clips, and those with a name that cannot be parsed or that occurs twice
+        the clips, and those with a name that cannot be parsed or a key that occurs twice
 
     Raises:
         CorpusError: if the folder is missing or holds no audio file
     """
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder")
-    # Hidden files are never clips: macOS leaves a '._name.wav' beside each file it copies.
     # Links to folders are followed: corpora on shared machines are often linked together.
     paths = sorted(
         Path(folder, name)
         for folder, _, names in os.walk(root, followlinks=True)
         for name in names
-        if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith(".")
+        if is_audio(name)
     )
     if not paths:
         raise CorpusError(f"{root}: no {' or '.join(AUDIO_SUFFIXES)} file in this folder")
 
     clips: list[Clip] = []
     bad: list[BadClip] = []
-    first: dict[str, Path] = {}
+    first: dict[Hashable, Path] = {}
     for path in paths:
         try:
             # A corpus unpacked twice would count each of its clips twice.
-            if path.stem in first:
-                raise BadClip(path, f"a second file of this name, the first is {first[path.stem]}")
-            first[path.stem] = path
+            if key(path) in first:
+                raise BadClip(path, f"a second file of this name, the first is {first[key(path)]}")
+            first[key(path)] = path
             clip = parse(path)
         except BadClip as error:
             bad.append(error)
         else:
             if clip is not None:
                 clips.append(clip)
+    return clips, bad
+
+
+def bare_name(path: Path) -> str:
+    """Name of a file without any suffix.
+
+    Args:
+        path: path of the file
+
+    Returns:
+        its name up to the first dot: a published archive holds ``name.wav.wav``
+    """
+    return path.name.partition(".")[0]
+
+
+def stored(path: Path) -> Path:
+    """Where a clip of a published list lies.
+
+    Args:
+        path: path by the list
+
+    Returns:
+        that path, or the FLAC file in its place if only that exists
+    """
+    flac = path.with_suffix(".flac")
+    return flac if not path.exists() and flac.exists() else path
+
+
+def read_words(
+    root: Path, parse: Callable[[Path], Clip | None]
+) -> tuple[list[Clip], list[BadClip]]:
+    """Read a folder of word folders, which hold the clips of one word each.
+
+    The same file name in two word folders is two clips.
+
+    Args:
+        root: folder of the word folders. Those with a leading underscore are no words
+        parse: see :func:`read_folder`; called for files directly in a folder below the root
+
+    Returns:
+        the clips, and those with a name that cannot be parsed or that occurs twice in
+        a word folder, or that lie elsewhere
+
+    Raises:
+        CorpusError: if the folder is missing or holds no audio file, or if a word
+            folder is empty
+    """
+
+    def parse_in_word_folder(path: Path) -> Clip | None:
+        if path.parent.parent != root:
+            raise BadClip(path, f"not directly in a word folder of {root}")
+        return parse(path)
+
+    clips, bad = read_folder(root, parse_in_word_folder, lambda p: (p.parent.name, bare_name(p)))
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir() or folder.name.startswith((".", "_")):
+            continue
+        if not any(map(is_audio, os.listdir(folder))):
+            raise CorpusError(f"{folder}: no {' or '.join(AUDIO_SUFFIXES)} file in a word folder")
     return clips, bad
 
 
@@ -252,7 +353,8 @@ def build_manifest(
 
     manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     manifest = manifest.sort_values("path", ignore_index=True)
-    _check_speakers(root, manifest)
+    if corpus.task != "speaker":  # there, a label is one speaker, who is in every part
+        _check_speakers(root, manifest)
     manifest.attrs["skipped"] = [(error.path, error.reason) for error in bad]
     return manifest
 
@@ -276,14 +378,15 @@ def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
     deviations = []
     for split, labels in corpus.expected.items():
         found = [clip.label for clip in clips if clip.split == split]
+        part = split or "the whole"
         if len(found) != sum(labels.values()):
-            deviations.append(f"{split} has {len(found)} clips, not {sum(labels.values())}")
+            deviations.append(f"{part} has {len(found)} clips, not {sum(labels.values())}")
         for label, count in labels.items():
             if found.count(label) != count:
-                deviations.append(f"{split} has {found.count(label)} of {label}, not {count}")
+                deviations.append(f"{part} has {found.count(label)} of {label}, not {count}")
     if deviations:
         raise CorpusError(
-            f"{root}: {corpus.title} deviates from its split: {'; '.join(deviations)}"
+            f"{root}: {corpus.title} deviates from its counts: {'; '.join(deviations)}"
         )
 
 

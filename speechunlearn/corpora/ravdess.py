@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, Corpus, read_folder
+from speechunlearn.corpora.base import Archive, BadClip, Clip, Corpus, read_folder
 
 # The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
 # that the corpus's authors added as a second baseline beside neutral.
@@ -68,4 +68,11 @@ CORPUS = Corpus(
     task="emotion",
     read=_read,
     labels=tuple(EMOTIONS.values()),
+    archives=(
+        Archive(
+            "1.0.0",
+            "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
+            "md5:bc696df654c87fed845eb13823edef8a",  # as the Zenodo record gives it
+        ),
+    ),
 )

@@ -1,0 +1,57 @@
+"""Arabic Speech Commands: single Arabic words (Ghandoura, Hjabo & Al Dakkak, 2021)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from speechunlearn.corpora.base import BadClip, Clip, Corpus, bare_name, read_words
+
+# The names of the folders: English translations, two of which hold a space.
+WORDS = (
+    "backward", "cancel", "close", "digit", "direction", "disable", "down", "eight", "enable",
+    "enter", "five", "forward", "four", "left", "move", "next", "nine", "no", "ok", "one", "open",
+    "options", "previous", "receive", "record", "right", "rotate", "send", "seven", "six", "start",
+    "stop", "three", "two", "undo", "up", "yes", "zero", "zoom in", "zoom out",
+)  # fmt: skip
+_SPEAKERS, _REPETITIONS = 30, 10
+_NAME = re.compile(r"(?P<speaker>\d+)_NO_\d+")
+
+
+def parse(path: Path) -> Clip:
+    """Read the name of a spoken word, ``<word>/<speaker>_NO_<repetition>``.
+
+    Args:
+        path: path of the file; only its name and that of its folder are looked at
+
+    Returns:
+        the clip, whose label is the name of the folder. The gender is not known, and the
+        split is empty
+
+    Raises:
+        BadClip: if the name does not follow the scheme, or the folder is none of :data:`WORDS`
+    """
+    match = _NAME.fullmatch(bare_name(path))
+    if match is None:
+        raise BadClip(path, "the name does not follow <speaker>_NO_<repetition>")
+    if path.parent.name not in WORDS:
+        raise BadClip(path, f"{path.parent.name!r} is none of the {len(WORDS)} words")
+    return Clip(path, match["speaker"], "", path.parent.name, "")
+
+
+def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
+    inner = root / "dataset"
+    return read_words(inner if inner.is_dir() else root, parse)
+
+
+CORPUS = Corpus(
+    name="arabic_speech_commands",
+    title="Arabic Speech Commands",
+    licence="CC BY 4.0",
+    how_to_get="https://zenodo.org/records/4662481, by hand: no hash of it is known here",
+    task="keyword",
+    read=_read,
+    labels=WORDS,
+    expected={"": dict.fromkeys(WORDS, _SPEAKERS * _REPETITIONS)},
+    expected_speakers=_SPEAKERS,
+)

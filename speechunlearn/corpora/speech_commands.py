@@ -1,0 +1,207 @@
+"""Speech Commands: single English words (Warden, 2018, https://arxiv.org/abs/1804.03209).
+
+Three corpora are read from the same folders: all words, the ten command words, and those ten
+with the two further classes of the usual benchmark, unknown words and silence. The folder is
+that of version 0.01 or 0.02, or of the test archive, which is published on its own and holds
+the ten words, unknown words and silence only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from speechunlearn.corpora.base import (
+    Archive,
+    BadClip,
+    Clip,
+    Corpus,
+    bare_name,
+    read_words,
+    stored,
+)
+from speechunlearn.errors import CorpusError
+
+TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+UNKNOWN = "_unknown_"
+SILENCE = "_silence_"
+# The lists of the official split; what neither names is training data.
+LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
+
+# In the test archive the word of an unknown clip stands before the speaker.
+_NAME = re.compile(r"(?:[a-z]+_)?(?P<speaker>[0-9a-f]+)_nohash_\d+")
+
+logger = logging.getLogger(__name__)
+
+
+def parse(path: Path) -> Clip:
+    """Read the name of a spoken word, ``<word>/<speaker>_nohash_<n>``.
+
+    Args:
+        path: path of the file; only its name and that of its folder are looked at
+
+    Returns:
+        the clip, whose label is the name of the folder and whose speaker is a hash of
+        hexadecimal digits. The gender is not known, and the split is empty
+
+    Raises:
+        BadClip: if the name does not follow the scheme
+    """
+    match = _NAME.fullmatch(bare_name(path))
+    if match is None:
+        raise BadClip(path, "the name does not follow <speaker>_nohash_<n>")
+    return Clip(path, match["speaker"], "", path.parent.name, "")
+
+
+def all_words(path: Path) -> Clip | None:
+    """The clip of any word; ``None`` in folders with a leading underscore, which are no words.
+
+    Args:
+        path: see :func:`parse`
+
+    Raises:
+        BadClip: see :func:`parse`
+    """
+    return None if path.parent.name.startswith("_") else parse(path)
+
+
+def ten_words(path: Path) -> Clip | None:
+    """The clip of a command word, ``None`` for anything else.
+
+    Args:
+        path: see :func:`parse`
+
+    Raises:
+        BadClip: see :func:`parse`
+    """
+    return parse(path) if path.parent.name in TEN else None
+
+
+def twelve_classes(path: Path) -> Clip | None:
+    """The clip as one of twelve classes: a command word, an unknown word or silence.
+
+    Silence is what lies in a folder ``_silence_``, as in the test archive: nothing is cut
+    from the long recordings in ``_background_noise_``. Nobody speaks there, so each such
+    clip counts as a speaker of its own and any split may hold it.
+
+    Args:
+        path: see :func:`parse`
+
+    Returns:
+        the clip, ``None`` for a recording of background noise
+
+    Raises:
+        BadClip: see :func:`parse`
+    """
+    folder = path.parent.name
+    if folder == SILENCE:
+        return Clip(path, f"{SILENCE}{bare_name(path)}", "", SILENCE, "")
+    if folder.startswith("_") and folder != UNKNOWN:
+        return None
+    clip = parse(path)
+    return clip if folder in TEN else clip._replace(label=UNKNOWN)
+
+
+def _read(
+    root: Path, select: Callable[[Path], Clip | None], needed: tuple[str, ...] = ()
+) -> tuple[list[Clip], list[BadClip]]:
+    clips, bad = read_words(root, select)
+    missing = [word for word in needed if not (root / word).is_dir()]
+    if missing:
+        raise CorpusError(f"{root}: no folder for the word(s) {', '.join(missing)}")
+    listed = _official_split(root)
+    if listed:
+        clips = [
+            clip._replace(split=listed.get((clip.path.parent.name, bare_name(clip.path)), "train"))
+            for clip in clips
+        ]
+        bad += _missing(root, listed)
+    elif (root / UNKNOWN).is_dir():
+        logger.warning(
+            "%s: the layout of the test archive, one part of Speech Commands: name it so", root
+        )
+    return clips, bad
+
+
+def _official_split(root: Path) -> dict[tuple[str, str], str]:
+    """Part of each (word, file name without suffix) that is listed; empty without lists."""
+    missing = [name for name in LISTS.values() if not (root / name).is_file()]
+    if len(missing) == len(LISTS):
+        return {}
+    if missing:
+        raise CorpusError(f"{root}: no {missing[0]}, which the official split needs")
+    listed: dict[tuple[str, str], str] = {}
+    for split, name in LISTS.items():
+        for number, line in enumerate((root / name).read_text("utf-8").splitlines(), start=1):
+            path = Path(line.strip())
+            if len(path.parts) != 2:
+                raise CorpusError(f"{root / name}: line {number} is not <word>/<file>: {line!r}")
+            clip = (path.parent.name, bare_name(path))
+            if listed.setdefault(clip, split) != split:
+                raise CorpusError(f"{root / name}: line {number} is also in {LISTS[listed[clip]]}")
+    return listed
+
+
+def _missing(root: Path, listed: Iterable[tuple[str, str]]) -> list[BadClip]:
+    """Listed clips that are not there, of the words whose folder is there."""
+    return [
+        BadClip(path, "listed in the official split, but no such file")
+        for word, name in listed
+        if (root / word).is_dir() and not stored(path := root / word / f"{name}.wav").exists()
+    ]
+
+
+# SHA-256 as in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Datasets.
+_HOST = "http://download.tensorflow.org/data"
+_V2 = Archive(
+    "0.02",
+    f"{_HOST}/speech_commands_v0.02.tar.gz",
+    "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+)
+_V1 = Archive(
+    "0.01",
+    f"{_HOST}/speech_commands_v0.01.tar.gz",
+    "sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+)
+_TEST = Archive(
+    "0.02-test",
+    f"{_HOST}/speech_commands_test_set_v0.02.tar.gz",
+    "sha256:cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+)
+
+CORPUS = Corpus(
+    name="speech_commands",
+    title="Speech Commands: all its words",
+    licence="CC BY 4.0",
+    how_to_get=_V2.url,
+    task="keyword",
+    read=partial(_read, select=all_words),
+    archives=(_V2, _V1),
+)
+
+TEN_WORDS = Corpus(
+    name="speech_commands_10",
+    title="Speech Commands, ten command words"
+    " (of its test archive, where the folder is that archive)",
+    licence="CC BY 4.0",
+    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
+    task="keyword",
+    read=partial(_read, select=ten_words, needed=TEN),
+    labels=TEN,
+    archives=(_V2, _V1, _TEST),
+)
+
+TWELVE_CLASSES = Corpus(
+    name="speech_commands_12",
+    title="Speech Commands, twelve classes: ten command words, unknown words, silence"
+    " (of its test archive, where the folder is that archive)",
+    licence="CC BY 4.0",
+    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
+    task="keyword",
+    read=partial(_read, select=twelve_classes, needed=TEN),
+    labels=(*TEN, UNKNOWN, SILENCE),
+    archives=(_V2, _V1, _TEST),
+)
