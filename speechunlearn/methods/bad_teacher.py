@@ -13,7 +13,15 @@ from torch import Tensor
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Distillation, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.base import (
+    Distillation,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    check_share,
+    descend,
+)
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost, predict
@@ -38,8 +46,7 @@ class Parameters(Distillation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.retain_share <= 1:
-            raise ParameterError(f"retain_share: {self.retain_share} is not above 0 and at most 1")
+        check_share("retain_share", self.retain_share)
 
 
 def run(

@@ -154,6 +154,12 @@ class Descent:
             raise ParameterError(f"mode: {self.mode!r} is not train or eval")
 
 
+def check_share(name: str, value: float) -> None:
+    """Raise ParameterError unless a parameter is above 0 and at most 1."""
+    if not 0 < value <= 1:
+        raise ParameterError(f"{name}: {value} is not above 0 and at most 1")
+
+
 @dataclass(frozen=True)
 class Distillation(Descent):
     """A descent on the divergence from a teacher's answers.

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.methods.base import (
+    Descent,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    check_share,
+    descend,
+    endless,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
@@ -30,8 +38,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha <= 1:
-            raise ParameterError(f"alpha: {self.alpha} is not above 0 and at most 1")
+        check_share("alpha", self.alpha)
 
 
 def run(

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
 from speechunlearn.importance import Importance, estimate
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.base import Method, Outcome, Progress, Request, check_share
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
 
@@ -35,8 +34,7 @@ class Parameters(remain.Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.saliency <= 1:
-            raise ParameterError(f"saliency: {self.saliency} is not above 0 and at most 1")
+        check_share("saliency", self.saliency)
 
 
 def run(
