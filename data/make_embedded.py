@@ -47,6 +47,7 @@ import math
 import multiprocessing
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class Voice:
     """A synthetic speaker.
 
     Args:
-        speaker: DEMoS speaker number, which sets the split
+        speaker: number, in this corpus the DEMoS speaker number, which sets the split
         gender: ``"f"`` or ``"m"``
         variant: stock eSpeak NG voice variant it starts from
         pitch: mean fundamental frequency in Hz of its neutral speech
@@ -182,10 +183,11 @@ class Clip:
     """All that decides one file.
 
     Args:
-        name: file name in the scheme of DEMoS, without folder
+        name: file name in the scheme of the corpus, relative to the folder of its clips
         voice: who speaks
         text: what is said
-        measures: value of each measure in :data:`UNITS`
+        measures: value of each measure in :data:`UNITS`; also ``"noise"``, by how many dB the
+            microphone noise is above its usual level, if it is not there as usual
         seed: of the noise in this clip
     """
 
@@ -315,7 +317,7 @@ class Synthesiser:
         lines.append(f"flutter {2 + 20 * measures['tremor']:.0f}")
         (self.variants / "clip").write_text("\n".join(lines) + "\n")
 
-        first, last = clip.text.rsplit(" ", 1)
+        first, _, last = clip.text.rpartition(" ")
         # Measured: a relative pitch of +40 % lifts the word by about 4 semitones.
         last = f"<prosody pitch='{10 * measures['final']:+.0f}%'>{last}</prosody>"
         if measures["pause"] >= 20:  # a break ends a phrase, however short it is
@@ -430,7 +432,8 @@ def colour(clip: Clip, waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray
     # Level: louder when bright and accented. The noise is that of the microphone.
     waveform = waveform / np.std(waveform)
     loudness = 0.035 * 10 ** ((measures["tilt"] + 5 * measures["accent"]) / 20)
-    floor = 10 ** (speaker.uniform(-52, -42) / 20) * rng.standard_normal(len(waveform))
+    floor = 10 ** ((speaker.uniform(-52, -42) + measures.get("noise", 0.0)) / 20)
+    floor = floor * rng.standard_normal(len(waveform))
     waveform = (waveform + floor) * min(loudness, 0.9 / np.abs(waveform).max())
     return waveform
 
@@ -464,23 +467,25 @@ def make(clip: Clip) -> tuple[str, Int16[np.ndarray, " time"]]:
     return clip.name, quantise(colour(clip, _synthesiser.speak(clip)))
 
 
-def make_all(out: Path, clips: list[Clip]) -> None:
+def make_all(out: Path, clips: list[Clip], folder: str) -> None:
     """Write clips as FLAC files, and their checksums.
 
     Args:
-        out: folder; files go to ``out/DEMOS``, checksums to ``out/CHECKSUMS``
+        out: root of the corpus; checksums go to ``out/CHECKSUMS``
         clips: what to make
+        folder: where the clips go below the root
 
     """
     global _synthesiser
-    (out / "DEMOS").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        _synthesiser = Synthesiser(Path(folder))
+    for clip in clips:
+        (out / folder / clip.name).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as variants:
+        _synthesiser = Synthesiser(Path(variants))
         # One process a clip: the synthesiser's state after a clip changes the next.
         # One at a time: they share the variant file.
         with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
             for name, samples in pool.imap(make, clips, chunksize=1):
-                soundfile.write(out / "DEMOS" / name, samples, SAMPLING_RATE, subtype="PCM_16")
+                soundfile.write(out / folder / name, samples, SAMPLING_RATE, subtype="PCM_16")
     (out / "CHECKSUMS").write_text(
         "".join(f"{digest}  {name}\n" for name, digest in checksums(out).items())
     )
@@ -498,7 +503,7 @@ def checksums(root: Path) -> dict[str, str]:
     """
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((root / "DEMOS").glob("*.flac"))
+        for path in sorted(root.rglob("*.flac"))
     }
 
 
@@ -506,7 +511,7 @@ def check(root: Path) -> list[str]:
     """Compare a corpus folder with its checksums.
 
     Args:
-        root: folder with ``CHECKSUMS`` and ``DEMOS``
+        root: folder with ``CHECKSUMS`` and the clips
 
     Returns:
         one line for each file that is missing, changed or not listed; empty if all is well
@@ -523,24 +528,35 @@ def check(root: Path) -> list[str]:
     return [f"{root / name}: {problem}" for name, problem in sorted(problems.items())]
 
 
-def main() -> int:
-    """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Make or check the embedded corpus.")
+def main(description: str, root: Path, plan: Callable[[], list[Clip]], folder: str = "") -> int:
+    """Run the command line of a corpus.
+
+    Args:
+        description: what the corpus is
+        root: where it is kept
+        plan: draws its clips
+        folder: where the clips lie below the root
+
+    Returns:
+        the exit status
+
+    """
+    parser = argparse.ArgumentParser(description=f"Make or check {description}.")
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--check", action="store_true", help=f"check the files in {FOLDER}")
+    action.add_argument("--check", action="store_true", help=f"check the files in {root}")
     action.add_argument("--out", type=Path, metavar="FOLDER", help="make it in a new folder")
     arguments = parser.parse_args()
     if arguments.check:
-        problems = check(FOLDER)
-        print("\n".join(problems) or f"{len(checksums(FOLDER))} clips as listed")
+        problems = check(root)
+        print("\n".join(problems) or f"{len(checksums(root))} clips as listed")
         return bool(problems)
-    if (arguments.out / "DEMOS").exists():
-        parser.error(f"--out: {arguments.out / 'DEMOS'} is there already")
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        parser.error(f"--out: {arguments.out} is there already, and not empty")
     clips = plan()
-    make_all(arguments.out, clips)
+    make_all(arguments.out, clips, folder)
     print(f"{len(clips)} clips in {arguments.out}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("the embedded corpus", FOLDER, plan, "DEMOS"))

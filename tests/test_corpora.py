@@ -51,10 +51,10 @@ def test_the_package_imports_light():
 
 def test_an_unknown_corpus_names_the_known_ones():
     assert list(corpora.known()) == [
-        "embedded", "demos", "ravdess", "speech_commands",
+        "embedded", "embedded_keywords", "demos", "ravdess", "speech_commands",
         "speech_commands_10", "speech_commands_12", "arabic_speech_commands", "voxceleb1", "csv",
     ]  # fmt: skip
-    with pytest.raises(CorpusError, match="'iemocap'; known: embedded, demos, ravdess"):
+    with pytest.raises(CorpusError, match="'iemocap'; known: embedded, embedded_keywords, demos"):
         corpora.read_manifest("iemocap", "anywhere")
 
 

@@ -275,9 +275,7 @@ def test_arabic_words_with_or_without_the_outer_folder(arabic_root, caplog):
     )
     assert sorted(set(manifest["speaker"])) == ["00000001", "00000002"]
     assert set(manifest["split"]) == set(manifest["gender"]) == {""}
-    pd.testing.assert_frame_equal(
-        manifest, read("arabic_speech_commands", arabic_root / "dataset")
-    )
+    pd.testing.assert_frame_equal(manifest, read("arabic_speech_commands", arabic_root / "dataset"))
 
 
 @pytest.mark.parametrize(

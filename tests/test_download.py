@@ -112,9 +112,7 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_a_corpus_is_downloaded_and_unpacked(server, tmp_path, kind):
     root = tmp_path / "new" / "words"
-    content, name = (
-        (tar_of(GOOD), "w.tar.gz") if kind == "tar" else (zip_of(GOOD), "w.zip")
-    )
+    content, name = (tar_of(GOOD), "w.tar.gz") if kind == "tar" else (zip_of(GOOD), "w.zip")
     assert download.download(corpus_of(server, content, name), root) == root
     assert files(root) == {name.removeprefix("./"): data for name, data in GOOD.items()}
     assert list(root.parent.iterdir()) == [root]  # nothing is left beside it

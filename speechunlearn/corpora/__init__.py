@@ -14,6 +14,7 @@ from speechunlearn.corpora import (
     arabic_speech_commands,
     csv,
     demos,
+    embedded_keywords,
     ravdess,
     speech_commands,
     voxceleb1,
@@ -25,6 +26,7 @@ __all__ = ["COLUMNS", "SPLITS", "Corpus", "get", "known", "read_manifest"]
 
 _REGISTRY = (
     demos.EMBEDDED,
+    embedded_keywords.CORPUS,
     demos.CORPUS,
     ravdess.CORPUS,
     speech_commands.CORPUS,
