@@ -50,8 +50,10 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+book: export OMP_NUM_THREADS = 1
+book: export MKL_NUM_THREADS = 1
 book: $(READY)
-	$(BIN)/speechunlearn run --profile smoke --out _build/executed
+	$(BIN)/speechunlearn run --profile smoke --jobs 2 --out _build/executed
 	$(BIN)/python book/build.py --notebooks _build/executed
 
 html: $(READY)

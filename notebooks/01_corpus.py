@@ -84,21 +84,27 @@ print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 # %%
 import pandas as pd
 
+from speechunlearn import deletions
+
 largest = max(run.profile.n_values)
 draws = ["development", *(draw for _, draw in run.profile.pairs)]
-hashes = {draw: study.draw(largest, draw) for draw in draws}
+largest_of = {draw: deletions.clips(largest, draw) for draw in draws}
+hashes = {draw: study.hashes(largest_of[draw]) for draw in draws}
 pd.DataFrame(
     {
         "clips": {draw: len(hashes[draw]) for draw in draws},
-        "speakers": {draw: len(set(study.forget(largest, draw).speakers)) for draw in draws},
+        "speakers": {draw: len(set(study.forget(largest_of[draw]).speakers)) for draw in draws},
         "classes": {
-            draw: study.forget(largest, draw).labels.unique().numel() for draw in draws
+            draw: study.forget(largest_of[draw]).labels.unique().numel() for draw in draws
         },
         "shared with development": {
             draw: len(set(hashes[draw]) & set(hashes["development"])) for draw in draws
         },
         "nested": {
-            draw: all(study.draw(n, draw) == hashes[draw][:n] for n in run.profile.n_values)
+            draw: all(
+                study.hashes(deletions.clips(n, draw)) == hashes[draw][:n]
+                for n in run.profile.n_values
+            )
             for draw in draws
         },
     }

@@ -33,7 +33,7 @@ print(run.made_by())
 import numpy as np
 import pandas as pd
 
-from speechunlearn import figures, statistics
+from speechunlearn import deletions, figures, statistics
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
 seed, draw = run.profile.pairs[0]
@@ -50,7 +50,7 @@ figures.training_curves(histories);
 
 # %%
 cells = {
-    (setting, method): study.cell(method, n, draw, seed)
+    (setting, method): study.cell(method, deletions.clips(n, draw), seed)
     for setting, study in studies.items()
     for method in ("original", "retrain")
 }

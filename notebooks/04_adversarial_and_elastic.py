@@ -43,7 +43,7 @@ print(run.made_by())
 import pandas as pd
 from IPython.display import Audio, Markdown, display
 
-from speechunlearn import attacks, experiments, figures
+from speechunlearn import attacks, deletions, experiments, figures
 from speechunlearn import methods as registry
 
 study = run.study("validation")
@@ -59,9 +59,10 @@ sampling_rate = 16000
 
 # %%
 base = registry.parameters("adv", **run.profile.methods.get("adv", {}))
-clips = study.forget(n, draw)
+wanted = deletions.clips(n, draw)
+clips = study.forget(wanted)
 sets = {
-    tau: study.adversarial(n, draw, seed, registry.parameters(
+    tau: study.adversarial(wanted, seed, registry.parameters(
         "adv", **{**run.profile.methods.get("adv", {}), "tau": tau}).attack)
     for tau in run.profile.tau_values
 }

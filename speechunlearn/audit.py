@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import (
@@ -112,8 +112,9 @@ def evaluate(
     """All scores of one model, and their distances to the retrained model's.
 
     Each split gets ``uar``, ``accuracy`` and ``mean_loss`` (nats). The forget set also gets
-    ``mia_auc`` where the table holds unseen speakers: forget clips are the members, clips of
-    unseen speakers the non-members. With a reference, every metric is followed by
+    ``mia_auc`` where the table holds unseen clips: forget clips are the members, unseen clips the
+    non-members; where a class was removed, its own unseen clips, or the attack would tell classes
+    apart, not members. With a reference, every metric is followed by
     ``<metric>_distance``, the absolute difference of the two models' scores.
 
     Args:
@@ -162,6 +163,112 @@ def evaluate(
     return pd.DataFrame(rows, columns=["split", "metric", "value"])
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a model passes for one that never saw the forget set.
+
+    Attributes:
+        passed: every score lies where one more retrained model's would
+        scores: one row a score: ``metric``, ``value``, ``low`` and ``high`` (where one more
+            retrained model's value would lie), ``passed``
+
+    """
+
+    passed: bool
+    scores: pd.DataFrame
+
+
+#: the scores that a verdict rests on: what the model says of the forget set, and what an attack
+#: reads from it
+JUDGED = ("uar", "mia_auc")
+
+
+def verdict(
+    predictions: pd.DataFrame,
+    retrained: Sequence[pd.DataFrame],
+    *,
+    n_labels: int,
+    level: float = 0.95,
+) -> Verdict:
+    r"""Ask whether a model is one of the retrained, as far as the forget set shows.
+
+    Models retrained from several seeds differ. A model passes if its forget UAR and its membership
+    AUC both lie where those of one more retrained model would:
+
+    .. math:: \bar{x} \pm \Big( z \sqrt{(1 + 1/k) \, \max(s^2, v)} + \tfrac{1}{2n} \Big)
+
+    with the mean and the variance :math:`s^2` of the k retrained models, the normal quantile z at
+    the level shared between the two scores (Bonferroni), and half a clip of n, since scores come in
+    steps. A handful of models may agree by chance, so the variance is taken to be no less than
+    what chance gives n clips: :math:`v = \bar{x} (1 - \bar{x}) / n` for the UAR, Hanley and
+    McNeil's (1982, https://doi.org/10.1148/radiology.143.1.7063747) for the AUC. A model that has
+    forgotten too much fails as one does that has forgotten nothing.
+
+    Args:
+        predictions: per-clip predictions table of the model
+        retrained: the same of at least two models retrained without the forget set
+        n_labels: number of classes of the task
+        level: chance that one more retrained model passes, in (0, 1)
+
+    Returns:
+        the verdict with its scores
+
+    Raises:
+        ParameterError: fewer than two retrained models, a level that is none, or tables that
+            are not of the same clips
+
+    """
+    if len(retrained) < 2:
+        raise ParameterError(
+            f"retrained: {len(retrained)} model(s); their spread needs two or more"
+        )
+    if not 0 < level < 1:
+        raise ParameterError(f"level: {level} is not between 0 and 1")
+    for reference in retrained:
+        _check_same_clips(predictions, reference)
+    own = _scores(predictions, n_labels)
+    others = [_scores(reference, n_labels) for reference in retrained]
+    counts = predictions["split"].value_counts()
+    n_outside = int(counts["removed" if "removed" in counts else "unseen"])
+    n, k = int(counts["forget"]), len(retrained)
+    quantile = norm.ppf(1 - (1 - level) / (2 * len(JUDGED)))
+    rows = []
+    for metric in JUDGED:
+        values = np.array([scores["forget", metric] for scores in others])
+        mean = float(values.mean())
+        by_chance = mean * (1 - mean) / n if metric == "uar" else auc_variance(mean, n, n_outside)
+        spread = np.sqrt((1 + 1 / k) * max(values.var(ddof=1), by_chance))
+        reach = quantile * spread + 0.5 / n
+        low, high, value = mean - reach, mean + reach, own["forget", metric]
+        rows.append((metric, value, low, high, bool(low <= value <= high)))
+    table = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "passed"])
+    return Verdict(bool(table["passed"].all()), table)
+
+
+def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
+    r"""Variance of an AUC that chance alone gives so many clips.
+
+    .. math:: \frac{A (1 - A) + (n - 1) (Q_1 - A^2) + (m - 1) (Q_2 - A^2)}{n m},
+        \qquad Q_1 = \frac{A}{2 - A}, \quad Q_2 = \frac{2 A^2}{1 + A}
+
+    Source: Hanley and McNeil 1982, equation 1 with exponential scores.
+
+    Args:
+        auc: A, in [0, 1]
+        n_members: n
+        n_nonmembers: m
+
+    Examples:
+        >>> round(auc_variance(0.5, 10, 20), 6)
+        0.012917
+
+    """
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    return (
+        auc * (1 - auc) + (n_members - 1) * (q1 - auc**2) + (n_nonmembers - 1) * (q2 - auc**2)
+    ) / (n_members * n_nonmembers)
+
+
 def _scores(predictions: pd.DataFrame, n_labels: int) -> dict[tuple[str, str], float]:
     """Value by split and metric."""
     by_metric = {
@@ -170,8 +277,9 @@ def _scores(predictions: pd.DataFrame, n_labels: int) -> dict[tuple[str, str], f
         "mean_loss": mean_loss_by_split(predictions),
     }
     clips = by_split(predictions, ["loss"])
-    if "forget" in clips and "unseen" in clips:
-        attack = loss_membership_attack(clips["forget"]["loss"], clips["unseen"]["loss"])
+    outside = "removed" if "removed" in clips else "unseen"
+    if "forget" in clips and outside in clips:
+        attack = loss_membership_attack(clips["forget"]["loss"], clips[outside]["loss"])
         by_metric["mia_auc"] = {"forget": attack.auc}
     return {
         (split, metric): values[split]

@@ -86,6 +86,7 @@ def run(
     ] = None,
     skip_bad: Annotated[bool, typer.Option(help="leave out clips that are bad")] = False,
     out: Annotated[Path, typer.Option(help="folder of notebooks and results")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(help="chapters at a time")] = 1,
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
     from speechunlearn import corpora as registry
@@ -98,20 +99,28 @@ def run(
             raise SpeechUnlearnError(f"-p {item!r} is not name=value")
         values[name] = runs.parse_value(text)
     chosen = profiles.get(profile)
-    name = registry.get(corpus or chosen.corpus).name
-    where = Path(root).expanduser() if root else registry.get(name).default_root
-    if where is None:
-        raise SpeechUnlearnError(
-            f"corpus {name!r} needs --root; to get it: {registry.get(name).how_to_get}"
-        )
-    if not where.exists():
-        raise SpeechUnlearnError(f"root: {str(where)!r} does not exist")
+    if chapter:
+        paths = [runs.find_chapter(wanted) for wanted in chapter]
+    else:
+        paths = runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
+    for path in paths:
+        name = runs.corpus_of(path, profile, corpus)
+        reader = registry.get(name)
+        where = Path(root).expanduser() if root else reader.default_root
+        if where is None and reader.table is None:
+            raise SpeechUnlearnError(
+                f"corpus {name!r} needs --root; to get it: {reader.how_to_get}"
+            )
+        if where is not None and not where.exists():
+            raise SpeechUnlearnError(f"root: {str(where)!r} does not exist")
     values |= {
-        "profile": profile, "corpus": corpus, "root": str(where.resolve()) if root else "",
-        "skip_bad": skip_bad, "results": str((out / "results").resolve()),
+        "profile": profile, "corpus": corpus, "skip_bad": skip_bad,
+        "root": str(Path(root).expanduser().resolve()) if root else "",
+        "results": str((out / "results").resolve()),
     }
-    paths = [runs.find_chapter(c) for c in chapter] if chapter else runs.chapters()
-    runs.execute(paths, values, out.resolve(), say=lambda text: typer.echo(text, err=True))
+    runs.execute(
+        paths, values, out.resolve(), jobs=jobs, say=lambda text: typer.echo(text, err=True)
+    )
 
 
 @app.command()

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from speechunlearn import statistics
+from speechunlearn import deletions, statistics
+from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import uar
-from speechunlearn.results import TITLES, Results, best_tau
+from speechunlearn.results import ANOTHER_SEED, TITLES, Results, best_tau
 from speechunlearn.study import DEVELOPMENT, Cell, Study
 
 ADVERSARIAL = ("adv", "adv_ela")
+#: variant of cells after several requests, one after another
+SEQUENCE = "one after another"
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
 #: choices that the paper leaves open, each changed alone: (what, parameters); one of a kind is the
@@ -43,19 +46,19 @@ def baselines(study: Study) -> Iterator[Cell]:
     seed, draw = study.pairs[0]
     for n in study.profile.n_values:
         for method in BASELINES:
-            yield study.cell(method, n, draw, seed)
+            yield study.cell(method, clips(n, draw), seed)
 
 
 def ablation(study: Study) -> Iterator[Cell]:
     """Yield both adversarial methods over tau and N on the development draw: Figure 2."""
     seed, _ = study.pairs[0]
     largest = max(study.profile.n_values)
-    yield study.cell("original", largest, DEVELOPMENT, seed)
+    yield study.cell("original", clips(largest, DEVELOPMENT), seed)
     for tau in study.profile.tau_values:
         # the largest first: the smaller draws take their copies from its set
         for n in sorted(study.profile.n_values, reverse=True):
             for method in ADVERSARIAL:
-                yield study.cell(method, n, DEVELOPMENT, seed, tau=tau)
+                yield study.cell(method, clips(n, DEVELOPMENT), seed, tau=tau)
 
 
 def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
@@ -72,26 +75,69 @@ def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
     for seed, draw in study.pairs:
         for n in study.profile.n_values:
             for method in BASELINES:
-                yield study.cell(method, n, draw, seed)
+                yield study.cell(method, clips(n, draw), seed)
             for method in ADVERSARIAL:
-                yield study.cell(method, n, draw, seed, tau=taus[method, n])
+                yield study.cell(method, clips(n, draw), seed, tau=taus[method, n])
 
 
 def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
     """Yield Adv. + Ela. under each choice that the paper leaves open, on the first pair."""
     seed, draw = study.pairs[0]
-    yield study.cell("original", n, draw, seed).as_variant("before unlearning")
-    yield study.cell("retrain", n, draw, seed).as_variant("retrained")
+    yield study.cell("original", clips(n, draw), seed).as_variant("before unlearning")
+    yield study.cell("retrain", clips(n, draw), seed).as_variant("retrained")
     for what, overrides in GAPS:
-        yield study.cell("adv_ela", n, draw, seed, tau=tau, **overrides).as_variant(what)
+        yield study.cell("adv_ela", clips(n, draw), seed, tau=tau, **overrides).as_variant(what)
 
 
 def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Cell]:
     """Yield both adversarial methods with these M and P, on the first pair."""
     seed, draw = study.pairs[0]
     for method in ADVERSARIAL:
-        cell = study.cell(method, n, draw, seed, tau=tau, copies=copies, steps=steps)
+        cell = study.cell(method, clips(n, draw), seed, tau=tau, copies=copies, steps=steps)
         yield cell.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
+
+
+def clip_requests(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
+    """Yield methods on draws of clips of every size, on every pair of seed and draw."""
+    for seed, draw in study.pairs:
+        for n in study.sizes:
+            for method in ("original", "retrain", *chosen):
+                yield study.cell(method, clips(n, draw), seed)
+    # what is closer to a retrained model than these are to each other is close enough
+    seed, draw = study.pairs[0]
+    for other in range(study.profile.retrained_seeds):
+        if other != seed:
+            cell = study.cell("retrain", clips(max(study.sizes), draw), other)
+            yield cell.as_variant(ANOTHER_SEED)
+
+
+def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Cell]:
+    """Yield methods on the removal of whole classes, or of all clips of speakers, one by one.
+
+    Args:
+        study: its profile says how many
+        kind: ``class`` or ``speaker``
+        chosen: methods
+
+    """
+    make = deletions.classes if kind == "class" else deletions.speakers
+    reported, _ = study.removable(kind)
+    for i, name in enumerate(reported):
+        seed, _ = study.pairs[i % len(study.pairs)]
+        for method in ("original", "retrain", *chosen):
+            yield study.cell(method, make(name), seed)
+
+
+def one_after_another(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
+    """Yield methods on a sequence of speakers' deletions, and retraining without all of them."""
+    seed, _ = study.pairs[0]
+    names, _ = study.removable("speaker", study.profile.in_a_row)
+    for method in ("original", "retrain"):
+        cell = study.cell(method, deletions.speakers(*names), seed)
+        yield cell.as_variant(SEQUENCE)
+    for method in chosen:
+        for cell in study.sequence(method, names, seed):
+            yield cell.as_variant(SEQUENCE)
 
 
 def variants(results: Results) -> pd.DataFrame:
@@ -170,8 +216,8 @@ def claims(
         claim: str, n: int | str, a: tuple[str, int], b: tuple[str, int], margin: float = 0.0
     ) -> None:
         difference = statistics.paired_bootstrap(
-            tables(*a, "unseen"), tables(*b, "unseen"), n_resamples=n_resamples,
-            generator=generator,
+            tables(*a, "unseen"), tables(*b, "unseen"), clusters="unit",
+            n_resamples=n_resamples, generator=generator,
         )
         shifted = [part + margin for part in difference[:3]]
         add(claim, n, shifted, uars(*a, "unseen") - uars(*b, "unseen") + margin)
@@ -179,7 +225,8 @@ def claims(
     for method in ADVERSARIAL:
         for n in sizes:
             forgotten = statistics.pooled_bootstrap(
-                tables(method, n, "forget"), n_resamples=n_resamples, generator=generator
+                tables(method, n, "forget"), clusters="unit", n_resamples=n_resamples,
+                generator=generator,
             )
             below = [chance - forgotten.value, chance - forgotten.high, chance - forgotten.low]
             claim = f"forgetting: {TITLES[method]} is below chance on the forget set"

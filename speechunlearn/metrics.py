@@ -2,7 +2,8 @@
 
 The functions read the per-clip predictions table, a DataFrame with one row a clip and the columns
 
-- ``split``: ``"forget"``, ``"retain"`` or ``"unseen"``
+- ``split``: ``"forget"``, ``"retain"``, ``"unseen"`` or ``"removed"`` (unseen clips of classes
+  that were to be forgotten)
 - ``hash``, ``speaker``: content hash and speaker of the clip
 - ``label``, ``prediction``: true and predicted class, integers from 0
 - ``loss``: cross-entropy of the true class in nats
@@ -19,7 +20,7 @@ from jaxtyping import Int, Shaped
 
 from speechunlearn.errors import ParameterError
 
-SPLITS = ("forget", "retain", "unseen")
+SPLITS = ("forget", "retain", "unseen", "removed")
 
 Labels = Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series
 

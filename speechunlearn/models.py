@@ -82,6 +82,8 @@ class Classifier(torch.nn.Module):
 
     """
 
+    network: Any  # transformers' classes, whose attributes torch's typing does not know
+
     def __init__(self, network: torch.nn.Module, labels: Sequence[str], frontend: Frontend) -> None:
         super().__init__()
         self.network = network
@@ -126,8 +128,11 @@ class Classifier(torch.nn.Module):
         (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
-#: encoders that the repository carries, by name
-CARRIED = {"nano-pretrained": REPOSITORY / "data" / "encoders" / "nano-pretrained"}
+#: encoders that the repository carries, by name: each a folder with a card
+CARRIED = {
+    path.parent.name: path.parent
+    for path in sorted((REPOSITORY / "data" / "encoders").glob("*/card.json"))
+}
 
 
 @contextlib.contextmanager
@@ -159,7 +164,7 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
     """Make a classifier from an encoder, with a new head.
 
     Args:
-        encoder: ``nano``, ``nano-pretrained``, a local folder, or a hub id
+        encoder: ``nano``, a carried one such as ``nano-pretrained``, a local folder, or a hub id
         labels: class names
         seed: of the random weights (all of ``nano``'s, the head's otherwise)
         config: overrides of the transformers config, e.g. dropout or SpecAugment rates
@@ -189,7 +194,9 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
                     **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
                 )
                 network = Wav2Vec2ForSequenceClassification(full)
-                gabor_filters_(network.wav2vec2.feature_extractor.conv_layers[0].conv)
+                first = network.wav2vec2.feature_extractor.conv_layers[0].get_submodule("conv")
+                assert isinstance(first, torch.nn.Conv1d)
+                gabor_filters_(first)
                 return Classifier(network, labels, Frontend())
             prepared = frontend(encoder)
             source = _resolve(encoder)
@@ -220,7 +227,8 @@ def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> 
     channels, _, width = convolution.weight.shape
     bands = channels // 4
     low = np.linspace(75, 1000, bands // 3, endpoint=False)
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([1000, 7600]) / 700)), bands - len(low))
+    lowest, highest = 2595 * np.log10(1 + np.array([1000, 7600]) / 700)
+    mel = np.linspace(lowest, highest, bands - len(low))
     centres = np.concatenate([low, 700 * (10 ** (mel / 2595) - 1)])
     spacing = np.gradient(centres)
     seconds = (np.arange(width) - width / 2) / sampling_rate
@@ -255,6 +263,14 @@ def check_encoder(encoder: str) -> None:
         raise ModelError(f"encoder folder {encoder!r} has no config.json")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise ModelError(f"encoder folder {encoder!r} has no weights (*.safetensors)")
+
+
+def pretrained_on(encoder: str) -> list[str]:
+    """Return the corpora, by the names of their folders, that a carried encoder was trained on."""
+    if encoder not in CARRIED:
+        return []
+    card = json.loads((CARRIED[encoder] / "card.json").read_text())
+    return [corpus["folder"] for corpus in card["data"]]
 
 
 def encoder_hash(encoder: str) -> str:

@@ -77,6 +77,30 @@ def table(shown: Results | None, setting: str, chosen: Sequence[str]) -> Shown:
     return results.costs(cells)
 
 
+def requests(shown: Results | None) -> Shown:
+    """Show every kind of request: clips, classes, speakers, sequences, and the audit."""
+    if shown is None:
+        return _missing()
+    display(Markdown(made_by(shown)))
+    generator = np.random.default_rng(0)
+    clips = shown.select(request="clips")
+    numbers = results.table_of_methods(clips, "validation", generator=generator)
+    display(Markdown("**Some clips**"), results.readable(numbers), results.distances(numbers))
+    display(results.costs(clips))
+    for kind, title in (("class", "A class"), ("speaker", "A speaker")):
+        part = shown.select(request=kind)
+        if part.reported().cells.empty:
+            continue
+        table = results.table_of_methods(part, "validation", request=kind, generator=generator)
+        display(Markdown(f"**{title}**"), results.readable_requests(part.reported(), table))
+        display(results.distances(table), results.costs(part))
+    sequence = shown.select(variant=experiments.SEQUENCE)
+    if len(sequence.cells):
+        display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
+    display(Markdown("**The audit**"))
+    return results.verdict_table(shown)
+
+
 def tests_and_claims(shown: Results | None, setting: str) -> Shown:
     """Show the tests against random labels and what becomes of the paper's claims."""
     if shown is None:
@@ -117,5 +141,5 @@ def gaps(shown: Results | None) -> Shown:
     return experiments.variants(chosen).round(2)
 
 
-def _missing() -> None:
-    display(Markdown("*No results of this profile are committed yet.*"))
+def _missing() -> Shown:
+    return display(Markdown("*No results of this profile are committed yet.*"))

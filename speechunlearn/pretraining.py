@@ -663,11 +663,13 @@ def pretrain(
             batch = make_batch(words, batches[step % an_epoch], rng)
             scale = scale or Scale.of(batch)
             terms = losses(network, heads, batch, scale)
-            loss = sum(
-                weight * terms[part][name]
-                for part, weights in WEIGHTS.items()
-                for name, weight in weights.items()
-            )
+            loss = torch.stack(
+                [
+                    weight * terms[part][name]
+                    for part, weights in WEIGHTS.items()
+                    for name, weight in weights.items()
+                ]
+            ).sum()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
@@ -703,7 +705,7 @@ def _mean(history: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
     }
 
 
-def save(network: torch.nn.Module, folder: Path, card: dict[str, Any]) -> None:
+def save(network: Any, folder: Path, card: dict[str, Any]) -> None:
     """Write an encoder that `speechunlearn.models.build` loads, and its card.
 
     Args:

@@ -11,6 +11,13 @@ from typing import Any
 
 from speechunlearn.errors import ParameterError
 
+#: forget set alone first, then those that look at more
+_COMPARED = (
+    "ran_lab", "adv", "adv_ela", "neggrad", "delete", "ssd", "finetune", "neggrad_plus", "remain",
+    "scrub", "scrub_r", "salun", "bad_teacher",
+)
+_IN_SEQUENCE = ("ran_lab", "adv_ela", "neggrad", "delete", "ssd", "neggrad_plus", "scrub", "salun")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -33,6 +40,15 @@ class Profile:
         retain_sample: so many clips of the retain set are scored; None scores all
         top_db: silence at a clip's ends this far below its loudest frame is cut, in dB
         max_seconds: longer clips are cut to their centre
+        task: what the model names, see `speechunlearn.tasks`; empty is the corpus's own
+        shares: sizes of the forget set as shares of the training clips, beside n_values
+        compared: methods of the chapters on other tasks, by name
+        in_sequence: those that also fulfil one request after another
+        removals: so many classes, and so many speakers, are removed whole, one request each
+        in_a_row: so many speakers are deleted one after another
+        retrained_seeds: so many models are retrained for the first draw of clips
+        encoders: corpus -> encoder it gets instead, where the usual one was pre-trained on it
+        tasks: task -> what differs for it from the profile's own values
         threads: processor threads; a fixed number, so that sums are taken in a fixed order
         reproducible: holds the numerical libraries to instructions every x86-64 processor of
             the last ten years has, so that stored outputs compare on another machine
@@ -56,8 +72,30 @@ class Profile:
     retain_sample: int | None = None
     top_db: float | None = None
     max_seconds: float | None = None
+    task: str = ""
+    shares: tuple[float, ...] = ()
+    compared: tuple[str, ...] = _COMPARED
+    in_sequence: tuple[str, ...] = _IN_SEQUENCE
+    removals: int = 5
+    in_a_row: int = 5
+    retrained_seeds: int = 4
+    encoders: dict[str, str] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     threads: int = 2
     reproducible: bool = False
+
+    def for_task(self, task: str) -> Profile:
+        """Return the profile as it is for a task.
+
+        Raises:
+            ParameterError: a task it has no sizes for
+
+        """
+        if task not in self.tasks:
+            raise ParameterError(
+                f"profile {self.name!r} has no task {task!r}; it has {', '.join(self.tasks)}"
+            )
+        return self.with_values(task=task, **self.tasks[task])
 
     def with_values(self, **values: Any) -> Profile:
         """Return the profile with these values in place of its own.
@@ -85,6 +123,143 @@ _CPU_ADVERSARIAL = {"epochs": 4, "learning_rate": 3e-4, "copies": 2, "steps": 10
 # forgets nothing (measured on the development draw); with that of a batch it forgets.
 _CPU_ELASTIC = _CPU_ADVERSARIAL | {"fisher_per": "batch"}
 
+# The methods that come with other papers, at strengths that move this network without breaking it.
+# They are first values, set by hand and the same for all requests: no search, and so no claim that
+# a method could not do better.
+_OTHERS: dict[str, dict[str, Any]] = {
+    "finetune": {"epochs": 2, "learning_rate": 5e-4, "batch_size": 32},
+    "neggrad": {"epochs": 3, "learning_rate": 5e-5},
+    "neggrad_plus": {"epochs": 1, "learning_rate": 3e-4, "batch_size": 32},
+    "remain": {"epochs": 1, "learning_rate": 3e-4, "batch_size": 32},
+    "scrub": {"epochs": 2, "max_epochs": 1, "learning_rate": 2e-4, "batch_size": 32},
+    "scrub_r": {"epochs": 2, "max_epochs": 1, "learning_rate": 2e-4, "batch_size": 32},
+    "salun": {"epochs": 1, "learning_rate": 3e-4, "batch_size": 32},
+    "bad_teacher": {"epochs": 1, "learning_rate": 3e-4, "batch_size": 32},
+    "delete": {"epochs": 5, "learning_rate": 1e-4},
+}
+# A network a tenth of its size, and few steps.
+_SMOKE_OTHERS: dict[str, dict[str, Any]] = {
+    "ran_lab": {"epochs": 5, "learning_rate": 1e-3},
+    "adv": {"epochs": 4, "learning_rate": 1e-3, "copies": 2, "steps": 3, "tau": 0.2},
+    "adv_ela": {
+        "epochs": 4, "learning_rate": 1e-3, "copies": 2, "steps": 3, "tau": 0.2,
+        "fisher_per": "batch",
+    },
+    "finetune": {"epochs": 1, "learning_rate": 2e-3, "batch_size": 32},
+    "neggrad": {"epochs": 4, "learning_rate": 3e-4},
+    "neggrad_plus": {"epochs": 1, "learning_rate": 2e-3, "batch_size": 32, "alpha": 0.8},
+    "remain": {"epochs": 1, "learning_rate": 1e-3, "batch_size": 32},
+    "scrub": {"epochs": 2, "max_epochs": 1, "learning_rate": 1e-3, "batch_size": 32},
+    "scrub_r": {"epochs": 2, "max_epochs": 1, "learning_rate": 1e-3, "batch_size": 32},
+    "salun": {"epochs": 1, "learning_rate": 1e-3, "batch_size": 32},
+    "bad_teacher": {"epochs": 1, "learning_rate": 2e-3, "batch_size": 32},
+    "delete": {"epochs": 5, "learning_rate": 5e-4},
+    "ssd": {"selection": 3.0},
+}
+_CPU_OTHERS = _OTHERS | {
+    "ran_lab": {"epochs": 5, "learning_rate": 1e-4},
+    "adv": {"epochs": 2, "learning_rate": 1e-4, "copies": 2, "steps": 10, "tau": 0.2},
+    "adv_ela": {
+        "epochs": 2, "learning_rate": 1e-4, "copies": 2, "steps": 10, "tau": 0.2,
+        "fisher_per": "batch",
+    },
+}
+_MASKED: dict[str, Any] = {
+    "apply_spec_augment": True,
+    "mask_time_min_masks": 0,
+    "mask_feature_length": 8,
+    "mask_feature_min_masks": 0,
+}
+# found on Arabic words of the validation speakers; the last epochs, on unaltered clips, are for
+# memory of the training clips
+_WORDS_RECIPE: dict[str, Any] = {
+    "epochs": 14,
+    "learning_rate": 2e-3,
+    "batch_size": 32,
+    "schedule": "one_cycle",
+    "weight_decay": 0.05,
+    "clip_gradient": 1.0,
+    "clean_epochs": 4,
+    "speeds": (0.85, 0.92, 1.0, 1.08, 1.15),
+    "encoder": _MASKED | {
+        "mask_time_prob": 0.05, "mask_time_length": 2, "mask_feature_prob": 0.02,
+    },
+}
+# Speed would change the voice. Every layer is looked at: the lower ones know more of voices.
+_VOICES_RECIPE: dict[str, Any] = _WORDS_RECIPE | {
+    "epochs": 16,
+    "clean_epochs": 3,
+    "speeds": (1.0,),
+    "encoder": _MASKED | {
+        "mask_time_prob": 0.3, "mask_time_length": 3, "mask_feature_prob": 0.1,
+        "use_weighted_layer_sum": True,
+    },
+}
+_CPU_WORDS: dict[str, Any] = {
+    "corpus": "arabic_speech_commands",
+    "encoder": "nano-english",
+    "encoders": {"speech_commands_10": "nano", "speech_commands": "nano"},
+    "recipe": _WORDS_RECIPE,
+    "n_values": (),
+    "shares": (0.02, 0.05, 0.1),
+    "methods": _CPU_OTHERS,
+    "splits": {"train": 0.77, "validation": 0.17, "test": 0.06},
+}
+# Ten words and twenty voices need less of a network than emotions do, and less time.
+_SMOKE_COMPARED = (
+    "ran_lab", "adv_ela", "neggrad", "delete", "ssd", "finetune", "neggrad_plus", "scrub", "salun",
+)
+_SMOKE_WORDS: dict[str, Any] = {
+    "corpus": "embedded_keywords",
+    "encoder": "nano",
+    "recipe": {
+        "epochs": 15,
+        "learning_rate": 4e-3,
+        "batch_size": 32,
+        "schedule": "one_cycle",
+        "clip_gradient": 1.0,
+        "encoder": {
+            "conv_dim": (64, 48, 48), "hidden_size": 48, "num_hidden_layers": 1,
+            "intermediate_size": 96,
+        },
+    },
+    "pairs": ((0, 0),),
+    "n_values": (),
+    "shares": (0.05,),
+    "methods": _SMOKE_OTHERS,
+    "removals": 1,
+    "in_a_row": 2,
+    "retrained_seeds": 3,
+    "compared": _SMOKE_COMPARED,
+    "in_sequence": ("adv_ela", "delete", "scrub"),
+}
+# A row of an 8 x 8 image is a frame: the same architecture, as small as the images. So few of them
+# are trained on that the network, too, is right on most but not all of those it has not seen.
+_IMAGES: dict[str, Any] = {
+    "corpus": "digits",
+    "encoder": "nano",
+    "recipe": {
+        "epochs": 40,
+        "learning_rate": 2e-3,
+        "batch_size": 32,
+        "schedule": "one_cycle",
+        "clip_gradient": 1.0,
+        "encoder": {
+            **dict.fromkeys(
+                ("hidden_dropout", "attention_dropout", "activation_dropout",
+                 "feat_proj_dropout", "final_dropout"), 0.0,
+            ),
+            "conv_kernel": (8,), "conv_stride": (8,), "conv_dim": (64,),
+            "num_feat_extract_layers": 1, "hidden_size": 48, "num_hidden_layers": 2,
+            "intermediate_size": 96, "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 48,
+        },
+    },
+    "n_values": (),
+    "splits": {"train": 0.3, "validation": 0.5, "test": 0.2},
+    "top_db": None,
+}
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -107,6 +282,19 @@ PROFILES: dict[str, Profile] = {
             retain_sample=100,
             threads=1,
             reproducible=True,
+            tasks={
+                "keyword": _SMOKE_WORDS,
+                "speaker": _SMOKE_WORDS,
+                "image": _IMAGES | {
+                    "recipe": _IMAGES["recipe"] | {
+                        "epochs": 24, "learning_rate": 5e-3, "batch_size": 64,
+                    },
+                    "compared": _SMOKE_COMPARED,
+                    "splits": {"train": 0.2, "validation": 0.4, "test": 0.4},
+                    "pairs": ((0, 0),), "shares": (0.05,), "methods": _SMOKE_OTHERS,
+                    "retrained_seeds": 3,
+                },
+            },
         ),
         Profile(
             name="cpu",
@@ -148,6 +336,12 @@ PROFILES: dict[str, Profile] = {
             settings=("validation",),
             retain_sample=200,
             top_db=30.0,
+            tasks={
+                "keyword": _CPU_WORDS,
+                # who speaks shows in the room and the microphone, too: the pauses stay
+                "speaker": _CPU_WORDS | {"recipe": _VOICES_RECIPE, "top_db": None},
+                "image": _IMAGES | {"shares": (0.02, 0.05, 0.1), "methods": _CPU_OTHERS},
+            },
         ),
         Profile(
             name="paper",
@@ -159,6 +353,17 @@ PROFILES: dict[str, Profile] = {
             tau_values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
             # the group norm of wav2vec2-base sees padding; its lab tiles clips to about 6 s
             max_seconds=6.0,
+            tasks={
+                "keyword": {
+                    "corpus": "speech_commands_12", "n_values": (), "shares": (0.02, 0.05, 0.1),
+                    "max_seconds": None,
+                },
+                "speaker": {
+                    "corpus": "voxceleb1", "n_values": (), "shares": (0.02, 0.05, 0.1),
+                    "max_seconds": 3.0,
+                },
+                "image": _IMAGES | {"shares": (0.02, 0.05, 0.1), "methods": _CPU_OTHERS},
+            },
         ),
     )
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,9 @@ KEY = [
     "draw", "variant", "hyperparameters",
 ]
 
+#: variant of models that were retrained from further seeds, for the spread between them
+ANOTHER_SEED = "another seed"
+
 TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
 
 
@@ -36,11 +39,16 @@ class Results:
 
     Args:
         cells: one row a cell; columns of `KEY`, cost, provenance, and ``cell`` (its id)
-        predictions: columns cell, split, hash, speaker, label, prediction, loss, confidence
+        predictions: columns cell, split, hash, speaker, unit, label, prediction, loss, confidence
 
     """
 
     def __init__(self, cells: pd.DataFrame, predictions: pd.DataFrame) -> None:
+        # the first results were written without these: draws of clips, speakers kept apart
+        if "request" not in cells:
+            cells = cells.assign(request="clips")
+        unit = predictions.get("unit", predictions["speaker"]).fillna(predictions["speaker"])
+        predictions = predictions.assign(unit=unit)
         self.cells = cells
         self.predictions = predictions
         self._by_cell = {cell: part for cell, part in predictions.groupby("cell", sort=False)}
@@ -69,8 +77,9 @@ class Results:
         """
         if not (folder / "cells.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no cells.csv")
-        text = dict.fromkeys(("draw", "variant", "commit", "lock"), str)
-        cells = pd.read_csv(folder / "cells.csv", dtype=text).fillna({"variant": ""})
+        text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs"), str)
+        cells = pd.read_csv(folder / "cells.csv", dtype=text)
+        cells = cells.fillna({"variant": "", "needs": ""})
         return cls(cells, pd.read_parquet(folder / "predictions.parquet"))
 
     def write(self, folder: Path) -> None:
@@ -132,10 +141,20 @@ class Results:
     @property
     def n_labels(self) -> int:
         """Number of classes: the corpus's, or what labels and predictions show."""
+        if "n_classes" in self.cells:
+            return int(self.cells["n_classes"].iloc[0])
         labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels
         if labels:
             return len(labels)
         return int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
+
+    @property
+    def folder_name(self) -> str:
+        """Where these cells belong: profile and corpus, and a task that is not the corpus's own."""
+        profile, corpus, task = self.cells[["profile", "corpus", "task"]].iloc[0]
+        return f"{profile}-{corpus}" + (
+            "" if task == corpora.get(corpus).task else f"-{task}"
+        )
 
     def _reference(self, record: dict, predictions: pd.DataFrame) -> pd.DataFrame | None:
         same = self.cells
@@ -151,9 +170,17 @@ class Results:
         return None
 
 
-def committed(profile: str | None = None, corpus: str | None = None) -> Results | None:
-    """Return the committed results of a profile and corpus, or None where there are none."""
-    folder = COMMITTED / f"{profile}-{corpus}"
+def committed(profile: str, corpus: str, task: str = "") -> Results | None:
+    """Return the committed results of a profile, corpus and task, or None where there are none.
+
+    Args:
+        profile: its name
+        corpus: its name
+        task: what the model names; empty is the corpus's own
+
+    """
+    own = task in ("", corpora.get(corpus).task)
+    folder = COMMITTED / (f"{profile}-{corpus}" if own else f"{profile}-{corpus}-{task}")
     return Results.read(folder) if folder.is_dir() else None
 
 
@@ -174,32 +201,39 @@ def table_of_methods(
     results: Results,
     setting: str,
     *,
+    request: str = "clips",
     n_resamples: int = 1000,
     generator: np.random.Generator,
 ) -> pd.DataFrame:
-    """Return Table 1's numbers: UAR by method and N, with speaker-clustered intervals.
+    """Return UAR by method and N, with intervals from resampling speakers: Table 1's numbers.
 
     Args:
         results: cells of reported draws
         setting: ``validation`` or ``test``
+        request: ``clips``; or ``class`` or ``speaker``, whose requests of all sizes are pooled
         n_resamples: of the bootstrap
         generator: its randomness
 
     Returns:
-        columns method, n_forget, split, value, low, high (mean over the pairs and its pooled
-        bootstrap interval), pairs, distance (mean distance to the retrained model), mia_auc and
-        mia_auc_distance (on the forget rows), seconds, tau
+        columns method, n_forget (0 where sizes are pooled), split, value, low, high (mean over the
+        pairs and its pooled bootstrap interval), pairs, distance (mean distance to the retrained
+        model), mia_auc and mia_auc_distance (on the forget rows), seconds, tau
 
     """
-    chosen = results.select(setting=setting).reported()
+    chosen = results.select(setting=setting, request=request).reported()
     scores = chosen.rows()
+    present = [split for split in metrics.SPLITS if split in set(scores["split"])]
+    sizes = ["n_forget"] if request == "clips" else []
     rows = []
-    for (method, n), cells in chosen.cells.groupby(["method", "n_forget"], sort=False):
-        own = scores[(scores["method"] == method) & (scores["n_forget"] == n)]
-        for split in ("forget", "retain", "unseen"):
+    for (method, *size), cells in chosen.cells.groupby(["method", *sizes], sort=False):
+        own, n = scores[scores["method"] == method], 0
+        if size:
+            n = size[0]
+            own = own[own["n_forget"] == n]
+        for split in present:
             tables = [chosen.of_cell(cell, split) for cell in cells["cell"]]
             interval = statistics.pooled_bootstrap(
-                tables, n_resamples=n_resamples, generator=generator
+                tables, clusters="unit", n_resamples=n_resamples, generator=generator
             )
             means = own[own["split"] == split].groupby("metric")["value"].mean()
             rows.append(
@@ -255,8 +289,194 @@ def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
     return wide
 
 
+def references(table: pd.DataFrame) -> pd.DataFrame:
+    """Return UAR of the trained and of the retrained models: is there anything to forget?
+
+    Args:
+        table: of `table_of_methods`
+
+    Returns:
+        a row a model and set, a column a size of the forget set
+
+    """
+    part = table[table["method"].isin(["original", "retrain"])]
+    text = part.assign(
+        text=[
+            f"{v:.2f} [{low:.2f}, {high:.2f}]"
+            for v, low, high in zip(part["value"], part["low"], part["high"], strict=True)
+        ],
+        method=part["method"].map(TITLES),
+    )
+    wide = text.pivot(index=["method", "split"], columns="n_forget", values="text")
+    return wide.rename(columns=lambda n: f"N = {n}").rename_axis(columns=None)
+
+
+def readable_requests(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of methods with one row a method, for requests that are no draws of clips.
+
+    Args:
+        results: the cells that the table is made from
+        table: of `table_of_methods`, of one size
+
+    Returns:
+        data each method needs, and its UAR by set as ``0.43 [0.35, 0.51]``
+
+    """
+    needs = results.cells.drop_duplicates("method").set_index("method")["needs"]
+    rows = []
+    for method in (m for m in TITLES if m in set(table["method"])):
+        part = table[table["method"] == method].set_index("split")
+        row = {"method": TITLES[method], "looks at": needs[method] or "–"}
+        for split in part.index:
+            value, low, high = part.loc[split, ["value", "low", "high"]]
+            row[split] = f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("method")
+
+
+def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
+    """Return where the clips of removed classes go now: the classes that a model names instead.
+
+    Args:
+        results: cells of class requests
+        labels: class names, in the order of the logits
+
+    Returns:
+        one row a removed class and method: share of its unseen clips still given to it, and the
+        three classes that most of them go to, with their shares
+
+    """
+    rows = []
+    for record in results.select(request=["class", "speaker"]).reported().cells.to_dict("records"):
+        table = results.of_cell(record["cell"])
+        table = table[table["split"] == "removed"]
+        if table.empty:
+            continue
+        shares = table["prediction"].value_counts(normalize=True)
+        own = int(table["label"].iloc[0])
+        others = shares.drop(own, errors="ignore").head(3)
+        rows.append(
+            {
+                "removed": labels[own], "method": TITLES[record["method"]],
+                "still named": f"{shares.get(own, 0.0):.2f}",
+                "instead": ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items()),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["removed", "method"])
+
+
+def sequence_table(results: Results) -> pd.DataFrame:
+    """Return a sequence of requests, step by step, with retraining without all of them at its end.
+
+    Returns:
+        index method, speakers forgotten so far; UAR on what was to be forgotten so far, on the
+        retain set and on unseen clips, the attack's AUC
+
+    """
+    rows = results.rows()
+    value = rows.pivot_table(
+        index=["method", "n_forget"], columns=["split", "metric"], values="value"
+    )
+    table = []
+    for record in results.cells.to_dict("records"):
+        scores = value.loc[(record["method"], record["n_forget"])]
+        table.append(
+            {
+                "method": TITLES[record["method"]],
+                "requests": record["draw"].count(",") + 1,
+                "clips": record["n_forget"],
+                "forget UAR": scores["forget", "uar"],
+                "retain UAR": scores["retain", "uar"],
+                "unseen UAR": scores.get(("unseen", "uar"), np.nan),
+                "attack AUC": scores["forget", "mia_auc"],
+            }
+        )
+    return pd.DataFrame(table).set_index(["method", "requests"]).round(2)
+
+
+def side_by_side(
+    compared: Mapping[str, Results], *, n_resamples: int = 500, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Return each method's distances to retraining on several corpora, at their largest draws.
+
+    Args:
+        compared: results of draws of clips, by the name of what they are about
+        n_resamples: of the intervals
+        generator: their randomness
+
+    Returns:
+        a row a method, the original and the retrained models first; for each corpus the UAR on
+        unseen clips, the UAR on the forget set, and the distances of the forget UAR and of the
+        attack's AUC to the retrained model's
+
+    """
+    parts = {}
+    for name, results in compared.items():
+        largest = int(results.reported().cells["n_forget"].max())
+        table = table_of_methods(
+            results.select(n_forget=largest), "validation", n_resamples=n_resamples,
+            generator=generator,
+        )
+        by_split = {split: part.set_index("method") for split, part in table.groupby("split")}
+        forget = by_split["forget"]
+        part = pd.DataFrame(
+            {
+                "unseen UAR": by_split["unseen"]["value"], "forget UAR": forget["value"],
+                "UAR to retrained": forget["distance"],
+                "AUC to retrained": forget["mia_auc_distance"],
+            }
+        )
+        parts[name] = part.loc[[m for m in TITLES if m in part.index]].rename(index=TITLES)
+    return pd.concat(parts, axis=1).round(2).rename_axis("method")
+
+
+def verdicts(results: Results) -> pd.DataFrame:
+    """Return which models pass for retrained ones, where a request has enough of these.
+
+    A model is judged against the retrained models of its request that come from other seeds (see
+    `speechunlearn.audit.verdict`), and so is each retrained model itself.
+
+    Returns:
+        columns request, method, seed, forget UAR, attack AUC, the intervals that one more
+        retrained model's would lie in, passed
+
+    """
+    rows = []
+    whole = results.cells[results.cells["variant"].isin(["", ANOTHER_SEED])]
+    for (_, draw, n), cells in whole.groupby(["setting", "draw", "n_forget"], sort=False):
+        retrained = cells[cells["method"] == "retrain"]
+        if len(retrained) < 3:
+            continue
+        for record in cells.to_dict("records"):
+            others = retrained[retrained["seed"] != record["seed"]]["cell"]
+            judged = audit.verdict(
+                results.of_cell(record["cell"]), [results.of_cell(cell) for cell in others],
+                n_labels=results.n_labels,
+            )
+            row = {"request": f"{n} clips" if record["request"] == "clips" else draw,
+                   "method": record["method"], "seed": record["seed"]}
+            for score in judged.scores.to_dict("records"):
+                name = {"uar": "forget UAR", "mia_auc": "attack AUC"}[score["metric"]]
+                row[name] = score["value"]
+                row[f"{name} of one more retrained"] = f"[{score['low']:.2f}, {score['high']:.2f}]"
+            rows.append(row | {"passed": judged.passed})
+    return pd.DataFrame(rows)
+
+
+def verdict_table(results: Results) -> pd.DataFrame:
+    """Return `verdicts` as a reader wants them, the references first."""
+    table = verdicts(results)
+    order = {method: i for i, method in enumerate(TITLES)}
+    table = table.sort_values(
+        ["request", "method", "seed"],
+        key=lambda column: column.map(order) if column.name == "method" else column,
+    )
+    table["passed"] = table["passed"].map({True: "passes", False: "fails"})
+    return table.replace({"method": TITLES}).set_index(["request", "method", "seed"]).round(2)
+
+
 def distances(table: pd.DataFrame) -> pd.DataFrame:
-    """Return each method's distance to the retrained model: forget, retain, unseen UAR, attack."""
+    """Return each method's distance to the retrained model: UAR of each set, and the attack."""
     order = [m for m in TITLES if m in set(table["method"]) and m != "retrain"]
     rows = []
     for n in sorted(set(table["n_forget"])):
@@ -272,7 +492,10 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
                     "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
                 }
             )
-    return pd.DataFrame(rows).set_index(["N", "method"])
+    found = pd.DataFrame(rows)
+    if (table["n_forget"] == 0).all():  # sizes are pooled
+        return found.drop(columns="N").set_index("method")
+    return found.set_index(["N", "method"])
 
 
 def costs(results: Results) -> pd.DataFrame:
@@ -319,13 +542,13 @@ def tests_against(
             a = [chosen.of_cell(own[key], split) for key in both]
             b = [chosen.of_cell(other[key], split) for key in both]
             difference = statistics.paired_bootstrap(
-                a, b, n_resamples=n_resamples, generator=generator
+                a, b, clusters="unit", n_resamples=n_resamples, generator=generator
             )
-            uars = [
-                np.mean([_uar(table, chosen.n_labels) for table in tables])
+            ours, theirs = (
+                float(np.mean([_uar(table, chosen.n_labels) for table in tables]))
                 for tables in (a, b)
-            ]
-            z = statistics.uar_z_test(*uars, len(a[0]))
+            )
+            z = statistics.uar_z_test(ours, theirs, len(a[0]))
             rows.append(
                 {
                     "method": method, "n_forget": n, "difference": difference.value,

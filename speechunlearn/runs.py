@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class Run:
 
     Args:
         profile: sizes, with the chapter's own parameters in place
+        given: those parameters, for the studies of other tasks
         corpus: name of a reader
         root: the corpus's folder or CSV; None is its default
         skip_bad: leave out clips that cannot be used
@@ -49,6 +51,7 @@ class Run:
     """
 
     profile: Profile
+    given: Mapping[str, Any]
     corpus: str
     root: Path | None
     skip_bad: bool
@@ -57,11 +60,20 @@ class Run:
 
     def study(self, setting: str = "validation") -> Study:
         """Return the study of one setting."""
+        return self._study(self.profile, self.corpus, self.root, setting)
+
+    def study_of(self, task: str, corpus: str) -> Study:
+        """Return the study of another task, on a corpus that needs no folder, in this profile."""
+        given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
+        other = profiles.get(self.profile.name).for_task(task).with_values(**given)
+        return self._study(other, corpus, None, "validation")
+
+    def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
         from speechunlearn.cache import Cache
         from speechunlearn.study import Study
 
         return Study(
-            self.profile, self.corpus, self.root, setting=setting, cache=Cache(self.cache),
+            profile, corpus, root, setting=setting, cache=Cache(self.cache),
             skip_bad=self.skip_bad, report=_report,
         )
 
@@ -71,8 +83,7 @@ class Run:
 
         collected = Results.of(cells)
         if self.results_folder is not None:
-            folder = self.results_folder / f"{self.profile.name}-{self.corpus}"
-            collected.write(folder)
+            collected.write(self.results_folder / collected.folder_name)
         return collected
 
     def made_by(self) -> str:
@@ -97,6 +108,7 @@ def start(
     cache: str = "",
     results: str = "",
     attack: Mapping[str, Any] | None = None,
+    task: str = "",
     **sizes: Any,
 ) -> Run:
     """Check a chapter's parameters and prepare the process. Call it before torch is imported.
@@ -112,6 +124,7 @@ def start(
         results: folder that results are added to; empty writes none
         attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
             keep the profile's
+        task: what the model names; empty is the corpus's own
         sizes: values for the profile's own, e.g. n_values; an empty list keeps the profile's
 
     Raises:
@@ -119,6 +132,8 @@ def start(
 
     """
     chosen = profiles.get(profile)
+    if task:
+        chosen = chosen.for_task(task)
     for name in sizes:
         chosen.with_values(**{name: getattr(chosen, name, None)})
     given = {
@@ -127,6 +142,7 @@ def start(
         if value
     }
     chosen = chosen.with_values(**given)
+    encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
     if encoder:
         chosen = chosen.with_values(encoder=encoder)
     overrides = {name: value for name, value in (attack or {}).items() if value}
@@ -140,7 +156,7 @@ def start(
 
     name = corpora.get(corpus or chosen.corpus).name
     run = Run(
-        chosen, name, Path(root).expanduser().resolve() if root else None, bool(skip_bad),
+        chosen, given, name, Path(root).expanduser().resolve() if root else None, bool(skip_bad),
         Path(cache).expanduser() if cache else None,
         Path(results).expanduser() if results else None,
     )
@@ -151,6 +167,46 @@ def start(
 def chapters() -> list[Path]:
     """Return the notebooks, in order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def task_of(notebook: Path) -> str:
+    """Return what a chapter's model names; emotions where it does not say."""
+    return str(parameters_of(notebook).get("task", "emotion"))
+
+
+def chapters_for(corpus: str) -> list[Path]:
+    """Return the chapters that a corpus serves; all of them where none is named.
+
+    Raises:
+        CorpusError: an unknown corpus
+
+    """
+    from speechunlearn import corpora, tasks
+
+    if not corpus:
+        return chapters()
+    made_for = corpora.get(corpus).task
+    served = (made_for, *tasks.ALSO.get(made_for, ()))
+    if made_for == tasks.ANY:
+        served = ("emotion",)
+    return [path for path in chapters() if task_of(path) in served]
+
+
+def corpus_of(notebook: Path, profile: str, corpus: str = "") -> str:
+    """Return the corpus that a chapter reads: the one given, or the profile's for its task.
+
+    Raises:
+        ParameterError: a corpus that does not serve the chapter's task
+
+    """
+    from speechunlearn import corpora, tasks
+
+    task, chosen = task_of(notebook), profiles.get(profile)
+    if "task" in parameters_of(notebook):
+        chosen = chosen.for_task(task)
+        if corpus:
+            tasks.check(task, corpus, corpora.get(corpus).task)
+    return corpora.get(corpus or chosen.corpus).name
 
 
 def find_chapter(wanted: str) -> Path:
@@ -234,6 +290,7 @@ def execute(
     values: Mapping[str, Any],
     out: Path,
     *,
+    jobs: int = 1,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Run chapters by papermill.
@@ -245,6 +302,7 @@ def execute(
         notebooks: chapters
         values: parameters; one that a single chapter lacks is refused
         out: folder of the executed notebooks
+        jobs: so many chapters at a time; work that two of them need is done once
         say: told of each start and end
 
     Returns:
@@ -255,6 +313,8 @@ def execute(
         SpeechUnlearnError: a chapter failed; the message holds its error
 
     """
+    if jobs < 1:
+        raise ParameterError(f"jobs: {jobs} is not positive")
     notebooks = list(notebooks)
     checked = {path: check_parameters(path, values) for path in notebooks}
     import papermill
@@ -264,26 +324,32 @@ def execute(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
-    made = []
-    for path in notebooks:
+
+    def run(path: Path) -> Path:
         say(f"{path.stem} …")
         target = out / path.name
         working = out / f"{path.stem}.failed.ipynb"
         try:
-            with _progress(out / "progress.log", say):
-                papermill.execute_notebook(
-                    str(path), str(working), parameters=checked[path], kernel_name="python3",
-                    cwd=os.getcwd(), progress_bar=False,
-                )
+            papermill.execute_notebook(
+                str(path), str(working), parameters=checked[path], kernel_name="python3",
+                cwd=os.getcwd(), progress_bar=False,
+            )
         except PapermillExecutionError as error:
             raise SpeechUnlearnError(
                 f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
                 f"(see {str(working)!r})"
             ) from error
         os.replace(working, target)
-        made.append(target)
         say(f"{path.stem} done: {target}")
-    return made
+        return target
+
+    with _progress(out / "progress.log", say), ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(run, path) for path in notebooks]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # chapters that have not begun
+            raise
 
 
 def _report(what: str, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,24 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from speechunlearn import clips as clips_module
-from speechunlearn import corpora, machine, methods, models, splits, training
+from speechunlearn import (
+    corpora,
+    deletions,
+    importance,
+    machine,
+    methods,
+    models,
+    splits,
+    tasks,
+    training,
+)
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.clips import Clips
+from speechunlearn.deletions import Deletion
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.models import Classifier
 from speechunlearn.profiles import Profile
@@ -44,8 +56,8 @@ class Cell:
 
     Args:
         record: profile, corpus, method, hyperparameters, seeds, cost, provenance
-        predictions: columns split (forget, retain, unseen), hash, speaker, label, prediction,
-            loss, confidence
+        predictions: columns split (forget, retain, unseen, removed), hash, speaker, unit (what
+            the task keeps apart), label, prediction, loss, confidence
 
     """
 
@@ -91,6 +103,8 @@ class Study:
             raise ParameterError(f"setting: {setting!r} is not validation or test")
         self.profile = profile
         self.corpus = corpora.get(corpus or profile.corpus)
+        self.task = tasks.get(profile.task or self.corpus.task)
+        tasks.check(self.task.name, self.corpus.name, self.corpus.task)
         self.root = Path(root).expanduser() if root is not None else None
         self.setting = setting
         self.cache = cache or Cache()
@@ -101,31 +115,53 @@ class Study:
             methods.parameters(name, **values)
         for tau in profile.tau_values:
             AttackParameters(tau=tau)
-        if not profile.n_values or min(profile.n_values) < 1:
+        if min(profile.n_values, default=1) < 1 or not (profile.n_values or profile.shares):
             raise ParameterError(f"n_values: {profile.n_values} are not all positive")
+        if not all(0 < share < 0.5 for share in profile.shares):
+            raise ParameterError(f"shares: {profile.shares} are not all above 0 and below 0.5")
         models.check_encoder(profile.encoder)
+        for folder in models.pretrained_on(profile.encoder):
+            if self.corpus.name.startswith(folder):
+                raise ParameterError(
+                    f"encoder {profile.encoder!r} was pre-trained on {folder}: a model retrained "
+                    f"from it on corpus {self.corpus.name!r} would know the forgotten clips"
+                )
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """Every clip of the corpus once, with its split."""
+        """Every clip of the corpus once, as the task sees it, with its split."""
         table = corpora.read_manifest(self.corpus.name, self.root, self.skip_bad)
-        table = table.drop_duplicates("hash").reset_index(drop=True)
-        if (table["split"] == "").all():
-            table = splits.speaker_split(table, self.profile.splits, self.profile.split_seed)
+        table = self.task.manifest(
+            table.drop_duplicates("hash").reset_index(drop=True),
+            self._own_task, self.profile.splits, self.profile.split_seed,
+        )
         absent = {"train", "validation", "test"} - set(table["split"])
         if self.setting == "validation":
             absent -= {"test"}
         if absent:
             raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
-        train = table["split"].isin(self.train_parts)
-        wanted = max(self.profile.n_values)
-        available = int(train.sum())
+        available = int(table["split"].isin(self.train_parts).sum())
+        wanted = max(self._sizes(available))
         if 2 * wanted >= available:
             raise ParameterError(
                 f"n_values: forgetting {wanted} clips, and as many on a development draw, "
                 f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
             )
         return table
+
+    @property
+    def _own_task(self) -> bool:
+        """Whether the corpus's labels and split were made for this task."""
+        return self.corpus.task in (self.task.name, tasks.ANY)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the draws of clips to forget: the profile's numbers and shares."""
+        return self._sizes(len(self.train_manifest))
+
+    def _sizes(self, n_train: int) -> tuple[int, ...]:
+        shares = (max(1, round(share * n_train)) for share in self.profile.shares)
+        return tuple(sorted({*self.profile.n_values, *shares}))
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -140,13 +176,18 @@ class Study:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the logits."""
-        return self.corpus.labels or tuple(sorted(self.manifest["label"].unique()))
+        known = self.corpus.labels if self._own_task else None
+        return known or tuple(sorted(self.manifest["label"].unique()))
 
     @cached_property
     def corpus_hash(self) -> str:
         """Hash of the contents, labels and splits of the manifest."""
         columns = self.manifest[["hash", "label", "speaker", "split"]].sort_values("hash")
         return hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _units(self) -> dict[str, str]:
+        return dict(zip(self.manifest["hash"], self.manifest["unit"].astype(str), strict=True))
 
     @cached_property
     def train_manifest(self) -> pd.DataFrame:
@@ -163,37 +204,72 @@ class Study:
         """Clips of speakers that no model of this setting was trained on, in memory."""
         return self._load(self._rows(self.manifest["split"] == self.setting))
 
-    def draw(self, n: int, draw: int | str) -> list[str]:
-        """Return the hashes of the n clips of a forget draw; smaller draws are nested in larger.
+    def hashes(self, deletion: Deletion) -> list[str]:
+        """Return the contents that a request covers.
 
-        No reported draw shares a clip with the development draw.
+        No reported draw of clips shares one with the development draw.
         """
-        size = max(self.profile.n_values)
-        kept_for_tuning = splits.forget_draw(self.train_manifest, max(size, n), DEVELOPMENT)
-        if draw == DEVELOPMENT:
-            return kept_for_tuning[:n]
-        return splits.forget_draw(self.train_manifest, n, draw, exclude=set(kept_for_tuning))
+        if deletion.kind == "clips":
+            kept_for_tuning = splits.forget_draw(
+                self.train_manifest, max(*self.sizes, deletion.n), DEVELOPMENT
+            )
+            if deletion.draw == DEVELOPMENT:
+                return kept_for_tuning[: deletion.n]
+            return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
+        return deletion.hashes(self.train_manifest)
 
-    def forget(self, n: int, draw: int | str) -> Clips:
-        """Return the forget set, in the order of its draw."""
-        return self._of_hashes(self.draw(n, draw))
+    def forget(self, deletion: Deletion) -> Clips:
+        """Return the forget set; that of a draw in the order of the draw."""
+        return self._of_hashes(self.hashes(deletion))
 
-    def retain(self, n: int, draw: int | str) -> Clips:
-        """Return the training clips outside a forget draw."""
-        return self._without(self.draw(n, draw))
+    def retain(self, deletion: Deletion) -> Clips:
+        """Return the training clips that a request leaves."""
+        return self._without(self.hashes(deletion))
 
-    def parts(self, n: int, draw: int | str) -> dict[str, Clips]:
+    def parts(self, deletion: Deletion) -> dict[str, Clips]:
         """Return the clips that a model is scored on.
 
-        The retain set is scored on a sample from outside the largest draw, the same for every n.
+        The retain set is scored on a sample; for draws of clips from outside the largest draw, the
+        same for every n. ``removed`` holds the unseen clips of classes that are to be forgotten.
         """
-        retain = self.retain(max(n, max(self.profile.n_values)), draw)
+        retain = self.retain(self._largest(deletion))
         sample = self.profile.retain_sample
         if sample is not None and sample < len(retain):
             generator = torch.Generator().manual_seed(0)
             chosen = torch.randperm(len(retain), generator=generator)[:sample].sort().values
             retain = retain.at(chosen.tolist())
-        return {"forget": self.forget(n, draw), "retain": retain, "unseen": self.unseen}
+        parts = {"forget": self.forget(deletion), "retain": retain, "unseen": self.unseen}
+        removed = {self.labels.index(c) for c in deletion.classes_of(self.train_manifest)}
+        if removed:
+            inside = [int(label) in removed for label in self.unseen.labels]
+            parts["unseen"] = self.unseen.at([i for i, is_in in enumerate(inside) if not is_in])
+            parts["removed"] = self.unseen.at([i for i, is_in in enumerate(inside) if is_in])
+        return parts
+
+    def removable(self, kind: str, n: int = 0) -> tuple[list[str], str]:
+        """Return the classes or speakers whose removal is reported, and one to develop on.
+
+        Of the speakers, those with few clips are passed over: half of all come into question.
+
+        Args:
+            kind: ``class`` or ``speaker``
+            n: how many; 0 is the profile's number of removals
+
+        Raises:
+            ParameterError: too few of them in the training set
+
+        """
+        column = "label" if kind == "class" else "speaker"
+        counts = self.train_manifest[column].value_counts()
+        if kind == "speaker":
+            counts = counts[counts >= counts.median()]
+        return deletions.chosen(list(counts.index), n or self.profile.removals)
+
+    def _largest(self, deletion: Deletion) -> Deletion:
+        """Return the largest draw that a draw of clips is nested in; another request itself."""
+        if deletion.kind != "clips":
+            return deletion
+        return deletions.clips(max(*self.sizes, deletion.n), deletion.draw)
 
     def fresh(self, seed: int) -> Classifier:
         """Return the classifier as it is before fine-tuning."""
@@ -204,17 +280,12 @@ class Study:
         """Return the classifier fine-tuned on all training clips."""
         return self._trained(self.train, seed)
 
-    def retrained(self, seed: int, draw: int | str, n: int | None = None) -> Classifier:
-        """Return the classifier trained from the start without a forget draw.
+    def retrained(self, seed: int, deletion: Deletion) -> Classifier:
+        """Return the classifier trained from the start without a forget set.
 
-        Args:
-            seed: of weights, order, augmentation and dropout
-            draw: forget draw
-            n: its size; None takes the largest, which may stand in for the smaller ones
-
+        The largest draw of clips stands in for those nested in it.
         """
-        n = n or max(self.profile.n_values)
-        return self._trained(self.retain(n, draw), seed)
+        return self._trained(self.retain(self._largest(deletion)), seed)
 
     def history(self, seed: int) -> pd.DataFrame:
         """Return the training loss of the original model by epoch."""
@@ -222,86 +293,117 @@ class Study:
         losses = json.loads((folder / "card.json").read_text())["history"]
         return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
 
-    def cell(
-        self, method: str, n: int, draw: int | str, seed: int, **overrides: Any
-    ) -> Cell:
+    def cell(self, method: str, deletion: Deletion, seed: int, **overrides: Any) -> Cell:
         """Score one model, making it if need be.
 
         Args:
             method: ``original``, or a name in `speechunlearn.methods.METHODS`
-            n: size of the forget set
-            draw: forget draw
+            deletion: what is to be forgotten
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
         """
+        return self._cell(method, (deletion,), seed, overrides)
+
+    def sequence(
+        self, method: str, names: Sequence[str], seed: int, **overrides: Any
+    ) -> Iterator[Cell]:
+        """Delete one speaker after another, each from the model that the last request left.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`
+            names: speakers, in the order of the requests
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        Yields:
+            the cell after each request, scored on everything that was to be forgotten so far
+
+        """
+        for k in range(1, len(names) + 1):
+            steps = tuple(deletions.speakers(name) for name in names[:k])
+            yield self._cell(method, steps, seed, overrides)
+
+    def _cell(
+        self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
+    ) -> Cell:
+        """Score the model after one request, or after several, one after another."""
+        whole = steps[0] if len(steps) == 1 else deletions.speakers(
+            *(name for step in steps for name in step.names)
+        )
         specification = self._base(seed) | {
             "method": method,
-            "forget": _hash_of(self.draw(n, draw)),
-            "parts": _hash_of([h for p in self.parts(n, draw).values() for h in p.hashes]),
+            "forget": _hash_of(self.hashes(whole)),
+            "parts": _hash_of([h for p in self.parts(whole).values() for h in p.hashes]),
         }
         parameters: Any = None
         if method in ("original", "retrain"):
             module = "speechunlearn.training"
             if method == "retrain":
                 # the largest draw's model is the reference of the draws nested in it
-                specification["without"] = _hash_of(self.draw(max(self.profile.n_values), draw))
+                specification["without"] = _hash_of(self.hashes(self._largest(whole)))
         else:
             parameters = methods.parameters(
                 method, **{**self.profile.methods.get(method, {}), **overrides}
             )
             specification["parameters"] = asdict(parameters)
             module = methods.get(method).run.__module__
+            if len(steps) > 1:
+                specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
         specification["code"] = code_hash(module, "speechunlearn.training")
 
         def make(folder: Path, resume: Path) -> None:
-            self._make_cell(folder, method, parameters, n, draw, seed)
+            what = f"{method}, {whole.title}, draw {whole.draw}, seed {seed}"
+            self._make_cell(folder, method, parameters, steps, whole, seed, what)
 
         folder = self.cache.find_or_make("cells", specification, make)
         made = json.loads((folder / "made.json").read_text())
+        predictions = pd.read_parquet(folder / "predictions.parquet")
         record = {
             "profile": self.profile.name,
-            "task": self.corpus.task,
+            "task": self.task.name,
+            "n_classes": len(self.labels),
             "corpus": self.corpus.name,
             "corpus_hash": self.corpus_hash,
             "setting": self.setting,
             "encoder": self.profile.encoder,
             "method": method,
-            "n_forget": n,
+            "needs": _needs_of(method),
+            "request": whole.kind,
+            "n_forget": len(self.hashes(whole)),
             "tau": getattr(parameters, "tau", None),
             "seed": seed,
-            "draw": str(draw),
+            "draw": whole.name,
             "variant": "",
             "hyperparameters": json.dumps(
                 asdict(self.recipe if parameters is None else parameters), sort_keys=True
             ),
         } | made
-        return Cell(record, pd.read_parquet(folder / "predictions.parquet"))
+        return Cell(record, predictions.assign(unit=predictions["hash"].map(self._units)))
 
     def adversarial(
         self,
-        n: int,
-        draw: int | str,
+        deletion: Deletion,
         seed: int,
         parameters: AttackParameters,
         cost: Cost | None = None,
     ) -> AdversarialSet:
-        """Return adversarial copies of a forget draw against the original model.
+        """Return adversarial copies of a forget set against the original model.
 
         A clip's copies do not depend on its batch, so where those of the largest draw are there,
         a smaller draw takes the first of them, and is charged its share of their cost.
         """
-        largest = max(self.profile.n_values)
         specification = self._base(seed) | {
             "parameters": asdict(parameters),
             "code": code_hash("speechunlearn.attacks"),
         }
-        of_largest = specification | {"forget": _hash_of(self.draw(max(n, largest), draw))}
-        made_for = n
+        n = len(self.hashes(deletion))
+        made_for = deletion
+        of_largest = specification | {"forget": _hash_of(self.hashes(self._largest(deletion)))}
         folder = self.cache.find("adversarial", of_largest)
         if folder is not None:
-            made_for = max(n, largest)
-        source = self.forget(made_for, draw)
+            made_for = self._largest(deletion)
+        source = self.forget(made_for)
 
         def make(folder: Path, resume: Path) -> None:
             made_cost = Cost()
@@ -324,64 +426,142 @@ class Study:
             found = self.cache.find("adversarial", own) is not None
             folder = self.cache.find_or_make("adversarial", own, make)
         tensors = load_file(folder / "copies.safetensors")
-        repeated = source.at([i for i in range(made_for) for _ in range(parameters.copies)])
+        repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
         copies = Clips(
             [tensors[f"{i:06d}"] for i in range(len(repeated))],
             tensors["labels"], repeated.hashes, repeated.speakers,
         )
         if cost is not None:
             made = json.loads((folder / "made.json").read_text())
-            cost.forward_backward += round(made["forward_backward"] * n / made_for)
-            cost.forward += round(made["forward"] * n / made_for)
+            share = n / len(source)
+            cost.forward_backward += round(made["forward_backward"] * share)
+            cost.forward += round(made["forward"] * share)
             if found:  # else the caller's clock has been running
-                cost.kept_seconds += made["seconds"] * n / made_for
+                cost.kept_seconds += made["seconds"] * share
         return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
 
-    def request(self, n: int, draw: int | str, seed: int) -> methods.Request:
-        """Return a forget draw as a request to a method."""
+    def request(
+        self, steps: Sequence[Deletion], seed: int, needs: Collection[str] = frozenset()
+    ) -> methods.Request:
+        """Return what a method gets to see of a request, after those that came before it.
+
+        Args:
+            steps: the requests so far, the one to fulfil last
+            seed: training seed of the original model
+            needs: what the method looks at; ``validation`` clips are only loaded for it
+
+        """
+        gone: set[str] = set()
+        for step in steps:
+            gone |= set(self.hashes(step))
 
         def adversarial(
             model: Classifier, parameters: AttackParameters, attack_seed: int, cost: Cost
         ) -> AdversarialSet:
             # the method asks before its first step: `model` is still the original
-            return self.adversarial(n, draw, attack_seed, parameters, cost)
+            return self.adversarial(steps[-1], attack_seed, parameters, cost)
 
         return methods.Request(
-            forget=self.forget(n, draw),
+            forget=self.forget(steps[-1]),
             n_classes=len(self.labels),
-            retain=self.retain(n, draw),
+            retain=self._without(gone),
             fresh=self.fresh,
             recipe=self.recipe,
-            adversarial=adversarial,
+            # copies against a model that has been changed already are the method's to make
+            adversarial=adversarial if len(steps) == 1 else None,
+            statistic=lambda model: self.statistic(seed),
+            validation=self._validation(steps[-1]) if "validation" in needs else None,
         )
 
+    def _validation(self, deletion: Deletion) -> Clips | None:
+        """Return clips of the forget set's classes that are neither trained on nor scored."""
+        spare = {"train", "validation", "test"} - {*self.train_parts, self.setting}
+        wanted = {self.labels[int(label)] for label in self.forget(deletion).labels}
+        chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(wanted)
+        return self._load(self._rows(chosen)) if chosen.any() else None
+
     def _make_cell(
-        self, folder: Path, method: str, parameters: Any, n: int, draw: int | str, seed: int
+        self,
+        folder: Path,
+        method: str,
+        parameters: Any,
+        steps: tuple[Deletion, ...],
+        whole: Deletion,
+        seed: int,
+        what: str,
     ) -> None:
-        what = f"{method}, N={n}, draw {draw}, seed {seed}"
         if method in ("original", "retrain"):
-            clips = self.train if method == "original" else self.retain(
-                max(self.profile.n_values), draw
-            )
+            clips = self.train if method == "original" else self.retain(self._largest(whole))
             card = json.loads((self._trained_folder(clips, seed) / "card.json").read_text())
             model = self._trained(clips, seed)
             made = {key: card[key] for key in _MADE}
+        elif len(steps) == 1:
+            model, made = self._unlearn(method, parameters, steps, seed, what)
         else:
-            original, request = self.original(seed), self.request(n, draw, seed)
-            with machine.measured() as usage:
-                outcome = methods.get(method).unlearn(
-                    original, request, parameters, seed=seed, progress=self._reporter(what)
-                )
-            model = outcome.model
-            made = {
-                "seconds": usage.seconds + outcome.cost.kept_seconds,
-                "peak_memory_mb": usage.peak_memory_mb,
-                "forward_backward": outcome.cost.forward_backward,
-                "forward": outcome.cost.forward,
-                "details": json.dumps(outcome.details),
-            } | self._provenance()
-        training.predictions(model, self.parts(n, draw)).to_parquet(folder / "predictions.parquet")
-        (folder / "made.json").write_text(json.dumps(made))
+            last = self._unlearned_folder(method, parameters, steps, seed)
+            model = models.load(last).to(_device())
+            made = json.loads((last / "card.json").read_text())
+        training.predictions(model, self.parts(whole)).to_parquet(folder / "predictions.parquet")
+        (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
+
+    def _unlearn(
+        self, method: str, parameters: Any, steps: tuple[Deletion, ...], seed: int, what: str
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Fulfil the last of some requests on the model that the others left; return its cost."""
+        if len(steps) == 1:
+            before = self.original(seed)
+        else:
+            folder = self._unlearned_folder(method, parameters, steps[:-1], seed)
+            before = models.load(folder).to(_device())
+        request = self.request(steps, seed, methods.get(method).needs)
+        with machine.measured() as usage:
+            outcome = methods.get(method).unlearn(
+                before, request, parameters, seed=seed, progress=self._reporter(what)
+            )
+        return outcome.model, {
+            "seconds": usage.seconds + outcome.cost.kept_seconds,
+            "peak_memory_mb": usage.peak_memory_mb,
+            "forward_backward": outcome.cost.forward_backward,
+            "forward": outcome.cost.forward,
+            "details": json.dumps(outcome.details),
+        } | self._provenance()
+
+    def _unlearned_folder(
+        self, method: str, parameters: Any, steps: tuple[Deletion, ...], seed: int
+    ) -> Path:
+        """Return the checkpoint that some requests leave, one after another."""
+        specification = self._base(seed) | {
+            "method": method,
+            "parameters": asdict(parameters),
+            "steps": [_hash_of(self.hashes(step)) for step in steps],
+            "code": code_hash(methods.get(method).run.__module__, "speechunlearn.training"),
+        }
+
+        def make(folder: Path, resume: Path) -> None:
+            what = f"{method}, request {len(steps)}: {steps[-1].title}, seed {seed}"
+            model, made = self._unlearn(method, parameters, steps, seed, what)
+            model.save(folder, made)
+
+        return self.cache.find_or_make("unlearned", specification, make)
+
+    def statistic(self, seed: int) -> dict[str, Tensor]:
+        """Return the Fisher information of the whole training set under the original model.
+
+        It is what a trainer may keep where the training clips are gone (see `methods.ssd`).
+        """
+        specification = self._base(seed) | {"code": code_hash("speechunlearn.importance")}
+
+        def make(folder: Path, resume: Path) -> None:
+            fisher = importance.estimate(
+                "fisher", self.original(seed), self.train, self.train.labels, per="clip"
+            )
+            assert fisher is not None
+            save_file(fisher, folder / "fisher.safetensors")
+
+        folder = self.cache.find_or_make("statistics", specification, make)
+        device = _device()
+        loaded = load_file(folder / "fisher.safetensors")
+        return {name: value.to(device) for name, value in loaded.items()}
 
     def _trained(self, clips: Clips, seed: int) -> Classifier:
         return models.load(self._trained_folder(clips, seed)).to(_device())
@@ -437,6 +617,8 @@ class Study:
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:
+        if self.corpus.load is not None:
+            return self.corpus.load(manifest, self.labels)
         frontend = models.frontend(self.profile.encoder)
         return clips_module.load(
             manifest, self.labels, sampling_rate=frontend.sampling_rate,
@@ -451,7 +633,7 @@ class Study:
         position = {h: i for i, h in enumerate(self.train.hashes)}
         return self.train.at([position[h] for h in hashes])
 
-    def _without(self, hashes: list[str]) -> Clips:
+    def _without(self, hashes: Collection[str]) -> Clips:
         out = set(hashes)
         return self.train.at([i for i, h in enumerate(self.train.hashes) if h not in out])
 
@@ -466,6 +648,11 @@ _MADE = (
     "seconds", "peak_memory_mb", "forward_backward", "forward", "details",
     "commit", "lock", "machine",
 )
+
+
+def _needs_of(method: str) -> str:
+    """Return the data that a method looks at, e.g. ``forget`` or ``forget, retain``."""
+    return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
 
 
 def _hash_of(hashes: Any) -> str:

@@ -206,13 +206,15 @@ def predict(
     return torch.stack([logits[i] for i in range(len(clips))]).clone()
 
 
-def predictions(model: Classifier, parts: dict[str, Clips], **options: int) -> pd.DataFrame:
+def predictions(
+    model: Classifier, parts: dict[str, Clips], *, batch_size: int = 32
+) -> pd.DataFrame:
     """Return what a model says of every clip of every part.
 
     Args:
         model: classifier
         parts: clips by the name of their part: forget, retain, unseen
-        options: passed to `predict`
+        batch_size: clips sent forward at once
 
     Returns:
         columns split, hash, speaker, label, prediction, loss (cross-entropy of the true label,
@@ -221,7 +223,7 @@ def predictions(model: Classifier, parts: dict[str, Clips], **options: int) -> p
     """
     tables = []
     for name, clips in parts.items():
-        logits = predict(model, clips, **options).double()
+        logits = predict(model, clips, batch_size=batch_size).double()
         loss = cross_entropy(logits, clips.labels, reduction="none")
         tables.append(
             pd.DataFrame(

@@ -97,3 +97,15 @@ def real_speech() -> Callable[[str], Path]:
         return base / corpus
 
     return folder
+
+
+@pytest.fixture
+def words_root(tmp_path: Path) -> Path:
+    """Four words of eight speakers, two takes each, in the layout of Speech Commands."""
+    root = tmp_path / "words"
+    for i, word in enumerate(("down", "no", "up", "yes")):
+        for speaker in range(8):
+            for take in range(2):
+                name = f"{speaker:08x}_nohash_{take}.wav"
+                write_clip(root / word / name, seed=1000 * i + 10 * speaker + take)
+    return root

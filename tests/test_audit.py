@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
+from speechunlearn import audit
 from speechunlearn.audit import MembershipResult, evaluate, loss_membership_attack
 from speechunlearn.errors import ParameterError
 
@@ -148,3 +149,70 @@ def test_evaluate_attacks_only_where_both_sides_are_there(predictions):
 def test_evaluate_refuses_a_reference_on_other_clips(predictions, change, message):
     with pytest.raises(ParameterError, match=message):
         evaluate(predictions, change(predictions), n_labels=2)
+
+
+def _table(losses, right, unseen=(0.5, 1.5)):
+    """Forget clips of one class with these losses; the first ``right`` are classified right."""
+    n = len(losses)
+    return pd.DataFrame(
+        {
+            "split": ["forget"] * n + ["unseen"] * len(unseen),
+            "hash": [f"f{i}" for i in range(n)] + [f"u{i}" for i in range(len(unseen))],
+            "label": 0,
+            "prediction": [0 if i < right else 1 for i in range(n)] + [0] * len(unseen),
+            "loss": [*losses, *unseen],
+        }
+    )
+
+
+def test_a_verdict_is_the_prediction_interval_of_one_more_retrained_model():
+    # forget UAR .2, .5, .8: s = .3, above the .5 / sqrt(10) of chance; z at .9875 = 2.2414
+    losses = [1.0] * 10
+    retrained = [_table(losses, right) for right in (2, 5, 8)]
+    judged = audit.verdict(_table(losses, 5), retrained, n_labels=2)
+    row = judged.scores.set_index("metric").loc["uar"]
+    reach = 2.2414 * 0.3 * (4 / 3) ** 0.5 + 0.05
+    assert row["low"] == pytest.approx(0.5 - reach, abs=1e-4)
+    assert row["high"] == pytest.approx(0.5 + reach, abs=1e-4)
+    assert judged.passed and row["passed"]
+
+
+def test_retrained_models_that_agree_by_chance_leave_room_for_chance():
+    retrained = [_table([1.0] * 10, 5) for _ in range(3)]
+    scores = audit.verdict(_table([1.0] * 10, 5), retrained, n_labels=2).scores
+    by_metric = scores.set_index("metric")
+    binomial = 2.2414 * (0.25 / 10 * 4 / 3) ** 0.5 + 0.05
+    assert by_metric.loc["uar", "high"] == pytest.approx(0.5 + binomial, abs=1e-4)
+    # AUC .5 of 10 and 2 clips: (1/4 + 9/12 + 1/12) / 20
+    hanley = 2.2414 * ((1 / 4 + 9 / 12 + 1 / 12) / 20 * 4 / 3) ** 0.5 + 0.05
+    assert by_metric.loc["mia_auc", "high"] == pytest.approx(0.5 + hanley, abs=1e-4)
+
+
+def test_a_model_that_forgot_nothing_fails_and_so_does_one_that_forgot_too_much():
+    unseen = (0.5, 1.5) * 20
+    retrained = [_table([1.0] * 40, right, unseen) for right in (20, 20, 20)]
+    assert audit.verdict(_table([1.0] * 40, 20, unseen), retrained, n_labels=2).passed
+    remembers = audit.verdict(_table([0.1] * 40, 40, unseen), retrained, n_labels=2)
+    assert not remembers.passed and not remembers.scores["passed"].any()
+    hates = audit.verdict(_table([9.0] * 40, 0, unseen), retrained, n_labels=2)
+    assert not hates.passed and not hates.scores["passed"].any()
+
+
+def test_a_verdict_needs_two_retrained_models_of_the_same_clips():
+    table = _table([1.0] * 4, 2)
+    with pytest.raises(ParameterError, match="1 model"):
+        audit.verdict(table, [table], n_labels=2)
+    with pytest.raises(ParameterError, match="split 'forget' differs"):
+        audit.verdict(table, [table, _table([1.0] * 5, 2)], n_labels=2)
+    with pytest.raises(ParameterError, match="level: 1.5"):
+        audit.verdict(table, [table, table], n_labels=2, level=1.5)
+
+
+def test_where_a_class_was_removed_its_own_unseen_clips_are_the_non_members():
+    table = _table([1.0, 3.0], 1, unseen=(0.0, 0.0))
+    removed = table.iloc[:2].assign(split="removed", hash=["r0", "r1"], loss=[2.0, 4.0])
+    both = pd.concat([table, removed], ignore_index=True)
+    auc = audit.evaluate(both, n_labels=2).query("metric == 'mia_auc'")["value"].item()
+    assert auc == 0.75  # 1 < 2, 1 < 4, 3 < 4, and 3 > 2
+    without = audit.evaluate(table, n_labels=2).query("metric == 'mia_auc'")["value"].item()
+    assert without == 0.0

@@ -281,10 +281,12 @@ def test_bad_input_is_named(tmp_path):
             pretrain(words, **wrong)
 
 
-def test_carried_encoder_has_a_card():
-    folder = models.CARRIED["nano-pretrained"]
+@pytest.mark.parametrize("name", models.CARRIED)
+def test_carried_encoder_has_a_card(name):
+    folder = models.CARRIED[name]
     card = json.loads((folder / "card.json").read_text())
-    encoder = models.build("nano-pretrained", ["a", "b"], 0).network.wav2vec2
+    encoder = models.build(name, ["a", "b"], 0).network.wav2vec2
+    assert models.pretrained_on(name) == [corpus["folder"] for corpus in card["data"]]
     assert card["parameters"] == sum(p.numel() for p in encoder.parameters())
     assert {part: set(terms) for part, terms in card["final_losses"].items()} == {
         part: set(weights) for part, weights in pretraining.WEIGHTS.items()

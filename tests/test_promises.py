@@ -11,9 +11,10 @@ from speechunlearn import results as protocol
 SMOKE = """
 import json
 from speechunlearn import runs
+from speechunlearn.deletions import clips
 run = runs.start("smoke")
 seed, draw = run.profile.pairs[0]
-rows = run.results([run.study().cell("original", 10, draw, seed)]).rows()
+rows = run.results([run.study().cell("original", clips(10, draw), seed)]).rows()
 uar = rows[rows["metric"] == "uar"].set_index("split")["value"]
 print(json.dumps({k: float(v) for k, v in uar.items()}))
 """

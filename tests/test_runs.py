@@ -11,6 +11,7 @@ import pytest
 import tiny_study
 
 from speechunlearn import profiles, runs
+from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.results import Results
 
@@ -118,7 +119,7 @@ def test_chapters_are_found_by_number_and_name():
 
 
 def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
-    assert [p.stem[:2] for p in runs.chapters()] == ["01", "02", "03", "04", "05", "06"]
+    assert [p.stem[:2] for p in runs.chapters()] == [f"{i:02d}" for i in range(1, 9)]
     for path in runs.chapters():
         parameters = runs.parameters_of(path)
         assert parameters["profile"] == "smoke"
@@ -211,7 +212,8 @@ def test_the_command_line_refuses_with_one_line_that_names_the_value(arguments, 
 
 def test_the_command_line_prints_a_runs_results(demos_root, tmp_path):
     study = tiny_study.study(demos_root, tmp_path / "cache")
-    Results.of([study.cell("original", 2, 0, 0), study.cell("retrain", 2, 0, 0)]).write(
+    cells = [study.cell(method, clips(2, 0), 0) for method in ("original", "retrain")]
+    Results.of(cells).write(
         tmp_path / "results" / "smoke-demos"
     )
     done = cli("results", "--out", str(tmp_path), "--format", "csv")
@@ -222,3 +224,44 @@ def test_the_command_line_prints_a_runs_results(demos_root, tmp_path):
     assert {"uar", "mia_auc", "uar_distance"} <= set(rows["metric"])
     table = cli("results", "--out", str(tmp_path)).stdout
     assert "uar_distance" in table
+
+
+def test_a_corpus_runs_the_chapters_of_its_tasks():
+    def served(corpus):
+        return [path.stem[:2] for path in runs.chapters_for(corpus)]
+
+    assert served("ravdess") == ["01", "02", "03", "04", "05", "06"] == served("csv")
+    assert served("arabic_speech_commands") == ["07", "08"]
+    assert served("voxceleb1") == ["08"]
+    assert len(served("")) == 8
+
+
+def test_a_chapter_reads_the_corpus_of_its_task_and_no_other():
+    words = runs.find_chapter("keyword_spotting")
+    assert runs.corpus_of(words, "smoke") == "embedded_keywords"
+    assert runs.corpus_of(words, "cpu") == "arabic_speech_commands"
+    assert runs.corpus_of(words, "cpu", "speech_commands_10") == "speech_commands_10"
+    with pytest.raises(ParameterError, match="corpus 'ravdess' is of task 'emotion'"):
+        runs.corpus_of(words, "cpu", "ravdess")
+
+
+def test_chapters_can_run_side_by_side(chapter, tmp_path):
+    # each waits for the other: one at a time they would never end
+    code = """
+import pathlib, time
+here = pathlib.Path({folder!r})
+(here / f"{{n}}").touch()
+deadline = time.time() + 60
+while len(list(here.glob("?"))) < 2:
+    assert time.time() < deadline
+    time.sleep(0.1)
+"""
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    both = [
+        chapter(f"n = {i}", code.format(folder=str(meeting)), name=f"0{i}_meets") for i in (1, 2)
+    ]
+    made = runs.execute(both, {}, tmp_path / "out", jobs=2, say=lambda text: None)
+    assert [path.stem for path in made] == ["01_meets", "02_meets"]
+    with pytest.raises(ParameterError, match="jobs: 0"):
+        runs.execute(both, {}, tmp_path / "out", jobs=0)

@@ -14,6 +14,7 @@ import torch
 
 from speechunlearn import experiments, training
 from speechunlearn import results as protocol
+from speechunlearn.deletions import clips
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.results import Results
 from speechunlearn.study import DEVELOPMENT
@@ -28,9 +29,9 @@ def study(demos_root, tmp_path):
 
 def test_reported_and_development_draws_share_no_clip_and_are_nested(study):
     for draw in (0, 1, DEVELOPMENT):
-        assert study.draw(1, draw) == study.draw(2, draw)[:1]
-    assert not set(study.draw(2, 0)) & set(study.draw(2, DEVELOPMENT))
-    assert study.draw(2, 0) != study.draw(2, 1)
+        assert study.hashes(clips(1, draw)) == study.hashes(clips(2, draw))[:1]
+    assert not set(study.hashes(clips(2, 0))) & set(study.hashes(clips(2, DEVELOPMENT)))
+    assert study.hashes(clips(2, 0)) != study.hashes(clips(2, 1))
 
 
 def test_a_retrained_model_has_seen_no_forget_clip(study, monkeypatch):
@@ -42,10 +43,10 @@ def test_a_retrained_model_has_seen_no_forget_clip(study, monkeypatch):
         return real(model, clips, *args, **kwargs)
 
     monkeypatch.setattr(training, "train", spy)
-    study.cell("retrain", 1, 0, 0)
+    study.cell("retrain", clips(1, 0), 0)
     assert len(seen) == 1
-    assert not seen[0] & set(study.draw(2, 0))
-    assert seen[0] | set(study.draw(2, 0)) == set(study.train.hashes)
+    assert not seen[0] & set(study.hashes(clips(2, 0)))
+    assert seen[0] | set(study.hashes(clips(2, 0))) == set(study.train.hashes)
 
 
 def test_settings_train_on_the_right_speakers(demos_root, tmp_path):
@@ -60,13 +61,13 @@ def test_settings_train_on_the_right_speakers(demos_root, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_scored_and_recorded_cell(study, method):
-    cell = study.cell(method, 2, 0, 0)
+    cell = study.cell(method, clips(2, 0), 0)
     assert cell.predictions.groupby("split").size().to_dict() == {
         "forget": 2, "retain": 5, "unseen": 14,
     }
-    assert list(cell.predictions.query("split == 'forget'")["hash"]) == study.draw(2, 0)
+    assert list(cell.predictions.query("split == 'forget'")["hash"]) == study.hashes(clips(2, 0))
     retained = set(cell.predictions.query("split == 'retain'")["hash"])
-    assert not retained & set(study.draw(2, 0))
+    assert not retained & set(study.hashes(clips(2, 0)))
     record = cell.record
     for column in protocol.KEY:
         assert column in record
@@ -78,35 +79,37 @@ def test_every_method_gives_a_scored_and_recorded_cell(study, method):
 
 
 def test_the_attack_is_charged_even_where_it_is_found(study):
-    first = study.cell("adv", 2, 0, 0).record
-    second = study.cell("adv", 1, 0, 0).record
+    first = study.cell("adv", clips(2, 0), 0).record
+    second = study.cell("adv", clips(1, 0), 0).record
     # copies 2, steps 2: 4 passes a clip; 2 epochs over 2 copies a clip, one forget batch a step
     assert first["forward_backward"] == 2 * 4 + 2 * (4 + 2)
     assert second["forward_backward"] == 4 + 2 * (2 + 1)
-    with_importance = study.cell("adv_ela", 2, 0, 0).record
+    with_importance = study.cell("adv_ela", clips(2, 0), 0).record
     assert with_importance["forward_backward"] == first["forward_backward"] + 2
 
 
 def test_finished_work_is_found_by_another_process(demos_root, tmp_path, monkeypatch):
-    first = tiny_study.study(demos_root, tmp_path).cell("ran_lab", 2, 0, 0)
+    first = tiny_study.study(demos_root, tmp_path).cell("ran_lab", clips(2, 0), 0)
 
     def refuse(*args, **kwargs):
         raise AssertionError("work was done again")
 
     monkeypatch.setattr(training, "train", refuse)
     monkeypatch.setattr(training, "predictions", refuse)
-    second = tiny_study.study(demos_root, tmp_path).cell("ran_lab", 2, 0, 0)
+    second = tiny_study.study(demos_root, tmp_path).cell("ran_lab", clips(2, 0), 0)
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
     assert first.record == second.record
 
 
 def test_other_hyperparameters_seeds_draws_and_data_are_other_cells(study, demos_root, tmp_path):
-    base = study.cell("ran_lab", 2, 0, 0)
+    base = study.cell("ran_lab", clips(2, 0), 0)
     others = [
-        study.cell("ran_lab", 2, 0, 0, learning_rate=2e-3),
-        study.cell("ran_lab", 2, 0, 1),
-        study.cell("ran_lab", 2, 1, 0),
-        tiny_study.study(demos_root, tmp_path / "cache", max_seconds=0.2).cell("ran_lab", 2, 0, 0),
+        study.cell("ran_lab", clips(2, 0), 0, learning_rate=2e-3),
+        study.cell("ran_lab", clips(2, 0), 1),
+        study.cell("ran_lab", clips(2, 1), 0),
+        tiny_study.study(demos_root, tmp_path / "cache", max_seconds=0.2).cell(
+            "ran_lab", clips(2, 0), 0
+        ),
     ]
     for other in others:
         assert not base.predictions["loss"].equals(other.predictions["loss"])
@@ -115,7 +118,7 @@ def test_other_hyperparameters_seeds_draws_and_data_are_other_cells(study, demos
 
 
 def test_results_are_written_read_and_scored_against_the_right_reference(study, tmp_path):
-    cells = [study.cell(method, n, 0, 0) for n in (1, 2) for method in METHODS]
+    cells = [study.cell(method, clips(n, 0), 0) for n in (1, 2) for method in METHODS]
     Results.of(cells).write(tmp_path / "results")
     Results.of(cells[:1]).write(tmp_path / "results")  # again: replaced, not doubled
     results = Results.read(tmp_path / "results")
@@ -180,11 +183,12 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import tiny_study, torch
+from speechunlearn.deletions import clips
 torch.set_num_threads(1)
 study = tiny_study.study({root!r}, {cache!r}, recipe=tiny_study.profile().recipe | {{"epochs": 12}})
 print("ready", flush=True)
 for method in ("original", "ran_lab", "adv", "adv_ela"):
-    study.cell(method, 2, 0, 0).predictions.to_csv(sys.stdout, index=False)
+    study.cell(method, clips(2, 0), 0).predictions.to_csv(sys.stdout, index=False)
 """
 
 

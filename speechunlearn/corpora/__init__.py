@@ -14,6 +14,7 @@ from speechunlearn.corpora import (
     arabic_speech_commands,
     csv,
     demos,
+    digits,
     embedded_keywords,
     ravdess,
     speech_commands,
@@ -34,6 +35,7 @@ _REGISTRY = (
     speech_commands.TWELVE_CLASSES,
     arabic_speech_commands.CORPUS,
     voxceleb1.CORPUS,
+    digits.CORPUS,
     csv.CORPUS,
 )
 
@@ -94,6 +96,8 @@ def read_manifest(
             if a label has one speaker only, unless the labels are the speakers
     """
     corpus = get(name)
+    if corpus.table is not None:
+        return corpus.table()
     root = corpus.default_root if root is None else Path(root)
     if root is None:
         raise CorpusError(f"corpus {name!r} needs a root; {corpus.how_to_get}")

@@ -4,10 +4,10 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ class Corpus:
         how_to_get: where the audio comes from
         task: what the labels are; for ``"speaker"`` they are the speakers
         read: maps the root to the clips and to those that cannot be used,
-            from the names alone: no audio is opened
+            from the names alone: no audio is opened; ``None`` where ``table`` makes the manifest
         labels: all labels in the order of the classes,
             ``None`` if only the manifest says which there are
         default_root: where the corpus lies if no root is given
@@ -91,6 +91,8 @@ class Corpus:
             needed where ``expected`` is given
         archives: the versions that can be downloaded, each complete in itself, the usual one
             first; empty if there is none, or none with a hash that can be trusted
+        table: makes the manifest of a corpus that is no folder of audio files
+        load: turns rows of that manifest, and the class names, into clips
     """
 
     name: str
@@ -98,12 +100,14 @@ class Corpus:
     licence: str
     how_to_get: str
     task: str
-    read: Callable[[Path], tuple[list[Clip], list[BadClip]]]
+    read: Callable[[Path], tuple[list[Clip], list[BadClip]]] | None
     labels: tuple[str, ...] | None = None
     default_root: Path | None = None
     expected: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     expected_speakers: int = 0
     archives: tuple[Archive, ...] = ()
+    table: Callable[[], pd.DataFrame] | None = None
+    load: Callable[[pd.DataFrame, Sequence[str]], Any] | None = None
 
 
 def _stem(path: Path) -> Hashable:
@@ -308,6 +312,7 @@ def build_manifest(
     Raises:
         CorpusError: see :func:`speechunlearn.corpora.read_manifest`
     """
+    assert corpus.read is not None, f"{corpus.name} is no folder"
     root = Path(os.path.abspath(root.expanduser()))
     clips, bad = corpus.read(root)
     _check_expected(corpus, root, clips)

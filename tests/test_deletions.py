@@ -1,0 +1,77 @@
+"""What a request covers, and which requests are refused before anything is trained."""
+
+import pandas as pd
+import pytest
+
+from speechunlearn import deletions
+from speechunlearn.errors import ParameterError
+
+
+@pytest.fixture
+def train():
+    """Three words of three speakers; speaker c is the only one to say 'up'."""
+    said = {"a": ["yes", "no"], "b": ["yes", "no"], "c": ["yes", "no", "up"]}
+    rows = [
+        (speaker, word, f"{speaker}-{word}-{take}")
+        for speaker, words in said.items() for word in words for take in range(2)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["speaker", "label", "hash"])
+
+
+def test_a_speakers_deletion_covers_all_clips_of_the_speaker_and_no_other(train):
+    found = deletions.speakers("a").hashes(train)
+    assert found == ["a-yes-0", "a-yes-1", "a-no-0", "a-no-1"]
+
+
+def test_several_speakers_are_one_request(train):
+    found = deletions.speakers("a", "b").hashes(train)
+    assert set(found) == set(train["hash"][train["speaker"] != "c"])
+
+
+def test_a_class_is_covered_whole_and_may_be_emptied(train):
+    removal = deletions.classes("up")
+    assert removal.hashes(train) == ["c-up-0", "c-up-1"]
+    assert removal.classes_of(train) == ["up"]
+
+
+def test_draws_are_nested_and_keep_out_what_is_excluded(train):
+    excluded = {"a-yes-0", "b-no-1"}
+    large = deletions.clips(4, 1).hashes(train, exclude=excluded)
+    assert deletions.clips(3, 1).hashes(train, exclude=excluded) == large[:3]
+    assert not set(large) & excluded and len(set(large)) == 4
+
+
+def test_where_speakers_are_the_classes_a_speakers_deletion_removes_a_class(train):
+    named = train.assign(label=train["speaker"])
+    removal = deletions.speakers("a")
+    assert removal.classes_of(named) == ["a"] and removal.classes_of(train) == []
+    assert len(removal.hashes(named)) == 4
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (deletions.speakers("z"), "speaker 'z' is not in the training set, which has a, b, c"),
+        (deletions.classes("down"), "class 'down' is not in the training set, which has no, up"),
+        (deletions.speakers(), "speaker '' is not in the training set"),
+        (deletions.speakers("c"), "speaker c takes every training clip of class 'up'"),
+        (deletions.speakers("a", "b", "c"), "speaker a, b, c is the whole training set"),
+        (deletions.classes("yes", "no", "up"), "is the whole training set"),
+        (deletions.clips(14, 0), "14 clips is the whole training set"),
+        (deletions.clips(15, 0), "n=15"),
+        (deletions.clips(0, 0), "n=0"),
+    ],
+)
+def test_what_cannot_be_deleted_is_refused_with_its_name(train, request_, message):
+    with pytest.raises(ParameterError, match=message):
+        request_.hashes(train)
+
+
+def test_chosen_values_are_different_from_the_one_to_develop_on():
+    values = [f"w{i}" for i in range(8)]
+    reported, development = deletions.chosen(values, 5)
+    assert len(set(reported)) == 5 and development not in reported
+    assert deletions.chosen(values[::-1], 5) == (reported, development)
+    assert deletions.chosen(values, 3)[0] == reported[:3]
+    with pytest.raises(ParameterError, match="7 classes or speakers"):
+        deletions.chosen(values, 7)
