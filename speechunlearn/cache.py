@@ -153,7 +153,7 @@ def code_hash(*modules: str) -> str:
             continue
         closure.add(module)
         waiting += _imports(module)
-    text = "\n".join(f"{module}: {ast.dump(_stripped(module))}" for module in sorted(closure))
+    text = "\n".join(f"{module}: {_stripped(module)}" for module in sorted(closure))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -165,6 +165,7 @@ def _source(module: str) -> Path | None:
     return None
 
 
+@cache
 def _imports(module: str) -> list[str]:
     path = _source(module)
     assert path is not None, module
@@ -179,7 +180,9 @@ def _imports(module: str) -> list[str]:
     return found
 
 
-def _stripped(module: str) -> ast.Module:
+@cache
+def _stripped(module: str) -> str:
+    """Return a module's syntax tree without docstrings, as text."""
     path = _source(module)
     assert path is not None, module
     tree = ast.parse(path.read_text())
@@ -192,7 +195,7 @@ def _stripped(module: str) -> ast.Module:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return tree
+    return ast.dump(tree)
 
 
 def _digest(specification: dict[str, Any]) -> str:

@@ -329,7 +329,7 @@ def readable_requests(results: Results, table: pd.DataFrame) -> pd.DataFrame:
         row = {"method": TITLES[method], "looks at": needs[method] or "–"}
         for split in part.index:
             value, low, high = part.loc[split, ["value", "low", "high"]]
-            row[split] = f"{value:.2f} [{low:.2f}, {high:.2f}]"
+            row[split] = f"{value:.2f}\u00a0[{low:.2f},\u00a0{high:.2f}]"  # in one line
         rows.append(row)
     return pd.DataFrame(rows).set_index("method")
 
@@ -458,7 +458,8 @@ def verdicts(results: Results) -> pd.DataFrame:
             for score in judged.scores.to_dict("records"):
                 name = {"uar": "forget UAR", "mia_auc": "attack AUC"}[score["metric"]]
                 row[name] = score["value"]
-                row[f"{name} of one more retrained"] = f"[{score['low']:.2f}, {score['high']:.2f}]"
+                low, high = max(0.0, score["low"]), min(1.0, score["high"])
+                row[f"{name} of one more retrained"] = f"[{low:.2f},\u00a0{high:.2f}]"
             rows.append(row | {"passed": judged.passed})
     return pd.DataFrame(rows)
 

@@ -28,6 +28,25 @@ def test_the_smoke_model_remembers_its_training_voices():
     assert 0.6 <= uar["unseen"] <= uar["retain"] - 0.1
 
 
+AUDIT = """
+import json, sys
+from speechunlearn import experiments, results, runs
+run = runs.start("smoke", task=sys.argv[1])
+verdicts = results.verdicts(run.results(experiments.clip_requests(run.study(), ())))
+print(json.dumps(verdicts.groupby("method")["passed"].apply(list).to_dict()))
+"""
+
+
+@pytest.mark.parametrize("task", ["keyword", "speaker"])
+def test_the_audit_fails_a_model_that_forgot_nothing_and_passes_retrained_ones(task):
+    done = subprocess.run(
+        [sys.executable, "-c", AUDIT, task], capture_output=True, text=True, check=True
+    )
+    passed = json.loads(done.stdout.splitlines()[-1])
+    assert passed["original"] == [False]
+    assert len(passed["retrain"]) >= 3 and all(passed["retrain"])
+
+
 def test_the_committed_real_speech_is_as_promised():
     real = protocol.committed("cpu", "ravdess")
     assert real is not None
