@@ -17,14 +17,16 @@ results = ""  # folder that results are added to; empty: none is written
 task = "speaker"  # what the model names
 shares = []  # shares of the training clips to forget; empty: the profile's
 pairs = []  # [seed, draw] pairs; empty: the profile's
-methods = []  # names of methods; empty: all
+methods = []  # names of methods; empty: the profile's
+classes = []  # classes to remove, by name; empty: as many as the profile says
+speakers = []  # speakers to delete, by name; empty: as many as the profile says
 
 # %%
 from speechunlearn import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
-    shares=shares, pairs=pairs, compared=methods
+    shares=shares, pairs=pairs, compared=methods, classes=classes, speakers=speakers
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -45,6 +47,12 @@ study = run.study("validation")
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("unit", "nunique"), speakers=("label", "nunique")
 )
+
+# %% [markdown]
+# What will be asked of the model:
+
+# %%
+experiments.requested(study)
 
 # %% [markdown]
 # ## The trained model

@@ -121,17 +121,35 @@ def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Cell]:
 
     """
     make = deletions.classes if kind == "class" else deletions.speakers
-    reported, _ = study.removable(kind)
-    for i, name in enumerate(reported):
+    for i, name in enumerate(study.removable(kind)):
         seed, _ = study.pairs[i % len(study.pairs)]
         for method in ("original", "retrain", *chosen):
             yield study.cell(method, make(name), seed)
 
 
+def requested(study: Study) -> pd.DataFrame:
+    """Return what will be asked of the models, before any is trained.
+
+    Raises:
+        ParameterError: a request that cannot be made of this corpus
+
+    """
+    rows = [
+        {"request": "some clips", "of": f"{n} of {len(study.train_manifest)}"}
+        for n in study.sizes
+    ]
+    rows += [{"request": "a class", "of": name} for name in study.removable("class")]
+    if study.task.label != "speaker":
+        rows += [{"request": "a speaker", "of": name} for name in study.removable("speaker")]
+    in_a_row = study.removable("speaker", study.profile.in_a_row)
+    rows.append({"request": "one speaker after another", "of": ", ".join(in_a_row)})
+    return pd.DataFrame(rows).set_index("request")
+
+
 def one_after_another(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
     """Yield methods on a sequence of speakers' deletions, and retraining without all of them."""
     seed, _ = study.pairs[0]
-    names, _ = study.removable("speaker", study.profile.in_a_row)
+    names = study.removable("speaker", study.profile.in_a_row)
     for method in ("original", "retrain"):
         cell = study.cell(method, deletions.speakers(*names), seed)
         yield cell.as_variant(SEQUENCE)

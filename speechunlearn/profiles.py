@@ -45,6 +45,8 @@ class Profile:
         compared: methods of the chapters on other tasks, by name
         in_sequence: those that also fulfil one request after another
         removals: so many classes, and so many speakers, are removed whole, one request each
+        classes: classes to remove, by name, instead of so many
+        speakers: speakers to delete, by name, instead of so many
         in_a_row: so many speakers are deleted one after another
         retrained_seeds: so many models are retrained for the first draw of clips
         encoders: corpus -> encoder it gets instead, where the usual one was pre-trained on it
@@ -77,6 +79,8 @@ class Profile:
     compared: tuple[str, ...] = _COMPARED
     in_sequence: tuple[str, ...] = _IN_SEQUENCE
     removals: int = 5
+    classes: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
     in_a_row: int = 5
     retrained_seeds: int = 4
     encoders: dict[str, str] = field(default_factory=dict)

@@ -318,6 +318,7 @@ def execute(
     notebooks = list(notebooks)
     checked = {path: check_parameters(path, values) for path in notebooks}
     import papermill
+    from jupyter_core.utils import ensure_event_loop
     from papermill.exceptions import PapermillExecutionError
 
     try:
@@ -326,6 +327,12 @@ def execute(
         raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
 
     def run(path: Path) -> Path:
+        try:
+            return run_here(path)
+        finally:
+            ensure_event_loop().close()  # a thread's own, which nobody else closes
+
+    def run_here(path: Path) -> Path:
         say(f"{path.stem} …")
         target = out / path.name
         working = out / f"{path.stem}.failed.ipynb"

@@ -147,6 +147,12 @@ class Study:
                 f"n_values: forgetting {wanted} clips, and as many on a development draw, "
                 f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
             )
+        train = table[table["split"].isin(self.train_parts)]
+        for make, names in (
+            (deletions.classes, self.profile.classes), (deletions.speakers, self.profile.speakers)
+        ):
+            for name in names:
+                make(name).hashes(train)  # refused before anything is trained
         return table
 
     @property
@@ -246,10 +252,11 @@ class Study:
             parts["removed"] = self.unseen.at([i for i, is_in in enumerate(inside) if is_in])
         return parts
 
-    def removable(self, kind: str, n: int = 0) -> tuple[list[str], str]:
-        """Return the classes or speakers whose removal is reported, and one to develop on.
+    def removable(self, kind: str, n: int = 0) -> list[str]:
+        """Return the classes or speakers whose removal is reported.
 
-        Of the speakers, those with few clips are passed over: half of all come into question.
+        They are the profile's own, or as many as it says, chosen by a seed. Of the speakers, those
+        with few clips are then passed over: half of all come into question.
 
         Args:
             kind: ``class`` or ``speaker``
@@ -259,11 +266,13 @@ class Study:
             ParameterError: too few of them in the training set
 
         """
-        column = "label" if kind == "class" else "speaker"
-        counts = self.train_manifest[column].value_counts()
+        named = self.profile.classes if kind == "class" else self.profile.speakers
+        if named:
+            return list(named[: n or None])
+        counts = self.train_manifest["label" if kind == "class" else "speaker"].value_counts()
         if kind == "speaker":
             counts = counts[counts >= counts.median()]
-        return deletions.chosen(list(counts.index), n or self.profile.removals)
+        return deletions.chosen(list(counts.index), n or self.profile.removals)[0]
 
     def _largest(self, deletion: Deletion) -> Deletion:
         """Return the largest draw that a draw of clips is nested in; another request itself."""
@@ -353,7 +362,8 @@ class Study:
         specification["code"] = code_hash(module, "speechunlearn.training")
 
         def make(folder: Path, resume: Path) -> None:
-            what = f"{method}, {whole.title}, draw {whole.draw}, seed {seed}"
+            draw = f", draw {whole.draw}" if whole.kind == "clips" else ""
+            what = f"{method}, {whole.title}{draw}, seed {seed}"
             self._make_cell(folder, method, parameters, steps, whole, seed, what)
 
         folder = self.cache.find_or_make("cells", specification, make)

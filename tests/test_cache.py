@@ -94,6 +94,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Cache(tmp_path / "file").find_or_make("kind", {}, writer("a", []))
 
 
+def forget_what_was_read():
+    for function in (code_hash, cache_module._imports, cache_module._stripped):
+        function.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of its own, so that the tests can change its code."""
@@ -109,12 +114,12 @@ def package(tmp_path, monkeypatch):
 
     def hash_after(name: str, text: str) -> str:
         (tmp_path / "speechunlearn" / f"{name}.py").write_text(text)
-        code_hash.cache_clear()
+        forget_what_was_read()
         return code_hash("speechunlearn.right")
 
-    code_hash.cache_clear()
+    forget_what_was_read()
     yield hash_after
-    code_hash.cache_clear()
+    forget_what_was_read()
 
 
 def test_code_counts_where_it_is_used_and_its_explanation_does_not(package):

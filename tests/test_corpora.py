@@ -52,7 +52,8 @@ def test_the_package_imports_light():
 def test_an_unknown_corpus_names_the_known_ones():
     assert list(corpora.known()) == [
         "embedded", "embedded_keywords", "demos", "ravdess", "speech_commands",
-        "speech_commands_10", "speech_commands_12", "arabic_speech_commands", "voxceleb1", "csv",
+        "speech_commands_10", "speech_commands_12", "arabic_speech_commands", "voxceleb1",
+        "digits", "csv",
     ]  # fmt: skip
     with pytest.raises(CorpusError, match="'iemocap'; known: embedded, embedded_keywords, demos"):
         corpora.read_manifest("iemocap", "anywhere")

@@ -93,7 +93,7 @@ def test_every_method_fulfils_every_kind_of_request(words_root, tmp_path, task, 
 
 
 def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monkeypatch):
-    names, _ = spoken.removable("speaker", 2)
+    names = spoken.removable("speaker", 2)
     asked = []
     real = methods.METHODS["delete"].run
 
@@ -203,6 +203,21 @@ def test_a_word_of_one_speaker_is_refused(words_root, tmp_path, clip_writer):
     clip_writer(words_root / "once" / "00000001_nohash_0.wav", seed=77)
     with pytest.raises(CorpusError, match="'once' has one speaker only"):
         _ = study(words_root, tmp_path).manifest
+
+
+def test_named_classes_and_speakers_are_asked_for_and_checked_first(words_root, tmp_path):
+    tiny = study(words_root, tmp_path)
+    known = tiny.train.speakers[0]
+    named = study(words_root, tmp_path, classes=("up", "no"), speakers=(known,))
+    asked = experiments.requested(named)
+    assert list(asked.loc["a class", "of"]) == ["up", "no"]
+    assert asked.loc["a speaker", "of"] == known
+    for values, message in (
+        ({"classes": ("sing",)}, "request: class 'sing' is not in the training set"),
+        ({"speakers": ("nobody",)}, "request: speaker 'nobody' is not in the training set"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            _ = study(words_root, tmp_path, **values).manifest
 
 
 def test_digits_are_images_of_their_own_and_need_no_folder(tmp_path):
