@@ -15,7 +15,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -326,13 +326,20 @@ def execute(
     except OSError as error:
         raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
 
-    def run(path: Path) -> Path:
+    failed = threading.Event()
+
+    def run(path: Path) -> None:
+        if failed.is_set():
+            return  # no chapter begins after one has failed
         try:
-            return run_here(path)
+            run_here(path)
+        except BaseException:
+            failed.set()
+            raise
         finally:
             ensure_event_loop().close()  # a thread's own, which nobody else closes
 
-    def run_here(path: Path) -> Path:
+    def run_here(path: Path) -> None:
         say(f"{path.stem} …")
         target = out / path.name
         working = out / f"{path.stem}.failed.ipynb"
@@ -348,15 +355,17 @@ def execute(
             ) from error
         os.replace(working, target)
         say(f"{path.stem} done: {target}")
-        return target
 
     with _progress(out / "progress.log", say), ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(run, path) for path in notebooks]
         try:
-            return [future.result() for future in running]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # chapters that have not begun
+            wait(running)
+        except BaseException:  # such as Ctrl-C
+            failed.set()
             raise
+    for future in running:
+        future.result()  # raises what its chapter raised
+    return [out / path.name for path in notebooks]
 
 
 def _report(what: str, done: int, total: int) -> None:

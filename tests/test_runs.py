@@ -245,6 +245,15 @@ def test_a_chapter_reads_the_corpus_of_its_task_and_no_other():
         runs.corpus_of(words, "cpu", "ravdess")
 
 
+def test_no_chapter_begins_after_one_has_failed(chapter, tmp_path):
+    bad = chapter("n = 3", "raise RuntimeError('no')", name="01_fails")
+    next_ = chapter("n = 3", f"open({str(tmp_path / 'ran')!r}, 'w')", name="02_next")
+    said = []
+    with pytest.raises(SpeechUnlearnError, match="01_fails failed"):
+        runs.execute([bad, next_], {"n": 4}, tmp_path / "out", say=said.append)
+    assert not (tmp_path / "ran").exists() and said == ["01_fails …"]
+
+
 def test_chapters_can_run_side_by_side(chapter, tmp_path):
     # each waits for the other: one at a time they would never end
     code = """
