@@ -11,7 +11,7 @@
 # 3. everything of one speaker, which is what a person who asks for deletion means,
 # 4. several speakers, one request after another.
 #
-# Every method runs on every request. What data a method looks at stands in each table: *forget*
+# The methods that the profile compares run on every request; `smoke` leaves some out, for time. What data a method looks at stands in each table: *forget*
 # alone, *retain* as well, a cached *statistic*, or *validation* clips.
 
 # %% tags=["parameters"]
@@ -166,8 +166,8 @@ protocol.verdict_table(clip_results)
 # %% [markdown]
 # ## Is speech harder to forget than images?
 #
-# The abstract says so. Here the same methods, with the same strengths, and the same metrics run on
-# scikit-learn's handwritten digits: the same architecture reads the eight rows of an image as
+# The abstract says so. Here methods, with the same strengths, and the same metrics run on
+# scikit-learn's handwritten digits (fewer methods in `smoke`): the same architecture reads the eight rows of an image as
 # frames, on a training set small enough that it remembers what it has seen.
 
 # %%

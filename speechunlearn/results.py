@@ -141,8 +141,8 @@ class Results:
     @property
     def n_labels(self) -> int:
         """Number of classes: the corpus's, or what labels and predictions show."""
-        if "n_classes" in self.cells:
-            return int(self.cells["n_classes"].iloc[0])
+        if "n_classes" in self.cells:  # the first results were written without it
+            return int(self.cells["n_classes"].max())
         labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels
         if labels:
             return len(labels)

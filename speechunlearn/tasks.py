@@ -55,9 +55,9 @@ class Task:
         """
         given = own and not (table["split"] == "").all()
         label, unit = table[self.label], table[self.apart]
-        if own and self.label != "label":
-            # a corpus made for this task keeps each recording session in a folder of its own
-            label, unit = table["label"], table["path"].map(lambda path: Path(path).parent.name)
+        if self.label == "speaker" and (table["label"] == table["speaker"]).all():
+            # nothing but the speaker is known of a clip: a recording session is a folder
+            unit = table["path"].map(lambda path: Path(path).parent.name)
         seen = table.assign(label=label, unit=unit)
         counts = seen.groupby("label")["unit"].nunique()
         if (counts < 2).any():

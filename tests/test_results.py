@@ -223,3 +223,17 @@ def test_every_method_of_the_registry_is_drawn():
     curves = figures.training_curves({f"model {i}": history for i in range(25)})
     lines = curves.axes[0].get_lines()
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == 25
+
+
+def test_cells_of_before_and_after_the_other_tasks_live_in_one_folder(tmp_path):
+    old = cell("original", 10, scores(1.0, 1.0))
+    new = cell("retrain", 10, scores(0.75, 1.0))
+    record = new.record | {"n_classes": 7, "needs": "forget, retain", "request": "clips"}
+    Results.of([old]).write(tmp_path)
+    Results.of([Cell(record, new.predictions.assign(unit=new.predictions["speaker"]))]).write(
+        tmp_path
+    )
+    both = Results.read(tmp_path)
+    assert both.n_labels == 7 and set(both.cells["request"]) == {"clips"}
+    assert sorted(both.cells["needs"]) == ["", "forget, retain"]
+    assert (both.predictions["unit"] == both.predictions["speaker"]).all()

@@ -54,6 +54,11 @@ def test_a_corpus_made_for_speaker_identification_has_a_folder_a_session(words):
     assert not shared(table, "unit")
 
 
+def test_a_csv_of_words_serves_speaker_identification_too(words):
+    table = tasks.get("speaker").manifest(words, True, FRACTIONS, 0)
+    assert (table["label"] == words["speaker"]).all() and (table["unit"] == words["label"]).all()
+
+
 def test_a_class_of_one_unit_is_refused(words):
     lonely = pd.concat([words, words.iloc[:1].assign(label="once", hash="x")])
     with pytest.raises(CorpusError, match="label 'once' has one speaker only"):
