@@ -171,9 +171,8 @@ protocol.verdict_table(clip_results)
 # frames, on a training set small enough that it remembers what it has seen.
 
 # %%
-images = run.results(
-    experiments.clip_requests(run.study_of("image", "digits"), run.profile.compared)
-)
+image_study = run.study_of("image", "digits")
+images = run.results(experiments.clip_requests(image_study, image_study.profile.compared))
 protocol.side_by_side(
     {run.corpus: clip_results, "digits": images}, generator=np.random.default_rng(0)
 )

@@ -145,9 +145,9 @@ _SMOKE_OTHERS: dict[str, dict[str, Any]] = {
     "ssd": {"selection": 3.0},
 }
 # Of the strengths tried, those that came closest to retraining (forget UAR and unseen UAR together)
-# on a draw of clips kept for that: two or three learning rates a method (of SSD, selections), Arabic
-# words, seed 0, a twentieth of the training set. The same on all tasks, corpora and requests, so no
-# claim that a method could not do better there.
+# on a draw of clips kept for that: two to four learning rates a method (of SSD, selections), Arabic
+# words, seed 0, a twentieth of the training set. The same on all tasks, corpora and requests, so
+# no claim that a method could not do better there.
 _CPU_COPIES = {"epochs": 2, "learning_rate": 1e-4, "copies": 2, "steps": 10, "tau": 0.2}
 _CPU_ONE_EPOCH: dict[str, Any] = {"epochs": 1, "batch_size": 32}
 _CPU_OTHERS: dict[str, dict[str, Any]] = {
