@@ -6,7 +6,7 @@ chapter's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,43 @@ def requests(shown: Results | None) -> Shown:
         display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
     display(Markdown("**The audit**"))
     return results.verdict_table(shown)
+
+
+def speech_and_images(speech: Mapping[str, Results | None], images: Results | None) -> Shown:
+    """Show, for each corpus of speech beside images, how far methods stay from retraining.
+
+    Args:
+        speech: results of draws of clips, by what they are about
+        images: of the control
+
+    """
+    found = {name: shown for name, shown in speech.items() if shown is not None}
+    if not found or images is None:
+        return _missing()
+    every = [*found.values(), images]
+    display(Markdown("\n".join(f"- {made_by(shown.select(request='clips'))}" for shown in every)))
+    tables = {
+        name: results.further_from_retraining(shown, images) for name, shown in found.items()
+    }
+    for name, table in tables.items():
+        count = table["further"].value_counts()
+        display(
+            Markdown(
+                f"**{name}**: of {len(table)} models, the original's included, "
+                f"{count.get('one', 0)} are further from retraining on speech, "
+                f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided."
+            )
+        )
+    named = {"one": "speech", "other": "images"}
+    return pd.concat(
+        {
+            name: table.replace({"further": named}).rename(
+                columns={"one": "speech", "other": "images"}
+            ).round(2)
+            for name, table in tables.items()
+        },
+        axis=1,
+    )
 
 
 def tests_and_claims(shown: Results | None, setting: str) -> Shown:

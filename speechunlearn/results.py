@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_ind
 
 from speechunlearn import audit, corpora, methods, metrics, statistics
 from speechunlearn.errors import ParameterError
@@ -428,6 +429,45 @@ def side_by_side(
         )
         parts[name] = part.loc[[m for m in TITLES if m in part.index]].rename(index=TITLES)
     return pd.concat(parts, axis=1).round(2).rename_axis("method")
+
+
+def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
+    """Return which of two corpora each method leaves its models further from retraining on.
+
+    A model's distance is that of its UAR on the forget set to the retrained model's. Sizes of the
+    forget set are averaged within a pair of seed and draw, as they are nested; the pairs of a
+    corpus are independent, and the interval is Welch's.
+
+    Args:
+        one: results of draws of clips on a corpus, two pairs or more
+        other: of another corpus
+
+    Returns:
+        a row a method that both have: mean distance on each, difference with its 95 % interval,
+        and what it says: ``one``, ``other`` or ``undecided``
+
+    Raises:
+        ParameterError: fewer than two pairs
+
+    """
+
+    def by_method(results: Results) -> dict[str, np.ndarray]:
+        rows = results.reported().select(request="clips").rows()
+        rows = rows[(rows["split"] == "forget") & (rows["metric"] == "uar_distance")]
+        means = rows.groupby(["method", "seed", "draw"])["value"].mean()
+        return {str(m): part.to_numpy() for m, part in means.groupby(level="method")}
+
+    first, second = by_method(one), by_method(other)
+    table = []
+    for method in (m for m in TITLES if m in first and m in second and m != "retrain"):
+        a, b = first[method], second[method]
+        if min(len(a), len(b)) < 2:
+            raise ParameterError(f"method {method!r} has {min(len(a), len(b))} pair(s), not two")
+        found = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        verdict = "one" if found.low > 0 else "other" if found.high < 0 else "undecided"
+        table.append((TITLES[method], a.mean(), b.mean(), a.mean() - b.mean(), *found, verdict))
+    columns = ["method", "one", "other", "difference", "low", "high", "further"]
+    return pd.DataFrame(table, columns=columns).set_index("method")
 
 
 def verdicts(results: Results) -> pd.DataFrame:

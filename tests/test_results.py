@@ -163,6 +163,40 @@ def test_variants_and_development_cells_stay_out_of_the_main_tables(results, tmp
     )
 
 
+def of_distances(**distances: tuple[float, ...]) -> Results:
+    """Make a pair of seed and draw for each distance of a method to a perfect retrained model."""
+    cells = []
+    for pair in range(len(next(iter(distances.values())))):
+        at = {"seed": pair, "draw": str(pair)}
+        cells.append(cell("retrain", 10, scores(1.0, 1.0), **at))
+        cells += [
+            cell(method, 10, scores(1.0 - values[pair], 1.0), **at)
+            for method, values in distances.items()
+        ]
+    return Results.of(cells)
+
+
+def test_which_corpus_is_further_from_retraining_by_welchs_interval():
+    one = of_distances(adv=(0.25, 0.5, 0.75), ran_lab=(1.0, 1.0, 0.75), delete=(0.5, 0.5, 0.5))
+    other = of_distances(adv=(0.0, 0.25, 0.5), ran_lab=(0.0, 0.0, 0.25))
+    table = protocol.further_from_retraining(one, other)
+    assert list(table.index) == ["Ran. Lab.", "Adv."]
+    # variances 1/16 and 1/16 of three pairs, 4 degrees of freedom: t = 2.7764
+    reach = 2.7764 * np.sqrt(2 / 16 / 3)
+    adv = table.loc["Adv."]
+    assert adv["one"] == 0.5 and adv["other"] == 0.25
+    assert adv["low"] == pytest.approx(0.25 - reach, abs=1e-4)
+    assert adv["high"] == pytest.approx(0.25 + reach, abs=1e-4)
+    assert adv["further"] == "undecided"
+    assert table.loc["Ran. Lab.", "further"] == "one"
+    assert protocol.further_from_retraining(other, one).loc["Ran. Lab.", "further"] == "other"
+
+
+def test_one_pair_cannot_say_which_corpus_is_further():
+    with pytest.raises(ParameterError, match="1 pair"):
+        protocol.further_from_retraining(of_distances(adv=(0.5,)), of_distances(adv=(0.5,)))
+
+
 def test_tau_has_the_papers_rule():
     cells = [
         cell("adv", 10, scores(0.0, unseen), tau=tau, draw=DEVELOPMENT)
