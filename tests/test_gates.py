@@ -1,0 +1,151 @@
+"""Each gate turns red when what it guards against is planted.
+
+Unknown and mistyped parameters of a chapter are in test_runs.py.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from conftest import REPOSITORY
+
+spec = importlib.util.spec_from_file_location("book_check", REPOSITORY / "book" / "check.py")
+assert spec is not None and spec.loader is not None
+check = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(check)
+
+TEXT = """# %% [markdown]
+# # A chapter
+
+# %%
+value = 0.25
+
+# %%
+print(f"UAR {value:.2f}")
+
+# %% tags=["nbval-ignore-output"]
+import time
+
+print(time.time())
+"""
+
+
+@pytest.fixture
+def stored(tmp_path) -> Path:
+    """An executed notebook, in step with its text form."""
+    (tmp_path / "01_chapter.py").write_text(TEXT)
+    notebook = jupytext.read(tmp_path / "01_chapter.py")
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        cell.execution_count = number
+    for cell, text in ((code[1], "UAR 0.25\n"), (code[2], "1.0\n")):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+    path = tmp_path / "01_chapter.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def nbval(path: Path) -> subprocess.CompletedProcess:
+    """Compare a notebook with the options that `make test` has."""
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "test"], cwd=REPOSITORY, capture_output=True,
+        text=True, check=True,
+    ).stdout.replace("\\\n", " ")
+    found = re.search(r"-m pytest (.*--nbval .*) notebooks/\*\.ipynb", recipe)
+    assert found, "make test does not compare the notebooks"
+    options = [o for o in found[1].split() if o.startswith("--nbval")]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(path)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )
+
+
+def test_an_unchanged_notebook_is_green(stored):
+    done = nbval(stored)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+    assert check.faults(stored) == []
+
+
+def test_a_failing_cell_is_red(stored):
+    changed(stored, "value = 0.25", "value = 1 / 0")
+    done = nbval(stored)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stdout
+
+
+def test_a_changed_number_in_a_stored_output_is_red(stored):
+    changed(stored, "UAR 0.25", "UAR 0.26")
+    done = nbval(stored)
+    assert done.returncode == 1 and "UAR 0.26" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('"execution_count": 2', '"execution_count": null', "not executed once from top"),
+        ('"execution_count": 2', '"execution_count": 7', "not executed once from top"),
+        ("value = 0.25", "value = 0.26", "differs from 01_chapter.py"),
+        ('"output_type": "stream",\n     "text": [\n      "UAR',
+         '"output_type": "error",\n     "ename": "E",\n     "evalue": "",\n     "traceback": [\n'
+         '      "UAR', "stores an error"),
+    ],
+)
+def test_a_notebook_that_is_not_as_it_was_run_is_red(stored, old, new, fault):
+    text = stored.read_text()
+    if old not in text:  # nbformat writes keys in an order of its own
+        pytest.fail(f"{old!r} is not in the stored notebook:\n{text}")
+    stored.write_text(text.replace(old, new, 1))
+    assert any(fault in line for line in check.faults(stored))
+
+
+def test_a_notebook_without_its_text_form_is_red(stored):
+    stored.with_suffix(".py").unlink()
+    assert any("no text form" in line for line in check.faults(stored))
+
+
+KEYS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+import tiny_study
+from speechunlearn.deletions import clips
+study = tiny_study.study(Path(sys.argv[1]), Path(sys.argv[2]))
+for method in ("ran_lab", "remain"):
+    study.cell(method, clips(2, 0), 0)
+print(len(list((Path(sys.argv[2]) / "cells").glob("*/made.json"))))
+"""
+
+
+def test_results_of_before_a_change_of_the_package_are_not_used(demos_root, tmp_path):
+    package = tmp_path / "package" / "speechunlearn"
+    shutil.copytree(
+        REPOSITORY / "speechunlearn", package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "package" / "data").symlink_to(REPOSITORY / "data")
+
+    def cells() -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", KEYS, demos_root, tmp_path / "cache", REPOSITORY / "tests"],
+            env=os.environ | {"PYTHONPATH": str(package.parent)}, cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        )
+        return int(done.stdout)
+
+    assert cells() == 2
+    assert cells() == 2
+    changed(package / "methods" / "remain.py", "cross_entropy(", "1.0 * cross_entropy(")
+    assert cells() == 3  # the other method's cell is still good
