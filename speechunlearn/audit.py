@@ -11,13 +11,7 @@ from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.metrics import (
-    accuracy_by_split,
-    by_split,
-    distance_to_retrained,
-    mean_loss_by_split,
-    uar_by_split,
-)
+from speechunlearn.metrics import accuracy, by_split, distance_to_retrained, uar
 
 
 @dataclass(frozen=True)
@@ -271,37 +265,37 @@ def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
 
 def _scores(predictions: pd.DataFrame, n_labels: int) -> dict[tuple[str, str], float]:
     """Value by split and metric."""
-    by_metric = {
-        "uar": uar_by_split(predictions, n_labels),
-        "accuracy": accuracy_by_split(predictions, n_labels),
-        "mean_loss": mean_loss_by_split(predictions),
-    }
-    clips = by_split(predictions, ["loss"])
+    clips = by_split(predictions, ["label", "prediction", "loss"])
+    scores: dict[tuple[str, str], float] = {}
     outside = "removed" if "removed" in clips else "unseen"
-    if "forget" in clips and outside in clips:
-        attack = loss_membership_attack(clips["forget"]["loss"], clips[outside]["loss"])
-        by_metric["mia_auc"] = {"forget": attack.auc}
-    return {
-        (split, metric): values[split]
-        for split in clips
-        for metric, values in by_metric.items()
-        if split in values
-    }
+    for split, part in clips.items():
+        scores[split, "uar"] = uar(part["label"], part["prediction"], n_labels)
+        scores[split, "accuracy"] = accuracy(part["label"], part["prediction"], n_labels)
+        scores[split, "mean_loss"] = float(part["loss"].mean())
+        if split == "forget" and outside in clips:
+            attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
+            scores[split, "mia_auc"] = attack.auc
+    return scores
 
 
 def _check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
     """A distance between scores means something on the same clips only, in any order."""
+    columns = ["split", "hash", "label"]
+    if all(column in predictions and column in reference for column in columns) and all(
+        predictions[column].array.equals(reference[column].array) for column in columns
+    ):
+        return
     own = by_split(predictions, ["hash", "label"])
     others = by_split(reference, ["hash", "label"])
     if list(own) != list(others):
         raise ParameterError(f"predictions has the splits {list(own)}, reference {list(others)}")
     for split, clips in own.items():
-        keys = [
-            sorted(zip(table["hash"], table["label"], strict=True))
+        ours, theirs = (
+            table[columns[1:]].sort_values(columns[1:], ignore_index=True)
             for table in (clips, others[split])
-        ]
-        if keys[0] != keys[1]:
+        )
+        if not ours.equals(theirs):
             raise ParameterError(
                 f"reference must have the clips and labels of predictions, split {split!r} differs "
-                f"({len(keys[0])} clips in predictions, {len(keys[1])} in reference)"
+                f"({len(ours)} clips in predictions, {len(theirs)} in reference)"
             )

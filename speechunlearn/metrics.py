@@ -49,7 +49,7 @@ def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None
         gaps = int(predictions[column].isna().sum())
         if gaps:
             raise ParameterError(f"predictions: {gaps} missing values in column {column!r}")
-    unknown = sorted(set(predictions["split"]) - set(SPLITS))
+    unknown = sorted(set(predictions["split"].unique()) - set(SPLITS))
     if unknown:
         raise ParameterError(f"predictions holds the splits {unknown}, known are {SPLITS}")
 

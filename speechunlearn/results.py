@@ -49,7 +49,9 @@ class Results:
         if "request" not in cells:
             cells = cells.assign(request="clips")
         unit = predictions.get("unit", predictions["speaker"]).fillna(predictions["speaker"])
-        predictions = predictions.assign(unit=unit)
+        # selections by the thousand follow, and Python's strings are quicker to select than Arrow's
+        text = dict.fromkeys(("cell", "split", "hash", "speaker", "unit"), object)
+        predictions = predictions.assign(unit=unit).astype(text)
         self.cells = cells
         self.predictions = predictions
         self._by_cell = {cell: part for cell, part in predictions.groupby("cell", sort=False)}
@@ -162,11 +164,13 @@ class Results:
         for column in ("corpus", "setting", "encoder", "seed", "draw"):
             same = same[same[column] == record[column]]
         same = same[(same["method"] == "retrain") & (same["n_forget"] >= record["n_forget"])]
+        clips = pd.MultiIndex.from_frame(predictions[["split", "hash"]])
         for name in same.sort_values("n_forget")["cell"]:
             reference = self._by_cell[name]
-            keys = set(zip(predictions["split"], predictions["hash"], strict=True))
-            of_ours = [k in keys for k in zip(reference["split"], reference["hash"], strict=True)]
-            if sum(of_ours) == len(keys):
+            if reference["hash"].array.equals(predictions["hash"].array):
+                return reference
+            of_ours = pd.MultiIndex.from_frame(reference[["split", "hash"]]).isin(clips)
+            if of_ours.sum() == len(clips):
                 return reference[of_ours]
         return None
 
@@ -533,7 +537,7 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
                     "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
                 }
             )
-    found = pd.DataFrame(rows)
+    found = pd.DataFrame(rows, columns=None if rows else ["N", "method"])
     if (table["n_forget"] == 0).all():  # sizes are pooled
         return found.drop(columns="N").set_index("method")
     return found.set_index(["N", "method"])
