@@ -52,12 +52,12 @@ def launch(command: list[str], n: int) -> int:
         n: processes; each has a GPU of its own where there are GPUs
 
     """
-    where = ["--multi_gpu"] if torch.cuda.is_available() else ["--cpu"]
     return subprocess.run(
         [
-            sys.executable, "-m", "accelerate.commands.launch", *where, "--num_machines", "1",
-            "--num_processes", str(n), "--mixed_precision", "no", "--dynamo_backend", "no",
-            "--main_process_port", "0", "--module", *command,
+            # --multi_gpu starts several processes where there is no GPU, too; --cpu would not
+            sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
+            "--num_machines", "1", "--num_processes", str(n), "--main_process_port", "0",
+            "--mixed_precision", "no", "--dynamo_backend", "no", "--module", *command,
         ],
         check=False,
     ).returncode  # fmt: skip

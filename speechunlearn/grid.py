@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from speechunlearn import deletions, distributed, experiments, methods, runs, workflow
+from speechunlearn import deletions, experiments, methods, runs, workflow
 from speechunlearn.attacks import AttackParameters
 from speechunlearn.cache import Cache
 from speechunlearn.deletions import Deletion
-from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.errors import ParameterError
 from speechunlearn.profiles import Profile
 from speechunlearn.results import Results
 from speechunlearn.runs import Run
@@ -351,7 +351,7 @@ class Grid:
                 value = members = list(value) if isinstance(value, list | tuple) else [value]
             if not all(type(member) in types for member in members):
                 wanted = " or ".join(t.__name__ for t in types)
-                shape = "corpus: " if name == "roots" else "each a " if many else "a "
+                shape = "corpus: " if name == "roots" else "a list of " if many else "a "
                 raise ParameterError(f"grid: {name!r} is {value!r}; it must be {shape}{wanted}")
             if many and name != "roots":
                 value = tuple(map(float, value)) if name == "tau_values" else tuple(value)
@@ -451,51 +451,6 @@ def collect(grid: Grid, folder: Path) -> list[Path]:
         results.write(folder / results.folder_name)
         written.append(folder / results.folder_name)
     return written
-
-
-def make(plan: Plan, name: str) -> None:
-    """Make one artefact of a plan, and what it misses, in this process.
-
-    Raises:
-        SpeechUnlearnError: it has another key now: code or data changed after the plan was made
-
-    """
-    job = plan.jobs[name]
-    description = plan.studies[job["study"]]
-    study = Study(
-        workflow.profile_of(description), description["corpus"], description["root"],
-        setting=description["setting"], skip_bad=description["skip_bad"],
-        cache=Cache(plan.cache), report=runs.report,
-    )
-    call = job["call"]
-    kind = name.partition("/")[0]
-    if kind == "models":
-        without = _deletion(call["without"]) if call["without"] else None
-        if distributed.rank() > 0:
-            study.help_to_train(call["seed"], without)
-            return
-        if without is None:
-            study.original(call["seed"])
-        else:
-            study.retrained(call["seed"], without)
-        distributed.finish()
-    elif kind == "adversarial":
-        study.adversarial(
-            _deletion(call["deletion"]), call["seed"], AttackParameters(**call["parameters"])
-        )
-    elif kind == "statistics":
-        study.statistic(call["seed"])
-    else:
-        steps = tuple(_deletion(step) for step in call["steps"])
-        study._cell(call["method"], steps, call["seed"], call["overrides"])
-    # a smaller draw takes its copies from a larger set that appeared meanwhile
-    if kind != "adversarial" and not plan.is_made(name):
-        raise SpeechUnlearnError("code or data has changed since this run was planned: run again")
-    runs.tell(f"  {job['title']} done")
-
-
-def _deletion(values: Mapping[str, Any]) -> Deletion:
-    return Deletion(**{**values, "names": tuple(values["names"])})
 
 
 def _title(deletion: Deletion) -> str:

@@ -355,8 +355,22 @@ class Study:
 
         """
         for k in range(1, len(names) + 1):
-            steps = tuple(deletions.speakers(name) for name in names[:k])
-            yield self._cell(method, steps, seed, overrides)
+            steps = [deletions.speakers(name) for name in names[:k]]
+            yield self.after(method, steps, seed, **overrides)
+
+    def after(
+        self, method: str, steps: Sequence[Deletion], seed: int, **overrides: Any
+    ) -> Cell:
+        """Score the model after several requests, one after another.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`; for one request as of `cell`
+            steps: what was to be forgotten, one request after another
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        return self._cell(method, tuple(steps), seed, overrides)
 
     def _cell(
         self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]

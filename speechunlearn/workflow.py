@@ -191,17 +191,53 @@ def _snakemake(arguments: list[str]) -> None:
     main(arguments)
 
 
-def _do(plan: Plan, name: str) -> None:
-    """Do one job of a plan in this process."""
-    kind, _, key = name.partition("/")
-    if kind == "chapters":
-        runs.run_chapter(**plan.chapters[key])
-        return
-    job = plan.jobs[name]
-    profiles.prepare_process(profile_of(plan.studies[job["study"]]))  # before torch is imported
-    from speechunlearn import grid
+def make(plan: Plan, name: str) -> None:
+    """Make one artefact of a plan, and what it misses, in this process.
 
-    grid.make(plan, name)
+    Raises:
+        SpeechUnlearnError: it has another key now: code or data changed after the plan was made
+
+    """
+    job = plan.jobs[name]
+    description, call = plan.studies[job["study"]], job["call"]
+    profile = profile_of(description)
+    profiles.prepare_process(profile)  # before torch is imported
+    from speechunlearn import distributed
+    from speechunlearn.attacks import AttackParameters
+    from speechunlearn.cache import Cache
+    from speechunlearn.deletions import Deletion
+    from speechunlearn.study import Study
+
+    def deletion(values: dict[str, Any]) -> Deletion:
+        return Deletion(**{**values, "names": tuple(values["names"])})
+
+    study = Study(
+        profile, description["corpus"], description["root"], setting=description["setting"],
+        skip_bad=description["skip_bad"], cache=Cache(plan.cache), report=runs.report,
+    )
+    kind, seed = name.partition("/")[0], call["seed"]
+    if kind == "models":
+        without = deletion(call["without"]) if call["without"] else None
+        if distributed.rank() > 0:
+            study.help_to_train(seed, without)
+            return
+        if without is None:
+            study.original(seed)
+        else:
+            study.retrained(seed, without)
+        distributed.finish()
+    elif kind == "adversarial":
+        parameters = AttackParameters(**call["parameters"])
+        study.adversarial(deletion(call["deletion"]), seed, parameters)
+    elif kind == "statistics":
+        study.statistic(seed)
+    else:
+        steps = [deletion(step) for step in call["steps"]]
+        study.after(call["method"], steps, seed, **call["overrides"])
+    # a smaller draw takes its copies from a larger set that appeared meanwhile
+    if kind != "adversarial" and not plan.is_made(name):
+        raise SpeechUnlearnError("code or data has changed since this run was planned: run again")
+    runs.tell(f"  {job['title']} done")
 
 
 def main(arguments: list[str]) -> int:
@@ -225,7 +261,10 @@ def main(arguments: list[str]) -> int:
             return distributed.launch(
                 ["speechunlearn.workflow", str(plan_file), name, str(marker)], plan.processes
             )
-        _do(plan, name)
+        if name.startswith("chapters/"):
+            runs.run_chapter(**plan.chapters[name.partition("/")[2]])
+        else:
+            make(plan, name)
     except Exception as error:
         traceback.print_exc()
         text = str(error)
