@@ -199,6 +199,8 @@ def test_the_command_line_writes_a_manifest(demos_root, tmp_path):
         (("run", "1", "--profile", "big"), "profile: 'big'"),
         (("run", "1", "--corpus", "ravdess"), "'ravdess' needs --root"),
         (("run", "1", "--corpus", "ravdess", "--root", "nowhere"), "root: 'nowhere' does not"),
+        (("grid", "-C", "n=1"), "grid has no 'n'; it has profile"),
+        (("grid", "nowhere.yaml"), "cannot read 'nowhere.yaml'"),
         (("results", "--format", "xml"), "format: 'xml'"),
         (("results", "--out", "nowhere"), "no results below 'nowhere'"),
     ],
