@@ -1,14 +1,16 @@
-"""The command line: corpora, download, manifest, run, results."""
+"""The command line: corpora, download, manifest, run, grid, results."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from speechunlearn.errors import SpeechUnlearnError
+
+_PROFILE_DIR = "Snakemake profile: a folder, or local, slurm, kubernetes"
 
 app = typer.Typer(
     help="Make trained speech models forget, and check that they did.",
@@ -86,41 +88,81 @@ def run(
     ] = None,
     skip_bad: Annotated[bool, typer.Option(help="leave out clips that are bad")] = False,
     out: Annotated[Path, typer.Option(help="folder of notebooks and results")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="chapters at a time")] = 1,
+    jobs: Annotated[int, typer.Option(help="chapters, or jobs, at a time")] = 1,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="first a job for each artefact that chapters need")
+    ] = False,
+    profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
-    from speechunlearn import corpora as registry
     from speechunlearn import profiles, runs
 
-    values = {}
-    for item in parameter or []:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise SpeechUnlearnError(f"-p {item!r} is not name=value")
-        values[name] = runs.parse_value(text)
+    values = _values("-p", parameter)
     chosen = profiles.get(profile)
     if chapter:
         paths = [runs.find_chapter(wanted) for wanted in chapter]
     else:
         paths = runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
-        name = runs.corpus_of(path, profile, corpus)
-        reader = registry.get(name)
-        where = Path(root).expanduser() if root else reader.default_root
-        if where is None and reader.table is None:
-            raise SpeechUnlearnError(
-                f"corpus {name!r} needs --root; to get it: {reader.how_to_get}"
-            )
-        if where is not None and not where.exists():
-            raise SpeechUnlearnError(f"root: {str(where)!r} does not exist")
+        runs.check_root(runs.corpus_of(path, profile, corpus), root)
     values |= {
         "profile": profile, "corpus": corpus, "skip_bad": skip_bad,
         "root": str(Path(root).expanduser().resolve()) if root else "",
         "results": str((out / "results").resolve()),
     }
     runs.execute(
-        paths, values, out.resolve(), jobs=jobs, say=lambda text: typer.echo(text, err=True)
+        paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir,
+        say=lambda text: typer.echo(text, err=True),
     )
+
+
+@app.command()
+def grid(
+    file: Annotated[Path | None, typer.Argument(help="YAML or JSON file: name: value")] = None,
+    config: Annotated[
+        list[str] | None, typer.Option("-C", "--config", help="name=value, may be repeated")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of results and logs")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(help="jobs at a time")] = 1,
+    profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
+    processes: Annotated[int, typer.Option(help="processes, or GPUs, that train a model")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list what is to be done")] = False,
+) -> None:
+    """Make every cell of a grid, each by a job of its own. Run it again to resume."""
+    from speechunlearn import grid as grids
+    from speechunlearn import workflow
+
+    values = _values("-C", config)
+    chosen = grids.Grid.read(file, values) if file is not None else grids.Grid.of(values)
+    if processes < 1:
+        raise SpeechUnlearnError(f"processes: {processes} is not positive")
+    plan = grids.of_grid(chosen)
+    plan.processes = processes
+    if dry_run:
+        for name in plan.missing():
+            typer.echo(plan.jobs[name]["title"])
+        typer.echo(f"{len(plan.missing())} of {len(plan.jobs)} jobs to be done", err=True)
+        return
+    out = out.resolve()
+    workflow.execute(
+        plan, out, jobs=jobs, profile_dir=profile_dir,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    for folder in grids.collect(chosen, out / "results"):
+        typer.echo(f"results: {folder}", err=True)
+
+
+def _values(option: str, items: list[str] | None) -> dict[str, Any]:
+    """Return the values of name=value options."""
+    from speechunlearn import runs
+
+    values = {}
+    for item in items or []:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise SpeechUnlearnError(f"{option} {item!r} is not name=value")
+        values[name] = runs.parse_value(text)
+    return values
 
 
 @app.command()

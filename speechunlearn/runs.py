@@ -15,7 +15,6 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,7 @@ class Run:
 
         return Study(
             profile, corpus, root, setting=setting, cache=Cache(self.cache),
-            skip_bad=self.skip_bad, report=_report,
+            skip_bad=self.skip_bad, report=report,
         )
 
     def results(self, cells: Iterable[Cell]) -> Results:
@@ -209,6 +208,24 @@ def corpus_of(notebook: Path, profile: str, corpus: str = "") -> str:
     return corpora.get(corpus or chosen.corpus).name
 
 
+def check_root(corpus: str, root: str | Path | None) -> None:
+    """Check that a corpus is where it is said to be.
+
+    Raises:
+        ParameterError: it needs a folder and none is given, or that is not there
+        CorpusError: an unknown corpus
+
+    """
+    from speechunlearn import corpora
+
+    reader = corpora.get(corpus)
+    where = Path(root).expanduser() if root else reader.default_root
+    if where is None and reader.table is None:
+        raise ParameterError(f"corpus {corpus!r} needs --root; to get it: {reader.how_to_get}")
+    if where is not None and not where.exists():
+        raise ParameterError(f"root: {str(where)!r} does not exist")
+
+
 def find_chapter(wanted: str) -> Path:
     """Return the notebook of a number (``4``, ``04``) or a name (``04_…`` or what follows).
 
@@ -291,18 +308,25 @@ def execute(
     out: Path,
     *,
     jobs: int = 1,
+    cells: bool = False,
+    profile_dir: str | Path = "local",
     say: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Run chapters by papermill.
+    """Run chapters by papermill, each as a job of the workflow.
 
     Every chapter's parameters are checked before the first one starts. An executed notebook
     appears under its own name when it is finished; one that failed is kept as ``*.failed.ipynb``.
+    No chapter begins after one has failed.
 
     Args:
         notebooks: chapters
         values: parameters; one that a single chapter lacks is refused
         out: folder of the executed notebooks
-        jobs: so many chapters at a time; work that two of them need is done once
+        jobs: so many at a time; work that two of them need is done once
+        cells: first make each artefact that the chapters need by a job of its own; a chapter
+            makes those it misses itself
+        profile_dir: Snakemake profile that says where jobs run: a folder, or one of
+            ``workflow/profiles`` by its name
         say: told of each start and end
 
     Returns:
@@ -313,78 +337,91 @@ def execute(
         SpeechUnlearnError: a chapter failed; the message holds its error
 
     """
+    from speechunlearn import workflow
+
     if jobs < 1:
         raise ParameterError(f"jobs: {jobs} is not positive")
     notebooks = list(notebooks)
     checked = {path: check_parameters(path, values) for path in notebooks}
-    import papermill
-    from jupyter_core.utils import ensure_event_loop
-    from papermill.exceptions import PapermillExecutionError
+    waiting = list(notebooks)
+    while waiting:
+        plan = workflow.Plan(_cache_root(values))
+        if cells:
+            from speechunlearn import grid
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
-
-    failed = threading.Event()
-
-    def run(path: Path) -> None:
-        if failed.is_set():
-            return  # no chapter begins after one has failed
-        try:
-            run_here(path)
-        except BaseException:
-            failed.set()
-            raise
-        finally:
-            ensure_event_loop().close()  # a thread's own, which nobody else closes
-
-    def run_here(path: Path) -> None:
-        say(f"{path.stem} …")
-        target = out / path.name
-        working = out / f"{path.stem}.failed.ipynb"
-        try:
-            papermill.execute_notebook(
-                str(path), str(working), parameters=checked[path], kernel_name="python3",
-                cwd=os.getcwd(), progress_bar=False,
-            )
-        except PapermillExecutionError as error:
-            raise SpeechUnlearnError(
-                f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
-                f"(see {str(working)!r})"
-            ) from error
-        os.replace(working, target)
-        say(f"{path.stem} done: {target}")
-
-    with _progress(out / "progress.log", say), ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(run, path) for path in notebooks]
-        try:
-            wait(running)
-        except BaseException:  # such as Ctrl-C
-            failed.set()
-            raise
-    for future in running:
-        future.result()  # raises what its chapter raised
+            plan = grid.of_chapters({path: checked[path] for path in waiting}, plan)
+        for path in waiting:
+            if path.stem not in plan.later:
+                chapter = plan.chapters.setdefault(path.stem, {"needs": []})
+                chapter |= {"notebook": str(path), "values": checked[path], "out": str(out)}
+        workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, say=say)
+        waiting = [path for path in waiting if path.stem in plan.later]
     return [out / path.name for path in notebooks]
 
 
-def _report(what: str, done: int, total: int) -> None:
+def _cache_root(values: Mapping[str, Any]) -> str:
+    from speechunlearn.cache import Cache
+
+    return str(Cache(values.get("cache") or None).root.absolute())
+
+
+def run_chapter(
+    notebook: str, values: Mapping[str, Any], out: str, needs: Iterable[str] = ()
+) -> None:
+    """Run one chapter by papermill, in a kernel of its own; its job in the workflow.
+
+    Args:
+        notebook: path of the chapter
+        values: checked parameters
+        out: folder of the executed notebook
+        needs: artefacts that were made before
+
+    Raises:
+        SpeechUnlearnError: the chapter failed; its notebook is kept as ``*.failed.ipynb``
+
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    path, folder = Path(notebook), Path(out)
+    tell(f"{path.stem} …")
+    working = folder / f"{path.stem}.failed.ipynb"
+    try:
+        papermill.execute_notebook(
+            str(path), str(working), parameters=dict(values), kernel_name="python3",
+            cwd=os.getcwd(), progress_bar=False,
+        )
+    except PapermillExecutionError as error:
+        raise SpeechUnlearnError(
+            f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
+            f"(see {str(working)!r})"
+        ) from error
+    target = folder / path.name
+    os.replace(working, target)
+    tell(f"{path.stem} done: {target}")
+
+
+def report(what: str, done: int, total: int) -> None:
     """Say how far work is: to the run's progress file, or on stderr outside a notebook.
 
     Nothing is printed inside a notebook: progress is no part of the page.
     """
-    text = f"{what}: {done}/{total}"
+    tell(f"  {what}: {done}/{total}")
+
+
+def tell(text: str) -> None:
+    """Add a line to the run's progress file; print it on stderr outside a run and a notebook."""
     target = os.environ.get(PROGRESS)
     if target:
         with open(target, "a") as file:
             file.write(text + "\n")
     elif "ipykernel" not in sys.modules:
-        print(text, file=sys.stderr, flush=True)
+        print(text.strip(), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Pass on what the notebooks' processes write to a progress file."""
+def progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what the processes of a run write to a progress file."""
     file.write_text("")
     finished = threading.Event()
 
@@ -394,7 +431,7 @@ def _progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
             while not last:
                 last = finished.wait(0.5)  # once more after the end: the last lines count too
                 for line in stream:
-                    say(f"  {line.rstrip()}")
+                    say(line.rstrip())
 
     before = os.environ.get(PROGRESS)
     os.environ[PROGRESS] = str(file)

@@ -25,6 +25,7 @@ from speechunlearn import clips as clips_module
 from speechunlearn import (
     corpora,
     deletions,
+    distributed,
     importance,
     machine,
     methods,
@@ -208,7 +209,11 @@ class Study:
     @cached_property
     def unseen(self) -> Clips:
         """Clips of speakers that no model of this setting was trained on, in memory."""
-        return self._load(self._rows(self.manifest["split"] == self.setting))
+        return self._load(self._unseen_manifest)
+
+    @cached_property
+    def _unseen_manifest(self) -> pd.DataFrame:
+        return self._rows(self.manifest["split"] == self.setting)
 
     def hashes(self, deletion: Deletion) -> list[str]:
         """Return the contents that a request covers.
@@ -226,7 +231,7 @@ class Study:
 
     def forget(self, deletion: Deletion) -> Clips:
         """Return the forget set; that of a draw in the order of the draw."""
-        return self._of_hashes(self.hashes(deletion))
+        return _at_hashes(self.train, self.hashes(deletion))
 
     def retain(self, deletion: Deletion) -> Clips:
         """Return the training clips that a request leaves."""
@@ -238,18 +243,27 @@ class Study:
         The retain set is scored on a sample; for draws of clips from outside the largest draw, the
         same for every n. ``removed`` holds the unseen clips of classes that are to be forgotten.
         """
-        retain = self.retain(self._largest(deletion))
+        return {
+            name: _at_hashes(self.train if name in ("forget", "retain") else self.unseen, hashes)
+            for name, hashes in self.part_hashes(deletion).items()
+        }
+
+    def part_hashes(self, deletion: Deletion) -> dict[str, list[str]]:
+        """Return the contents of `parts`; no clip is read for it."""
+        retain = self._hashes_without(self.hashes(self._largest(deletion)))
         sample = self.profile.retain_sample
         if sample is not None and sample < len(retain):
             generator = torch.Generator().manual_seed(0)
             chosen = torch.randperm(len(retain), generator=generator)[:sample].sort().values
-            retain = retain.at(chosen.tolist())
-        parts = {"forget": self.forget(deletion), "retain": retain, "unseen": self.unseen}
-        removed = {self.labels.index(c) for c in deletion.classes_of(self.train_manifest)}
-        if removed:
-            inside = [int(label) in removed for label in self.unseen.labels]
-            parts["unseen"] = self.unseen.at([i for i, is_in in enumerate(inside) if not is_in])
-            parts["removed"] = self.unseen.at([i for i, is_in in enumerate(inside) if is_in])
+            retain = [retain[i] for i in chosen.tolist()]
+        unseen = self._unseen_manifest
+        inside = unseen["label"].isin(deletion.classes_of(self.train_manifest))
+        parts = {
+            "forget": self.hashes(deletion), "retain": retain,
+            "unseen": unseen["hash"][~inside].tolist(),
+        }
+        if inside.any():
+            parts["removed"] = unseen["hash"][inside].tolist()
         return parts
 
     def removable(self, kind: str, n: int = 0) -> list[str]:
@@ -296,6 +310,17 @@ class Study:
         """
         return self._trained(self.retain(self._largest(deletion)), seed)
 
+    def help_to_train(self, seed: int, without: Deletion | None) -> None:
+        """Take part in the training of a model that another process makes.
+
+        Args:
+            seed: training seed
+            without: the request that it is retrained without; None is the original model
+
+        """
+        clips = self.train if without is None else self.retain(self._largest(without))
+        distributed.help_to_train(self.fresh(seed), clips, self.recipe, seed=seed)
+
     def history(self, seed: int) -> pd.DataFrame:
         """Return the training loss of the original model by epoch."""
         folder = self._trained_folder(self.train, seed)
@@ -330,36 +355,29 @@ class Study:
 
         """
         for k in range(1, len(names) + 1):
-            steps = tuple(deletions.speakers(name) for name in names[:k])
-            yield self._cell(method, steps, seed, overrides)
+            steps = [deletions.speakers(name) for name in names[:k]]
+            yield self.after(method, steps, seed, **overrides)
+
+    def after(
+        self, method: str, steps: Sequence[Deletion], seed: int, **overrides: Any
+    ) -> Cell:
+        """Score the model after several requests, one after another.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`; for one request as of `cell`
+            steps: what was to be forgotten, one request after another
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        return self._cell(method, tuple(steps), seed, overrides)
 
     def _cell(
         self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
     ) -> Cell:
         """Score the model after one request, or after several, one after another."""
-        whole = steps[0] if len(steps) == 1 else deletions.speakers(
-            *(name for step in steps for name in step.names)
-        )
-        specification = self._base(seed) | {
-            "method": method,
-            "forget": _hash_of(self.hashes(whole)),
-            "parts": _hash_of([h for p in self.parts(whole).values() for h in p.hashes]),
-        }
-        parameters: Any = None
-        if method in ("original", "retrain"):
-            module = "speechunlearn.training"
-            if method == "retrain":
-                # the largest draw's model is the reference of the draws nested in it
-                specification["without"] = _hash_of(self.hashes(self._largest(whole)))
-        else:
-            parameters = methods.parameters(
-                method, **{**self.profile.methods.get(method, {}), **overrides}
-            )
-            specification["parameters"] = asdict(parameters)
-            module = methods.get(method).run.__module__
-            if len(steps) > 1:
-                specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
-        specification["code"] = code_hash(module, "speechunlearn.training")
+        whole = together(steps)
+        specification, parameters = self._cell_specification(method, steps, seed, overrides)
 
         def make(folder: Path, resume: Path) -> None:
             draw = f", draw {whole.draw}" if whole.kind == "clips" else ""
@@ -391,6 +409,33 @@ class Study:
         } | made
         return Cell(record, predictions.assign(unit=predictions["hash"].map(self._units)))
 
+    def _cell_specification(
+        self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
+        """Return what a cell is made from, and the method's parameters."""
+        whole = together(steps)
+        specification = self._base(seed) | {
+            "method": method,
+            "forget": _hash_of(self.hashes(whole)),
+            "parts": _hash_of([h for part in self.part_hashes(whole).values() for h in part]),
+        }
+        parameters: Any = None
+        if method in ("original", "retrain"):
+            module = "speechunlearn.training"
+            if method == "retrain":
+                # the largest draw's model is the reference of the draws nested in it
+                specification["without"] = _hash_of(self.hashes(self._largest(whole)))
+        else:
+            parameters = methods.parameters(
+                method, **{**self.profile.methods.get(method, {}), **overrides}
+            )
+            specification["parameters"] = asdict(parameters)
+            module = methods.get(method).run.__module__
+            if len(steps) > 1:
+                specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
+        specification["code"] = code_hash(module, "speechunlearn.training")
+        return specification, parameters
+
     def adversarial(
         self,
         deletion: Deletion,
@@ -403,13 +448,9 @@ class Study:
         A clip's copies do not depend on its batch, so where those of the largest draw are there,
         a smaller draw takes the first of them, and is charged its share of their cost.
         """
-        specification = self._base(seed) | {
-            "parameters": asdict(parameters),
-            "code": code_hash("speechunlearn.attacks"),
-        }
         n = len(self.hashes(deletion))
         made_for = deletion
-        of_largest = specification | {"forget": _hash_of(self.hashes(self._largest(deletion)))}
+        of_largest = self._set_specification(self._largest(deletion), seed, parameters)
         folder = self.cache.find("adversarial", of_largest)
         if folder is not None:
             made_for = self._largest(deletion)
@@ -432,7 +473,7 @@ class Study:
 
         found = True
         if folder is None:
-            own = specification | {"forget": _hash_of(source.hashes)}
+            own = self._set_specification(deletion, seed, parameters)
             found = self.cache.find("adversarial", own) is not None
             folder = self.cache.find_or_make("adversarial", own, make)
         tensors = load_file(folder / "copies.safetensors")
@@ -449,6 +490,15 @@ class Study:
             if found:  # else the caller's clock has been running
                 cost.kept_seconds += made["seconds"] * share
         return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
+
+    def _set_specification(
+        self, deletion: Deletion, seed: int, parameters: AttackParameters
+    ) -> dict[str, Any]:
+        return self._base(seed) | {
+            "parameters": asdict(parameters),
+            "code": code_hash("speechunlearn.attacks"),
+            "forget": _hash_of(self.hashes(deletion)),
+        }
 
     def request(
         self, steps: Sequence[Deletion], seed: int, needs: Collection[str] = frozenset()
@@ -559,7 +609,6 @@ class Study:
 
         It is what a trainer may keep where the training clips are gone (see `methods.ssd`).
         """
-        specification = self._base(seed) | {"code": code_hash("speechunlearn.importance")}
 
         def make(folder: Path, resume: Path) -> None:
             fisher = importance.estimate(
@@ -568,25 +617,25 @@ class Study:
             assert fisher is not None
             save_file(fisher, folder / "fisher.safetensors")
 
-        folder = self.cache.find_or_make("statistics", specification, make)
+        folder = self.cache.find_or_make("statistics", self._statistic_specification(seed), make)
         device = _device()
         loaded = load_file(folder / "fisher.safetensors")
         return {name: value.to(device) for name, value in loaded.items()}
+
+    def _statistic_specification(self, seed: int) -> dict[str, Any]:
+        return self._base(seed) | {"code": code_hash("speechunlearn.importance")}
 
     def _trained(self, clips: Clips, seed: int) -> Classifier:
         return models.load(self._trained_folder(clips, seed)).to(_device())
 
     def _trained_folder(self, clips: Clips, seed: int) -> Path:
-        specification = self._base(seed) | {
-            "clips": _hash_of(clips.hashes),
-            "code": code_hash("speechunlearn.training"),
-        }
+        specification = self._model_specification(clips.hashes, seed)
 
         def make(folder: Path, resume: Path) -> None:
             model, cost = self.fresh(seed), Cost()
             what = f"training on {len(clips)} clips, seed {seed}"
             with machine.measured() as usage:
-                history = training.train(
+                history = distributed.train(
                     model, clips, self.recipe, seed=seed, cost=cost,
                     progress=self._reporter(what), resume=resume,
                 )
@@ -602,6 +651,12 @@ class Study:
             model.save(folder, card)
 
         return self.cache.find_or_make("models", specification, make)
+
+    def _model_specification(self, hashes: Sequence[str], seed: int) -> dict[str, Any]:
+        return self._base(seed) | {
+            "clips": _hash_of(hashes),
+            "code": code_hash("speechunlearn.training"),
+        }
 
     def _base(self, seed: int) -> dict[str, Any]:
         """Return what every artefact of this study depends on."""
@@ -639,13 +694,12 @@ class Study:
     def _rows(self, chosen: pd.Series) -> pd.DataFrame:
         return self.manifest[chosen].reset_index(drop=True)
 
-    def _of_hashes(self, hashes: list[str]) -> Clips:
-        position = {h: i for i, h in enumerate(self.train.hashes)}
-        return self.train.at([position[h] for h in hashes])
-
     def _without(self, hashes: Collection[str]) -> Clips:
+        return _at_hashes(self.train, self._hashes_without(hashes))
+
+    def _hashes_without(self, hashes: Collection[str]) -> list[str]:
         out = set(hashes)
-        return self.train.at([i for i, h in enumerate(self.train.hashes) if h not in out])
+        return [h for h in self.train_manifest["hash"] if h not in out]
 
     def _reporter(self, what: str) -> Callable[..., None] | None:
         if self.report is None:
@@ -663,6 +717,18 @@ _MADE = (
 def _needs_of(method: str) -> str:
     """Return the data that a method looks at, e.g. ``forget`` or ``forget, retain``."""
     return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
+
+
+def together(steps: Sequence[Deletion]) -> Deletion:
+    """Return several speakers' requests as one; a single request itself."""
+    if len(steps) == 1:
+        return steps[0]
+    return deletions.speakers(*(name for step in steps for name in step.names))
+
+
+def _at_hashes(clips: Clips, hashes: Sequence[str]) -> Clips:
+    position = {h: i for i, h in enumerate(clips.hashes)}
+    return clips.at([position[h] for h in hashes])
 
 
 def _hash_of(hashes: Any) -> str:

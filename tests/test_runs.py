@@ -100,7 +100,7 @@ def test_a_failing_cell_is_an_error_and_its_notebook_is_kept_apart(chapter, tmp_
 
 def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tmp_path):
     path = chapter(
-        "n = 3", "from speechunlearn import runs\nruns._report('work', 1, 2)\nprint(n * 2)",
+        "n = 3", "from speechunlearn import runs\nruns.report('work', 1, 2)\nprint(n * 2)",
         name="01_works",
     )
     said: list[str] = []
@@ -199,6 +199,8 @@ def test_the_command_line_writes_a_manifest(demos_root, tmp_path):
         (("run", "1", "--profile", "big"), "profile: 'big'"),
         (("run", "1", "--corpus", "ravdess"), "'ravdess' needs --root"),
         (("run", "1", "--corpus", "ravdess", "--root", "nowhere"), "root: 'nowhere' does not"),
+        (("grid", "-C", "n=1"), "grid has no 'n'; it has profile"),
+        (("grid", "nowhere.yaml"), "cannot read 'nowhere.yaml'"),
         (("results", "--format", "xml"), "format: 'xml'"),
         (("results", "--out", "nowhere"), "no results below 'nowhere'"),
     ],

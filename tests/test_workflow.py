@@ -1,0 +1,322 @@
+"""Plans and jobs: what is planned, what is made by whom, and what a kill leaves."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import nbformat
+import pandas as pd
+import pytest
+import tiny_study
+import torch
+import yaml
+
+from speechunlearn import corpora, experiments, grid, profiles, runs, study, workflow
+from speechunlearn.deletions import clips, speakers
+from speechunlearn.errors import CorpusError, ParameterError, SpeechUnlearnError
+from speechunlearn.grid import Grid, Planner
+from speechunlearn.results import KEY, Results
+from speechunlearn.training import Recipe
+from speechunlearn.workflow import Plan
+
+SSD = {"methods": tiny_study.profile().methods | {"ssd": {"selection": 3.0}}}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Read each corpus once; leave the encoder's sizes out of plans."""
+    monkeypatch.setattr(corpora, "read_manifest", lambda *given: _manifest(*given).copy())
+    monkeypatch.setattr(study, "Recipe", lambda **given: Recipe(**(given | {"encoder": {}})))
+
+
+_manifest = functools.cache(corpora.read_manifest)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def planner(root, cache, **values):
+    from speechunlearn.cache import Cache
+
+    return Planner(
+        Plan(str(cache)), tiny_study.profile(**values), "demos", root, cache=Cache(cache)
+    )
+
+
+def asked(of):
+    """A grid with several draws of a set, a kept statistic, and requests one after another."""
+    for n in (1, 2):
+        yield of.cell("adv", clips(n, 0), 0, tau=0.3)
+    yield of.cell("adv_ela", clips(1, 0), 0, tau=0.3, sets="anew")
+    yield of.cell("original", clips(2, 0), 0)
+    yield of.cell("retrain", clips(1, 0), 0)
+    yield of.cell("ssd", clips(2, 0), 0)
+    yield of.cell("ran_lab", speakers(min(of.train_manifest["speaker"])), 0)
+
+
+def made(cache):
+    return {
+        f"{record.parent.parent.name}/{record.parent.name}"
+        for record in Path(cache).glob("*/*/artefact.json")
+    }
+
+
+def test_a_plan_has_the_keys_of_what_is_then_made(demos_root, tmp_path):
+    planned = planner(demos_root, tmp_path / "cache", **SSD)
+    list(asked(planned))
+    grid._share_sets(planned.plan)
+    assert not (tmp_path / "cache").exists()
+    for job in planned.plan.jobs.values():
+        assert set(job["needs"]) <= set(planned.plan.jobs)
+    # each job alone, after what it needs
+    waiting = dict(planned.plan.jobs)
+    while waiting:
+        name = next(n for n, job in waiting.items() if not set(job["needs"]) & set(waiting))
+        workflow.make(planned.plan, name)
+        del waiting[name]
+    assert made(tmp_path / "cache") == set(planned.plan.jobs)
+    assert planned.plan.missing() == []
+    # nothing is left for the study itself to make, and a set serves two draws
+    list(asked(tiny_study.study(demos_root, tmp_path / "cache", **SSD)))
+    assert made(tmp_path / "cache") == set(planned.plan.jobs)
+    assert sum(name.startswith("adversarial/") for name in planned.plan.jobs) == 1
+
+
+def test_requests_one_after_another_wait_for_those_before(demos_root, tmp_path):
+    planned = planner(demos_root, tmp_path / "cache")
+    steps = [speakers("f_01"), speakers("m_02")]
+    names = []
+    planned.hashes = lambda deletion: sorted(map(str, deletion.names))  # type: ignore[method-assign]
+    for k in (1, 2):
+        planned.after("ran_lab", steps[:k], 0)
+        names.append([n for n in planned.plan.jobs if n.startswith("cells/")][-1])
+    assert names[0] in planned.plan.jobs[names[1]]["needs"]
+
+
+def test_changed_code_gives_other_jobs(demos_root, tmp_path, monkeypatch):
+    def names():
+        planned = planner(demos_root, tmp_path / "cache")
+        planned.cell("ran_lab", clips(1, 0), 0)
+        return set(planned.plan.jobs)
+
+    before = names()
+    assert names() == before
+    monkeypatch.setattr(study, "code_hash", lambda *modules: "changed")
+    assert not names() & before
+
+
+def test_a_job_whose_key_has_changed_is_an_error(demos_root, tmp_path, monkeypatch):
+    planned = planner(demos_root, tmp_path / "cache")
+    planned.plan_model(None, 0)
+    (name,) = planned.plan.jobs
+    monkeypatch.setattr(study, "code_hash", lambda *modules: "changed")
+    with pytest.raises(SpeechUnlearnError, match="code or data has changed"):
+        workflow.make(planned.plan, name)
+
+
+def test_markers_follow_the_cache(tmp_path):
+    plan = Plan(str(tmp_path / "cache"), jobs={"models/a": {}, "models/b": {}})
+    (tmp_path / "cache" / "models" / "a").mkdir(parents=True)
+    (tmp_path / "cache" / "models" / "a" / "artefact.json").touch()
+    stale = tmp_path / "done" / "models" / "b"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    workflow._set_markers(plan, tmp_path)
+    assert [file.name for file in stale.parent.iterdir()] == ["a"]
+    assert plan.missing() == ["models/b"]
+
+
+class _Recorded(grid._PlannedRun):
+    """A run whose studies write down what a notebook asks of them."""
+
+    def results(self, cells):
+        list(cells)
+        return MagicMock()
+
+    def _study(self, *given):
+        found = super()._study(*given)
+        found.history = lambda seed: found.plan_model(None, seed)
+        found.adversarial = found.plan_set
+        return found
+
+
+@pytest.mark.parametrize("chapter", [path.stem for path in runs.chapters()])
+def test_a_chapters_plan_has_what_its_notebook_asks_for(
+    chapter, tmp_path, monkeypatch, quick
+):
+    path = runs.find_chapter(chapter)
+    values = runs.parameters_of(path) | {"cache": str(tmp_path)}
+    if chapter.startswith("04"):
+        values |= {"other_copies": 3, "other_steps": 2}
+    taus = {(m, n): 0.1 for m in experiments.ADVERSARIAL for n in (5, 10)}
+    if chapter.startswith("05"):
+        first = grid.of_chapters({path: values}, Plan(str(tmp_path)))
+        assert first.later == [chapter] and first.chapters == {}  # tau depends on scores
+        monkeypatch.setattr(Plan, "is_made", lambda plan, name: name in first.jobs)
+        monkeypatch.setattr(Results, "of", MagicMock())
+    monkeypatch.setattr(experiments, "chosen_taus", lambda results: taus)
+    planned = grid.of_chapters({path: values}, Plan(str(tmp_path)))
+    assert list(planned.chapters) == [chapter]
+    assert set(planned.chapters[chapter]["needs"]) == set(planned.jobs)
+
+    for name in ("figures", "pages", "results", "statistics"):
+        monkeypatch.setattr(f"speechunlearn.{name}", MagicMock(), raising=False)
+    run = runs.start(**grid._arguments(values))
+    space = values | {"display": MagicMock(), "run": _Recorded(**vars(run), plan=Plan("here"))}
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    for cell in cells[2:]:  # after the parameters and the start
+        try:
+            exec(cell.source, space)
+        except Exception:
+            continue  # its tables and sounds are of results that are not there
+    recorded = space["run"].plan
+    grid._share_sets(recorded)
+    assert set(recorded.jobs) == set(planned.jobs)
+    assert (chapter == "01_corpus") == (not planned.jobs)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n": 1}, "grid has no 'n'; it has profile, task, corpora"),
+        ({"n_values": "x"}, "'n_values' is \\['x'\\]; it must be a list of int"),
+        ({"seeds": [True]}, "'seeds' is \\[True\\]; it must be a list of int"),
+        ({"skip_bad": 1}, "'skip_bad' is 1; it must be a bool"),
+        ({"tau_values": ["a"]}, "'tau_values' is \\['a'\\]; it must be a list of float or int"),
+        ({"methods": "magic"}, "method: 'magic' is not one of"),
+        ({"settings": "train"}, "settings has 'train'"),
+        ({"draws": "dev"}, "draws has 'dev'"),
+        ({"seeds": []}, "must not be empty"),
+        ({"roots": {"demos": "x"}}, "roots has 'demos', which corpora has not"),
+        ({"roots": "x"}, "'roots' is 'x'; it must be corpus: str"),
+    ],
+)
+def test_a_wrong_grid_is_refused(values, message):
+    with pytest.raises(ParameterError, match=message):
+        Grid.of(values)
+
+
+def test_a_grid_is_the_product_of_its_lists(tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("SPEECHUNLEARN_CACHE", str(tmp_path))
+    file = tmp_path / "grid.yaml"
+    file.write_text("corpora: digits\ntask: image\nmethods: [ran_lab, adv]\nseeds: [0, 1]\n")
+    chosen = Grid.read(file, {"draws": [0, 1], "n_values": [3, 5], "tau_values": [0.1, 1]})
+    plan = grid.of_grid(chosen)
+    cells = [job for name, job in plan.jobs.items() if name.startswith("cells/")]
+    assert len(cells) == 2 * 2 * 2 * (1 + 2)
+    # the profile's largest draw, whose set would serve both sizes, is not in this grid
+    assert sum(name.startswith("adversarial/") for name in plan.jobs) == 2 * 2 * 2 * 2
+    assert sum(name.startswith("models/") for name in plan.jobs) == 2
+    assert list(Plan.read(plan.write(tmp_path)).jobs) == list(plan.jobs)
+    for wrong, message in (("{", "cannot read"), ("[1]", "does not hold name: value")):
+        file.write_text(wrong)
+        with pytest.raises(ParameterError, match=message):
+            Grid.read(file)
+    with pytest.raises((CorpusError, ParameterError), match="unknown corpus 'iemocap'"):
+        Grid.of({"corpora": "iemocap"}).runs()
+    with pytest.raises(ParameterError, match="'ravdess' needs --root"):
+        Grid.of({"corpora": "ravdess"}).runs()
+
+
+def test_profiles_survive_a_plan():
+    for profile in profiles.PROFILES.values():
+        assert workflow.profile_of(json.loads(json.dumps(workflow.described(profile)))) == profile
+
+
+def test_an_unknown_executor_is_refused(tmp_path):
+    assert workflow.executor("slurm").name == "slurm"
+    with pytest.raises(ParameterError, match="'nowhere' holds no config.yaml, and is none of kub"):
+        workflow.execute(Plan(str(tmp_path)), tmp_path, profile_dir="nowhere")
+
+
+def test_the_executors_differ_in_options_alone():
+    from snakemake.cli import get_argument_parser
+
+    options = get_argument_parser()._option_string_actions
+    # known to Snakemake only where the plugin is installed
+    ours: dict[str, set[str]] = {
+        "local": set(), "slurm": set(),
+        "kubernetes": {"kubernetes-namespace", "kubernetes-persistent-volumes"},
+    }
+    rules = {"model", "adversarial", "statistic", "cell"}
+    common = yaml.safe_load((workflow.EXECUTORS / "local" / "config.yaml").read_text())
+    for name, plugin in ours.items():
+        profile = yaml.safe_load((workflow.EXECUTORS / name / "config.yaml").read_text())
+        assert profile["executor"] == name
+        assert {key for key in profile if f"--{key}" not in options} <= plugin
+        assert set(profile.get("set-threads", {})) <= rules
+        assert profile | {"executor": "local"} == profile | common
+    text = workflow.SNAKEFILE.read_text()
+    assert all(f"rule {rule}:" in text for rule in rules)
+
+
+START = """
+import sys
+from pathlib import Path
+from speechunlearn import workflow
+plan, out = sys.argv[1:]
+workflow.execute(workflow.Plan.read(plan), Path(out), jobs=2)
+"""
+
+
+def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_path):
+    planned = planner(demos_root, tmp_path / "cache")
+    for method in ("ran_lab", "original"):
+        planned.cell(method, clips(1, 0), 0)
+    plan = planned.plan
+    (model,) = [name for name in plan.jobs if name.startswith("models/")]
+    record = tmp_path / "cache" / model / "artefact.json"
+    run = subprocess.Popen(
+        [sys.executable, "-c", START, str(plan.write(tmp_path)), str(tmp_path / "out")],
+        start_new_session=True,
+    )
+    deadline = time.time() + 300
+    while not record.exists():
+        assert run.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    first = record.stat().st_mtime_ns
+    left = plan.missing()
+    assert len(left) == 2
+    said: list[str] = []
+    workflow.execute(plan, tmp_path / "out", jobs=2, say=said.append)
+    assert plan.missing() == [] and record.stat().st_mtime_ns == first
+    assert sorted(line for line in said if line.endswith(" done")) == sorted(
+        f"  {plan.jobs[name]['title']} done" for name in left
+    )
+    log = (tmp_path / "out" / workflow.FOLDER / "snakemake.log").read_text()
+    assert "rule cell:" in log and "rule model:" not in log
+
+    torch.set_num_threads(1)  # as the jobs do
+    def rows(cache):
+        one = tiny_study.study(demos_root, cache)
+        cells = [one.cell(method, clips(1, 0), 0) for method in ("ran_lab", "original")]
+        return Results.of(cells).rows()[[*KEY, "split", "metric", "value"]]
+
+    pd.testing.assert_frame_equal(rows(tmp_path / "cache"), rows(tmp_path / "alone"))
+
+
+def test_a_failed_job_says_why_and_leaves_no_marker(demos_root, tmp_path):
+    planned = planner(demos_root, tmp_path / "cache")
+    name = planned.plan_model(None, 0)
+    planned.plan.jobs[name]["call"]["seed"] = -1
+    plan, marker = planned.plan.write(tmp_path), tmp_path / "done" / name
+    before = os.getcwd()
+    try:
+        assert workflow.main([str(plan), name, str(marker)]) == 1
+    finally:
+        os.chdir(before)
+    said = (tmp_path / "errors" / f"{name}.txt").read_text()
+    assert said.startswith("emotion, demos, validation: original model, seed 0: ValueError: ")
+    assert not marker.exists()
