@@ -39,6 +39,10 @@ def stage(notebooks: Path, source: Path) -> None:
     ignored = shutil.ignore_patterns("*.py", "__*", "captions.yml", "_static")
     shutil.copytree(ROOT / "book", source / "book", ignore=ignored)
     shutil.copytree(ROOT / "book" / "_static", source / "_static")
+    # pages show whole files of the package
+    shutil.copytree(
+        ROOT / "speechunlearn", source / "speechunlearn", ignore=shutil.ignore_patterns("__pyc*")
+    )
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, source)
     (source / "notebooks").mkdir()

@@ -82,18 +82,30 @@ def table(header: list[str], rows: list[list[object]], title: str = "", name: st
     text = "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
     if not title:
         return text + "\n"
-    return f"````{{table}} {title}\n:name: {name}\n\n{text}\n````\n"
+    # colons: between backticks, a title could hold none
+    return f"::::{{table}} {title}\n:name: {name}\n\n{text}\n::::\n"
 
 
 def _cell(value: object) -> str:
     return str(value).replace("\n", " ").replace("|", "\\|")
 
 
-def source_link(path: Path, depth: int = 2) -> str:
-    """Return a link to the source of a module of the package, as the book shows it."""
+def source_link(path: Path) -> str:
+    """Return a link to a module's file in the repository, and to its part of the API pages."""
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     relative = path.relative_to(ROOT)
-    page = "../" * depth + "_modules/" + relative.with_suffix(".html").as_posix()
-    return f'<a href="{page}"><code>{relative.as_posix()}</code></a>'
+    address = f"{repository['url']}/blob/{repository['branch']}/{relative.as_posix()}"
+    module = ".".join(relative.with_suffix("").parts)
+    return f"[`{relative.as_posix()}`]({address}), {{py:mod}}`in the API <{module}>`"
+
+
+def shown_file(path: Path) -> str:
+    """Return a whole file, folded."""
+    relative = path.relative_to(ROOT).as_posix()
+    return (
+        f"::::{{dropdown}} The whole of `{relative}`\n"
+        f"```{{literalinclude}} /{relative}\n:language: python\n```\n::::\n"
+    )
 
 
 def linked(text: str) -> str:
@@ -143,7 +155,7 @@ def corpus_pages(folder: Path) -> None:
             ["Reader", source_link(_file_of(corpus))],
         ]
         text = f"{corpus.title}.\n\n" + table(
-            ["", ""], lines, f"Facts of `{name}`.", f"facts-corpus-{name}"
+            ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-corpus-{name}"
         )
         text += "\nIt is **not**\n\n" + "".join(f"- {line}\n" for line in facts["is_not"])
         (folder / "corpora" / f"{name}.md").write_text(text)
@@ -180,7 +192,7 @@ def method_pages(folder: Path) -> None:
             ["File", source_link(path)],
         ]
         text = summary + "\n\n" + table(
-            ["", ""], lines, f"Facts of `{name}`.", f"facts-method-{name}"
+            ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-method-{name}"
         )
         fields = dataclasses.fields(method.parameters)
         if fields:
@@ -192,6 +204,7 @@ def method_pages(folder: Path) -> None:
                 f"hyperparameters-{name}",
             )
         (folder / "methods" / f"{name}.md").write_text(text)
+        (folder / "methods" / f"{name}-file.md").write_text(shown_file(path))
     (folder / "methods.md").write_text(
         table(["Name", "In tables", "Needs"], rows, "The methods.", "methods-table")
     )
@@ -310,8 +323,8 @@ def status_page(target: Path, notebooks: Path, executed: bool) -> None:
               "Commit"]
     if executed:
         words = (
-            "The notebooks of these pages were **run for this build**, by papermill, which kept the "
-            "time. What one of them had made, the next ones found: a chapter that comes late looks "
+            "The notebooks of these pages were **run for this build**, by papermill, which kept "
+            "the time. What one of them had made, the next ones found: a chapter that comes late looks "
             "faster than it is alone. The commit is that of the package."
         )
     else:
@@ -339,8 +352,10 @@ def status_page(target: Path, notebooks: Path, executed: bool) -> None:
         )
     header = ["Folder", "Profile", "Corpus", "Encoder", "Models", "Time", "Machine and versions",
               "Commits"]
-    text += "\n## Committed results\n\nThese are shown beside a page's own, under *On real speech*. "
-    text += "The time is the sum over the models.\n\n"
+    text += (
+        "\n## Committed results\n\nThese are shown beside a page's own, under *On real speech*. "
+        "The time is the sum over the models.\n\n"
+    )
     text += table(header, rows, "Results in `data/results/`.", "status-results")
     packages = ("jupyter-book", "sphinx", "myst-nb", "pandas", "matplotlib")
     built = ", ".join(f"{name} {version(name)}" for name in packages)
@@ -420,10 +435,16 @@ def landing_page(folder: Path) -> dict[str, str]:
     )
     (folder / "claims.md").write_text(
         table(["Claim of the paper", "What we find", "Where"], rows,
-              f"The paper's claims on {provenance(shown.cells)}", "claims-table")
+              f"The paper's claims on {provenance(shown.cells)}.", "claims-table")
     )
     value = numbers.set_index(["method", "n_forget", "split"])["value"]
     sizes = sorted(int(n) for n in numbers["n_forget"].unique())
+    rows = [
+        [title, *(f"{value[m, n, 'forget']:.2f} / {value[m, n, 'unseen']:.2f}" for n in sizes)]
+        for m, title in results.TITLES.items() if (m, sizes[0], "forget") in value
+    ]
+    header = ["UAR on the forget set / on unseen speakers", *(f"N = {n}" for n in sizes)]
+    (folder / "result.md").write_text(table(header, rows))  # README.md has it, too
 
     def span(method: str, split: str) -> str:
         values = [value[method, n, split] for n in sizes]
@@ -455,7 +476,7 @@ def provenance(cells: pd.DataFrame) -> str:
         cells[column].unique() for column in ("profile", "corpus", "encoder")
     )
     title = corpora.get(corpus).title.partition(":")[0]
-    return f"{title}, profile `{profile}`, encoder `{encoder}`."
+    return f"{title}, profile `{profile}`, encoder `{encoder}`"
 
 
 def _speakers(shown: results.Results) -> int:

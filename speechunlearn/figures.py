@@ -198,18 +198,20 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
 
     """
     shown = ["original", "remain", "ran_lab", "adv", "adv_ela"]
+    lines = [*_LINES, (0, (6, 1, 1, 1, 1, 1))]
     order = [m for m in shown if m in set(table["method"])]
     sizes = sorted(table["n_forget"].unique())
-    styles = _styles(list(TITLES))
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.9), sharey=True, layout="constrained")
-    titles = {"forget": "forget set", "unseen": "unseen speakers"}
+    styles = _styles(order)
+    # one above the other: side by side they could not be read on a phone
+    figure, axes = plt.subplots(2, 1, figsize=(6, 6.8), sharex=True, layout="constrained")
+    titles = {"forget": "on the forget set", "unseen": "on unseen speakers"}
     for axis, (split, title) in zip(axes, titles.items(), strict=True):
         part = table[table["split"] == split].set_index(["method", "n_forget"])
         x = np.arange(len(sizes))
         reference = part.loc["retrain"].loc[sizes]
         axis.fill_between(x, reference["low"], reference["high"], color="0.85", zorder=0)
         axis.plot(x, reference["value"], color="black", linewidth=2.5, label="Retrained: the aim")
-        for i, (method, line) in enumerate(zip(order, cycle(_LINES), strict=False)):
+        for i, (method, line) in enumerate(zip(order, lines, strict=False)):
             marker, colour = styles[method]
             own = part.loc[method].loc[sizes]
             shift = (i - (len(order) - 1) / 2) * 0.11  # or intervals would hide each other
@@ -221,8 +223,8 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
             )
         axis.axhline(chance, color="0.4", linewidth=0.9, linestyle=(0, (1, 3)), label="chance")
         axis.set_xticks(x, [str(n) for n in sizes])
-        axis.set(title=title, xlabel="N, clips to forget", ylim=(-0.03, 1.05))
-    axes[0].set_ylabel("UAR")
+        axis.set(ylabel=f"UAR {title}", ylim=(-0.03, 1.05))
+    axes[1].set_xlabel("N, clips to forget")
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     return figure

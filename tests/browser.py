@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: no driver beside the browser is needed."""
+"""A headless Chromium, driven over its DevTools protocol: it needs no driver beside it."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Browser:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=width < 600)
 
-    def open(self, address: str) -> None:
-        """Open a page and wait until it and what it holds is there."""
+    def open(self, address: str, leads_to: str = "") -> None:
+        """Open a page, or the one that it leads on to, and wait until what it holds is there."""
         self.events.clear()
         self.send("Page.navigate", url=address)
-        self.wait(f"location.href.split('#')[0] === {json.dumps(address.split('#')[0])}"
+        self.wait(f"location.href === {json.dumps(leads_to or address)}"
                   " && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:

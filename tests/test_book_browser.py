@@ -29,6 +29,8 @@ PAGES = sorted(
     for path in HTML.rglob("*.html")
     if "_static" not in path.relative_to(HTML).parts
 )
+#: where index.html leads on to
+START = "book/intro.html"
 PHONE, DESKTOP = (390, 844), (1280, 900)
 
 
@@ -110,10 +112,7 @@ def test_a_page_loads_nothing_from_elsewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_in_the_browser(page: str, site: str, tab: browser.Browser) -> None:
     tab.size(*PHONE)
-    tab.open(urljoin(site, page))
-    if page == "index.html":  # leads on to the first page
-        tab.wait("location.pathname.endsWith('/book/intro.html')")
-        tab.wait("document.readyState === 'complete'")
+    tab.open(urljoin(site, page), leads_to=urljoin(site, START if page == "index.html" else page))
     # what comes into view loads now
     tab.run("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
     tab.run("document.querySelectorAll('audio').forEach(audio => {"
@@ -166,9 +165,9 @@ def test_search_finds_elastic_weight(site: str, tab: browser.Browser) -> None:
 
 def test_theme_switch(site: str, tab: browser.Browser) -> None:
     tab.size(*DESKTOP)
-    tab.open(urljoin(site, "book/intro.html"))
+    tab.open(urljoin(site, START))
     tab.run("localStorage.clear()")
-    tab.open(urljoin(site, "book/intro.html"))
+    tab.open(urljoin(site, START))
     colour = "getComputedStyle(document.body).backgroundColor"
     seen = {tab.run("document.documentElement.dataset.theme"): tab.run(colour)}
     for _ in range(3):

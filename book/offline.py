@@ -1,7 +1,8 @@
-"""A Sphinx extension: formulas as MathML, made at build time by docutils.
+"""A Sphinx extension: pages that load no script from elsewhere and are whole without a network.
 
-Every browser of the last years draws MathML itself. So the pages load no script from elsewhere and
-are whole without a network.
+Formulas are MathML, made at build time by docutils: every browser of the last years draws it
+itself. The scripts that would run cells from within a page (Thebe) are left out: the launch buttons
+open a notebook instead.
 """
 
 from __future__ import annotations
@@ -36,6 +37,17 @@ def block(self: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+_THEBE = ("init_thebe_core", "update_thebe_context")
+
+
+def without_thebe(app: Any, config: Any) -> None:
+    for listeners in app.events.listeners.values():
+        for listener in list(listeners):
+            if getattr(listener.handler, "__name__", "") in _THEBE:
+                app.disconnect(listener.id)
+
+
 def setup(app: Any) -> dict[str, bool]:
+    app.connect("config-inited", without_thebe)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
