@@ -133,7 +133,7 @@ def corpus_pages(folder: Path) -> None:
             "whatever its folders or its table say" if corpus.labels is None
             else f"{len(corpus.labels)}: " + ", ".join(f"`{label}`" for label in corpus.labels)
         )
-        loadable = "no: see above"
+        loadable = "no"
         if corpus.archives:
             versions = ", ".join(archive.version for archive in corpus.archives)
             loadable = f"`speechunlearn download {name} --root FOLDER` (versions: {versions})"
@@ -311,7 +311,7 @@ def status_page(target: Path, notebooks: Path, executed: bool) -> None:
             [
                 f"{{doc}}`../notebooks/{path.stem}`",
                 said["profile"],
-                said["corpus"],
+                said["corpus"].partition(":")[0],
                 said["encoder"],
                 "stored outputs" if seconds is None else _duration(seconds),
                 said["machine"],
@@ -324,8 +324,8 @@ def status_page(target: Path, notebooks: Path, executed: bool) -> None:
     if executed:
         words = (
             "The notebooks of these pages were **run for this build**, by papermill, which kept "
-            "the time. What one of them had made, the next ones found: a chapter that comes late looks "
-            "faster than it is alone. The commit is that of the package."
+            "the time. What one of them had made, the next ones found: a chapter that comes late "
+            "looks faster than it is alone. The commit is that of the package."
         )
     else:
         words = (

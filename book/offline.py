@@ -7,6 +7,7 @@ open a notebook instead.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -47,7 +48,18 @@ def without_thebe(app: Any, config: Any) -> None:
                 app.disconnect(listener.id)
 
 
+def readable(
+    app: Any, what: str, name: str, item: Any, options: Any, signature: str | None, returns: Any
+) -> tuple[str, Any] | None:
+    """Shorten a signature that Sphinx cannot parse, since a default has no source."""
+    if not signature or "<factory>" not in signature:
+        return None
+    short = re.sub(r"~(?:\w+\.)*(\w+)", r"\1", signature)
+    return short.replace("<factory>", "…"), returns
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("config-inited", without_thebe)
+    app.connect("autodoc-process-signature", readable)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

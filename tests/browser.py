@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import websocket  # of websocket-client
@@ -127,14 +125,6 @@ class Browser:
                 case "Network.loadingFailed" if not values.get("canceled"):
                     found.append(f"{values['errorText']} ({values['type']})")
         return found
-
-    def screenshot(self, target: Path, height: int = 0) -> None:
-        """Write the whole page, or so many pixels of it, as a PNG."""
-        sizes = self.send("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": sizes["width"],
-                "height": min(sizes["height"], height or sizes["height"]), "scale": 1}
-        shot = self.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        target.write_bytes(base64.b64decode(shot["data"]))
 
     def close(self) -> None:
         """End the browser."""
