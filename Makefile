@@ -10,13 +10,14 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
 .DELETE_ON_ERROR:
-.PHONY: help env test lint types book html notebooks bench lock clean
+.PHONY: help env test lint types book html notebooks test-book bench lock clean
 
 help:
 	@echo 'make env        the environment in .venv, from requirements.lock'
 	@echo 'make book       run every chapter on the embedded corpus, build _build/html/index.html'
 	@echo 'make html       build the pages from the stored notebooks, running nothing'
 	@echo 'make test       tests, docstring examples, and every stored notebook output compared'
+	@echo 'make test-book  every page of the built book in a browser (Chromium; skipped without one)'
 	@echo 'make lint       style of code and notebooks; stored notebooks executed and in step'
 	@echo 'make types      static types'
 	@echo 'make notebooks  run notebooks/*.py into the stored notebooks/*.ipynb'
@@ -39,7 +40,7 @@ $(READY): requirements.lock pyproject.toml
 test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --ignore=tests/test_book_browser.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 	    --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks/*.ipynb
 
@@ -58,6 +59,10 @@ book: $(READY)
 
 html: $(READY)
 	$(BIN)/python book/build.py
+
+# After make book or make html: what was built last is tested.
+test-book: $(READY)
+	$(BIN)/python -m pytest tests/test_book_browser.py -rs
 
 notebooks: $(READY)
 	$(BIN)/jupytext --to ipynb --update --set-kernel python3 notebooks/*.py

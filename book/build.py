@@ -1,14 +1,16 @@
 """Build the book, strictly: any warning is an error.
 
-The pages and the executed notebooks are laid out in ``_build/source`` as Jupyter Book expects them.
-The notebooks stand there with their outputs and are not run again. A build that is not clean
-returns 0 from cached pages even after a failure, so everything built before is removed first.
+The pages, what is generated for them (see ``generate.py``) and the executed notebooks are laid out
+in ``_build/source`` as Jupyter Book expects them. The notebooks stand there with their outputs and
+are not run again; torch is not needed. A build that is not clean returns 0 from cached pages even
+after a failure, so everything built before is removed first.
 
     python book/build.py                                 # from the stored notebooks
     python book/build.py --notebooks _build/executed     # from notebooks that a run wrote
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -21,15 +23,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pages(toc: dict) -> list[str]:
     """All documents that ``_toc.yml`` names, without suffix and in reading order."""
-    found = [toc["root"]]
-    for part in toc["parts"]:
-        found += [chapter["file"] for chapter in part["chapters"]]
-    return found
+
+    def below(entries: list[dict]) -> list[str]:
+        found = []
+        for entry in entries:
+            if "file" in entry:  # a glob stands for generated pages
+                found += [entry["file"], *below(entry.get("sections", []))]
+        return found
+
+    return [toc["root"]] + [page for part in toc["parts"] for page in below(part["chapters"])]
 
 
 def stage(notebooks: Path, source: Path) -> None:
     """Lay out configuration, prose pages and the notebooks of the table of contents."""
-    shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__*"))
+    ignored = shutil.ignore_patterns("*.py", "__*", "captions.yml", "_static")
+    shutil.copytree(ROOT / "book", source / "book", ignore=ignored)
+    shutil.copytree(ROOT / "book" / "_static", source / "_static")
+    # pages show whole files of the package
+    shutil.copytree(
+        ROOT / "speechunlearn", source / "speechunlearn", ignore=shutil.ignore_patterns("__pyc*")
+    )
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, source)
     (source / "notebooks").mkdir()
@@ -41,23 +54,39 @@ def stage(notebooks: Path, source: Path) -> None:
             shutil.copy(notebook, source / "notebooks")
 
 
+def substitute(config: Path, numbers: dict[str, str]) -> None:
+    """Give the pages the numbers that stand in their prose."""
+    content = yaml.safe_load(config.read_text())
+    content["parse"]["myst_substitutions"] = numbers
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", metavar="DIR",
                         help="folder of executed notebooks (default: the stored ones)")
-    notebooks = parser.parse_args().notebooks
+    parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR",
+                        help="_build is made here (default: the repository)")
+    arguments = parser.parse_args()
+    notebooks, out = arguments.notebooks, arguments.out.resolve()
 
-    build = ROOT / "_build"
+    build = out / "_build"
     source = build / "source"
     for old in (source, build / "html", build / ".doctrees", build / "jupyter_execute"):
         shutil.rmtree(old, ignore_errors=True)
     source.mkdir(parents=True)
     stage(notebooks, source)
+    import generate  # after the stage is known to be complete: it takes seconds
+
+    executed = notebooks.resolve() != ROOT / "notebooks"
+    substitute(source / "_config.yml", generate.everything(source, notebooks, executed))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    # the extensions in book/, and the package of this checkout
+    path = os.pathsep.join([str(ROOT / "book"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [jupyter_book, "build", source, "--path-output", ROOT, "--all", "-n", "-W", "--keep-going"],
-        check=False,
+        [jupyter_book, "build", source, "--path-output", out, "--all", "-n", "-W", "--keep-going"],
+        check=False, env=os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)},
     ).returncode
 
 

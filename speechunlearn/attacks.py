@@ -28,7 +28,7 @@ class AttackParameters:
     """How adversarial copies are made.
 
     Args:
-        tau: bound on |delta|, in units of the z-normalised waveform (the paper: 0.1 to 0.7)
+        tau: bound on abs(delta), in units of the z-normalised waveform (the paper: 0.1 to 0.7)
         copies: M, adversarial copies a clip (the paper: 20)
         steps: P, sign-gradient steps (the paper: 50)
         step_fraction: sigma / tau. The paper does not give sigma; its authors' earlier code
@@ -134,7 +134,7 @@ def targeted_pgd(
             clip's start does not depend on its batch
 
     Returns:
-        the moved clips; every |difference| is at most tau, computed exactly
+        the moved clips; every abs(difference) is at most tau, computed exactly
 
     """
     tau, step = parameters.tau, parameters.step_fraction * parameters.tau

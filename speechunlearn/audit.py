@@ -189,7 +189,7 @@ def verdict(
     Models retrained from several seeds differ. A model passes if its forget UAR and its membership
     AUC both lie where those of one more retrained model would:
 
-    .. math:: \bar{x} \pm \Big( z \sqrt{(1 + 1/k) \, \max(s^2, v)} + \tfrac{1}{2n} \Big)
+    .. math:: \bar{x} \pm \Bigl( z \sqrt{(1 + 1/k) \, \max(s^2, v)} + \tfrac{1}{2n} \Bigr)
 
     with the mean and the variance :math:`s^2` of the k retrained models, the normal quantile z at
     the level shared between the two scores (Bonferroni), and half a clip of n, since scores come in

@@ -17,6 +17,8 @@ from speechunlearn.results import TITLES
 
 PALETTE = "colorblind"
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H"]
+_LINES = ["-", "--", "-.", ":"]
+_HATCHES = ["", "///", "..."]
 
 
 def _styles(names: Sequence[str]) -> dict[str, tuple[str, tuple[float, float, float]]]:
@@ -34,8 +36,11 @@ def clip_counts(manifest: pd.DataFrame) -> Figure:
     order = [s for s in ("train", "validation", "test") if s in set(manifest["split"])]
     sns.countplot(
         manifest.sort_values("label"), y="label", hue="split", hue_order=order, palette=PALETTE,
-        ax=left,
+        ax=left, edgecolor="black", linewidth=0.5,
     )
+    for bars, hatch in zip(left.containers, _HATCHES, strict=False):
+        for bar in bars:
+            bar.set_hatch(hatch)
     left.set(xlabel="clips", ylabel="")
     left.legend(title="", frameon=False)
     sns.ecdfplot(manifest, x="seconds", hue="split", hue_order=order, palette=PALETTE, ax=right)
@@ -55,11 +60,11 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
     styles = _styles(list(histories))
-    for title, history in histories.items():
+    for (title, history), line in zip(histories.items(), cycle(_LINES), strict=False):
         marker, colour = styles[title]
         axis.plot(
-            history["epoch"], history["loss"], marker=marker, color=colour, label=title,
-            markersize=4,
+            history["epoch"], history["loss"], marker=marker, color=colour, linestyle=line,
+            label=title, markersize=4,
         )
     axis.set(xlabel="epoch", ylabel="training loss (nats)")
     axis.set_ylim(bottom=0)
@@ -179,4 +184,47 @@ def uar_over_tau(scores: pd.DataFrame, baseline: float | None = None) -> Figure:
         axis.set(title=f"N = {n}", xlabel="tau", ylim=(0, 1))
     axes[0, 0].set_ylabel("UAR, unseen speakers")
     axes[0, -1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def over_n(table: pd.DataFrame, chance: float) -> Figure:
+    """Draw UAR on the forget set and on unseen speakers over N, one line a method.
+
+    Retraining, which the others should come close to, is a band: its interval.
+
+    Args:
+        table: of `speechunlearn.results.table_of_methods`
+        chance: UAR of a guess
+
+    """
+    shown = ["original", "remain", "ran_lab", "adv", "adv_ela"]
+    lines = [*_LINES, (0, (6, 1, 1, 1, 1, 1))]
+    order = [m for m in shown if m in set(table["method"])]
+    sizes = sorted(table["n_forget"].unique())
+    styles = _styles(order)
+    # one above the other: side by side they could not be read on a phone
+    figure, axes = plt.subplots(2, 1, figsize=(6, 6.8), sharex=True, layout="constrained")
+    titles = {"forget": "on the forget set", "unseen": "on unseen speakers"}
+    for axis, (split, title) in zip(axes, titles.items(), strict=True):
+        part = table[table["split"] == split].set_index(["method", "n_forget"])
+        x = np.arange(len(sizes))
+        reference = part.loc["retrain"].loc[sizes]
+        axis.fill_between(x, reference["low"], reference["high"], color="0.85", zorder=0)
+        axis.plot(x, reference["value"], color="black", linewidth=2.5, label="Retrained: the aim")
+        for i, (method, line) in enumerate(zip(order, lines, strict=False)):
+            marker, colour = styles[method]
+            own = part.loc[method].loc[sizes]
+            shift = (i - (len(order) - 1) / 2) * 0.11  # or intervals would hide each other
+            errors = [own["value"] - own["low"], own["high"] - own["value"]]
+            axis.errorbar(
+                x + shift, own["value"], yerr=errors, marker=marker, color=colour, linestyle=line,
+                linewidth=1.3, elinewidth=0.9, markersize=6, markeredgecolor="black",
+                markeredgewidth=0.5, label=TITLES[method],
+            )
+        axis.axhline(chance, color="0.4", linewidth=0.9, linestyle=(0, (1, 3)), label="chance")
+        axis.set_xticks(x, [str(n) for n in sizes])
+        axis.set(ylabel=f"UAR {title}", ylim=(-0.03, 1.05))
+    axes[1].set_xlabel("N, clips to forget")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -28,7 +28,7 @@ class Parameters(Descent):
     Args:
         lambda_mis: weight of the wrong labels' loss (the paper: 0.1)
         lambda_adv: weight of the adversarial copies' loss (the paper: 1)
-        tau: bound on |delta| in units of the z-normalised waveform (the paper: 0.1 to 0.7)
+        tau: bound on abs(delta) in units of the z-normalised waveform (the paper: 0.1 to 0.7)
         copies: M, adversarial copies a clip (the paper: 20)
         steps: P, attack steps (the paper: 50)
         step_fraction: sigma / tau (not given in the paper)

@@ -25,7 +25,8 @@ class Parameters:
     """Where to dampen and how much; the defaults are the authors' for ResNet-18.
 
     The training set holds the forget set, so where both are means over clips, F_D is at least
-    N/|D| F_e: once N is the fraction 1/selection of the training set, no weight can be selected.
+    ``N/|D| F_e``: once N is the fraction 1/selection of the training set, no weight can be
+    selected.
 
     Args:
         selection: alpha; a weight is dampened where F_e > alpha F_D

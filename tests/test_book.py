@@ -1,0 +1,104 @@
+"""The pages of the book agree with the registries, and are made without torch."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from speechunlearn import audit, corpora, methods
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+
+
+def pages(folder: str) -> set[str]:
+    return {path.stem for path in (BOOK / folder).glob("*.md")}
+
+
+def in_contents(folder: str) -> set[str]:
+    """The pages of a folder that the table of contents names."""
+    return set(re.findall(rf"file: book/{folder}/(\w+)", (ROOT / "_toc.yml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "folder, names", [("corpora", list(corpora.known())), ("methods", list(methods.METHODS))]
+)
+def test_each_registered_name_has_a_page_with_its_facts(folder, names):
+    assert pages(folder) == in_contents(folder) == set(names)
+    for name in names:
+        text = (BOOK / folder / f"{name}.md").read_text()
+        assert f"generated/{folder}/{name}.md" in text
+        assert f"({'corpus' if folder == 'corpora' else 'method'}-{name})=" in text
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_a_method_page_has_rule_source_and_file(name):
+    text = (BOOK / "methods" / f"{name}.md").read_text()
+    assert "\n## Rule\n" in text and f"generated/methods/{name}-file.md" in text
+    source = (ROOT / "speechunlearn" / "methods" / f"{name}.py").read_text()
+    assert "\nSource: " in source  # the page's facts take it from there
+
+
+def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
+    clips = pd.DataFrame(
+        {
+            "split": ["forget", "unseen"], "hash": ["a", "b"], "label": [0, 1],
+            "prediction": [0, 1], "loss": [0.1, 0.2],
+        }
+    )
+    metrics = set(audit.evaluate(clips, clips, n_labels=2)["metric"])
+    own = {"distance" if name.endswith("_distance") else name for name in metrics}
+    assert own | {"verdict", "cost", "statistics"} == pages("metrics") == in_contents("metrics")
+    for name in pages("metrics") - {"statistics"}:
+        text = (BOOK / "metrics" / f"{name}.md").read_text()
+        for heading in ("Formula", "Range", "What it cannot see", "In code"):
+            assert f"\n## {heading}\n" in text, (name, heading)
+
+
+def test_captions_and_alternative_texts_state_no_number():
+    for name, text in yaml.safe_load((BOOK / "captions.yml").read_text()).items():
+        assert set(text) == {"caption", "alt"}
+        stated = re.findall(r"\d+", (text["caption"] + text["alt"]).replace("95 %", ""))
+        assert not stated, name
+
+
+def test_what_is_generated_needs_no_torch(tmp_path):
+    """A torch that cannot be imported is first on the path, as where none is installed."""
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "import generate, torchless\n"
+        "from pathlib import Path\n"
+        "target = Path(sys.argv[1]) / 'generated'\n"
+        "(target / 'methods').mkdir(parents=True)\n"
+        "generate.method_pages(target)\n"
+        "numbers = generate.landing_page(target)\n"
+        "torchless.check()\n"
+        "assert numbers['sizes']\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(BOOK)], check=True, cwd=ROOT
+    )
+    assert (tmp_path / "generated" / "result.svg").stat().st_size > 10_000
+    assert (tmp_path / "generated" / "claims.md").read_text().count("{doc}") == 6
+    assert (tmp_path / "generated" / "result.md").read_text() in (ROOT / "README.md").read_text()
+    assert "lambda_adv" in (tmp_path / "generated" / "methods" / "adv.md").read_text()
+
+
+def test_a_torch_that_was_loaded_fails_the_build():
+    script = (
+        "import sys, types; sys.path.insert(0, sys.argv[1])\n"
+        "import torchless\n"
+        "torchless.install(); torchless.check()\n"
+        "sys.modules['torchaudio'] = types.ModuleType('torchaudio')\n"
+        "torchless.check()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(BOOK)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: the book is rendered without torchaudio" in done.stderr
