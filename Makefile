@@ -75,8 +75,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/attack.py
 
 lock:
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	    --no-emit-index-url --no-emit-find-links --no-annotate \
+	uv pip compile pyproject.toml --universal --python-version 3.11 \
+	    --extra book --extra test --extra bench --extra synthesis --no-emit-index-url --no-emit-find-links --no-annotate \
 	    --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:
