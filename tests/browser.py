@@ -120,6 +120,8 @@ class Browser:
                     found.append(f"{details['text']} {thrown}")
                 case "Runtime.consoleAPICalled" if values["type"] in ("error", "assert"):
                     found.append(" ".join(str(a.get("value", "")) for a in values["args"]))
+                case "Log.entryAdded" if values["entry"].get("url", "").endswith("/favicon.ico"):
+                    pass  # the browser's own request, on the page that only redirects
                 case "Log.entryAdded" if values["entry"]["level"] == "error":
                     found.append(f"{values['entry']['text']} {values['entry'].get('url', '')}")
                 case "Network.loadingFailed" if not values.get("canceled"):
