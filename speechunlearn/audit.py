@@ -13,6 +13,9 @@ from scipy.stats import norm, rankdata
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import accuracy, by_split, distance_to_retrained, uar
 
+#: value by split and metric
+Scores = dict[tuple[str, str], float]
+
 
 @dataclass(frozen=True)
 class MembershipResult:
@@ -144,17 +147,24 @@ def evaluate(
         6  unseen  mean_loss   1.25
 
     """
-    scores = _scores(predictions, n_labels)
+    found = scores(predictions, n_labels)
     if reference is not None:
-        _check_same_clips(predictions, reference)
-        reference_scores = _scores(reference, n_labels)
-    rows = []
-    for (split, metric), value in scores.items():
-        rows.append((split, metric, value))
-        if reference is not None:
-            distance = distance_to_retrained(value, reference_scores[split, metric])
-            rows.append((split, f"{metric}_distance", distance))
+        check_same_clips(predictions, reference)
+        found = with_distances(found, scores(reference, n_labels))
+    rows = [(split, metric, value) for (split, metric), value in found.items()]
     return pd.DataFrame(rows, columns=["split", "metric", "value"])
+
+
+def with_distances(found: Scores, reference: Scores) -> Scores:
+    """Scores of a model, each followed by its distance to the retrained model's."""
+    return {
+        (split, name): number
+        for (split, metric), value in found.items()
+        for name, number in (
+            (metric, value),
+            (f"{metric}_distance", distance_to_retrained(value, reference[split, metric])),
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -219,16 +229,16 @@ def verdict(
     if not 0 < level < 1:
         raise ParameterError(f"level: {level} is not between 0 and 1")
     for reference in retrained:
-        _check_same_clips(predictions, reference)
-    own = _scores(predictions, n_labels)
-    others = [_scores(reference, n_labels) for reference in retrained]
+        check_same_clips(predictions, reference)
+    own = scores(predictions, n_labels)
+    others = [scores(reference, n_labels) for reference in retrained]
     counts = predictions["split"].value_counts()
     n_outside = int(counts["removed" if "removed" in counts else "unseen"])
     n, k = int(counts["forget"]), len(retrained)
     quantile = norm.ppf(1 - (1 - level) / (2 * len(JUDGED)))
     rows = []
     for metric in JUDGED:
-        values = np.array([scores["forget", metric] for scores in others])
+        values = np.array([other["forget", metric] for other in others])
         mean = float(values.mean())
         by_chance = mean * (1 - mean) / n if metric == "uar" else auc_variance(mean, n, n_outside)
         spread = np.sqrt((1 + 1 / k) * max(values.var(ddof=1), by_chance))
@@ -263,22 +273,22 @@ def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
     ) / (n_members * n_nonmembers)
 
 
-def _scores(predictions: pd.DataFrame, n_labels: int) -> dict[tuple[str, str], float]:
-    """Value by split and metric."""
+def scores(predictions: pd.DataFrame, n_labels: int) -> Scores:
+    """All scores of one model, without distances: see `evaluate`."""
     clips = by_split(predictions, ["label", "prediction", "loss"])
-    scores: dict[tuple[str, str], float] = {}
+    found: Scores = {}
     outside = "removed" if "removed" in clips else "unseen"
     for split, part in clips.items():
-        scores[split, "uar"] = uar(part["label"], part["prediction"], n_labels)
-        scores[split, "accuracy"] = accuracy(part["label"], part["prediction"], n_labels)
-        scores[split, "mean_loss"] = float(part["loss"].mean())
+        found[split, "uar"] = uar(part["label"], part["prediction"], n_labels)
+        found[split, "accuracy"] = accuracy(part["label"], part["prediction"], n_labels)
+        found[split, "mean_loss"] = float(part["loss"].mean())
         if split == "forget" and outside in clips:
             attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
-            scores[split, "mia_auc"] = attack.auc
-    return scores
+            found[split, "mia_auc"] = attack.auc
+    return found
 
 
-def _check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
+def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
     """A distance between scores means something on the same clips only, in any order."""
     columns = ["split", "hash", "label"]
     if all(column in predictions and column in reference for column in columns) and all(

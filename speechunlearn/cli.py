@@ -95,7 +95,7 @@ def run(
     profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
-    from speechunlearn import profiles, runs
+    from speechunlearn import chapters, profiles, runs
 
     values = _values("-p", parameter)
     chosen = profiles.get(profile)
@@ -110,7 +110,7 @@ def run(
         "root": str(Path(root).expanduser().resolve()) if root else "",
         "results": str((out / "results").resolve()),
     }
-    runs.execute(
+    chapters.execute(
         paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir,
         say=lambda text: typer.echo(text, err=True),
     )

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 from speechunlearn import training
 from speechunlearn.clips import Clips
 from speechunlearn.models import Classifier, seeded
-from speechunlearn.training import Cost, Recipe
+from speechunlearn.training import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -77,29 +76,20 @@ def _accelerator() -> Accelerator:
     )
 
 
-def train(
-    model: Classifier,
-    clips: Clips,
-    recipe: Recipe,
-    *,
-    seed: int,
-    cost: Cost | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
-    resume: Path | None = None,
-) -> list[float]:
-    """Fine-tune a classifier in place: `speechunlearn.training.train`, on all processes.
+def shared(model: Classifier, resume: Path | None = None) -> Classifier:
+    """Return a classifier as all processes train it together; the same one where there is one.
 
-    With one process it is that function. With more, the first one calls this where it would call
-    that, and the others call `help_to_train`.
+    The first process calls this before it trains, and the others call `help_to_train`.
+
+    Args:
+        model: has the weights of what is returned
+        resume: file that training will go on from
+
     """
     if processes() == 1:
-        return training.train(
-            model, clips, recipe, seed=seed, cost=cost, progress=progress, resume=resume
-        )
+        return model
     _agree({"resume": str(resume) if resume is not None and resume.exists() else None})
-    return training.train(
-        _Shared(model), clips, recipe, seed=seed, cost=cost, progress=progress, resume=resume
-    )
+    return _Shared(model)
 
 
 def help_to_train(model: Classifier, clips: Clips, recipe: Recipe, *, seed: int) -> None:

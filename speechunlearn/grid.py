@@ -34,27 +34,16 @@ class Planner(Study):
 
     Args:
         plan: added to
-        profile: as of `Study`, like all others
+        args: as of `Study`
+        kwargs: as of `Study`
 
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        profile: Profile,
-        corpus: str | None = None,
-        root: Path | str | None = None,
-        *,
-        setting: str = "validation",
-        cache: Cache | None = None,
-        skip_bad: bool = False,
-    ) -> None:
-        super().__init__(
-            profile, corpus, root, setting=setting, cache=cache, skip_bad=skip_bad
-        )
+    def __init__(self, plan: Plan, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.plan = plan
         description = workflow.described(
-            profile, corpus=self.corpus.name, setting=setting, skip_bad=skip_bad,
+            self.profile, corpus=self.corpus.name, setting=self.setting, skip_bad=self.skip_bad,
             root=None if self.root is None else str(self.root.absolute()),
         )
         text = json.dumps(description, sort_keys=True)

@@ -67,10 +67,13 @@ def _label_codes(
 ) -> Int[np.ndarray, " clips"]:
     """Position of every value in the label set."""
     label_set = _label_set(labels)
-    clips = pd.Index(values)
-    if clips.empty:
+    if len(values) == 0:
         raise ParameterError(f"{name} is empty")
-    codes = pd.Index(label_set).get_indexer(clips)
+    clips: np.ndarray = np.asarray(values)
+    if isinstance(labels, (int, np.integer)) and clips.dtype.kind in "iu":
+        codes = np.where((clips >= 0) & (clips < labels), clips, -1).astype(np.intp)
+    else:
+        codes = pd.Index(label_set).get_indexer(pd.Index(values))
     if (codes < 0).any():
         unknown = clips[codes < 0].tolist()[0]
         raise ParameterError(f"{name} holds {unknown!r}, which is not in {label_set}")
@@ -177,80 +180,6 @@ def _correct(
         )
     truth_codes = _label_codes("truth", truth, labels)
     return truth_codes, truth_codes == _label_codes("prediction", prediction, labels)
-
-
-def uar_by_split(predictions: pd.DataFrame, n_labels: int) -> dict[str, float]:
-    """UAR of every split in a predictions table.
-
-    Args:
-        predictions: per-clip predictions table
-        n_labels: number of classes of the task
-
-    Returns:
-        UAR in [0, 1] by split, in the order of ``SPLITS``
-
-    Raises:
-        ParameterError: if the table is empty, lacks a column, or holds an unknown split
-            or a class outside of 0 … ``n_labels`` - 1
-
-    Examples:
-        >>> uar_by_split(
-        ...     pd.DataFrame(
-        ...         {
-        ...             "split": ["unseen", "unseen", "forget"],
-        ...             "label": [0, 1, 1],
-        ...             "prediction": [0, 0, 1],
-        ...         }
-        ...     ),
-        ...     n_labels=2,
-        ... )
-        {'forget': 1.0, 'unseen': 0.5}
-
-    """
-    return {
-        split: uar(clips["label"], clips["prediction"], n_labels)
-        for split, clips in by_split(predictions, ["label", "prediction"]).items()
-    }
-
-
-def accuracy_by_split(predictions: pd.DataFrame, n_labels: int) -> dict[str, float]:
-    """Accuracy of every split in a predictions table.
-
-    Args:
-        predictions: per-clip predictions table
-        n_labels: number of classes of the task
-
-    Returns:
-        accuracy in [0, 1] by split, in the order of ``SPLITS``
-
-    Raises:
-        ParameterError: as :func:`uar_by_split`
-
-    """
-    return {
-        split: accuracy(clips["label"], clips["prediction"], n_labels)
-        for split, clips in by_split(predictions, ["label", "prediction"]).items()
-    }
-
-
-def mean_loss_by_split(predictions: pd.DataFrame) -> dict[str, float]:
-    """Mean cross-entropy of the true class of every split in a predictions table.
-
-    Args:
-        predictions: per-clip predictions table
-
-    Returns:
-        mean loss in nats by split, in the order of ``SPLITS``
-
-    Raises:
-        ParameterError: if the table is empty, lacks a column, holds an unknown split
-            or a loss that is NaN
-
-    """
-    return {
-        split: float(clips["loss"].mean())
-        for split, clips in by_split(predictions, ["loss"]).items()
-    }
 
 
 def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -29,9 +29,16 @@ def made_by(shown: Results) -> str:
 
     names = "; ".join(corpora.get(name).title for name in sorted(set(cells["corpus"])))
     hours = cells["seconds"].sum() / 3600
+    asked = []
+    for kind, draws in cells.groupby("request")["draw"].unique().items():
+        drawn = sorted(str(draw) for draw in draws)
+        asked.append(
+            f"forget draws {'; '.join(drawn)}" if kind == "clips"
+            else f"{len(drawn)} removals by {kind}"
+        )
     return (
         f"Profile **{unique('profile')}**; corpus: **{names}**; encoder {unique('encoder')}; "
-        f"training seeds {unique('seed')}; forget draws {unique('draw')}; "
+        f"training seeds {unique('seed')}; {'; '.join(asked)}; "
         f"{len(cells)} models, {hours:.1f} h on {unique('machine')}; code {unique('commit')}."
     )
 

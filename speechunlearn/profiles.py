@@ -146,9 +146,10 @@ _SMOKE_OTHERS: dict[str, dict[str, Any]] = {
 }
 # Of the strengths tried, those that came closest to retraining (forget UAR and unseen UAR together)
 # on draws of clips kept for that, a twentieth and a tenth of the training set: two to four learning
-# rates a method (of SSD, selections), Arabic words, seed 0. Those that came closest at a twentieth
-# alone made some methods collapse at a tenth. The same on all tasks, corpora and requests, so no
-# claim that a method could not do better there.
+# rates a method (of SSD, selections; fine-tuning on the rest at a twentieth alone), Arabic words,
+# seed 0. That a choice at a twentieth alone lets some methods collapse at a tenth was first seen on
+# a reported draw. The same on all tasks, corpora and requests, so no claim that a method could not
+# do better there.
 _CPU_COPIES = {"epochs": 2, "learning_rate": 1e-4, "copies": 2, "steps": 10, "tau": 0.2}
 _CPU_ONE_EPOCH: dict[str, Any] = {"epochs": 1, "batch_size": 32}
 _CPU_OTHERS: dict[str, dict[str, Any]] = {
@@ -171,8 +172,7 @@ _MASKED: dict[str, Any] = {
     "mask_feature_min_masks": 0,
 }
 # The best of a few trials on the validation speakers of Arabic words: UAR there is therefore a
-# little too good. The last epochs, on unaltered clips, are for memory of the training
-# clips.
+# little too good. The last epochs, on unaltered clips, are for memory of the training clips.
 _WORDS_RECIPE: dict[str, Any] = {
     "epochs": 14,
     "learning_rate": 2e-3,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,15 +130,26 @@ class Results:
         A cell's reference is the model retrained without its draw, or without the largest draw
         that its own is nested in, with the same seed; where there is none, there is no distance.
         """
-        tables = []
+        known: dict[Any, audit.Scores] = {}
+
+        def scores(cell: str, kept: np.ndarray | None = None) -> audit.Scores:
+            part = cell, None if kept is None else kept.tobytes()
+            if part not in known:  # a reference serves many cells
+                table = self._by_cell[cell]
+                known[part] = audit.scores(table if kept is None else table[kept], n_labels)
+            return known[part]
+
+        n_labels, reference_of = self.n_labels, self._references()
+        rows = []
         for record in self.cells.to_dict("records"):
-            predictions = self._by_cell[record["cell"]]
-            scores = audit.evaluate(
-                predictions, self._reference(record, predictions), n_labels=self.n_labels
-            )
-            columns = [c for c in self.cells.columns if c not in ("cell", "details")]
-            tables.append(scores.assign(**{c: record[c] for c in columns}))
-        table = pd.concat(tables, ignore_index=True)
+            found = scores(record["cell"])
+            reference = reference_of(record)
+            if reference is not None:
+                found = audit.with_distances(found, scores(*reference))
+            rows += [(record["cell"], *key, value) for key, value in found.items()]
+        table = pd.DataFrame(rows, columns=["cell", "split", "metric", "value"])
+        about = self.cells.drop(columns="details", errors="ignore")
+        table = table.merge(about, on="cell", how="left").drop(columns="cell")
         first = [*(k for k in KEY if k != "hyperparameters"), "split", "metric", "value", "seconds"]
         return table[first + [c for c in table if c not in first]]
 
@@ -159,20 +171,29 @@ class Results:
             "" if task == corpora.get(corpus).task else f"-{task}"
         )
 
-    def _reference(self, record: dict, predictions: pd.DataFrame) -> pd.DataFrame | None:
-        same = self.cells
-        for column in ("corpus", "setting", "encoder", "seed", "draw"):
-            same = same[same[column] == record[column]]
-        same = same[(same["method"] == "retrain") & (same["n_forget"] >= record["n_forget"])]
-        clips = pd.MultiIndex.from_frame(predictions[["split", "hash"]])
-        for name in same.sort_values("n_forget")["cell"]:
-            reference = self._by_cell[name]
-            if reference["hash"].array.equals(predictions["hash"].array):
-                return reference
-            of_ours = pd.MultiIndex.from_frame(reference[["split", "hash"]]).isin(clips)
-            if of_ours.sum() == len(clips):
-                return reference[of_ours]
-        return None
+    def _references(self) -> Callable[[dict], tuple[str, np.ndarray | None] | None]:
+        """Return what finds a cell's reference: its id, and which of its clips are the cell's."""
+        same = ["corpus", "setting", "encoder", "seed", "draw"]
+        retrained = self.cells[self.cells["method"] == "retrain"].sort_values("n_forget")
+        by_draw = {key: part for key, part in retrained.groupby(same)}
+
+        def find(record: dict) -> tuple[str, np.ndarray | None] | None:
+            candidates = by_draw.get(tuple(record[column] for column in same))
+            if candidates is None:
+                return None
+            predictions = self._by_cell[record["cell"]]
+            candidates = candidates[candidates["n_forget"] >= record["n_forget"]]
+            for name in candidates["cell"]:
+                reference = self._by_cell[name]
+                if reference["hash"].array.equals(predictions["hash"].array):
+                    return name, None
+                clips = pd.MultiIndex.from_frame(predictions[["split", "hash"]])
+                kept = pd.MultiIndex.from_frame(reference[["split", "hash"]]).isin(clips)
+                if kept.sum() == len(clips):
+                    return name, kept
+            return None
+
+        return find
 
 
 def committed(profile: str, corpus: str, task: str = "") -> Results | None:
@@ -537,7 +558,7 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
                     "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
                 }
             )
-    found = pd.DataFrame(rows, columns=None if rows else ["N", "method"])
+    found = pd.DataFrame(rows)
     if (table["n_forget"] == 0).all():  # sizes are pooled
         return found.drop(columns="N").set_index("method")
     return found.set_index(["N", "method"])

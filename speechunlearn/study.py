@@ -635,8 +635,8 @@ class Study:
             model, cost = self.fresh(seed), Cost()
             what = f"training on {len(clips)} clips, seed {seed}"
             with machine.measured() as usage:
-                history = distributed.train(
-                    model, clips, self.recipe, seed=seed, cost=cost,
+                history = training.train(
+                    distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=cost,
                     progress=self._reporter(what), resume=resume,
                 )
             card = {
@@ -675,10 +675,11 @@ class Study:
         }
 
     def _provenance(self) -> dict[str, str]:
+        together = distributed.processes()
         return {
             "commit": machine.commit(),
             "lock": machine.lock_hash(),
-            "machine": machine.describe(),
+            "machine": machine.describe() + (f", {together} processes" if together > 1 else ""),
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:

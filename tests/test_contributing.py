@@ -65,10 +65,7 @@ def test_a_method(module):
 
 
 def test_a_metric(module):
-    table = pd.DataFrame(
-        {"split": ["forget", "unseen", "unseen"], "confidence": [0.25, 0.5, 1.0]}
-    )
-    assert module("A metric").confidence_by_split(table) == {"forget": 0.25, "unseen": 0.75}
+    assert module("A metric").mean_confidence(pd.Series([0.5, 1.0])) == 0.75
 
 
 def test_a_chapter(tmp_path):

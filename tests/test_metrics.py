@@ -8,16 +8,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
+from speechunlearn.audit import evaluate
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import (
     accuracy,
-    accuracy_by_split,
     classes_present,
     difference_to_retrained,
     distance_to_retrained,
-    mean_loss_by_split,
     uar,
-    uar_by_split,
 )
 
 
@@ -106,11 +104,10 @@ def predictions():
 
 
 def test_by_split(predictions):
-    by_uar = uar_by_split(predictions, 3)
-    assert by_uar == {"forget": 0.5, "retain": 1.0, "unseen": 0.75}
-    assert list(by_uar) == ["forget", "retain", "unseen"]
-    assert accuracy_by_split(predictions, 3) == {"forget": 0.5, "retain": 1.0, "unseen": 2 / 3}
-    assert mean_loss_by_split(predictions) == {"forget": 0.5, "retain": 0.125, "unseen": 1.0}
+    scores = evaluate(predictions, n_labels=3).set_index(["metric", "split"])["value"]
+    assert list(scores["uar"].items()) == [("forget", 0.5), ("retain", 1.0), ("unseen", 0.75)]
+    assert scores["accuracy"].to_dict() == {"forget": 0.5, "retain": 1.0, "unseen": 2 / 3}
+    assert scores["mean_loss"].to_dict() == {"forget": 0.5, "retain": 0.125, "unseen": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -125,13 +122,13 @@ def test_by_split(predictions):
 )
 def test_by_split_refuses_bad_tables(predictions, change, message):
     with pytest.raises(ParameterError, match=message):
-        uar_by_split(change(predictions), 3)
+        evaluate(change(predictions), n_labels=3)
 
 
 def test_mean_loss_refuses_nan(predictions):
     predictions.loc[2, "loss"] = np.nan
     with pytest.raises(ParameterError, match="1 missing values in column 'loss'"):
-        mean_loss_by_split(predictions)
+        evaluate(predictions, n_labels=3)
 
 
 def test_distance_is_symmetric_and_difference_signed():
