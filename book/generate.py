@@ -50,13 +50,12 @@ NEEDS = {
 }
 
 
-def everything(source: Path, notebooks: Path, executed: bool) -> dict[str, str]:
+def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     """Write all that is generated below ``source``.
 
     Args:
         source: folder of the staged book
-        notebooks: folder of the notebooks that it shows
-        executed: whether a run of now wrote them; otherwise they are the stored ones
+        notebooks: those that it shows; they are of a run where they are not the stored ones
 
     Returns:
         the numbers that stand in prose, by the name of their substitution
@@ -67,7 +66,7 @@ def everything(source: Path, notebooks: Path, executed: bool) -> dict[str, str]:
     corpus_pages(source / "generated")
     method_pages(source / "generated")
     api_pages(source / "book" / "api")
-    status_page(source / "generated" / "status.md", notebooks, executed)
+    status_page(source / "generated" / "status.md", notebooks)
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
     return landing_page(source / "generated")
@@ -298,15 +297,19 @@ def caption(notebook: Path) -> None:
 # Status
 
 
-def status_page(target: Path, notebooks: Path, executed: bool) -> None:
+def status_page(target: Path, notebooks: list[Path]) -> None:
     """Write what made each notebook and each committed result, and what built the book."""
     rows = []
-    for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
+    executed = [path for path in notebooks if path.parent != ROOT / "notebooks"]
+    for path in notebooks:
         content = json.loads(path.read_text())
         said = made_by(content)
         run = content["metadata"].get("papermill", {})
         seconds = run.get("duration")
-        commit = machine.commit() if executed else _git("log", "-1", "--format=%h", "--", path)
+        if path in executed:
+            commit = machine.commit()
+        else:
+            commit = _git("log", "-1", "--format=%h", "--", path)
         rows.append(
             [
                 f"{{doc}}`../notebooks/{path.stem}`",
@@ -327,6 +330,8 @@ def status_page(target: Path, notebooks: Path, executed: bool) -> None:
             "the time. What one of them had made, the next ones found: a chapter that comes late "
             "looks faster than it is alone. The commit is that of the package."
         )
+        if len(executed) < len(notebooks):
+            words += " A chapter without a run time was not run: it is the **stored** one."
     else:
         words = (
             "The notebooks of these pages are the **stored** ones: nothing was run for this build, "

@@ -15,6 +15,7 @@ import jupytext
 import nbformat
 import pytest
 from conftest import REPOSITORY
+from test_book_browser import broken_links
 
 spec = importlib.util.spec_from_file_location("book_check", REPOSITORY / "book" / "check.py")
 assert spec is not None and spec.loader is not None
@@ -115,6 +116,21 @@ def test_a_notebook_that_is_not_as_it_was_run_is_red(stored, old, new, fault):
 def test_a_notebook_without_its_text_form_is_red(stored):
     stored.with_suffix(".py").unlink()
     assert any("no text form" in line for line in check.faults(stored))
+
+
+def test_a_broken_link_is_red(tmp_path):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "a page.html").write_text('<h1 id="here">A</h1><img src="../b.svg">')
+    (tmp_path / "b.svg").write_text("<svg/>")
+    page = tmp_path / "index.html"
+    good = '<a href="chapters/a%20page.html#here">A</a> <a href="https://x.example/gone">B</a>'
+    page.write_text(good)
+    assert broken_links(tmp_path, "index.html") == []
+    assert broken_links(tmp_path, "chapters/a page.html") == []
+    planted = ["chapters/b.html", "chapters/a%20page.html#there", "b.png", "a.wav"]
+    bad = '<a href="{}">C</a> <a href="{}">D</a> <img src="{}"> <audio src="{}">'
+    (tmp_path / "planted.html").write_text(good + bad.format(*planted))
+    assert broken_links(tmp_path, "planted.html") == sorted(planted)
 
 
 KEYS = """
