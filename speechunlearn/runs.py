@@ -124,7 +124,8 @@ def start(
         attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
             keep the profile's
         task: what the model names; empty is the corpus's own
-        sizes: values for the profile's own, e.g. n_values; an empty list keeps the profile's
+        sizes: values for the profile's own, e.g. n_values: a list, the text of one, or a single
+            value; an empty list keeps the profile's
 
     Raises:
         ParameterError: an unknown name, a wrong type or a value out of range
@@ -136,7 +137,7 @@ def start(
     for name in sizes:
         chosen.with_values(**{name: getattr(chosen, name, None)})
     given = {
-        name: tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        name: _several(name, value, getattr(chosen, name))
         for name, value in sizes.items()
         if value
     }
@@ -161,6 +162,27 @@ def start(
     )
     run.study()  # refuses what it can before anything is read
     return run
+
+
+def _several(name: str, value: Any, own: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a list's values; papermill's own ``-p`` hands a list over as its text.
+
+    Raises:
+        ParameterError: values unlike the profile's own
+
+    """
+    if isinstance(value, str):
+        value = parse_value(value)
+    if not isinstance(value, list | tuple):
+        value = [value]
+    values = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    kind = type(own[0]) if own else object
+    if kind is float:
+        values = tuple(float(v) if type(v) is int else v for v in values)
+    for v in values:
+        if not isinstance(v, kind):
+            raise ParameterError(f"{name}: {v!r} is not a {kind.__name__}, such as {own[0]!r}")
+    return values
 
 
 def chapters() -> list[Path]:

@@ -150,6 +150,29 @@ def test_start_puts_the_parameters_into_the_profile(tmp_path):
     assert run.profile.methods["adv"]["steps"] == profiles.get("smoke").methods["adv"]["steps"]
 
 
+@pytest.mark.parametrize("taus", ["[0.2, 1]", [0.2, 1], (0.2, 1.0)])
+def test_start_takes_lists_as_papermill_hands_them_over(taus):
+    run = runs.start("smoke", tau_values=taus, n_values="3", pairs="[[5, 6]]")
+    assert run.profile.tau_values == (0.2, 1.0) and run.profile.n_values == (3,)
+    assert all(type(tau) is float for tau in run.profile.tau_values)  # 1 and 1.0 have one key
+    assert run.profile.pairs == ((5, 6),)
+    assert runs.start("smoke", tau_values=0.2).profile.tau_values == (0.2,)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tau_values": "[0.2"}, r"tau_values: '\[0.2' is not a float, such as 0"),
+        ({"tau_values": ["0.2"]}, "tau_values: '0.2' is not a float"),
+        ({"n_values": [1.5]}, "n_values: 1.5 is not a int, such as"),
+        ({"pairs": [0, 1]}, r"pairs: 0 is not a tuple, such as \(0, 0\)"),
+    ],
+)
+def test_start_refuses_values_of_another_type(values, message):
+    with pytest.raises(ParameterError, match=message):
+        runs.start("smoke", **values)
+
+
 def test_the_paper_profile_has_the_papers_numbers():
     from speechunlearn import methods, training
 
