@@ -65,7 +65,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
         (source / "generated" / folder).mkdir(parents=True)
     corpus_pages(source / "generated")
     method_pages(source / "generated")
-    api_pages(source / "book" / "api")
+    api_pages(source / "book" / "api", source / "generated" / "api.md")
     status_page(source / "generated" / "status.md", notebooks)
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
@@ -83,6 +83,15 @@ def table(header: list[str], rows: list[list[object]], title: str = "", name: st
         return text + "\n"
     # colons: between backticks, a title could hold none
     return f"::::{{table}} {title}\n:name: {name}\n\n{text}\n::::\n"
+
+
+def narrower(header: list[str], rows: list[list[object]], title: str, name: str) -> str:
+    """Return a numbered table, and in words before it the columns that hold one value only."""
+    same = [i for i in range(1, len(header)) if len({str(row[i]) for row in rows}) == 1]
+    words = "; ".join(f"{header[i].lower()}: {rows[0][i]}" for i in same)
+    kept = [i for i in range(len(header)) if i not in same]
+    text = table([header[i] for i in kept], [[row[i] for i in kept] for row in rows], title, name)
+    return (f"In all rows: {words}.\n\n" if words else "") + text
 
 
 def _cell(value: object) -> str:
@@ -241,16 +250,22 @@ def modules() -> Iterator[tuple[str, list[str]]]:
         yield name, [name, *(f"{name}.{stem}" for stem in inner)]
 
 
-def api_pages(folder: Path) -> None:
-    """Write a page for every module: its docstrings are put in by Sphinx."""
+def api_pages(folder: Path, overview: Path) -> None:
+    """Write a page for every module, whose docstrings are put in by Sphinx, and a list of them."""
     folder.mkdir(parents=True)
+    rows: list[list[object]] = []
     for title, names in modules():
+        path = PACKAGE.parent.joinpath(*title.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        said = ast.get_docstring(ast.parse(file.read_text())) or ""
+        rows.append([f"{{doc}}`{title} <api/{title}>`", said.partition("\n")[0]])
         text = f"# {title}\n"
         for name in names:
             if name != title:
                 text += f"\n## {name}\n"
             text += f"\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
         (folder / f"{title}.md").write_text(text)
+    overview.write_text(table(["Module", "What it is"], rows, "The modules.", "api-modules"))
 
 
 # Captions
@@ -338,7 +353,8 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
             "and their run time was not kept. `make book` runs them, and then it stands here. The "
             "commit is the last one that touched the notebook."
         )
-    text = words + "\n\n" + table(header, rows, "The notebooks of these pages.", "status-notebooks")
+    text = f"{words}\n\n"
+    text += narrower(header, rows, "The notebooks of these pages.", "status-notebooks") + "\n"
     rows = []
     for folder in sorted(path.parent for path in results.COMMITTED.glob("*/cells.csv")):
         cells = results.Results.read(folder).cells
@@ -351,17 +367,17 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
         rows.append(
             [
                 f"`{folder.name}`", unique("profile"), unique("corpus"), unique("encoder"),
-                len(models), f"{models['seconds'].sum() / 3600:.1f} h", unique("machine"),
-                ", ".join(f"`{c}`" for c in unique("commit").split("; ")),
+                len(models), f"{models['seconds'].sum() / 3600:.1f} h",
+                ", ".join(f"`{c}`" for c in unique("commit").split("; ")), unique("machine"),
             ]
         )
-    header = ["Folder", "Profile", "Corpus", "Encoder", "Models", "Time", "Machine and versions",
-              "Commits"]
+    header = ["Folder", "Profile", "Corpus", "Encoder", "Models", "Time", "Commits",
+              "Machine and versions"]
     text += (
         "\n## Committed results\n\nThese are shown beside a page's own, under *On real speech*. "
         "The time is the sum over the models.\n\n"
     )
-    text += table(header, rows, "Results in `data/results/`.", "status-results")
+    text += narrower(header, rows, "Results in `data/results/`.", "status-results")
     packages = ("jupyter-book", "sphinx", "myst-nb", "pandas", "matplotlib")
     built = ", ".join(f"{name} {version(name)}" for name in packages)
     text += (

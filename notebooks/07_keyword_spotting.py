@@ -167,9 +167,9 @@ protocol.verdict_table(clip_results)
 # %% [markdown]
 # ## Is speech harder to forget than images?
 #
-# The abstract says so. Here methods, with the same strengths, and the same metrics run on
-# scikit-learn's handwritten digits (fewer methods in `smoke`): the same architecture reads the eight
-# rows of an image as frames, on a training set small enough that it remembers what it has seen.
+# The abstract says so. Here methods and metrics run on scikit-learn's handwritten digits as well
+# (fewer methods in `smoke`): the same architecture reads the eight rows of an image as frames, on a
+# training set small enough that it remembers what it has seen.
 
 # %%
 image_study = run.study_of("image", "digits")

@@ -42,7 +42,7 @@ def clip_counts(manifest: pd.DataFrame) -> Figure:
         for bar in bars:
             bar.set_hatch(hatch)
     left.set(xlabel="clips", ylabel="")
-    left.legend(title="", frameon=False)
+    left.get_legend().remove()  # the other panel has it, and room for it
     sns.ecdfplot(manifest, x="seconds", hue="split", hue_order=order, palette=PALETTE, ax=right)
     for line, style in zip(right.get_lines(), ["-", "--", ":"], strict=False):
         line.set_linestyle(style)
