@@ -60,8 +60,8 @@ def changed(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def nbval(path: Path) -> subprocess.CompletedProcess:
-    """Compare a notebook with the options that `make test` has."""
+def nbval(*paths: Path) -> subprocess.CompletedProcess:
+    """Compare notebooks with the options that `make test` has."""
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", "test"], cwd=REPOSITORY, capture_output=True,
         text=True, check=True,
@@ -70,28 +70,29 @@ def nbval(path: Path) -> subprocess.CompletedProcess:
     assert found, "make test does not compare the notebooks"
     options = [o for o in found[1].split() if o.startswith("--nbval")]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(path)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, *paths],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )
 
 
-def test_an_unchanged_notebook_is_green(stored):
-    done = nbval(stored)
-    assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+def test_a_failing_cell_and_a_changed_number_are_red(stored):
+    """Three copies, compared at once: one as it was run, and one with each fault."""
     assert check.faults(stored) == []
-
-
-def test_a_failing_cell_is_red(stored):
-    changed(stored, "value = 0.25", "value = 1 / 0")
-    done = nbval(stored)
-    assert done.returncode == 1 and "ZeroDivisionError" in done.stdout
-
-
-def test_a_changed_number_in_a_stored_output_is_red(stored):
-    changed(stored, "UAR 0.25", "UAR 0.26")
-    done = nbval(stored)
-    assert done.returncode == 1 and "UAR 0.26" in done.stdout
+    failing, other = (stored.with_name(f"{name}.ipynb") for name in ("failing", "other"))
+    for path in (failing, other):
+        shutil.copy(stored, path)
+    changed(failing, "value = 0.25", "value = 1 / 0")
+    changed(other, "UAR 0.25", "UAR 0.26")
+    done = nbval(stored, failing, other)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith("FAILED")]
+    assert not any(stored.name in line for line in failed)
+    assert sum(stored.name in line for line in lines if line.startswith("PASSED")) == 3
+    # the cell after the failing one lacks its value, too
+    assert [failing.name in line for line in failed] == [True, True, False]
+    assert other.name in failed[-1]
+    assert "ZeroDivisionError" in done.stdout and "UAR 0.26" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,6 @@ def test_results_of_before_a_change_of_the_package_are_not_used(demos_root, tmp_
         )
         return int(done.stdout)
 
-    assert cells() == 2
     assert cells() == 2
     changed(package / "methods" / "remain.py", "cross_entropy(", "1.0 * cross_entropy(")
     assert cells() == 3  # the other method's cell is still good

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import tiny_study
 
 from speechunlearn import chapters, profiles, runs
+from speechunlearn.cli import main
 from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.results import Results
@@ -189,20 +191,46 @@ def test_the_paper_profile_has_the_papers_numbers():
     assert ours.importance == "fisher"
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """The command line in this process: loading torch anew for each command takes seconds."""
+
+    def call(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["speechunlearn", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return SimpleNamespace(
+            returncode=ended.value.code or 0, stdout=said.out, stderr=said.err
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "stdout", "stderr"),
+    [
+        (["corpora"], 0, "embedded: Embedded corpus", ""),
+        (["run", "9"], 2, "", "speechunlearn: chapter '9' is none of"),
+    ],
+)
+def test_the_command_line_is_a_program(arguments, status, stdout, stderr):
+    done = subprocess.run(
         [sys.executable, "-m", "speechunlearn.cli", *arguments], capture_output=True, text=True
     )
+    assert done.returncode == status
+    assert stdout in done.stdout and done.stderr.startswith(stderr)
 
 
-def test_the_command_line_lists_corpora_with_licence_and_place():
+def test_the_command_line_lists_corpora_with_licence_and_place(cli):
     done = cli("corpora")
     assert done.returncode == 0
     for text in ("demos: DEMoS", "licence: restricted", "to get it: request access", "embedded"):
         assert text in done.stdout
 
 
-def test_the_command_line_writes_a_manifest(demos_root, tmp_path):
+def test_the_command_line_writes_a_manifest(cli, demos_root, tmp_path):
     done = cli("manifest", "demos", "--root", str(demos_root), "--out", str(tmp_path / "m.csv"))
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "m.csv", dtype={"hash": str})
@@ -228,14 +256,14 @@ def test_the_command_line_writes_a_manifest(demos_root, tmp_path):
         (("results", "--out", "nowhere"), "no results below 'nowhere'"),
     ],
 )
-def test_the_command_line_refuses_with_one_line_that_names_the_value(arguments, message):
+def test_the_command_line_refuses_with_one_line_that_names_the_value(cli, arguments, message):
     done = cli(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_command_line_prints_a_runs_results(demos_root, tmp_path):
+def test_the_command_line_prints_a_runs_results(cli, demos_root, tmp_path):
     study = tiny_study.study(demos_root, tmp_path / "cache")
     cells = [study.cell(method, clips(2, 0), 0) for method in ("original", "retrain")]
     Results.of(cells).write(
