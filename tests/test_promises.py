@@ -69,6 +69,21 @@ def test_the_committed_real_speech_is_as_promised():
     assert by_split.min()["retain"] >= 0.95 and by_split.min()["forget"] >= 0.95
 
 
+@pytest.mark.parametrize(("task", "unseen"), [("keyword", 0.85), ("speaker", 0.8)])
+def test_the_committed_words_and_speakers_are_as_promised(task, unseen):
+    real = protocol.committed("cpu", "arabic_speech_commands", task)
+    assert real is not None
+    clips = real.reported().select(request="clips", method=["original", "retrain"])
+    assert clips.cells[["seed", "draw"]].drop_duplicates().shape[0] >= 3
+    removals = real.select(variant="").cells.query("method == 'scrub'")
+    removed = removals.groupby("request")["draw"].nunique()
+    assert removed["class"] >= 5 and (task == "speaker" or removed["speaker"] >= 5)
+    uar = clips.rows().query("method == 'original' and metric == 'uar'")
+    assert uar.groupby("split")["value"].min()["unseen"] >= unseen
+    passed = protocol.verdicts(real).groupby("method")["passed"]
+    assert not passed.any()["original"] and passed.all()["retrain"]
+
+
 @pytest.mark.parametrize("method", ["adv", "adv_ela"])
 def test_the_committed_taus_were_chosen_on_the_development_draw(method):
     real = protocol.committed("cpu", "ravdess")
