@@ -429,6 +429,14 @@ CLAIMS = (
 )
 
 
+#: committed runs of the other tasks: in words, corpus, task, and where
+MORE = (
+    ("Arabic words", "arabic_speech_commands", "keyword", "07_keyword_spotting"),
+    ("English words", "speech_commands_10", "keyword", "07_keyword_spotting"),
+    ("Arabic speakers", "arabic_speech_commands", "speaker", "08_speaker_identification"),
+)
+
+
 def landing_page(folder: Path) -> dict[str, str]:
     """Write the figure and the claims of the landing page; return the numbers in its prose."""
     committed = results.committed(*SHOWN)
@@ -457,6 +465,10 @@ def landing_page(folder: Path) -> dict[str, str]:
     (folder / "claims.md").write_text(
         table(["Claim of the paper", "What we find", "Where"], rows,
               f"The paper's claims on {provenance(shown.cells)}.", "claims-table")
+    )
+    (folder / "more.md").write_text(
+        table(["Question", "What we find", "Where"], words_and_voices(),
+              "Keyword spotting and speaker identification, profile `cpu`.", "more-table")
     )
     value = numbers.set_index(["method", "n_forget", "split"])["value"]
     sizes = sorted(int(n) for n in numbers["n_forget"].unique())
@@ -489,6 +501,41 @@ def landing_page(folder: Path) -> dict[str, str]:
         "n_speakers": str(_speakers(shown)),
         "n_pairs": str(int(numbers["pairs"].max())),
     }
+
+
+def words_and_voices() -> list[list[object]]:
+    """Return what the committed runs of chapters 07 and 08 say, a row a question."""
+    images = results.committed("cpu", "digits")
+    runs = {
+        words: (results.committed("cpu", corpus, task), where)
+        for words, corpus, task, where in MORE
+    }
+    known = {words: (run, where) for words, (run, where) in runs.items() if run is not None}
+    compared, audited = [], []
+    for words, (run, _) in known.items():
+        if images is not None:
+            count = results.further_from_retraining(run, images)["further"].value_counts()
+            said = [
+                f"{what} for {count[verdict]}" for verdict, what in
+                (("one", "speech"), ("other", "images"), ("undecided", "undecided"))
+                if verdict in count
+            ]
+            compared.append(f"{words}: {', '.join(said)} of {count.sum()} models.")
+        judged = results.verdicts(run.select(request="clips"))
+        passed = judged.groupby("method")["passed"].all()
+        told = passed.drop(["original", "retrain"])
+        audited.append(
+            f"{words}: {int(told.sum())} of {len(told)} methods at {judged['request'].iloc[0]}; "
+            f"the original {'passes' if passed['original'] else 'fails'}, retrained models "
+            f"{'pass' if passed['retrain'] else 'fail'}."
+        )
+    where = ", ".join(f"{{doc}}`../notebooks/{w}`" for w in sorted({w for _, w in known.values()}))
+    return [
+        ["**Is speech harder to unlearn than images?** Which is left further from retraining "
+         "{cite:p}`cheng2025speech`.", "<br>".join(compared), where],
+        ["**Who passes the audit?** UAR and membership AUC on the forgotten clips where one more "
+         "retrained model's would lie.", "<br>".join(audited), where],
+    ]
 
 
 def provenance(cells: pd.DataFrame) -> str:
