@@ -20,8 +20,11 @@ from scipy.stats import ks_2samp, wasserstein_distance
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import distance_to_retrained
 
-Losses = Sequence[float] | Num[np.ndarray, " clips"] | pd.Series
-Probabilities = Num[np.ndarray, "clips classes"]
+# An underscore: two arguments need not agree in the axis, or are refused with a message.
+Losses = Sequence[float] | Num[np.ndarray, " _clips"] | pd.Series
+Probabilities = Num[np.ndarray, "_clips _classes"]
+Curve = Sequence[float] | Num[np.ndarray, " _steps"]
+Labels = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
 class Gum(NamedTuple):
@@ -441,9 +444,7 @@ def loss_emd(losses: Losses, retrained: Losses) -> float:
 
 
 def interclass_confusion(
-    truth: Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series,
-    prediction: Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series,
-    classes: Sequence[object],
+    truth: Labels, prediction: Labels, classes: Sequence[object]
 ) -> Confusion:
     r"""Clips of the confused classes that are taken for one another.
 
@@ -490,7 +491,7 @@ def interclass_confusion(
 
 
 def relearn_time(
-    curve: Sequence[float] | Num[np.ndarray, " steps"],
+    curve: Curve,
     original_score: float,
     *,
     alpha: float = 0.05,
@@ -535,13 +536,14 @@ def relearn_time(
         raise ParameterError("original_score is 0: every model is there from the start")
     if not 0 <= alpha < 1:
         raise ParameterError(f"alpha must be in [0, 1), got {alpha}")
-    reached = scores >= (1 - alpha) * original_score
+    # Shares of clips differ by more than rounding.
+    reached = scores >= (1 - alpha) * original_score - 1e-12
     return float(np.argmax(reached)) if reached.any() else math.inf
 
 
 def anamnesis(
-    unlearned: Sequence[float] | Num[np.ndarray, " steps"],
-    retrained: Sequence[float] | Num[np.ndarray, " steps"],
+    unlearned: Curve,
+    retrained: Curve,
     original_score: float,
     *,
     alpha: float = 0.05,

@@ -30,9 +30,10 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import distance_to_retrained
 from speechunlearn.statistics import Interval, draw_clusters, percentile_interval
 
-Values = Sequence[float] | Num[np.ndarray, " clips"] | Bool[np.ndarray, " clips"] | pd.Series
-Features = Values | Num[np.ndarray, "clips features"] | pd.DataFrame
-Groups = Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series
+# An underscore: two arguments need not agree in the axis, or are refused with a message.
+Values = Sequence[float] | Num[np.ndarray, " _clips"] | Bool[np.ndarray, " _clips"] | pd.Series
+Features = Values | Num[np.ndarray, "_clips _features"] | pd.DataFrame
+Groups = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
 class Scores(NamedTuple):
@@ -148,7 +149,7 @@ class ToRetrained(NamedTuple):
 
 
 def features(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " clips"]
+    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
 ) -> pd.DataFrame:
     r"""What a membership attack looks at, clip by clip.
 
@@ -202,7 +203,7 @@ def features(
 
 
 def logit_confidence(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " clips"]
+    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
 ) -> Float[np.ndarray, " clips"]:
     r"""Logit-scaled confidence of the true class, for :func:`likelihood_ratio`.
 
@@ -451,8 +452,8 @@ def match(
 
 def likelihood_ratio(
     confidences: Num[np.ndarray, "shadows clips"],
-    inside: Bool[np.ndarray, "shadows clips"],
-    target: Num[np.ndarray, " clips"],
+    inside: Bool[np.ndarray, "_shadows _clips"],
+    target: Num[np.ndarray, " _clips"],
     *,
     prior: float = 32.0,
 ) -> Float[np.ndarray, " clips"]:
@@ -715,7 +716,7 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
 
 
 def _log_probabilities(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " clips"]
+    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
 ) -> tuple[Float[np.ndarray, "clips classes"], Float[np.ndarray, "clips classes"]]:
     """log p and log(1 - p) of every class, exact near 0 and 1."""
     if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] < 2:
