@@ -48,13 +48,13 @@ class Confusion(NamedTuple):
     """Clips of some classes that are taken for another of these classes.
 
     Attributes:
-        count: number of such clips
+        n_confused: number of such clips
         share: the same as a share of the clips of these classes
         n_clips: number of clips of these classes
 
     """
 
-    count: int
+    n_confused: int
     share: float
     n_clips: int
 
@@ -63,8 +63,8 @@ class Anamnesis(NamedTuple):
     """How fast a model relearns the forget set, relative to the retrained model.
 
     Attributes:
-        index: steps of the unlearned model by those of the retrained; NaN where neither of
-            them came back within its curve
+        value: the index, steps of the unlearned model by those of the retrained; NaN where
+            neither of them came back within its curve
         low: the least that the index can be, given where the curves end
         high: the most that it can be; ``low`` where both curves reached the target
         unlearned: steps of the unlearned model, infinite where its curve ends too early
@@ -72,7 +72,7 @@ class Anamnesis(NamedTuple):
 
     """
 
-    index: float
+    value: float
     low: float
     high: float
     unlearned: float
@@ -463,7 +463,7 @@ def interclass_confusion(
         classes: the two or more classes whose labels were swapped
 
     Returns:
-        count, share and number of clips
+        number confused, share and number of clips
 
     Raises:
         ParameterError: lengths that differ, fewer than two classes, one named twice, or no clip
@@ -471,7 +471,7 @@ def interclass_confusion(
 
     Examples:
         >>> interclass_confusion([0, 0, 1, 1, 2], [1, 2, 1, 0, 0], [0, 1])
-        Confusion(count=2, share=0.5, n_clips=4)
+        Confusion(n_confused=2, share=0.5, n_clips=4)
 
     """
     if len(truth) != len(prediction):
@@ -501,7 +501,7 @@ def relearn_time(
     .. math:: r_\alpha = \min \{t : a_t \ge (1 - \alpha)\, a_\text{original}\}
 
     The first step counts, even where the score falls again. Sources: Chundawat et al. 2023,
-    https://arxiv.org/abs/2201.05629, and Tarun et al. 2023, https://arxiv.org/abs/2111.08947,
+    https://arxiv.org/abs/2201.05629, and Tarun et al. 2024, https://arxiv.org/abs/2111.08947,
     who say 'within alpha percent of the original's accuracy'; here it is a share of that
     accuracy. It cannot see how sure the model is, and hangs on the learning rate.
 
@@ -576,9 +576,9 @@ def anamnesis(
 
     Examples:
         >>> anamnesis([0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], 1.0)
-        Anamnesis(index=0.25, low=0.25, high=0.25, unlearned=1.0, retrained=4.0)
+        Anamnesis(value=0.25, low=0.25, high=0.25, unlearned=1.0, retrained=4.0)
         >>> found = anamnesis([0.0, 0.25, 0.5], [0.5, 1.0], 1.0)
-        >>> found.index, found.low, found.censored
+        >>> found.value, found.low, found.censored
         (inf, 3.0, ('unlearned',))
 
     """
