@@ -766,7 +766,8 @@ def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "
 def _check_groups(
     groups: tuple[Groups, Groups], n_members: int, n_nonmembers: int
 ) -> tuple[list[object], list[object]]:
-    members, nonmembers = list(groups[0]), list(groups[1])
+    members: list[object] = list(groups[0])
+    nonmembers: list[object] = list(groups[1])
     if (len(members), len(nonmembers)) != (n_members, n_nonmembers):
         raise ParameterError(
             f"groups: {len(members)} and {len(nonmembers)}, but there are {n_members} members and "
