@@ -554,7 +554,7 @@ def eer(scores: Scores) -> float:
 
     The shares of both errors change in steps. Where none of the thresholds makes them equal, of
     the last before and the first after the crossing that with the lesser sum is taken, and the
-    mean of its two shares (Maio et al. 2002, https://doi.org/10.1109/ICPR.2002.1048144).
+    mean of its two shares (Maio et al. 2002, https://doi.org/10.1109/34.990140).
 
     Args:
         scores: of members and non-members
