@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from scipy import stats
 
 from speechunlearn.audit import loss_membership_attack
@@ -476,6 +476,64 @@ def mean_and_spread(
     return Spread(mean, sd, mean - half, mean + half)
 
 
+def draw_clusters(
+    clusters: Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series,
+    n_resamples: int,
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "resample clips"]:
+    """How often each clip occurs in resamples that draw whole clusters with replacement.
+
+    Args:
+        clusters: cluster (e.g. speaker) of each clip
+        n_resamples: number of resamples, at least 100
+        generator: source of randomness
+
+    Returns:
+        counts, the same for all clips of a cluster
+
+    Raises:
+        ParameterError: no clip, or too few resamples
+
+    Examples:
+        >>> counts = draw_clusters(["01", "02", "01"], 100, np.random.default_rng(0))
+        >>> counts.shape, bool((counts[:, 0] == counts[:, 2]).all())
+        ((100, 3), True)
+
+    """
+    _check_resamples(n_resamples)
+    if len(clusters) == 0:
+        raise ParameterError("clusters is empty")
+    codes, names = pd.factorize(pd.Series(list(clusters), dtype=object))
+    return _draw_counts(len(names), n_resamples, generator)[:, codes]
+
+
+def percentile_interval(
+    value: float, resampled: Float[np.ndarray, " resample"], level: float = 0.95
+) -> Interval:
+    """Put a value together with the central interval of its resamples.
+
+    Args:
+        value: value on the clips as they are
+        resampled: the same on each resample; NaN where a resample has none
+        level: confidence level in (0, 1)
+
+    Returns:
+        value and interval
+
+    Raises:
+        ParameterError: a level out of range, or no resample with a value
+
+    Examples:
+        >>> percentile_interval(0.5, np.linspace(0, 1, 101), 0.5)
+        Interval(value=0.5, low=0.25, high=0.75)
+
+    """
+    _check_level(level)
+    if np.isnan(resampled).all():
+        raise ParameterError("resampled: no resample has a value")
+    return Interval(float(value), *_percentiles(resampled, level))
+
+
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ParameterError(f"level must be in (0, 1), got {level}")
@@ -483,6 +541,10 @@ def _check_level(level: float) -> None:
 
 def _check_bootstrap(n_resamples: int, level: float) -> None:
     _check_level(level)
+    _check_resamples(n_resamples)
+
+
+def _check_resamples(n_resamples: int) -> None:
     # Fewer leave no resample in the tails that the interval cuts off.
     if n_resamples < 100:
         raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")

@@ -1,5 +1,6 @@
 """The pages of the book agree with the registries, and are made without torch."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from speechunlearn import audit, corpora, methods
+from speechunlearn import audit, closeness, corpora, membership, methods
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -52,11 +53,32 @@ def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
     )
     metrics = set(audit.evaluate(clips, clips, n_labels=2)["metric"])
     own = {"distance" if name.endswith("_distance") else name for name in metrics}
-    assert own | {"verdict", "cost", "statistics"} == pages("metrics") == in_contents("metrics")
+    others = {"verdict", "cost", "statistics", *closeness.METRICS, *membership.ATTACKS}
+    assert own | others == pages("metrics") == in_contents("metrics")
     for name in pages("metrics") - {"statistics"}:
         text = (BOOK / "metrics" / f"{name}.md").read_text()
         for heading in ("Formula", "Range", "What it cannot see", "In code"):
             assert f"\n## {heading}\n" in text, (name, heading)
+
+
+@pytest.mark.parametrize(
+    ("module", "registry"), [(closeness, closeness.METRICS), (membership, membership.ATTACKS)]
+)
+def test_each_public_function_is_registered_and_named_on_its_page(module, registry):
+    public = {
+        value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    registered = [function for functions in registry.values() for function in functions]
+    assert public == set(registered) and len(public) == len(registered)
+    for page, functions in registry.items():
+        text = (BOOK / "metrics" / f"{page}.md").read_text()
+        assert f"(metric-{page})=" in text
+        assert f"<metric-{page}>" in (BOOK / "metrics.md").read_text()
+        for function in functions:
+            name = f"{module.__name__}.{function.__name__}"
+            assert f"{{py:func}}`{name}`" in text, (page, name)
 
 
 def test_captions_and_alternative_texts_state_no_number():
