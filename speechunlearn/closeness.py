@@ -449,7 +449,7 @@ def interclass_confusion(
     r"""Clips of the confused classes that are taken for one another.
 
     .. math:: c = \sum_{a \in S} \sum_{b \in S, b \ne a} C_{ab}, \qquad
-        \text{share} = c \Big/ \sum_{a \in S} \sum_{k} C_{ak}
+        \text{share} = c \,/ \sum_{a \in S} \sum_{k} C_{ak}
 
     with the number :math:`C_{ab}` of clips of class a that are taken for class b and the
     confused classes S. Source: Goel et al. 2022, https://arxiv.org/abs/2201.06640, who swap

@@ -158,9 +158,9 @@ def features(
     .. math::
 
         \text{loss} &= -\log p_y, \quad \text{confidence} = p_y, \quad
-        \text{entropy} = -\textstyle\sum_k p_k \log p_k \\
+        \text{entropy} = -\sum_k p_k \log p_k \\
         \text{modified entropy} &= -(1 - p_y) \log p_y
-            - \textstyle\sum_{k \ne y} p_k \log (1 - p_k)
+            - \sum_{k \ne y} p_k \log (1 - p_k)
 
     The modified entropy is 0 for certainty of the true class and without bound for certainty of a
     wrong one, where the entropy is 0 for both. Source: Song and Mittal 2021,
