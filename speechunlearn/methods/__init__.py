@@ -10,7 +10,9 @@ from speechunlearn.methods import (
     adv,
     adv_ela,
     bad_teacher,
+    cf_k,
     delete,
+    eu_k,
     finetune,
     neggrad,
     neggrad_plus,
@@ -30,6 +32,7 @@ METHODS: dict[str, Method] = {
     for module in (
         retrain, remain, remain_superloss, ran_lab, adv, adv_ela,
         finetune, neggrad, neggrad_plus, scrub, scrub_r, salun, bad_teacher, delete, ssd,
+        cf_k, eu_k,
     )
 }
 
