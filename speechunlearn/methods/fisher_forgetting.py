@@ -74,7 +74,7 @@ def run(
             limit = parameters.largest_in_head if name in in_head else parameters.largest
             variance = parameters.alpha * (1 / (fisher[name] + 1e-8)).clamp(max=limit)
             noise = torch.randn(weight.shape, generator=generator).to(weight)
-            weight += variance.sqrt() * noise
+            weight.add_(variance.sqrt() * noise)
             total, count = total + float(variance.sum()), count + variance.numel()
     return Outcome(model, cost, {"noise": (total / count) ** 0.5})
 

@@ -70,7 +70,7 @@ def run(
             step = gradient / len(retain) / (curvature + parameters.damping) * parameters.scale
             if not step.isfinite().all():
                 raise ParameterError(f"the step of {name!r} is not finite")
-            weights[name] += step
+            weights[name].add_(step)
             moved += float(step.square().sum())
     model.zero_grad(set_to_none=True)
     return Outcome(model, cost, {"moved": moved**0.5})

@@ -1,8 +1,8 @@
 """JiT: what the model says of a clip is made to change little with the clip.
 
-Source: Foster et al. 2024 (Lipschitz regularisation). As in the authors' code, the answers to the noisy
-copies are fixed in each step, so that the answer to the clip moves towards theirs. Their code
-clips the copies to the range of an image; a normalised waveform has none.
+Source: Foster et al. 2024 (Lipschitz regularisation). As in the authors' code, the
+answers to the noisy copies are fixed in each step, so that the answer to the clip moves towards
+theirs. Their code clips the copies to the range of an image; a normalised waveform has none.
 """
 
 from __future__ import annotations

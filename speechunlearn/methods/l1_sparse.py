@@ -47,7 +47,7 @@ def run(
     retain, cost = request.retain, Cost()
     assert retain is not None  # Method.unlearn has checked it
     gamma = parameters.gamma
-    before = float(size(model))
+    before = float(size(model).detach())
 
     def weaken(epoch: int) -> Clips:
         nonlocal gamma
@@ -60,7 +60,7 @@ def run(
     history = descend(
         model, retain, loss, parameters, seed=seed, progress=progress, before_epoch=weaken
     )
-    shrunk = float(size(model)) / before
+    shrunk = float(size(model).detach()) / before
     return Outcome(model, cost, {"history": history, "size_over_before": shrunk})
 
 

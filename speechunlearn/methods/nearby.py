@@ -85,8 +85,9 @@ def moved(
             waveform_z, lengths = (t.to(device) for t in clips.batch(positions))
             labels = clips.labels[positions].to(device)
             inside = torch.arange(waveform_z.shape[1], device=device) < lengths[:, None]
-            # the bound on the norm of a clip's delta, and that of a step
-            bound = moves.bound * (lengths[:, None].sqrt() if moves.norm == "l2" else 1.0)
+            bound = torch.full_like(lengths[:, None], moves.bound, dtype=waveform_z.dtype)
+            if moves.norm == "l2":
+                bound = bound * lengths[:, None].sqrt()  # on the length of a clip's delta
             delta = torch.zeros_like(waveform_z)
             if seed is not None:
                 starts = [_noise(clips.lengths[p], seed, p) for p in positions]
@@ -128,7 +129,7 @@ def _unit(direction: Tensor, norm: str) -> Tensor:
     return torch.nn.functional.normalize(direction, dim=1)
 
 
-def _within(delta: Tensor, bound: Tensor | float, norm: str) -> Tensor:
+def _within(delta: Tensor, bound: Tensor, norm: str) -> Tensor:
     if norm == "linf":
         return delta.clamp(-bound, bound)
     length = delta.norm(dim=1, keepdim=True)
