@@ -144,6 +144,20 @@ _SMOKE_OTHERS: dict[str, dict[str, Any]] = {
     "delete": {"epochs": 5, "learning_rate": 5e-4},
     "ssd": {"selection": 3.0},
 }
+# The same for methods that are not compared yet: set by hand, not tested.
+_SMOKE_METHODS: dict[str, dict[str, Any]] = _SMOKE_OTHERS | {
+    "cf_k": {"epochs": 1, "learning_rate": 2e-3, "batch_size": 32},
+    "l1_sparse": {"epochs": 2, "learning_rate": 1e-3, "batch_size": 32},
+    "unsir": {"learning_rate": 1e-3, "batch_size": 32},
+    "boundary_shrink": {"epochs": 5, "learning_rate": 5e-4},
+    "boundary_expand": {"epochs": 5, "learning_rate": 5e-4},
+    "jit": {"learning_rate": 5e-4, "draws": 5},
+    "l2ul": {"epochs": 2, "learning_rate": 3e-4, "copies": 2, "steps": 5},
+    "amun": {"epochs": 4, "learning_rate": 5e-4, "steps": 5},
+    "amun_r": {"epochs": 1, "learning_rate": 1e-3, "batch_size": 32, "steps": 5},
+    "sisa": {"shards": 2},
+    "sisa_plus": {"shards": 2},
+}
 # Of the strengths tried, those that came closest to retraining (forget UAR and unseen UAR together)
 # on draws of clips kept for that, a twentieth and a tenth of the training set: two to four learning
 # rates a method (of SSD, selections; fine-tuning on the rest at a twentieth alone), Arabic words,
@@ -165,10 +179,20 @@ _CPU_OTHERS: dict[str, dict[str, Any]] = {
     "salun": _CPU_ONE_EPOCH | {"learning_rate": 3e-5},
     "bad_teacher": _CPU_ONE_EPOCH | {"learning_rate": 3e-4},
 }
+# Methods that are not compared yet and whose defaults move a network of 0.6 M weights too little,
+# or cost it too much: set by hand beside those above, not tested.
+_CPU_METHODS: dict[str, dict[str, Any]] = _CPU_OTHERS | {
+    "cf_k": _CPU_ONE_EPOCH | {"learning_rate": 1e-3},
+    "l1_sparse": {"epochs": 3, "learning_rate": 3e-4, "batch_size": 32},
+    "unsir": {"learning_rate": 3e-4, "batch_size": 32},
+    "l2ul": {"epochs": 2, "learning_rate": 5e-5, "copies": 2, "steps": 20},
+    "amun": {"steps": 10},
+    "amun_r": _CPU_ONE_EPOCH | {"learning_rate": 3e-4, "steps": 10},
+}
 # Images have strengths of their own, or a tuned side would be compared with an untuned one: of five
 # learning rates a method, 1 to 100 times those above (of SSD, five selections), chosen in the same
 # way on draws of digits. What is not named here stayed at the value above.
-_CPU_IMAGES = _CPU_OTHERS | {
+_CPU_IMAGES = _CPU_METHODS | {
     "delete": {"epochs": 5, "learning_rate": 9e-5},
     "ssd": {"selection": 8.0},
     "neggrad_plus": _CPU_ONE_EPOCH | {"learning_rate": 1.8e-3},
@@ -215,7 +239,7 @@ _CPU_WORDS: dict[str, Any] = {
     "recipe": _WORDS_RECIPE,
     "n_values": (),
     "shares": (0.02, 0.05, 0.1),
-    "methods": _CPU_OTHERS,
+    "methods": _CPU_METHODS,
     "compared": tuple(_CPU_OTHERS),
     "splits": {"train": 0.77, "validation": 0.17, "test": 0.06},
 }
@@ -241,7 +265,7 @@ _SMOKE_WORDS: dict[str, Any] = {
     "n_values": (),
     "shares": (0.08,),
     "splits": {"train": 0.5, "validation": 0.3, "test": 0.2},
-    "methods": _SMOKE_OTHERS,
+    "methods": _SMOKE_METHODS,
     "removals": 1,
     "in_a_row": 2,
     "retrained_seeds": 3,
@@ -306,7 +330,7 @@ PROFILES: dict[str, Profile] = {
                     },
                     "compared": ("ran_lab", "neggrad", "delete", "finetune", "scrub"),
                     "splits": {"train": 0.15, "validation": 0.35, "test": 0.5},
-                    "pairs": ((0, 0),), "shares": (0.08,), "methods": _SMOKE_OTHERS,
+                    "pairs": ((0, 0),), "shares": (0.08,), "methods": _SMOKE_METHODS,
                     "retrained_seeds": 1,
                 },
             },
@@ -357,7 +381,7 @@ PROFILES: dict[str, Profile] = {
                 "speaker": _CPU_WORDS | {"recipe": _VOICES_RECIPE, "top_db": None},
                 "image": _IMAGES | {
                     "shares": (0.02, 0.05, 0.1), "methods": _CPU_IMAGES,
-                    "compared": tuple(_CPU_IMAGES),
+                    "compared": tuple(_CPU_OTHERS),
                 },
             },
         ),

@@ -26,8 +26,23 @@ SMALL = {"copies": 2, "steps": 2, "tau": 0.3}
 FEW = {
     name: {"epochs": 2, "learning_rate": 1e-3} | (SMALL if name.startswith("adv") else {})
     for name in METHODS
-} | {"retrain": {}, "ssd": {"selection": 1.0}}
-ALONE = {"ran_lab", "adv", "adv_ela", "neggrad", "delete"}
+} | {
+    "retrain": {}, "ssd": {"selection": 1.0}, "eu_k": {}, "fisher_forgetting": {}, "influence": {},
+    "sisa": {"shards": 2}, "sisa_plus": {"shards": 2},
+}
+for _name, _values in {
+    "jit": {"draws": 2}, "unsir": {"noise_steps": 2}, "l2ul": {"copies": 2, "steps": 2},
+    "amun": {"steps": 2}, "amun_r": {"steps": 2},
+}.items():  # fmt: skip
+    FEW[_name] |= _values
+ALONE = {
+    "ran_lab", "adv", "adv_ela", "neggrad", "delete", "boundary_shrink", "boundary_expand", "jit",
+    "l2ul", "amun",
+}
+#: they have no loss of their own that could become no number
+NO_LOSS = {"retrain", "ssd", "eu_k", "fisher_forgetting", "influence", "sisa", "sisa_plus"}
+#: they take no notice of what is to be forgotten
+BLIND = {"finetune", "cf_k", "eu_k", "l1_sparse", "fisher_forgetting"}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +85,10 @@ def test_the_registry():
     assert len({method.title for method in METHODS.values()}) == len(METHODS)
     needs = {name: method.needs - {"forget"} for name, method in METHODS.items()}
     assert {name for name, more in needs.items() if not more} == ALONE
-    more = {"finetune": {"retain"}, "ssd": {"statistic"}, "scrub_r": {"retain", "validation"}}
+    more = {"ssd": {"statistic"}, "scrub_r": {"retain", "validation"}}
     assert more.items() <= needs.items()
     assert all(needs[name] == {"retain"} for name in set(METHODS) - ALONE - set(more))
-    # fine-tuning on the rest takes no notice of what is to be forgotten
-    assert [name for name in METHODS if "forget" not in METHODS[name].needs] == ["finetune"]
+    assert {name for name in METHODS if "forget" not in METHODS[name].needs} == BLIND
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -98,8 +112,8 @@ def test_the_seed_decides(name, original, request_):
         for seed in (0, 0, 1)
     )
     assert tiny.equal(first, again)
-    # SSD draws nothing
-    assert tiny.equal(first, other) == (name == "ssd")
+    # these draw nothing
+    assert tiny.equal(first, other) == (name in ("ssd", "influence"))
 
 
 @pytest.mark.parametrize("name", sorted(ALONE))
@@ -117,7 +131,7 @@ def test_needs_are_checked(name, original):
             run(name, original, Request(FORGET, 3, RETAIN))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("retrain", "ssd")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in NO_LOSS])
 def test_a_loss_that_is_no_number_is_an_error(name, request_):
     broken = tiny.classifier()
     with torch.no_grad():

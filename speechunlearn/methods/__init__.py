@@ -9,9 +9,20 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.methods import (
     adv,
     adv_ela,
+    amun,
+    amun_r,
     bad_teacher,
+    boundary_expand,
+    boundary_shrink,
+    cf_k,
     delete,
+    eu_k,
     finetune,
+    fisher_forgetting,
+    influence,
+    jit,
+    l1_sparse,
+    l2ul,
     neggrad,
     neggrad_plus,
     ran_lab,
@@ -21,7 +32,10 @@ from speechunlearn.methods import (
     salun,
     scrub,
     scrub_r,
+    sisa,
+    sisa_plus,
     ssd,
+    unsir,
 )
 from speechunlearn.methods.base import Method, Outcome, Request
 
@@ -30,6 +44,8 @@ METHODS: dict[str, Method] = {
     for module in (
         retrain, remain, remain_superloss, ran_lab, adv, adv_ela,
         finetune, neggrad, neggrad_plus, scrub, scrub_r, salun, bad_teacher, delete, ssd,
+        cf_k, eu_k, l1_sparse, fisher_forgetting, influence, unsir, boundary_shrink,
+        boundary_expand, jit, l2ul, amun, amun_r, sisa, sisa_plus,
     )
 }
 

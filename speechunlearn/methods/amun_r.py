@@ -1,0 +1,24 @@
+"""AMUN + retained: AMUN with the retain set beside the adversarial examples.
+
+Source: Ebrahimpour-Boroojeny et al. 2025. The authors mix the examples into the
+retain set; here one step has both, as in `remain`.
+"""
+
+from __future__ import annotations
+
+from speechunlearn.methods import amun
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.models import Classifier
+
+
+def run(
+    model: Classifier, request: Request, parameters: amun.Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise CE(f(x_r), y_r) + CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e))."""
+    return amun.run(model, request, parameters, seed, progress, request.retain)
+
+
+METHOD = Method(
+    "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run
+)

@@ -1,0 +1,42 @@
+"""CF-k: the last k layers are fine-tuned on the retain set; what they knew may fade.
+
+Source: Goel et al. 2022 (catastrophic forgetting of the last k layers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speechunlearn.methods import finetune
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.layers import check_k, last, moving
+from speechunlearn.models import Classifier
+
+
+@dataclass(frozen=True)
+class Parameters(finetune.Parameters):
+    """Those of `speechunlearn.methods.finetune`, which it is with all layers.
+
+    Args:
+        k: layers that move, from the top (see `speechunlearn.methods.layers`): 1 is the head, 2
+            the projector too, and then one transformer block each
+
+    """
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_k(self.k)
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise CE(f(x_r), y_r) over the last k layers."""
+    with moving(model, last(model, parameters.k)):
+        return finetune.run(model, request, parameters, seed, progress)
+
+
+METHOD = Method("cf_k", "CF-k", frozenset({"retain"}), Parameters, run)

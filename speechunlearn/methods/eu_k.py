@@ -1,0 +1,71 @@
+"""EU-k: the last k layers are trained again from the start, on the retain set.
+
+Source: Goel et al. 2022 (exact unlearning of the last k layers). The layers below
+still hold what the forget set taught them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from speechunlearn import training
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.layers import check_k, last, moving
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+#: from the seed that the original was trained from, the head would start as the original's did
+START_SEED = 2_000_000
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What is trained again; how, is the recipe of fine-tuning, as it is for `retrain`.
+
+    Args:
+        k: layers that start again, from the top (see `speechunlearn.methods.layers`): 1 is the
+            head, 2 the projector too, and then one transformer block each
+        epochs: passes over the retain set; None is as many as the recipe has
+
+    """
+
+    k: int = 1
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+        if self.epochs is not None and self.epochs < 1:
+            raise ParameterError(f"epochs: {self.epochs} is not positive")
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Put the last k layers back to before fine-tuning, and train them on the retain set.
+
+    Before fine-tuning, the head and the projector are random, and so is the whole of an encoder
+    that was not pre-trained; the blocks of one that was are as its pre-training left them.
+    """
+    if request.fresh is None or request.recipe is None or request.retain is None:
+        raise ParameterError("eu_k needs the retain set, a fresh classifier and the recipe")
+    recipe, cost = request.recipe, Cost()
+    if parameters.epochs is not None:
+        recipe = replace(recipe, epochs=parameters.epochs)
+    names = last(model, parameters.k)
+    start = dict(request.fresh(seed + START_SEED).named_parameters())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in names:
+                weight.copy_(start[name])
+    with moving(model, names):
+        history = training.train(
+            model, request.retain, recipe, seed=seed, cost=cost, progress=progress
+        )
+    return Outcome(model, cost, {"history": history})
+
+
+METHOD = Method("eu_k", "EU-k", frozenset({"retain"}), Parameters, run)

@@ -1,0 +1,79 @@
+"""Influence: one Newton step to where the loss of the rest would have its minimum.
+
+Source: Koh & Liang 2017 (influence functions); Guo et al. 2020 (as a removal step).
+The Hessian of the retain set's loss is replaced by its diagonal empirical Fisher information, which
+it is near where the model fits its labels, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from speechunlearn import clips as clips_module
+from speechunlearn.errors import ParameterError
+from speechunlearn.importance import estimate
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The step.
+
+    Args:
+        damping: is added to each weight's Fisher information, which is near zero for many (Koh &
+            Liang add 0.01 to the Hessian of a network)
+        scale: of the step; 1 is the Newton step's own
+        batch_size: clips of the forget set that are differentiated at once
+
+    """
+
+    damping: float = 0.01
+    scale: float = 1.0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("damping", "scale", "batch_size"):
+            if not getattr(self, name) > 0:
+                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Add (|D_e| / |D_r|) g_e / (F_r + damping) to the weights, both taken in eval mode.
+
+    The original is taken to be where the gradient over all training clips is zero, so that the
+    retain set's is that of the forget set with the sign turned.
+    """
+    retain, cost = request.retain, Cost()
+    assert retain is not None  # Method.unlearn has checked it
+    fisher = estimate("fisher", model, retain, retain.labels, cost=cost)
+    assert fisher is not None  # only the kind `none` gives nothing
+    model.eval()
+    model.zero_grad(set_to_none=True)
+    for positions in clips_module.sorted_batches(request.forget.lengths, parameters.batch_size):
+        mean = true_label_loss(model, request.forget, positions, cost)
+        (mean * len(positions)).backward()  # gradients add up to the sum over the forget set
+    weights = dict(model.named_parameters())
+    moved = 0.0
+    with torch.no_grad():
+        for name, curvature in fisher.items():
+            gradient = weights[name].grad
+            if gradient is None:
+                continue
+            step = gradient / len(retain) / (curvature + parameters.damping) * parameters.scale
+            if not step.isfinite().all():
+                raise ParameterError(f"the step of {name!r} is not finite")
+            weights[name].add_(step)
+            moved += float(step.square().sum())
+    model.zero_grad(set_to_none=True)
+    return Outcome(model, cost, {"moved": moved**0.5})
+
+
+METHOD = Method("influence", "Influence", frozenset({"forget", "retain"}), Parameters, run)

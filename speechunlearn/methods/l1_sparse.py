@@ -1,0 +1,72 @@
+"""l1-sparse: fine-tuning on the retain set while the weights shrink, less so each epoch.
+
+Source: Jia et al. 2023. The penalty falls linearly over the epochs, as the authors
+found best; it is that of all weights together, and part of the gradient that Adam scales, so that a
+weight that the retain set does not hold moves towards zero at the full rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters(Descent):
+    """The descent's, an epoch being one pass over the retain set, and the penalty's.
+
+    Args:
+        epochs: passes over the retain set (the authors: 10)
+        gamma: weight of the sum of abs(weight) in the first epoch (the authors: 5e-4)
+
+    """
+
+    epochs: int = 10
+    gamma: float = 5e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gamma >= 0:
+            raise ParameterError(f"gamma: {self.gamma} is negative")
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise CE(f(x_r), y_r) + gamma_t |theta|_1; gamma_t falls from gamma to gamma / epochs."""
+    retain, cost = request.retain, Cost()
+    assert retain is not None  # Method.unlearn has checked it
+    gamma = parameters.gamma
+    before = float(size(model).detach())
+
+    def weaken(epoch: int) -> Clips:
+        nonlocal gamma
+        gamma = parameters.gamma * (1 - epoch / parameters.epochs)
+        return retain
+
+    def loss(model: Classifier, positions: list[int]) -> Tensor:
+        return true_label_loss(model, retain, positions, cost) + gamma * size(model)
+
+    history = descend(
+        model, retain, loss, parameters, seed=seed, progress=progress, before_epoch=weaken
+    )
+    shrunk = float(size(model).detach()) / before
+    return Outcome(model, cost, {"history": history, "size_over_before": shrunk})
+
+
+def size(model: torch.nn.Module) -> Tensor:
+    """Return the sum of abs(weight) over all weights that are trained."""
+    return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
+
+
+METHOD = Method("l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run)

@@ -1,0 +1,112 @@
+"""L2UL: ascent on the forget set, held by adversarial copies and by the weights it needs least.
+
+Source: Cha et al. 2024, the parent of `adv_ela`, whose elastic weights hold what this
+one frees. The authors stop once every clip of the forget set is answered wrongly, which a retrained
+model would not do; here the epochs and the learning rate say where it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from speechunlearn.attacks import random_wrong_labels
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.importance import elastic_penalty, estimate
+from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.nearby import Moves, moved
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost, predict
+
+
+@dataclass(frozen=True)
+class Parameters(Descent):
+    """An epoch is one pass over the adversarial copies, with forget batches going round beside.
+
+    Args:
+        learning_rate: Adam's; that of `neggrad`, whose loss has no bound either
+        copies: adversarial copies a clip, each with a random target, made once; as many as `adv`
+        radius: root mean square of the perturbation, in units of the z-normalised waveform; the
+            authors' Euclidean bound of 2 on an image is 0.15 a pixel in its standard deviations
+        steps: attack steps (the authors: 100)
+        step_fraction: size of a step over the bound (the authors: 0.1 of 2)
+        lambda_imp: weight of the elastic term (the authors: 10); 0 leaves it out
+        attack_batch_size: copies attacked at once
+
+    """
+
+    learning_rate: float = 5e-6
+    copies: int = 20
+    radius: float = 0.15
+    steps: int = 100
+    step_fraction: float = 0.05
+    lambda_imp: float = 10.0
+    attack_batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("copies", "radius"):
+            if not getattr(self, name) > 0:
+                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
+        if not self.lambda_imp >= 0:
+            raise ParameterError(f"lambda_imp: {self.lambda_imp} is negative")
+        self.moves  # noqa: B018  (refuses bad values now)
+
+    @property
+    def moves(self) -> Moves:
+        """The attack's share of the parameters."""
+        return Moves(
+            self.radius, "l2", self.steps, self.step_fraction, targeted=True,
+            batch_size=self.attack_batch_size,
+        )
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Minimise -w CE(f(x_e), y_e) + (1 - w) CE(f(x~_e), y~) + lambda/2 sum (1 - Omega)(move)^2.
+
+    w is the share of the forget clips among the clips of a step. Omega is the importance of the
+    forget set (MAS), scaled to [0, 1] in each tensor.
+    """
+    cost = Cost()
+    copies = adversarial_copies(model, request, parameters, seed, cost)
+    reached = predict(model, copies, cost=cost).argmax(1) == copies.labels
+    elastic = None
+    if parameters.lambda_imp > 0:
+        elastic = estimate("1-mas", model, request.forget, request.forget.labels, cost=cost)
+    anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    forget_batches = endless(request.forget, parameters.batch_size, seed)
+
+    def loss(model: Classifier, positions: list[int]) -> Tensor:
+        chosen = next(forget_batches)
+        share = len(chosen) / (len(chosen) + len(positions))
+        lost = true_label_loss(model, request.forget, chosen, cost)
+        held = true_label_loss(model, copies, positions, cost)
+        total = (1 - share) * held - share * lost
+        if elastic is None:
+            return total
+        return total + parameters.lambda_imp / 2 * elastic_penalty(model, anchor, elastic)
+
+    history = descend(model, copies, loss, parameters, seed=seed, progress=progress)
+    rate = float(reached.double().mean())
+    return Outcome(model, cost, {"history": history, "reached_target": rate})
+
+
+def adversarial_copies(
+    model: Classifier, request: Request, parameters: Parameters, seed: int, cost: Cost
+) -> Clips:
+    """Return copies of the forget set, moved towards random wrong classes, labelled with them."""
+    forget = request.forget
+    repeated = forget.at([i for i in range(len(forget)) for _ in range(parameters.copies)])
+    generator = torch.Generator().manual_seed(seed)
+    targets = random_wrong_labels(repeated.labels, request.n_classes, generator)
+    return moved(model, repeated.relabelled(targets), parameters.moves, cost, seed)
+
+
+METHOD = Method("l2ul", "L2UL", frozenset({"forget"}), Parameters, run)

@@ -1,0 +1,157 @@
+"""SISA: a model for each shard of the training set; a request retrains the shards it touches.
+
+Source: Bourtoule et al. 2021. Exact, like retraining, but of another model: the
+original is not used, an ensemble of shards takes its place. Shards are not cut into slices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from speechunlearn import models, training
+from speechunlearn.errors import ModelError, ParameterError
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.models import Classifier
+from speechunlearn.training import Cost
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How the training set is cut; each shard is trained with the recipe of fine-tuning.
+
+    Args:
+        shards: how many. More make a request cheaper and each model worse: few, as a shard of a
+            small corpus has few clips (Bourtoule et al. have up to 50 of large ones)
+
+    """
+
+    shards: int = 5
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise ParameterError(f"shards: {self.shards} is not positive")
+
+
+class Sharded(Classifier):
+    """Several classifiers as one, which gives each class the mean of their probabilities.
+
+    `save` writes a checkpoint of each beside the others, and `load` reads them;
+    `speechunlearn.models.load`, which knows single classifiers, refuses the folder.
+
+    Args:
+        members: one classifier a shard
+
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        first = members[0]
+        super().__init__(torch.nn.ModuleList(members), first.labels, first.frontend)
+
+    def forward(
+        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logarithm of the members' mean probabilities: their softmax are these."""
+        answers = [log_softmax(member(waveform_z, lengths), dim=1) for member in self.network]
+        return torch.stack(answers).logsumexp(0) - math.log(len(answers))
+
+    def save(self, folder: Path, card: dict[str, Any]) -> None:
+        """Write a checkpoint of each member, and the card."""
+        for i, member in enumerate(self.network):
+            member.save(folder / f"shard-{i:03d}", card)
+        (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+def load(folder: Path) -> Sharded:
+    """Load what `Sharded.save` wrote.
+
+    Raises:
+        ModelError: a folder without shards
+
+    """
+    members = [models.load(path) for path in sorted(folder.glob("shard-*"))]
+    if not members:
+        raise ModelError(f"checkpoint {str(folder)!r} has no shards")
+    return Sharded(members)
+
+
+def run(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Return the ensemble of all shards, none of which has been trained on the forget set."""
+    members, cost, details = trained_shards(model, request, parameters, seed, progress)
+    return Outcome(Sharded(members), cost, details)
+
+
+def trained_shards(
+    model: Classifier, request: Request, parameters: Parameters, seed: int,
+    progress: Progress | None = None,
+) -> tuple[list[Classifier], Cost, dict[str, Any]]:
+    """Return the shards' classifiers after the request, what it cost, and what is to be told of it.
+
+    The request's cost is that of the shards that have clips of the forget set. The others are
+    as they were before it: where they have to be trained here to be had, their clips are not
+    counted, and their seconds are taken off. What training all shards cost before the
+    request is in the details. A shard of which no clip is left drops out.
+    """
+    if request.fresh is None or request.recipe is None or request.retain is None:
+        raise ParameterError("sisa needs the retain set, a fresh classifier and the recipe")
+    shared = set(request.forget.hashes) & set(request.retain.hashes)
+    if shared:
+        raise ParameterError(f"retain: {len(shared)} clips of the forget set are among them")
+    recipe, device = request.recipe, next(model.parameters()).device
+    touched = {shard_of(clip, parameters.shards, seed) for clip in request.forget.hashes}
+    parts: list[list[int]] = [[] for _ in range(parameters.shards)]
+    for position, clip in enumerate(request.retain.hashes):
+        parts[shard_of(clip, parameters.shards, seed)].append(position)
+    members: list[Classifier] = []
+    cost = Cost()
+    left = [shard for shard, part in enumerate(parts) if part]
+    for done, shard in enumerate(left):
+        started = time.perf_counter()
+        # all start alike: their weights can then be averaged (`sisa_plus`)
+        member = request.fresh(seed).to(device)
+        training.train(
+            member, request.retain.at(parts[shard]), recipe, seed=seed,
+            cost=cost if shard in touched else None,
+            progress=_share(progress, done, len(left)),
+        )
+        if shard not in touched:
+            cost.kept_seconds -= time.perf_counter() - started
+        members.append(member)
+    if not members:
+        raise ParameterError("retain: no clip is left to train a shard on")
+    trained_before = recipe.epochs * (len(request.forget) + len(request.retain))
+    return members, cost, {
+        "clips": [len(part) for part in parts],
+        "touched": sorted(touched),
+        "trained_before": {"forward_backward": trained_before},
+    }
+
+
+def shard_of(clip: str, shards: int, seed: int) -> int:
+    """Return the shard of a clip: by its content, so that no request moves another clip."""
+    digest = hashlib.sha256(f"{seed} {clip}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % shards
+
+
+def _share(progress: Progress | None, before: int, parts: int) -> Progress | None:
+    """Report the epochs of one shard as part of those of all."""
+    if progress is None:
+        return None
+    return lambda done, total, loss: progress(before * total + done, parts * total, loss)
+
+
+METHOD = Method("sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run)

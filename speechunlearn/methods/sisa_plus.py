@@ -1,0 +1,37 @@
+"""SISA++: the shards of SISA as one classifier, by the mean of their weights.
+
+Source: Bourtoule et al. 2021 (the shards); the weights are averaged in place of the
+answers, so that one classifier answers at the price of one.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from speechunlearn.methods import sisa
+from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.models import Classifier
+
+
+def run(
+    model: Classifier, request: Request, parameters: sisa.Parameters, seed: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Return a classifier whose weights are the mean of the shards'.
+
+    All shards start from the same weights. That the mean of networks is a network as good
+    holds where they stay near each other, as from one pre-trained encoder; from random weights,
+    it need not.
+    """
+    members, cost, details = sisa.trained_shards(model, request, parameters, seed, progress)
+    states = [member.state_dict() for member in members]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0)
+        if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+    members[0].load_state_dict(mean)
+    return Outcome(members[0], cost, details)
+
+
+METHOD = Method("sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run)
