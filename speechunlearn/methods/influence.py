@@ -46,7 +46,7 @@ def run(
     model: Classifier, request: Request, parameters: Parameters, seed: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Add (|D_e| / |D_r|) g_e / (F_r + damping) to the weights, both taken in eval mode.
+    """Add (N / N_r) g_e / (F_r + damping) to the weights, for N clips of the N + N_r.
 
     The original is taken to be where the gradient over all training clips is zero, so that the
     retain set's is that of the forget set with the sign turned.

@@ -49,7 +49,7 @@ def run(
     model: Classifier, request: Request, parameters: Parameters, seed: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Minimise the mean over draws of |f(x_e) - f(x_e + noise)| / |noise|, of logits."""
+    """Minimise the mean over draws of ``|f(x_e) - f(x_e + noise)| / |noise|``, of logits."""
     cost = Cost()
     generator = torch.Generator().manual_seed(seed)
 

@@ -43,7 +43,7 @@ def run(
     model: Classifier, request: Request, parameters: Parameters, seed: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Minimise CE(f(x_r), y_r) + gamma_t |theta|_1; gamma_t falls from gamma to gamma / epochs."""
+    """Minimise CE(f(x_r), y_r) + gamma_t L1(theta); gamma_t falls from gamma to gamma / epochs."""
     retain, cost = request.retain, Cost()
     assert retain is not None  # Method.unlearn has checked it
     gamma = parameters.gamma

@@ -114,7 +114,7 @@ def learned_noise(
 ) -> Clips:
     """Return a waveform for each forget clip that the model is most wrong about, with its label.
 
-    Adam minimises -CE(f(noise), y_e) + penalty |noise|^2; the model stands still in eval mode.
+    Adam minimises -CE(f(noise), y_e) + penalty ``|noise|^2``; the model stands still in eval mode.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
