@@ -14,10 +14,15 @@ from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.results import ANOTHER_SEED, Results
 from speechunlearn.study import Study
 
-_DESCENT = {"epochs": 1, "learning_rate": 1e-3, "batch_size": 4}
-METHODS = {name: _DESCENT for name in methods.METHODS if name not in ("retrain", "ssd")} | {
-    "adv": _DESCENT | {"copies": 1, "steps": 1}, "adv_ela": _DESCENT | {"copies": 1, "steps": 1},
-}  # fmt: skip
+_SMALL = {"epochs": 1, "learning_rate": 1e-3, "batch_size": 4, "copies": 1, "steps": 1}
+METHODS = {
+    name: {
+        field.name: _SMALL[field.name]
+        for field in dataclasses.fields(method.parameters)
+        if field.name in _SMALL
+    }
+    for name, method in methods.METHODS.items()
+}
 
 
 def study(root, tmp_path, task="keyword", **values):
