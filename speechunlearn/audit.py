@@ -14,7 +14,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import accuracy, by_split, distance_to_retrained, uar
 
 #: value by split and metric
-Scores = dict[tuple[str, str], float]
+Values = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,14 @@ def evaluate(
     """
     found = scores(predictions, n_labels)
     if reference is not None:
-        check_same_clips(predictions, reference)
+        _check_same_clips(predictions, reference)
         found = with_distances(found, scores(reference, n_labels))
     rows = [(split, metric, value) for (split, metric), value in found.items()]
     return pd.DataFrame(rows, columns=["split", "metric", "value"])
 
 
-def with_distances(found: Scores, reference: Scores) -> Scores:
-    """Scores of a model, each followed by its distance to the retrained model's."""
+def with_distances(found: Values, reference: Values) -> Values:
+    """Values of a model, each followed by its distance to the retrained model's."""
     return {
         (split, name): number
         for (split, metric), value in found.items()
@@ -229,7 +229,7 @@ def verdict(
     if not 0 < level < 1:
         raise ParameterError(f"level: {level} is not between 0 and 1")
     for reference in retrained:
-        check_same_clips(predictions, reference)
+        _check_same_clips(predictions, reference)
     own = scores(predictions, n_labels)
     others = [scores(reference, n_labels) for reference in retrained]
     counts = predictions["split"].value_counts()
@@ -273,10 +273,10 @@ def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
     ) / (n_members * n_nonmembers)
 
 
-def scores(predictions: pd.DataFrame, n_labels: int) -> Scores:
+def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
     """All scores of one model, without distances: see `evaluate`."""
     clips = by_split(predictions, ["label", "prediction", "loss"])
-    found: Scores = {}
+    found: Values = {}
     outside = "removed" if "removed" in clips else "unseen"
     for split, part in clips.items():
         found[split, "uar"] = uar(part["label"], part["prediction"], n_labels)
@@ -288,7 +288,7 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Scores:
     return found
 
 
-def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
+def _check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
     """A distance between scores means something on the same clips only, in any order."""
     columns = ["split", "hash", "label"]
     if all(column in predictions and column in reference for column in columns) and all(

@@ -191,7 +191,7 @@ _CPU_METHODS: dict[str, dict[str, Any]] = _CPU_OTHERS | {
 }
 # Images have strengths of their own, or a tuned side would be compared with an untuned one: of five
 # learning rates a method, 1 to 100 times those above (of SSD, five selections), chosen in the same
-# way on draws of digits. What is not named here stayed at the value above.
+# way on draws of digits. Compared methods that are not named here stayed at the value above.
 _CPU_IMAGES = _CPU_METHODS | {
     "delete": {"epochs": 5, "learning_rate": 9e-5},
     "ssd": {"selection": 8.0},

@@ -130,9 +130,9 @@ class Results:
         A cell's reference is the model retrained without its draw, or without the largest draw
         that its own is nested in, with the same seed; where there is none, there is no distance.
         """
-        known: dict[Any, audit.Scores] = {}
+        known: dict[Any, audit.Values] = {}
 
-        def scores(cell: str, kept: np.ndarray | None = None) -> audit.Scores:
+        def scores(cell: str, kept: np.ndarray | None = None) -> audit.Values:
             part = cell, None if kept is None else kept.tobytes()
             if part not in known:  # a reference serves many cells
                 table = self._by_cell[cell]

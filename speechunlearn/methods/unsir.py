@@ -1,6 +1,6 @@
 """UNSIR: the model is impaired by noise that it gets most wrong, and repaired by the retain set.
 
-Source: Tarun et al. 2023, who forget whole classes. The noise is of the classes that
+Source: Tarun et al. 2024, who forget whole classes. The noise is of the classes that
 it is labelled with, so that single clips are forgotten with the class around them, unless the noise
 starts from the clips (``start``). The authors mix the noise into the retained clips; here one step
 has both, as in `remain`.
