@@ -149,7 +149,7 @@ def evaluate(
     """
     found = scores(predictions, n_labels)
     if reference is not None:
-        _check_same_clips(predictions, reference)
+        check_same_clips(predictions, reference)
         found = with_distances(found, scores(reference, n_labels))
     rows = [(split, metric, value) for (split, metric), value in found.items()]
     return pd.DataFrame(rows, columns=["split", "metric", "value"])
@@ -229,24 +229,48 @@ def verdict(
     if not 0 < level < 1:
         raise ParameterError(f"level: {level} is not between 0 and 1")
     for reference in retrained:
-        _check_same_clips(predictions, reference)
+        check_same_clips(predictions, reference)
     own = scores(predictions, n_labels)
     others = [scores(reference, n_labels) for reference in retrained]
     counts = predictions["split"].value_counts()
     n_outside = int(counts["removed" if "removed" in counts else "unseen"])
-    n, k = int(counts["forget"]), len(retrained)
+    n = int(counts["forget"])
     quantile = norm.ppf(1 - (1 - level) / (2 * len(JUDGED)))
     rows = []
     for metric in JUDGED:
         values = np.array([other["forget", metric] for other in others])
-        mean = float(values.mean())
-        by_chance = mean * (1 - mean) / n if metric == "uar" else auc_variance(mean, n, n_outside)
-        spread = np.sqrt((1 + 1 / k) * max(values.var(ddof=1), by_chance))
-        reach = quantile * spread + 0.5 / n
-        low, high, value = mean - reach, mean + reach, own["forget", metric]
+        low, high = of_one_more(values, n, None if metric == "uar" else n_outside, quantile)
+        value = own["forget", metric]
         rows.append((metric, value, low, high, bool(low <= value <= high)))
     table = pd.DataFrame(rows, columns=["metric", "value", "low", "high", "passed"])
     return Verdict(bool(table["passed"].all()), table)
+
+
+def of_one_more(
+    values: Float[np.ndarray, " retrained"], n: int, n_outside: int | None, quantile: float
+) -> tuple[float, float]:
+    """Where the score of one more retrained model would lie: the interval of `verdict`.
+
+    Args:
+        values: the score under two or more retrained models
+        n: number of clips, or of members
+        n_outside: number of non-members, where the score is an AUC; None for a UAR
+        quantile: of the normal distribution
+
+    Returns:
+        ends of the interval
+
+    Examples:
+        >>> low, high = of_one_more(np.array([0.5, 0.5]), 100, None, 2.0)
+        >>> round(low, 4), round(high, 4)
+        (0.3725, 0.6275)
+
+    """
+    mean = float(values.mean())
+    chance = mean * (1 - mean) / n if n_outside is None else auc_variance(mean, n, n_outside)
+    spread = np.sqrt((1 + 1 / len(values)) * max(values.var(ddof=1), chance))
+    reach = float(quantile * spread + 0.5 / n)
+    return mean - reach, mean + reach
 
 
 def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
@@ -288,8 +312,13 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
     return found
 
 
-def _check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """A distance between scores means something on the same clips only, in any order."""
+def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
+    """Refuse two tables that are not of the same clips, in any order: no distance means anything.
+
+    Raises:
+        ParameterError: splits, clips or labels that differ
+
+    """
     columns = ["split", "hash", "label"]
     if all(column in predictions and column in reference for column in columns) and all(
         predictions[column].array.equals(reference[column].array) for column in columns

@@ -104,7 +104,7 @@ def run(
     else:
         paths = runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
-        runs.check_root(runs.corpus_of(path, profile, corpus), root)
+        runs.check_root(runs.corpus_of(path, profile, corpus, str(values.get("task", ""))), root)
     values |= {
         "profile": profile, "corpus": corpus, "skip_bad": skip_bad,
         "root": str(Path(root).expanduser().resolve()) if root else "",

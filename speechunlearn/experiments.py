@@ -6,16 +6,29 @@ work and an experiment that was stopped goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from speechunlearn import deletions, statistics
+from speechunlearn import (
+    audit,
+    closeness,
+    deletions,
+    methods,
+    scoring,
+    statistics,
+    training,
+    tuning,
+)
 from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import uar
+from speechunlearn.relearning import relearn
 from speechunlearn.results import ANOTHER_SEED, TITLES, Results, best_tau
 from speechunlearn.study import DEVELOPMENT, Cell, Study
 
@@ -144,6 +157,176 @@ def requested(study: Study) -> pd.DataFrame:
     in_a_row = study.removable("speaker", study.profile.in_a_row)
     rows.append({"request": "one speaker after another", "of": ", ".join(in_a_row)})
     return pd.DataFrame(rows).set_index("request")
+
+
+def ranked_request(study: Study, draw: int | str) -> deletions.Deletion:
+    """Return a request of the leaderboard's size.
+
+    Raises:
+        ParameterError: a size that is neither a number of clips nor a share
+
+    """
+    size = study.profile.ranked_size
+    if not size > 0:
+        raise ParameterError(f"ranked_size: {size} is not positive")
+    return clips(int(size) if size >= 1 else round(size * len(study.train_manifest)), draw)
+
+
+def trials(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
+    """Yield the trials that methods are tuned by, and the model retrained without their draw.
+
+    Args:
+        study: its profile has ``spare`` unseen clips, so that none is reported
+        chosen: methods
+
+    Raises:
+        ParameterError: a study whose unseen clips are reported
+
+    """
+    if not study.profile.spare:
+        raise ParameterError("spare: trials are not to see the clips that are reported")
+    seed, request = study.pairs[0][0], ranked_request(study, DEVELOPMENT)
+    yield study.cell("retrain", request, seed).as_variant(tuning.TRIAL)
+    for method in chosen:
+        own = study.profile.methods.get(method, {})
+        for overrides in tuning.candidates(method, own, study.profile.trials):
+            cell = study.cell(method, request, seed, **overrides)
+            yield cell.as_variant(f"{tuning.TRIAL} {json.dumps(overrides)}")
+
+
+def ranked(
+    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Cell]:
+    """Yield the cells of the leaderboard: methods on every pair, and what they are judged by.
+
+    Args:
+        study: its profile says how many models of either kind they are judged by
+        chosen: methods
+        strengths: hyperparameters of each in place of the profile's: of `tuning.chosen`
+
+    """
+    for seed, draw in study.pairs:
+        request = ranked_request(study, draw)
+        for method in ("original", "retrain"):
+            yield study.cell(method, request, seed)
+            for other in range(study.profile.references):
+                if other != seed:
+                    yield study.cell(method, request, other).as_variant(ANOTHER_SEED)
+        for method in chosen:
+            yield study.cell(method, request, seed, **strengths.get(method, {}))
+
+
+def closeness_table(
+    study: Study, results: Results, method: str, seed: int, draw: int | str
+) -> pd.DataFrame:
+    """Return how close models are to the retrained model of their seed, by each measure.
+
+    Args:
+        study: its untrained model is what zero retrain forgetting compares with
+        results: cells of `ranked`
+        method: the judged one
+        seed: of the models
+        draw: of the request
+
+    Returns:
+        a row a measure (``ToW``, ``ToW-MIA``, ``GUM`` as published, ``GUM, bounded``, ``ZRF``,
+        ``activation distance``, KS and EMD of the ``losses``), a column a model: the original,
+        the judged one, and a model retrained from another seed
+
+    """
+    cells = results.cells[results.cells["draw"] == str(draw)]
+
+    def cell(name: str, variant: str = "") -> Any:
+        of_name = cells[(cells["method"] == name) & (cells["variant"] == variant)]
+        return of_name[(of_name["seed"] == seed) == (variant == "")].iloc[0]
+
+    shown = {
+        TITLES["original"]: cell("original"), TITLES[method]: cell(method),
+        "Retrained, another seed": cell("retrain", ANOTHER_SEED),
+    }
+    reference = cell("retrain")
+    forget = study.forget(ranked_request(study, draw))
+    fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
+    tables = {name: results.of_cell(row["cell"]) for name, row in shown.items()}
+    retrained = results.of_cell(reference["cell"])
+    theirs = audit.scores(retrained, results.n_labels)
+    q = softmax(scoring.forget_logits(retrained), axis=1)
+    before = audit.scores(tables[TITLES["original"]], results.n_labels)["forget", "mia_auc"]
+    columns = {}
+    for name, table in tables.items():
+        own = audit.scores(table, results.n_labels)
+        p = softmax(scoring.forget_logits(table), axis=1)
+        given: dict[str, float] = {
+            "mia_original": before, "mia_unlearned": own["forget", "mia_auc"],
+            "mia_retrained": theirs["forget", "mia_auc"],
+            "score_unlearned": own["unseen", "uar"], "score_retrained": theirs["unseen", "uar"],
+            "seconds_unlearned": 0.0 if name == TITLES["original"] else shown[name]["seconds"],
+            "seconds_retrained": reference["seconds"],
+        }
+        n_forget, n_unseen = ((table["split"] == part).sum() for part in ("forget", "unseen"))
+        resolution = math.sqrt(
+            audit.auc_variance(theirs["forget", "mia_auc"], int(n_forget), int(n_unseen))
+        )
+        losses = [t.loc[t["split"] == "forget", "loss"] for t in (table, retrained)]
+        columns[name] = {
+            "ToW": closeness.tow(_uars(own), _uars(theirs)),
+            "ToW-MIA": closeness.tow_mia(_uars(own, "mia"), _uars(theirs, "mia")),
+            "GUM, as published": closeness.gum(**given).value,
+            "GUM, bounded": closeness.gum_bounded(**given, resolution=resolution).value,
+            "ZRF": closeness.zrf(p, fresh),
+            "activation distance": closeness.activation_distance(p, q),
+            "losses, KS": closeness.loss_ks(*losses),
+            "losses, EMD": closeness.loss_emd(*losses),
+        }
+    columns[TITLES["retrain"]] = {"ZRF": closeness.zrf(q, fresh)}
+    text = pd.DataFrame(columns).map("{:.3f}".format)
+    return text.replace("nan", "–")
+
+
+def _uars(values: audit.Values, attack: str = "") -> dict[str, float]:
+    """Return the three factors of ToW, or of ToW-MIA."""
+    first = {"mia": values["forget", "mia_auc"]} if attack else {"forget": values["forget", "uar"]}
+    return first | {split: values[split, "uar"] for split in ("retain", "unseen")}
+
+
+def relearning_table(
+    study: Study, method: str, seed: int, draw: int | str, **overrides: Any
+) -> pd.DataFrame:
+    """Return how fast models learn the forget set again, beside the retrained model of their seed.
+
+    All learn it for the same epochs with the same settings, those of random labels but with the
+    true ones.
+
+    Returns:
+        a row a model: share correct before and after, epochs until it has come back to within a
+        twentieth of the original, and the anamnesis index with its bounds
+
+    """
+    request = ranked_request(study, draw)
+    forget = study.forget(request)
+    own = study.profile.methods.get("ran_lab", {})
+    descent = methods.parameters("ran_lab", **own)
+    models = {
+        TITLES["original"]: study.original(seed),
+        TITLES[method]: study.unlearned(method, request, seed, **overrides),
+        TITLES["retrain"]: study.retrained(seed, request),
+    }
+    curves = {
+        name: relearn(model, forget, descent, seed=seed, per="step")
+        for name, model in models.items()
+    }
+    target = curves[TITLES["original"]][0]
+    rows = []
+    for name, curve in curves.items():
+        index = closeness.anamnesis(curve, curves[TITLES["retrain"]], target)
+        rows.append(
+            {
+                "model": name, "before": curve[0], "after": curve[-1],
+                "steps to come back": index.unlearned,
+                "anamnesis index": index.value, "at least": index.low, "at most": index.high,
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")
 
 
 def one_after_another(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -16,7 +16,7 @@ from torch import Tensor
 from speechunlearn.results import TITLES
 
 PALETTE = "colorblind"
-_MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8", "H"]
+_MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "*"]
 _LINES = ["-", "--", "-.", ":"]
 _HATCHES = ["", "///", "..."]
 
@@ -24,7 +24,7 @@ _HATCHES = ["", "///", "..."]
 def _styles(names: Sequence[str]) -> dict[str, tuple[str, tuple[float, float, float]]]:
     """Return a marker and a colour for each name.
 
-    Both go round, each after its own number, so that it takes 30 names to repeat a pair.
+    Both go round, each after its own number, so that it takes 110 names to repeat a pair.
     """
     colours = sns.color_palette(PALETTE)
     return dict(zip(names, zip(cycle(_MARKERS), cycle(colours), strict=False), strict=False))
@@ -227,4 +227,49 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
     axes[1].set_xlabel("N, clips to forget")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def losses(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the cumulative distribution of the forget set's losses under several models.
+
+    Args:
+        tables: per-clip predictions by what the model is called
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    colours = sns.color_palette(PALETTE, len(tables))
+    for (name, table), line, colour in zip(tables.items(), cycle(_LINES), colours, strict=False):
+        own = table.loc[table["split"] == "forget", "loss"].clip(lower=1e-6)
+        sns.ecdfplot(x=own, ax=axis, label=name, linestyle=line, color=colour, log_scale=True)
+    axis.set(xlabel="loss on a forgotten clip (nats)", ylabel="share of the clips at most there")
+    axis.legend(frameon=False)
+    return figure
+
+
+def forgetting_and_cost(table: pd.DataFrame) -> Figure:
+    """Draw each method's average gap beside what it keeps and what it costs.
+
+    Args:
+        table: of `speechunlearn.leaderboard.ranking`
+
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9, 4), sharey=True, layout="constrained"
+    )
+    styles = _styles(list(TITLES))
+    for record in table.to_dict("records"):
+        marker, colour = styles[record["method"]]
+        face = colour if record["alone"] else "none"
+        for axis, across in ((left, record["kept"]), (right, record["forward_backward"])):
+            axis.plot(
+                [across] * 2, [record["gap_low"], record["gap_high"]], color=colour, linewidth=0.8
+            )
+            axis.plot(
+                across, record["gap"], marker=marker, color=colour, markerfacecolor=face,
+                linestyle="none", markersize=7, label=TITLES[record["method"]],
+            )
+    left.set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
+    right.set(xlabel="clips sent forward and backward", xscale="symlog")
+    right.legend(frameon=False, fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

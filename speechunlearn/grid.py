@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from speechunlearn import deletions, experiments, methods, runs, workflow
+from speechunlearn import deletions, experiments, methods, runs, tuning, workflow
 from speechunlearn.attacks import AttackParameters
 from speechunlearn.cache import Cache
 from speechunlearn.deletions import Deletion
@@ -129,8 +129,8 @@ class _PlannedRun(Run):
 
     plan: Plan = dataclasses.field(default_factory=lambda: Plan(""))
 
-    def study(self, setting: str = "validation") -> Planner:
-        return self._study(self.profile, self.corpus, self.root, setting)
+    def study(self, setting: str = "validation", **values: Any) -> Planner:
+        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
 
     def plain(self) -> Run:
         """Return the run whose studies make what they are asked for."""
@@ -178,6 +178,10 @@ def _arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a chapter's parameters as `runs.start` takes them."""
     arguments = {k: v for k, v in values.items() if k not in ("other_copies", "other_steps")}
     attack = {name: arguments.pop(name) for name in ("copies", "steps") if name in arguments}
+    if "size" in arguments:  # a chapter of the leaderboard
+        arguments["ranked_size"] = arguments.pop("size")
+        chosen = arguments.pop("method", "")
+        arguments["ranked"] = [chosen] if chosen else arguments.pop("methods")
     if "methods" in arguments:
         arguments["compared"] = arguments.pop("methods")
     return arguments | {"attack": attack}
@@ -258,6 +262,27 @@ def _requests(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
     return True
 
 
+def _audit(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
+    return _ranked(run, run.profile.pairs[:1])
+
+
+def _leaderboard(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
+    return _ranked(run, run.profile.pairs)
+
+
+def _ranked(run: _PlannedRun, pairs: tuple[tuple[int, int], ...]) -> bool:
+    frozen = tuning.frozen(run.profile.name, run.corpus, run.profile.task)
+    known = set() if frozen is None else set(frozen["method"])
+    missing = [method for method in run.ranked() if method not in known]
+    if missing:
+        list(experiments.trials(run.study(spare=True), missing))
+        if any(name.startswith("cells/") for name in run.plan.missing()):
+            return False  # strengths are chosen from their scores
+    strengths = run.plain().strengths()
+    list(experiments.ranked(run.study(pairs=pairs), run.ranked(), strengths))
+    return True
+
+
 #: what the chapters ask of their studies; each returns whether that is all
 _CHAPTERS: dict[str, Callable[[_PlannedRun, Mapping[str, Any]], bool]] = {
     "02_finetuning": _finetuning,
@@ -267,6 +292,8 @@ _CHAPTERS: dict[str, Callable[[_PlannedRun, Mapping[str, Any]], bool]] = {
     "06_ablation": _ablation,
     "07_keyword_spotting": _requests,
     "08_speaker_identification": _requests,
+    "09_audit": _audit,
+    "10_leaderboard": _leaderboard,
 }
 
 

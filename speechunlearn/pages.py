@@ -14,7 +14,16 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from speechunlearn import corpora, experiments, figures, results, statistics
+from speechunlearn import (
+    corpora,
+    experiments,
+    figures,
+    leaderboard,
+    report_card,
+    results,
+    statistics,
+)
+from speechunlearn.report_card import Auditor
 from speechunlearn.results import TITLES, Results
 
 Shown = pd.DataFrame | Figure | None
@@ -183,6 +192,161 @@ def gaps(shown: Results | None) -> Shown:
     chosen = shown.select(cell=list(cells["cell"]))
     display(Markdown(made_by(chosen)))
     return experiments.variants(chosen).round(2)
+
+
+def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """Show what every attack reaches on a model, beside the retrained models."""
+    table = auditor.attacks(model, generator=generator)
+    text = pd.DataFrame(
+        {
+            "attack": table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
+            "figure": table["figure"].map({"auc": "AUC", "eer": "EER", "tpr": "tpr at 1 %"}),
+            "value": _with_interval(table, "value", "low", "high"),
+            "retrained": table["retrained"].map(_number),
+            "distance": table["distance"].map(_number),
+            "spread": table["spread"].map(_number),
+        }
+    )
+    return text.set_index(["attack", "figure"])
+
+
+def imbalance(auditor: Auditor) -> pd.DataFrame:
+    """Show what still tells the matched pairs apart."""
+    left = auditor.matching.imbalance
+    row = {
+        "pairs": left.n_pairs, "without a partner": left.n_unmatched,
+        "same class": left.agreement["label"],
+        "mean difference of duration (s)": left.mean_difference,
+        "in standard deviations": left.standardised,
+    }
+    return pd.DataFrame([row]).round(3)
+
+
+def card(judged: report_card.Card) -> pd.DataFrame:
+    """Show a report card: a row a score, and whether it passes."""
+    table = judged.scores
+    names = report_card.SCORES | report_card.DISTANCES
+    verdict = np.where(table["passed"], "passes", "fails")
+    text = pd.DataFrame(
+        {
+            "score": table["score"].map(names),
+            "value": table["value"].map(_number),
+            "retrained": table["retrained"].map(_number),
+            "of one more retrained": [
+                f"[{max(0.0, low):.2f}, {high:.2f}]"
+                for low, high in zip(table["low"], table["high"].where(
+                    table["score"].isin(report_card.DISTANCES), table["high"].clip(upper=1)
+                ), strict=True)
+            ],
+            "": np.where(table["judged"], verdict, "(" + verdict.astype(object) + ")"),
+        }
+    )
+    passed = "passes for a retrained one" if judged.passed else "does not pass for a retrained one"
+    display(Markdown(f"The model **{passed}**."))
+    return text.set_index("score")
+
+
+def committed_card(folder_name: str, method: str) -> Shown:
+    """Show a method's report card in the first request of a committed leaderboard."""
+    found = leaderboard.committed(folder_name)
+    if found is None:
+        return _missing()
+    results_, scores = found
+    first = scores[["seed", "draw"]].min()
+    own = scores[
+        (scores["seed"] == first["seed"]) & (scores["draw"] == first["draw"])
+        & (scores["method"] == method)
+    ]
+    if own.empty:
+        return _missing()
+    display(Markdown(made_by(results_)))
+    return card(report_card.Card(bool(own.loc[own["judged"], "passed"].all()), own))
+
+
+def trials(table: pd.DataFrame) -> pd.DataFrame:
+    """Show the chosen trial of each method, and what the tuning used."""
+    best = table[table["chosen"]].copy()
+    best["trials"] = best["method"].map(table["method"].value_counts())
+    best["method"] = best["method"].map(TITLES)
+    used = best[["draw", "n_forget", "seed", "unseen_clips"]].drop_duplicates()
+    display(
+        Markdown(
+            "\n".join(
+                f"- tuned on: draw {row.draw}, {row.n_forget} clips, training seed {row.seed}, "
+                f"{row.unseen_clips} spare unseen clips, one model retrained without the draw"
+                for row in used.itertuples()
+            )
+        )
+    )
+    best["chosen"] = best["overrides"].str.strip("{}").str.replace('"', "")
+    return best.set_index("method")[["trials", "chosen", "gap"]].round({"gap": 3})
+
+
+def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
+    """Show a leaderboard as a table that a click on a heading sorts.
+
+    Args:
+        table: of `speechunlearn.leaderboard.ranking`
+        alone: only methods that look at the forget set alone, with their tests
+
+    """
+    shown = table[table["alone"]] if alone else table
+    columns = {
+        "name": shown["method"],
+        "method": shown["method"].map(TITLES),
+        "looks at": shown["needs"].replace("", "–"),
+        "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
+        "UAR kept": shown["kept"].map(lambda value: f"{value:.3f}"),
+        "forget UAR": shown["forget_uar"].map(_number),
+        "KS": shown["loss_ks"].map(_number),
+        "matched AUC": shown["mia_matched"].map(_number),
+        "clip by clip AUC": shown["mia_likelihood_ratio"].map(_number),
+        "audit passed": shown["passed"].map(lambda value: f"{100 * value:.0f} %"),
+    }
+    if alone:
+        columns["p"] = shown["p"].map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
+        del columns["looks at"]
+    return pd.DataFrame(columns).set_index("name")
+
+
+def costs(table: pd.DataFrame) -> pd.DataFrame:
+    """Show what the methods of a leaderboard cost."""
+    shown = table.assign(method=table["method"].map(TITLES)).set_index("method")
+    return shown[["seconds", "forward_backward", "peak_memory_mb"]].round(1)
+
+
+def committed_leaderboard(folder_name: str) -> Shown:
+    """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
+    found = leaderboard.committed(folder_name)
+    if found is None:
+        return _missing()
+    cells, scores = found
+    display(Markdown(made_by(cells)))
+    profile, corpus, task = cells.cells[["profile", "corpus", "task"]].iloc[0]
+    display(
+        Markdown(
+            "A row again, by the name in its first column: "
+            f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
+            f"-p task={task} -p methods=NAME`"
+        )
+    )
+    table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
+    display(ranking(table), ranking(table, alone=True))
+    figures.forgetting_and_cost(table)
+    return costs(table)
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+def _with_interval(
+    table: pd.DataFrame, value: str, low: str, high: str, digits: int = 2
+) -> list[str]:
+    return [
+        f"{v:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]"
+        for v, a, b in zip(table[value], table[low], table[high], strict=True)
+    ]
 
 
 def _missing() -> Shown:

@@ -41,7 +41,8 @@ class Results:
 
     Args:
         cells: one row a cell; columns of `KEY`, cost, provenance, and ``cell`` (its id)
-        predictions: columns cell, split, hash, speaker, unit, label, prediction, loss, confidence
+        predictions: cell, and the columns of `speechunlearn.scoring.table`; the first results
+            were written with split, hash, speaker, label, prediction, loss and confidence alone
 
     """
 
@@ -98,8 +99,9 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
         cells.sort_values(order).to_csv(folder / "cells.csv", index=False)
+        real = predictions.select_dtypes("float64").columns
         compact = predictions.sort_values(["cell"], kind="stable").astype(
-            {"loss": "float32", "confidence": "float32", "label": "int16", "prediction": "int16"}
+            dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
         )
         compact.to_parquet(folder / "predictions.parquet", index=False, compression="zstd")
 

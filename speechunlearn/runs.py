@@ -25,6 +25,8 @@ from speechunlearn.machine import REPOSITORY
 from speechunlearn.profiles import Profile
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from speechunlearn.results import Results
     from speechunlearn.study import Cell, Study
 
@@ -57,9 +59,9 @@ class Run:
     cache: Path | None
     results_folder: Path | None
 
-    def study(self, setting: str = "validation") -> Study:
-        """Return the study of one setting."""
-        return self._study(self.profile, self.corpus, self.root, setting)
+    def study(self, setting: str = "validation", **values: Any) -> Study:
+        """Return the study of one setting, with values in place of the profile's."""
+        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
 
     def study_of(self, task: str, corpus: str) -> Study:
         """Return the study of another task, on a corpus that needs no folder, in this profile."""
@@ -85,14 +87,48 @@ class Run:
             collected.write(self.results_folder / collected.folder_name)
         return collected
 
+    def ranked(self) -> tuple[str, ...]:
+        """Return the methods of the leaderboard: the profile's, or all but the references."""
+        from speechunlearn import tuning
+
+        return tuning.names(self.profile.ranked)
+
+    def trials(self) -> pd.DataFrame:
+        """Return the trials that the methods were tuned by.
+
+        Those that are frozen for profile, corpus and task are taken; others are made.
+        """
+        import pandas as pd
+
+        from speechunlearn import experiments, tuning
+
+        wanted = self.ranked()
+        table = tuning.frozen(self.profile.name, self.corpus, self.profile.task)
+        known = set() if table is None else set(table["method"])
+        missing = [name for name in wanted if name not in known]
+        tables = [] if table is None else [table[table["method"].isin(wanted)]]
+        if missing:
+            made = self.results(experiments.trials(self.study(spare=True), missing))
+            tables.append(tuning.trial_table(made))
+        return pd.concat(tables, ignore_index=True)
+
+    def strengths(self) -> dict[str, dict[str, Any]]:
+        """Return what the trials chose for each method of the leaderboard."""
+        from speechunlearn import tuning
+
+        return tuning.chosen(self.trials())
+
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""
         from speechunlearn import corpora, machine
 
         pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
+        width = self.profile.recipe.get("encoder", {}).get("hidden_size")
+        narrowed = f", narrowed to {width} channels" if width else ""
         return textwrap.fill(
             f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
-            f"encoder {self.profile.encoder}; pairs of training seed/forget draw: {pairs}; "
+            f"encoder {self.profile.encoder}{narrowed}; "
+            f"pairs of training seed/forget draw: {pairs}; "
             f"machine: {machine.describe()}.",
             width=88,
         )
@@ -125,7 +161,7 @@ def start(
             keep the profile's
         task: what the model names; empty is the corpus's own
         sizes: values for the profile's own, e.g. n_values: a list, the text of one, or a single
-            value; an empty list keeps the profile's
+            value; an empty list, or 0 for a number, keeps the profile's
 
     Raises:
         ParameterError: an unknown name, a wrong type or a value out of range
@@ -137,9 +173,7 @@ def start(
     for name in sizes:
         chosen.with_values(**{name: getattr(chosen, name, None)})
     given = {
-        name: _several(name, value, getattr(chosen, name))
-        for name, value in sizes.items()
-        if value
+        name: _like(name, value, getattr(chosen, name)) for name, value in sizes.items() if value
     }
     chosen = chosen.with_values(**given)
     encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
@@ -162,6 +196,25 @@ def start(
     )
     run.study()  # refuses what it can before anything is read
     return run
+
+
+def _like(name: str, value: Any, own: Any) -> Any:
+    """Return a value of the kind that a profile has: a number, or several values.
+
+    Raises:
+        ParameterError: a value unlike the profile's own
+
+    """
+    if isinstance(own, tuple):
+        return _several(name, value, own)
+    number = parse_value(value) if isinstance(value, str) else value
+    if type(own) is float and type(number) is int:
+        number = float(number)
+    if type(number) is not type(own):
+        raise ParameterError(f"{name}: {value!r} is not a {type(own).__name__}, such as {own!r}")
+    if number < 0:
+        raise ParameterError(f"{name}: {value!r} is negative")
+    return number
 
 
 def _several(name: str, value: Any, own: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -213,8 +266,14 @@ def chapters_for(corpus: str) -> list[Path]:
     return [path for path in chapters() if task_of(path) in served]
 
 
-def corpus_of(notebook: Path, profile: str, corpus: str = "") -> str:
+def corpus_of(notebook: Path, profile: str, corpus: str = "", task: str = "") -> str:
     """Return the corpus that a chapter reads: the one given, or the profile's for its task.
+
+    Args:
+        notebook: the chapter
+        profile: name of the profile
+        corpus: name of a reader; empty takes the profile's
+        task: the one given; empty is the chapter's own
 
     Raises:
         ParameterError: a corpus that does not serve the chapter's task
@@ -222,7 +281,7 @@ def corpus_of(notebook: Path, profile: str, corpus: str = "") -> str:
     """
     from speechunlearn import corpora, tasks
 
-    task, chosen = task_of(notebook), profiles.get(profile)
+    task, chosen = task or task_of(notebook), profiles.get(profile)
     if "task" in parameters_of(notebook):
         chosen = chosen.for_task(task)
         if corpus:

@@ -30,6 +30,7 @@ from speechunlearn import (
     machine,
     methods,
     models,
+    scoring,
     splits,
     tasks,
     training,
@@ -57,8 +58,8 @@ class Cell:
 
     Args:
         record: profile, corpus, method, hyperparameters, seeds, cost, provenance
-        predictions: columns split (forget, retain, unseen, removed), hash, speaker, unit (what
-            the task keeps apart), label, prediction, loss, confidence
+        predictions: what it says of every clip of the splits forget, retain, unseen and removed,
+            see `speechunlearn.scoring.table`
 
     """
 
@@ -111,6 +112,8 @@ class Study:
         self.cache = cache or Cache()
         self.skip_bad = skip_bad
         self.report = report
+        if profile.spare and setting == "test":
+            raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
         self.recipe = Recipe(**profile.recipe)
         for name, values in profile.methods.items():
             methods.parameters(name, **values)
@@ -193,10 +196,6 @@ class Study:
         return hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest()[:16]
 
     @cached_property
-    def _units(self) -> dict[str, str]:
-        return dict(zip(self.manifest["hash"], self.manifest["unit"].astype(str), strict=True))
-
-    @cached_property
     def train_manifest(self) -> pd.DataFrame:
         """Clips that are trained on in this setting."""
         return self._rows(self.manifest["split"].isin(self.train_parts))
@@ -208,12 +207,17 @@ class Study:
 
     @cached_property
     def unseen(self) -> Clips:
-        """Clips of speakers that no model of this setting was trained on, in memory."""
+        """Clips of speakers that no model of this setting was trained on, in memory.
+
+        The profile says whether they are those that are reported, or the spare ones.
+        """
         return self._load(self._unseen_manifest)
 
     @cached_property
     def _unseen_manifest(self) -> pd.DataFrame:
-        return self._rows(self.manifest["split"] == self.setting)
+        if not self.profile.spare:
+            return self._rows(self.manifest["split"] == self.setting)
+        return self._rows(~self.manifest["split"].isin({*self.train_parts, self.setting}))
 
     def hashes(self, deletion: Deletion) -> list[str]:
         """Return the contents that a request covers.
@@ -310,6 +314,24 @@ class Study:
         """
         return self._trained(self.retain(self._largest(deletion)), seed)
 
+    def unlearned(
+        self, method: str, deletion: Deletion, seed: int, **overrides: Any
+    ) -> Classifier:
+        """Return the classifier that a method leaves, for what its scores on clips do not tell.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`, other than ``retrain``
+            deletion: what is to be forgotten
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        parameters = methods.parameters(
+            method, **{**self.profile.methods.get(method, {}), **overrides}
+        )
+        folder = self._unlearned_folder(method, parameters, (deletion,), seed)
+        return models.load(folder).to(_device())
+
     def help_to_train(self, seed: int, without: Deletion | None) -> None:
         """Take part in the training of a model that another process makes.
 
@@ -386,7 +408,10 @@ class Study:
 
         folder = self.cache.find_or_make("cells", specification, make)
         made = json.loads((folder / "made.json").read_text())
-        predictions = pd.read_parquet(folder / "predictions.parquet")
+        predictions = scoring.table(
+            load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
+            self.labels,
+        )
         record = {
             "profile": self.profile.name,
             "task": self.task.name,
@@ -407,7 +432,7 @@ class Study:
                 asdict(self.recipe if parameters is None else parameters), sort_keys=True
             ),
         } | made
-        return Cell(record, predictions.assign(unit=predictions["hash"].map(self._units)))
+        return Cell(record, predictions)
 
     def _cell_specification(
         self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
@@ -434,6 +459,7 @@ class Study:
             if len(steps) > 1:
                 specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
         specification["code"] = code_hash(module, "speechunlearn.training")
+        specification["kept"] = "logits"
         return specification, parameters
 
     def adversarial(
@@ -561,7 +587,7 @@ class Study:
             last = self._unlearned_folder(method, parameters, steps, seed)
             model = models.load(last).to(_device())
             made = json.loads((last / "card.json").read_text())
-        training.predictions(model, self.parts(whole)).to_parquet(folder / "predictions.parquet")
+        save_file(scoring.answers(model, self.parts(whole)), folder / "logits.safetensors")
         (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
 
     def _unlearn(

@@ -1,4 +1,4 @@
-"""Fine-tuning a classifier, and reading off what it says of each clip."""
+"""Fine-tuning a classifier, and asking it what it says of clips."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -51,7 +51,7 @@ class Recipe:
     frontend_rate: float = 1.0
     clean_epochs: int = 0
     speeds: tuple[float, ...] = (1.0,)
-    encoder: dict[str, float | bool | int] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
@@ -204,41 +204,6 @@ def predict(
     if cost is not None:
         cost.forward += len(clips)
     return torch.stack([logits[i] for i in range(len(clips))]).clone()
-
-
-def predictions(
-    model: Classifier, parts: dict[str, Clips], *, batch_size: int = 32
-) -> pd.DataFrame:
-    """Return what a model says of every clip of every part.
-
-    Args:
-        model: classifier
-        parts: clips by the name of their part: forget, retain, unseen
-        batch_size: clips sent forward at once
-
-    Returns:
-        columns split, hash, speaker, label, prediction, loss (cross-entropy of the true label,
-        in nats), confidence (softmax probability of the true label)
-
-    """
-    tables = []
-    for name, clips in parts.items():
-        logits = predict(model, clips, batch_size=batch_size).double()
-        loss = cross_entropy(logits, clips.labels, reduction="none")
-        tables.append(
-            pd.DataFrame(
-                {
-                    "split": name,
-                    "hash": clips.hashes,
-                    "speaker": clips.speakers,
-                    "label": clips.labels.numpy(),
-                    "prediction": logits.argmax(1).numpy(),
-                    "loss": loss.numpy(),
-                    "confidence": torch.exp(-loss).numpy(),
-                }
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
 
 
 def _batch_loss(

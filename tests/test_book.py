@@ -53,7 +53,10 @@ def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
     )
     metrics = set(audit.evaluate(clips, clips, n_labels=2)["metric"])
     own = {"distance" if name.endswith("_distance") else name for name in metrics}
-    others = {"verdict", "cost", "statistics", *closeness.METRICS, *membership.ATTACKS}
+    others = {
+        "average_gap", "verdict", "report_card", "cost", "statistics",
+        *closeness.METRICS, *membership.ATTACKS,
+    }
     assert own | others == pages("metrics") == in_contents("metrics")
     for name in pages("metrics") - {"statistics"}:
         text = (BOOK / "metrics" / f"{name}.md").read_text()

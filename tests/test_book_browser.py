@@ -183,6 +183,28 @@ def test_theme_switch(site: str, tab: browser.Browser) -> None:
     assert seen["light"] != seen["dark"]
 
 
+def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -> None:
+    tab.size(*DESKTOP)
+    tab.open(urljoin(site, "notebooks/10_leaderboard.html"))
+    heading = (
+        "[...document.querySelectorAll('table.dataframe th.sortable')]"
+        ".find(th => th.innerText.trim().startsWith('UAR kept'))"
+    )
+    column = (
+        f"(() => {{ const th = {heading}; return [...th.closest('table').tBodies[0].rows]"
+        ".map(row => parseFloat(row.cells[th.cellIndex].innerText)); })()"
+    )
+    as_written = tab.run(column)
+    tab.run(f"{heading}.click()")
+    upwards = tab.run(column)
+    tab.run(f"{heading}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'Enter'}}))")
+    downwards = tab.run(column)
+    assert sorted(as_written) == upwards != as_written
+    assert downwards == upwards[::-1]
+    assert tab.run(f"{heading}.getAttribute('aria-sort')") == "descending"
+    assert tab.errors() == []
+
+
 def test_launch_and_copy_buttons(site: str, tab: browser.Browser) -> None:
     tab.size(*DESKTOP)
     tab.open(urljoin(site, "notebooks/05_table1.html"))

@@ -9,6 +9,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.methods import (
     adv,
     adv_ela,
+    altered,
     amun,
     amun_r,
     bad_teacher,
@@ -45,7 +46,7 @@ METHODS: dict[str, Method] = {
         retrain, remain, remain_superloss, ran_lab, adv, adv_ela,
         finetune, neggrad, neggrad_plus, scrub, scrub_r, salun, bad_teacher, delete, ssd,
         cf_k, eu_k, l1_sparse, fisher_forgetting, influence, unsir, boundary_shrink,
-        boundary_expand, jit, l2ul, amun, amun_r, sisa, sisa_plus,
+        boundary_expand, jit, l2ul, amun, amun_r, sisa, sisa_plus, altered,
     )
 }
 

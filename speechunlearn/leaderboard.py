@@ -1,0 +1,298 @@
+"""The leaderboard: every method beside retrained models, with intervals and tests.
+
+Its folder holds the cells and predictions of `speechunlearn.results` and ``scores.csv``: what the
+audit says of every cell, computed once, so that a page need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from statsmodels.stats.multitest import multipletests
+
+from speechunlearn import methods
+from speechunlearn.errors import ParameterError
+from speechunlearn.machine import REPOSITORY
+from speechunlearn.report_card import DISTANCES, SCORES, Auditor
+from speechunlearn.results import ANOTHER_SEED, TITLES, Results
+from speechunlearn.statistics import percentile_interval
+
+FOLDER = REPOSITORY / "data" / "leaderboard"
+
+#: what a method may look at and still count as using the forget set alone
+ALONE = frozenset({"forget"})
+
+
+class Request(NamedTuple):
+    """The cells of one request: one pair of training seed and forget draw.
+
+    Attributes:
+        judged: method -> per-clip table
+        retrained: tables of models retrained from several seeds
+        originals: tables of models trained on all clips, from seeds other than the judged
+
+    """
+
+    judged: dict[str, pd.DataFrame]
+    retrained: list[pd.DataFrame]
+    originals: list[pd.DataFrame]
+
+
+def requests(results: Results) -> dict[tuple[int, str], Request]:
+    """Return the cells of each request by training seed and draw.
+
+    Raises:
+        ParameterError: a request with fewer than two retrained models
+
+    """
+    found = {}
+    main = results.cells[results.cells["variant"] == ""]
+    for (seed, draw), cells in main.groupby(["seed", "draw"]):
+        n = int(cells["n_forget"].iloc[0])
+        same = results.cells[
+            (results.cells["draw"] == draw) & (results.cells["n_forget"] == n)
+        ]
+        further = same[same["variant"] == ANOTHER_SEED]
+
+        def tables(rows: pd.DataFrame) -> list[pd.DataFrame]:
+            return [results.of_cell(cell) for cell in rows["cell"]]
+
+        own = cells[cells["method"] == "retrain"]
+        retrained = tables(own) + tables(further[further["method"] == "retrain"])
+        if len(retrained) < 2:
+            raise ParameterError(
+                f"leaderboard: draw {draw} has {len(retrained)} retrained model(s), needs two"
+            )
+        judged = {
+            str(row["method"]): results.of_cell(row["cell"])
+            for row in cells.to_dict("records") if row["method"] != "retrain"
+        }
+        found[int(seed), str(draw)] = Request(
+            judged, retrained, tables(further[further["method"] == "original"])
+        )
+    return found
+
+
+def scored(results: Results) -> pd.DataFrame:
+    """Return what the audit says of every model of every request.
+
+    Retrained models are there, too, each judged by the others: the row ``retrain``.
+
+    Args:
+        results: cells of `speechunlearn.experiments.ranked`
+
+    Returns:
+        columns seed, draw, method, model (its number within the request), and those of
+        `report_card.Card.scores`
+
+    """
+    tables = []
+    for (seed, draw), request in requests(results).items():
+        auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
+        cards = [(method, auditor.card(table)) for method, table in request.judged.items()]
+        if len(request.retrained) > 2:
+            cards += [("retrain", card) for card in auditor.cards_of_retrained()]
+        for model, (method, card) in enumerate(cards):
+            about = {"seed": seed, "draw": draw, "method": method, "model": model}
+            tables.append(card.scores.assign(**about))
+    first = ["seed", "draw", "method", "model"]
+    table = pd.concat(tables, ignore_index=True)
+    return table[first + [c for c in table if c not in first]]
+
+
+def ranking(
+    results: Results,
+    scores: pd.DataFrame,
+    *,
+    n_resamples: int = 1000,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Return the leaderboard, those first that are closest to retraining.
+
+    Args:
+        results: cells of `speechunlearn.experiments.ranked`
+        scores: of `scored`
+        n_resamples: of the bootstrap, which draws pairs and, for all methods alike, speakers (or
+            what the task keeps apart)
+        generator: its randomness
+
+    Returns:
+        a row a method, and one of the retrained models, each beside the others: ``method``,
+        ``needs``, ``alone`` (it looks at the forget set alone), ``gap`` with ``gap_low`` and
+        ``gap_high`` (the average gap to the mean retrained model), ``kept`` (share of the
+        original's UAR on unseen clips), the means over the pairs of the scores and distances of
+        the report card, ``passed`` (share of the models), ``seconds``, ``forward_backward``,
+        ``peak_memory_mb``; ``p`` against the best of those that look at the forget set alone, for
+        these, by Holm's correction, NaN for the best itself
+
+    """
+    of_requests = requests(results)
+    names = [
+        name for name in TITLES
+        if name == "retrain" or all(name in request.judged for request in of_requests.values())
+    ]
+    gaps = _gaps(list(of_requests.values()), names, results.n_labels, n_resamples, generator)
+    main = results.cells[results.cells["variant"] == ""]
+    mean_scores = scores.groupby(["method", "score"])["value"].mean()
+    means = {name: mean_scores.get(name, pd.Series(dtype=float)).to_dict() for name in names}
+    judged = scores[scores["judged"]].groupby(["method", "seed", "draw", "model"])["passed"].all()
+    rows = []
+    for name in names:
+        cells = main[main["method"] == name]
+        reference = name in ("original", "retrain")
+        needs = "" if reference else ", ".join(sorted(methods.get(name).needs))
+        interval = percentile_interval(gaps[name][0], gaps[name][1:])
+        rows.append(
+            {
+                "method": name, "needs": needs,
+                "alone": not reference and methods.get(name).needs <= ALONE,
+                "gap": interval.value, "gap_low": interval.low, "gap_high": interval.high,
+                "kept": means[name].get("unseen_uar", np.nan) / means["original"]["unseen_uar"],
+                **{score: means[name].get(score, np.nan) for score in (*SCORES, *DISTANCES)},
+                "passed": float(judged[name].mean()) if name in judged else np.nan,
+                "seconds": cells["seconds"].mean(),
+                "forward_backward": cells["forward_backward"].mean(),
+                "peak_memory_mb": cells["peak_memory_mb"].max(),
+            }
+        )
+    table = pd.DataFrame(rows).sort_values("gap", ignore_index=True)
+    return table.assign(p=_against_the_best(table, gaps))
+
+
+def _against_the_best(
+    table: pd.DataFrame, gaps: Mapping[str, Float[np.ndarray, " resample"]]
+) -> list[float]:
+    """Return Holm-corrected p-values of the paired bootstrap, see `statistics.paired_bootstrap`."""
+    alone = list(table.loc[table["alone"], "method"])
+    p = {}
+    for name in alone[1:]:
+        apart = gaps[name][1:] - gaps[alone[0]][1:]
+        tail = min((apart <= 1e-12).sum(), (apart >= -1e-12).sum())
+        p[name] = min(1.0, 2 * (1 + tail) / (len(apart) + 1))
+    if p:
+        p = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
+    return [p.get(name, np.nan) for name in table["method"]]
+
+
+def _gaps(
+    of_requests: Sequence[Request],
+    names: Sequence[str],
+    n_labels: int,
+    n_resamples: int,
+    generator: np.random.Generator,
+) -> dict[str, Float[np.ndarray, " one_and_resamples"]]:
+    """Return each method's mean average gap on the clips as they are, then on every resample."""
+    units = [
+        sorted({unit for request in of_requests for unit in _units(request, unseen)})
+        for unseen in (False, True)
+    ]
+    weights = [
+        np.concatenate([np.ones((1, len(side))), _counts(len(side), n_resamples, generator)])
+        for side in units
+    ]
+    pairs = np.concatenate(
+        [np.ones((1, len(of_requests))), _counts(len(of_requests), n_resamples, generator)]
+    )
+    total: dict[str, Float[np.ndarray, " one_and_resamples"]] = {
+        name: np.zeros(n_resamples + 1) for name in names
+    }
+    counted = {name: np.zeros(n_resamples + 1) for name in names}
+    for i, request in enumerate(of_requests):
+        references = np.array(
+            [_resampled(table, units, weights, n_labels) for table in request.retrained]
+        )
+        mean, k = references.mean(axis=0), len(references)
+        for name in names:
+            if name == "retrain":  # each by the others
+                others = (k * mean - references) / (k - 1)
+                gap = np.abs(references - others).mean(axis=(0, 1))
+            else:
+                own = _resampled(request.judged[name], units, weights, n_labels)
+                gap = np.abs(own - mean).mean(axis=0)
+            there = ~np.isnan(gap)
+            total[name] += np.where(there, gap * pairs[:, i], 0)
+            counted[name] += np.where(there, pairs[:, i], 0)
+    return {
+        name: np.divide(
+            total[name], counted[name], out=np.full(n_resamples + 1, np.nan),
+            where=counted[name] > 0,
+        )
+        for name in names
+    }
+
+
+def _units(request: Request, unseen: bool) -> set[str]:
+    table = request.retrained[0]
+    return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "unit"])
+
+
+def _counts(n: int, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
+    return generator.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
+
+
+def _resampled(
+    table: pd.DataFrame, units: list[list[str]], weights: list[np.ndarray], n_labels: int
+) -> Float[np.ndarray, "score resample"]:
+    """Return the four scores of the average gap on every resample.
+
+    A resample without clips of a split, or a class in it, has the scores of those it holds.
+    """
+    sums = []
+    for split in ("forget", "retain", "unseen"):
+        part = table[table["split"] == split]
+        side = int(split == "unseen")
+        code = pd.Categorical(part["unit"], categories=units[side]).codes.astype(int)
+        cell = code * n_labels + part["label"].to_numpy(int)
+        right = (part["label"] == part["prediction"]).to_numpy(float)
+        shape = len(units[side]), n_labels
+        correct, count = (
+            weights[side] @ np.bincount(cell, w, minlength=shape[0] * n_labels).reshape(shape)
+            for w in (right, np.ones(len(part)))
+        )
+        present = count > 0
+        share = np.divide(correct, count, out=np.zeros_like(count), where=present)
+        n_present = present.sum(axis=1)
+        sums.append(np.where(n_present > 0, share.sum(axis=1) / np.maximum(n_present, 1), np.nan))
+    forget = table[table["split"] == "forget"]
+    outside = table[table["split"] == ("removed" if "removed" in set(table["split"]) else "unseen")]
+    low, high = forget["loss"].to_numpy()[:, None], outside["loss"].to_numpy()[None, :]
+    wins = (low < high) + 0.5 * (low == high)
+    members, others = (
+        _membership(part["unit"], side) for part, side in zip((forget, outside), units, strict=True)
+    )
+    won = np.einsum(
+        "ru,ru->r", weights[0] @ (members @ wins @ others.T), weights[1]
+    )
+    possible = (weights[0] @ members.sum(axis=1)) * (weights[1] @ others.sum(axis=1))
+    area = np.divide(won, possible, out=np.full(len(won), np.nan), where=possible > 0)
+    return np.array([*sums, area])
+
+
+def _membership(units: pd.Series, names: list[str]) -> Float[np.ndarray, "unit clip"]:
+    return (np.array(names)[:, None] == units.to_numpy()[None, :]).astype(float)
+
+
+def write(results: Results, folder: Path) -> pd.DataFrame:
+    """Write a leaderboard's cells, predictions and scores; return the scores."""
+    results.write(folder)
+    scores = scored(Results.read(folder))
+    scores.round(6).to_csv(folder / "scores.csv", index=False)
+    return scores
+
+
+def committed(folder_name: str) -> tuple[Results, pd.DataFrame] | None:
+    """Return the cells and the scores of a committed leaderboard, or None where there is none.
+
+    Args:
+        folder_name: see `Results.folder_name`
+
+    """
+    folder = FOLDER / folder_name
+    if not (folder / "scores.csv").is_file():
+        return None
+    return Results.read(folder), pd.read_csv(folder / "scores.csv", dtype={"draw": str})

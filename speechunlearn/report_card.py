@@ -1,0 +1,366 @@
+"""The report card of an unlearned model: every score of the audit beside retrained models' own.
+
+An `Auditor` knows one request: several models retrained without its forget set, from different
+seeds, and several that were trained on it. What a model scores is read against what one more
+retrained model would score; nothing is read against 0 or 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.special import softmax
+from scipy.stats import norm
+
+from speechunlearn import audit, closeness, membership
+from speechunlearn.errors import ParameterError
+from speechunlearn.membership import Scores
+from speechunlearn.scoring import forget_logits
+
+#: what an attack on more than the loss looks at
+FEATURES = ("confidence", "entropy", "modified_entropy", "correct")
+
+#: score -> what a reader calls it; those with an interval that one more retrained model's lies in
+SCORES = {
+    "forget_uar": "UAR, forget set",
+    "retain_uar": "UAR, retain set",
+    "unseen_uar": "UAR, unseen clips",
+    "mia_loss": "attack on the loss, AUC",
+    "mia_regression": "attack by regression, AUC",
+    "mia_svc": "attack by support vectors, AUC",
+    "mia_matched": "attack on matched clips, AUC",
+    "mia_likelihood_ratio": "attack clip by clip, AUC",
+}
+#: and those with a limit
+DISTANCES = {
+    "average_gap": "average gap",
+    "loss_ks": "losses, Kolmogorov-Smirnov",
+    "loss_emd": "losses, earth mover's",
+    "activation_distance": "activation distance",
+}
+#: the distances that a model has to keep to be taken for a retrained one
+JUDGED_DISTANCES = ("loss_ks",)
+
+
+class Card(NamedTuple):
+    """What became of one model.
+
+    Attributes:
+        passed: every judged score is where one more retrained model's would be
+        scores: a row a score: ``score``, ``value``, ``retrained`` (mean over these), ``low`` and
+            ``high`` (where one more retrained model's would be), ``judged``, ``passed``
+
+    """
+
+    passed: bool
+    scores: pd.DataFrame
+
+
+class Auditor:
+    """Judges models of one request.
+
+    Args:
+        retrained: per-clip tables (see `speechunlearn.scoring.table`) of models retrained without
+            the forget set, from different seeds; two or more. With four or more, the attack clip
+            by clip is made, too
+        originals: the same of models that were trained on all clips, from seeds other than the
+            judged model's; two or more for the attack clip by clip
+        n_labels: number of classes
+        seed: of the folds and halves of the attacks
+        level: chance that one more retrained model passes, in (0, 1)
+
+    Raises:
+        ParameterError: fewer than two retrained models, tables that are not of the same clips, or
+            a level that is none
+
+    """
+
+    def __init__(
+        self,
+        retrained: Sequence[pd.DataFrame],
+        originals: Sequence[pd.DataFrame] = (),
+        *,
+        n_labels: int,
+        seed: int = 0,
+        level: float = 0.95,
+    ) -> None:
+        if len(retrained) < 2:
+            raise ParameterError(
+                f"retrained: {len(retrained)} model(s); their spread needs two or more"
+            )
+        if not 0 < level < 1:
+            raise ParameterError(f"level: {level} is not between 0 and 1")
+        self.n_labels, self.seed, self.level = n_labels, seed, level
+        self._first = _ordered(retrained[0])
+        self.retrained = [self._checked(table) for table in retrained]
+        self.originals = [self._checked(table) for table in originals]
+        forget, outside = self._sides(self._first)
+        self.n_forget, self.n_outside = len(forget), len(outside)
+        #: pairs of a forget and an unseen clip that are alike in class and duration
+        self.matching = membership.match(
+            forget, outside, exact=["label"], duration="duration"
+        )
+        generator = np.random.default_rng(seed)
+        self._held_apart = membership.hold_apart(list(outside["unit"]), generator)
+        found = [
+            self._scores(table, self.retrained[:i] + self.retrained[i + 1 :])
+            for i, table in enumerate(self.retrained)
+        ]
+        self._of_retrained = {name: np.array([f[name] for f in found]) for name in found[0]}
+        self._limits = self._between()
+
+    def card(self, model: pd.DataFrame) -> Card:
+        """Judge a model.
+
+        A score passes where one more retrained model's would lie, see
+        `speechunlearn.audit.verdict`, at a level shared between all that is judged (Bonferroni).
+        A distance is the mean over the retrained models, and each of these has one to the others.
+        That of the loss distributions passes below the upper end of the same interval; the rest
+        is not judged, and shown beside the largest distance between two retrained models.
+
+        Args:
+            model: per-clip table of the same clips
+
+        Raises:
+            ParameterError: a table of other clips
+
+        """
+        return self._judge(self._scores(self._checked(model), self.retrained), self._of_retrained)
+
+    def cards_of_retrained(self) -> list[Card]:
+        """Judge each retrained model by the others; of these there must be two or more."""
+        return [
+            Auditor(
+                self.retrained[:i] + self.retrained[i + 1 :], self.originals,
+                n_labels=self.n_labels, seed=self.seed, level=self.level,
+            ).card(table)
+            for i, table in enumerate(self.retrained)
+        ]
+
+    def _judge(
+        self, own: dict[str, float], others: dict[str, Float[np.ndarray, " retrained"]]
+    ) -> Card:
+        names = [name for name in SCORES if name in own and name in others]
+        n_judged = len(names) + len(JUDGED_DISTANCES)
+        quantile = float(norm.ppf(1 - (1 - self.level) / (2 * n_judged)))
+        rows = []
+        for name in names:
+            n, m = self._counts(name)
+            low, high = audit.of_one_more(
+                others[name], n, m if name.startswith("mia") else None, quantile
+            )
+            value = own[name]
+            rows.append(
+                (name, value, others[name].mean(), low, high, True, low <= value <= high)
+            )
+        for name in DISTANCES:
+            value, limit, judged = own[name], self._limits[name], name in JUDGED_DISTANCES
+            if judged:  # a distance of shares of clips, which chance moves as it does a UAR
+                _, limit = audit.of_one_more(others[name], self.n_forget, None, quantile)
+            rows.append((name, value, others[name].mean(), 0.0, limit, judged, value <= limit))
+        columns = ["score", "value", "retrained", "low", "high", "judged", "passed"]
+        table = pd.DataFrame(rows, columns=columns)
+        return Card(bool(table.loc[table["judged"], "passed"].all()), table)
+
+    def _counts(self, name: str) -> tuple[int, int]:
+        """Return how many members and non-members, or clips, a score is of."""
+        if name == "mia_matched":
+            return (self.matching.imbalance.n_pairs,) * 2
+        if name == "mia_likelihood_ratio":
+            return self.n_forget, self.n_forget
+        if name == "mia_svc":
+            return self.n_forget, int((~self._held_apart).sum())
+        if name in ("retain_uar", "unseen_uar"):
+            n = int((self._first["split"] == name.removesuffix("_uar")).sum())
+            return n, n
+        return self.n_forget, self.n_outside
+
+    def attacks(
+        self, model: pd.DataFrame, *, n_resamples: int = 1000, generator: np.random.Generator
+    ) -> pd.DataFrame:
+        """Return what every attack reaches, beside what it reaches on the retrained models.
+
+        Args:
+            model: per-clip table of the same clips
+            n_resamples: of the bootstrap, which draws speakers (or what the task keeps apart)
+            generator: its randomness
+
+        Returns:
+            a row an attack and figure (``auc``, ``eer``, ``tpr`` at 1 % false alarms): ``value``,
+            ``low``, ``high``, ``retrained`` (mean over these), ``distance`` (mean over these),
+            ``spread`` (mean distance between two of these), ``members``, ``nonmembers``
+
+        """
+        made = self._attacks(self._checked(model), self.retrained)
+        others = [
+            self._attacks(table, self.retrained[:i] + self.retrained[i + 1 :])
+            for i, table in enumerate(self.retrained)
+        ]
+        rows = []
+        for name, (scores, groups) in made.items():
+            found = membership.figures(
+                scores, groups, n_resamples=n_resamples, generator=generator
+            )
+            theirs = [other[name][0] for other in others if name in other]
+            for figure, interval, of in (
+                ("auc", found.auc, membership.auc),
+                ("eer", found.eer, membership.eer),
+                ("tpr", found.tpr, lambda scores: membership.tpr_at_fpr(scores).tpr),
+            ):
+                beside = [of(other) for other in theirs]
+                compared = (
+                    membership.to_retrained(interval.value, beside) if len(beside) > 1 else None
+                )
+                rows.append(
+                    {
+                        "attack": name, "figure": figure, "value": interval.value,
+                        "low": interval.low, "high": interval.high,
+                        "retrained": float(np.mean(beside)) if beside else np.nan,
+                        "distance": compared.distance if compared else np.nan,
+                        "spread": compared.spread if compared else np.nan,
+                        "members": found.n_members, "nonmembers": found.n_nonmembers,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def _scores(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+    ) -> dict[str, float]:
+        """Every score of a model beside these retrained models."""
+        values = audit.scores(model, self.n_labels)
+        found = {f"{split}_uar": values[split, "uar"] for split in ("forget", "retain", "unseen")}
+        for name, (scores, _) in self._attacks(model, retrained).items():
+            found[name] = membership.auc(scores)
+        apart = [self._distances(model, other) for other in retrained]
+        return found | {name: float(np.mean([d[name] for d in apart])) for name in DISTANCES}
+
+    def _attacks(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+    ) -> dict[str, tuple[Scores, tuple[list, list]]]:
+        """Every attack's scores, and the groups that their bootstrap draws."""
+        forget, outside = self._sides(model)
+        retain = model[model["split"] == "retain"]
+        learnt, asked = outside[self._held_apart], outside[~self._held_apart]
+        members, nonmembers = list(forget["unit"]), list(outside["unit"])
+        by_loss = Scores(-forget["loss"].to_numpy(), -outside["loss"].to_numpy())
+        pairs = list(range(self.matching.imbalance.n_pairs))
+        found: dict[str, tuple[Scores, tuple[list, list]]] = {
+            "mia_loss": (by_loss, (members, nonmembers)),
+            "mia_regression": (
+                membership.regression_attack(
+                    forget["loss"], outside["loss"], seed=self.seed,
+                    n_folds=min(10, len(forget), len(outside)),
+                ),
+                (members, nonmembers),
+            ),
+            "mia_svc": (
+                membership.svc_attack(
+                    *(_features(part) for part in (retain, learnt, forget, asked))
+                ),
+                (members, list(asked["unit"])),
+            ),
+            "mia_matched": (self.matching.apply(by_loss), (pairs, pairs)),
+        }
+        if len(retrained) >= 3 and len(self.originals) >= 2:
+            ratios = self._clip_by_clip(model, retrained)
+            found["mia_likelihood_ratio"] = ratios, (members * len(retrained),) * 2
+        return found
+
+    def _clip_by_clip(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+    ) -> Scores:
+        """Likelihood ratios of the forget set's clips under the model and under retrained ones.
+
+        Each retrained model is the non-member once; the others and the originals are the shadows.
+        The same clips lie on both sides, so that their difficulty tells nothing.
+        """
+        inside = [_logit_confidence(table) for table in self.originals]
+        outside = [_logit_confidence(table) for table in retrained]
+        own = _logit_confidence(model)
+        members, nonmembers = [], []
+        for i, target in enumerate(outside):
+            confidences = np.array(inside + outside[:i] + outside[i + 1 :])
+            held = np.zeros(confidences.shape, dtype=bool)
+            held[: len(inside)] = True
+            members.append(membership.likelihood_ratio(confidences, held, own))
+            nonmembers.append(membership.likelihood_ratio(confidences, held, target))
+        return Scores(np.concatenate(members), np.concatenate(nonmembers))
+
+    def _distances(self, model: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+        """Return how far two models are apart."""
+        own, theirs = (audit.scores(table, self.n_labels) for table in (model, other))
+        losses, reference = (self._sides(table)[0]["loss"] for table in (model, other))
+        p, q = (softmax(forget_logits(table), axis=1) for table in (model, other))
+        return {
+            "average_gap": average_gap(own, theirs),
+            "loss_ks": closeness.loss_ks(losses, reference),
+            "loss_emd": closeness.loss_emd(losses, reference),
+            "activation_distance": closeness.activation_distance(p, q),
+        }
+
+    def _between(self) -> dict[str, float]:
+        """Return the largest distance between two retrained models."""
+        apart = [self._distances(a, b) for a, b in combinations(self.retrained, 2)]
+        return {name: max(d[name] for d in apart) for name in DISTANCES}
+
+    def _sides(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the clips of the forget set, and those an attack sets beside them."""
+        outside = "removed" if (table["split"] == "removed").any() else "unseen"
+        forget, others = table["split"] == "forget", table["split"] == outside
+        return table[forget], table[others]
+
+    def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        audit.check_same_clips(table, self._first)
+        return _ordered(table)
+
+
+def average_gap(
+    scores: audit.Values, retrained: audit.Values
+) -> float:
+    r"""Mean distance to the retrained model in the four scores the field reports.
+
+    .. math:: \text{gap} = \tfrac14 \left( \sum_{s} |u_s - u_s^\text{retrained}|
+        + |a - a^\text{retrained}| \right)
+
+    with the UAR u on s = forget set, retain set and unseen clips, and the AUC a of the loss-based
+    membership attack. Source: Fan et al. 2024, https://arxiv.org/abs/2310.12508, with accuracy
+    and another attack. It cannot see which of the four is far off, nor clips whose errors cancel.
+
+    Args:
+        scores: value by split and metric, see `speechunlearn.audit.scores`
+        retrained: the same of the retrained model
+
+    Returns:
+        gap in [0, 1], 0 is best
+
+    Examples:
+        >>> one = {("forget", "uar"): 1.0, ("retain", "uar"): 1.0, ("unseen", "uar"): 0.75,
+        ...        ("forget", "mia_auc"): 0.75}
+        >>> average_gap(one, one | {("forget", "uar"): 0.5, ("forget", "mia_auc"): 0.5})
+        0.1875
+
+    """
+    wanted = [
+        ("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc"),
+    ]
+    return float(np.mean([abs(scores[key] - retrained[key]) for key in wanted]))
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(["split", "hash"], ignore_index=True)
+
+
+def _features(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(correct=table["label"] == table["prediction"])[list(FEATURES)].astype(float)
+
+
+def _logit_confidence(table: pd.DataFrame) -> Float[np.ndarray, " clips"]:
+    forget = table[table["split"] == "forget"]
+    return membership.logit_confidence(forget_logits(table), forget["label"].to_numpy())
+
+

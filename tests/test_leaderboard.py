@@ -1,0 +1,115 @@
+"""The leaderboard: ranks, intervals and tests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from answers import N_LABELS, answers
+
+from speechunlearn import audit, leaderboard
+from speechunlearn.errors import ParameterError
+from speechunlearn.results import ANOTHER_SEED, Results
+
+#: how much of the forget set each model remembers
+STRENGTHS = {"original": 3.0, "delete": 0.2, "ran_lab": -3.0, "jit": 3.0, "finetune": 1.0}
+
+
+def results(n_pairs=3, n_retrained=4):
+    made = []
+    for pair in range(n_pairs):
+        for method, forget in STRENGTHS.items():
+            made.append((method, pair, pair, "", answers(100 * pair, forget=forget, draw=pair)))
+        for seed in range(n_retrained):
+            variant = "" if seed == pair else ANOTHER_SEED
+            own = 100 * pair + 50 + seed
+            made.append(("retrain", pair, seed, variant, answers(own, draw=pair)))
+            if seed != pair:
+                table = answers(own + 25, forget=3, draw=pair)
+                made.append(("original", pair, seed, ANOTHER_SEED, table))
+    cells = pd.DataFrame(
+        [
+            {"cell": f"cell {i}", "profile": "cpu", "task": "keyword", "corpus": "digits",
+             "setting": "validation", "encoder": "nano", "method": method, "n_forget": 60,
+             "tau": None, "seed": seed, "draw": str(draw), "variant": variant,
+             "hyperparameters": "{}", "request": "clips", "n_classes": N_LABELS, "seconds": 2.0,
+             "forward_backward": 10, "peak_memory_mb": 100.0}
+            for i, (method, draw, seed, variant, _) in enumerate(made)
+        ]
+    )
+    tables = [table.assign(cell=f"cell {i}") for i, (*_, table) in enumerate(made)]
+    return Results(cells, pd.concat(tables, ignore_index=True))
+
+
+@pytest.fixture(scope="module")
+def made():
+    own = results()
+    scores = leaderboard.scored(own)
+    table = leaderboard.ranking(
+        own, scores, n_resamples=200, generator=np.random.default_rng(0)
+    )
+    return own, scores, table.set_index("method")
+
+
+def test_those_closest_to_retraining_come_first(made):
+    table = made[2]
+    assert set(table.index[:2]) == {"retrain", "delete"}
+    assert table.index[-1] == "ran_lab"
+    assert table.loc["original", "gap"] == pytest.approx(table.loc["jit", "gap"], abs=1e-12)
+
+
+def test_the_gap_on_the_clips_as_they_are_is_that_of_the_scores(made):
+    own, _, table = made
+    gaps = []
+    for request in leaderboard.requests(own).values():
+        theirs = [audit.scores(t, N_LABELS) for t in request.retrained]
+        ours = audit.scores(request.judged["finetune"], N_LABELS)
+        keys = [("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc")]
+        gaps.append(np.mean([abs(ours[k] - np.mean([t[k] for t in theirs])) for k in keys]))
+    assert table.loc["finetune", "gap"] == pytest.approx(np.mean(gaps), abs=1e-12)
+    assert (table["gap_low"] <= table["gap"]).all() and (table["gap"] <= table["gap_high"]).all()
+
+
+def test_only_methods_on_the_forget_set_alone_are_tested_against_the_best_of_them(made):
+    table = made[2]
+    assert set(table.index[table["alone"]]) == {"delete", "ran_lab", "jit"}
+    assert np.isnan(table.loc["delete", "p"]) and np.isnan(table.loc["finetune", "p"])
+    assert table.loc["ran_lab", "p"] <= 0.05
+    # Holm: two comparisons, each with at least 2 / (200 + 1)
+    assert table.loc[["ran_lab", "jit"], "p"].min() >= 2 * 2 / 201 - 1e-12
+
+
+def test_models_that_are_alike_are_not_told_apart():
+    gaps = {"delete": np.ones(201), "jit": np.ones(201)}
+    table = pd.DataFrame({"method": ["delete", "jit"], "alone": True})
+    assert leaderboard._against_the_best(table, gaps)[1] == 1.0
+
+
+def test_the_audit_passes_retrained_models_and_not_the_original(made):
+    _, scores, table = made
+    assert table.loc["original", "passed"] == 0 and table.loc["ran_lab", "passed"] == 0
+    assert table.loc["retrain", "passed"] >= 0.5
+    assert {"seed", "draw", "method", "score", "value", "passed"} <= set(scores)
+
+
+def test_what_is_kept_is_a_share_of_the_originals(made):
+    own, _, table = made
+    uar = own.select(variant="").rows().query("split == 'unseen' and metric == 'uar'")
+    means = uar.groupby("method")["value"].mean()
+    assert table.loc["delete", "kept"] == pytest.approx(means["delete"] / means["original"])
+
+
+def test_what_is_written_comes_back(made, tmp_path, monkeypatch):
+    own, _, _ = made
+    folder = tmp_path / "cpu-somewhere"
+    scores = leaderboard.write(own, folder)
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
+    assert leaderboard.committed("cpu-nowhere") is None
+    cells, again = leaderboard.committed("cpu-somewhere")
+    assert len(cells.cells) == len(own.cells)
+    np.testing.assert_allclose(again["value"], scores["value"], atol=1e-6)
+    once = pd.read_parquet(folder / "predictions.parquet")
+    assert set(once.select_dtypes("number").dtypes.astype(str)) == {"float32", "int16"}
+
+
+def test_a_request_without_a_second_retrained_model_is_refused():
+    with pytest.raises(ParameterError, match="needs two"):
+        leaderboard.requests(results(n_pairs=1, n_retrained=1))

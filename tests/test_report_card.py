@@ -1,0 +1,154 @@
+"""The report card: who passes for a retrained model, and by which score."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from answers import N_LABELS, SIZES, answers
+from scipy.stats import norm
+
+from speechunlearn import audit, closeness
+from speechunlearn.errors import ParameterError
+from speechunlearn.report_card import DISTANCES, SCORES, Auditor, average_gap
+
+
+@pytest.fixture(scope="module")
+def auditor():
+    retrained = [answers(seed) for seed in range(4)]
+    originals = [answers(seed, forget=3) for seed in (11, 12, 13)]
+    return Auditor(retrained, originals, n_labels=N_LABELS)
+
+
+def values(card):
+    return card.scores.set_index("score")
+
+
+def test_an_original_fails_and_a_retrained_model_passes(auditor):
+    assert not auditor.card(answers(20, forget=3)).passed
+    passed = [auditor.card(answers(seed)).passed for seed in range(20, 60)]
+    assert np.mean(passed) >= 0.9
+    assert sum(card.passed for card in auditor.cards_of_retrained()) >= 3
+
+
+def test_a_model_that_was_pushed_too_far_fails(auditor):
+    card = auditor.card(answers(20, forget=-3))
+    assert not card.passed
+    failed = set(card.scores.loc[~card.scores["passed"], "score"])
+    assert {"forget_uar", "mia_loss", "mia_matched", "loss_ks"} <= failed
+
+
+def test_every_score_is_there_and_is_of_its_function(auditor):
+    model = answers(20, forget=1)
+    found = values(auditor.card(model))
+    assert list(found.index) == [*SCORES, *DISTANCES]
+    own = audit.scores(model, N_LABELS)
+    assert found.loc["unseen_uar", "value"] == own["unseen", "uar"]
+    assert found.loc["mia_loss", "value"] == own["forget", "mia_auc"]
+    forget = model[model["split"] == "forget"]
+    ks = [
+        closeness.loss_ks(forget["loss"], other.loc[other["split"] == "forget", "loss"])
+        for other in auditor.retrained
+    ]
+    assert found.loc["loss_ks", "value"] == pytest.approx(np.mean(ks), abs=1e-12)
+
+
+def test_the_limit_of_the_judged_distance_is_that_of_one_more_retrained(auditor):
+    # by hand: mean, chance's variance of a share of 60 clips, half a clip
+    found = values(auditor.card(answers(20))).loc["loss_ks"]
+    ks = []
+    for i in range(len(auditor.retrained)):
+        losses = [t.loc[t["split"] == "forget", "loss"] for t in auditor.retrained]
+        others = [closeness.loss_ks(losses[i], b) for j, b in enumerate(losses) if j != i]
+        ks.append(np.mean(others))
+    mean = np.mean(ks)
+    variance = max(np.var(ks, ddof=1), mean * (1 - mean) / 60)
+    n_judged = len(SCORES) + 1
+    reach = norm.ppf(1 - 0.05 / (2 * n_judged)) * np.sqrt(1.25 * variance) + 0.5 / 60
+    assert found["high"] == pytest.approx(mean + reach, abs=1e-12)
+
+
+def test_the_limit_of_a_distance_is_the_largest_between_two_retrained(auditor):
+    losses = [t.loc[t["split"] == "forget", "loss"] for t in auditor.retrained]
+    largest = max(
+        closeness.loss_emd(a, b) for i, a in enumerate(losses) for b in losses[:i]
+    )
+    found = values(auditor.card(answers(20)))
+    assert found.loc["loss_emd", "high"] == pytest.approx(largest, abs=1e-12)
+    assert found.loc["loss_emd", "low"] == 0
+
+
+def test_clip_by_clip_sees_what_a_threshold_cannot(auditor):
+    # the easy half remembered, the hard half pushed away: as many low losses as before
+    model, forgotten = answers(20, forget=1.2), answers(20, forget=-1.2)
+    half = (np.arange(len(model)) % 2 == 0) & (model["split"] == "forget").to_numpy()
+    mixed = model.copy()
+    mixed.loc[half] = forgotten.loc[half]
+    found = values(auditor.card(mixed))
+    original = values(auditor.card(answers(20, forget=3)))
+    assert found.loc["mia_loss", "passed"]
+    assert original.loc["mia_likelihood_ratio", "value"] > original.loc["mia_loss", "value"]
+    assert found.loc["activation_distance", "value"] > found.loc["activation_distance", "retrained"]
+
+
+def test_the_clip_by_clip_attack_is_at_chance_on_a_retrained_model(auditor):
+    found = [
+        values(auditor.card(answers(seed))).loc["mia_likelihood_ratio", "value"]
+        for seed in range(20, 40)
+    ]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.03)
+
+
+def test_too_few_models_leave_the_clip_by_clip_attack_out():
+    auditor = Auditor([answers(0), answers(1)], n_labels=N_LABELS)
+    assert "mia_likelihood_ratio" not in set(auditor.card(answers(2)).scores["score"])
+
+
+def test_matched_pairs_are_of_one_class_and_close_in_duration(auditor):
+    assert auditor.matching.imbalance.n_pairs == SIZES["forget"]
+    assert auditor.matching.imbalance.agreement["label"] == 1.0
+    assert auditor.matching.imbalance.mean_distance < 0.2
+
+
+def test_the_order_of_the_clips_does_not_matter(auditor):
+    model = answers(20, forget=1)
+    shuffled = model.sample(frac=1, random_state=0, ignore_index=True)
+    pd.testing.assert_frame_equal(auditor.card(shuffled).scores, auditor.card(model).scores)
+
+
+def test_attacks_have_intervals_and_their_distance_to_the_retrained(auditor):
+    generator = np.random.default_rng(0)
+    table = auditor.attacks(answers(20, forget=3), generator=generator)
+    assert set(table["figure"]) == {"auc", "eer", "tpr"}
+    area = table[table["figure"] == "auc"].set_index("attack")
+    assert list(area.index) == [name for name in SCORES if name.startswith("mia")]
+    assert (area["low"] <= area["value"]).all() and (area["value"] <= area["high"]).all()
+    assert area.loc["mia_loss", "distance"] > 3 * area.loc["mia_loss", "spread"]
+    card = values(auditor.card(answers(20, forget=3)))
+    for name in area.index:
+        assert area.loc[name, "value"] == pytest.approx(card.loc[name, "value"], abs=1e-12)
+
+
+def test_the_average_gap_by_hand():
+    own = {("forget", "uar"): 0.9, ("retain", "uar"): 1.0, ("unseen", "uar"): 0.8,
+           ("forget", "mia_auc"): 0.7}
+    other = {("forget", "uar"): 0.8, ("retain", "uar"): 0.9, ("unseen", "uar"): 0.9,
+             ("forget", "mia_auc"): 0.5}
+    assert average_gap(own, other) == pytest.approx(0.5 / 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"retrained": [answers(0)]}, "1 model"),
+        ({"level": 1.0}, "level: 1.0"),
+        ({"retrained": [answers(0), answers(1, draw=1)]}, "must have the clips"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(arguments, message):
+    given = {"retrained": [answers(0), answers(1)], "n_labels": N_LABELS} | arguments
+    with pytest.raises(ParameterError, match=message):
+        Auditor(**given)
+
+
+def test_a_model_of_other_clips_is_refused(auditor):
+    with pytest.raises(ParameterError, match="must have the clips"):
+        auditor.card(answers(0, draw=1))

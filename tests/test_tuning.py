@@ -1,0 +1,131 @@
+"""Tuning: as many trials for each method, on clips that no table reports."""
+
+import json
+
+import pandas as pd
+import pytest
+from answers import answers
+
+from speechunlearn import experiments, methods, profiles, tuning
+from speechunlearn.cache import Cache
+from speechunlearn.errors import ParameterError
+from speechunlearn.results import Results
+from speechunlearn.study import DEVELOPMENT, Study
+
+
+def test_candidates_by_hand():
+    assert tuning.candidates("delete", {"learning_rate": 3e-5}, 5) == [
+        {"learning_rate": rate} for rate in (3e-5, 1e-5, 9e-5, 3.33e-6, 2.7e-4)
+    ]
+    assert tuning.candidates("eu_k", {}, 3) == [{"k": 1}, {"k": 2}, {"k": 3}]
+    assert tuning.candidates("sisa", {}, 5) == [{}]
+
+
+@pytest.mark.parametrize("method", [name for name in methods.METHODS if name != "retrain"])
+@pytest.mark.parametrize("n_trials", [1, 5])
+def test_every_method_gets_as_many_different_trials(method, n_trials):
+    values = profiles.get("cpu").for_task("keyword").methods.get(method, {})
+    tried = tuning.candidates(method, values, n_trials)
+    assert len({json.dumps(t) for t in tried}) == (n_trials if method in tuning.STRENGTHS else 1)
+    for overrides in tried:
+        methods.parameters(method, **{**values, **overrides})
+
+
+@pytest.mark.parametrize("n_trials", [0, 6])
+def test_a_number_of_trials_out_of_range_is_refused(n_trials):
+    with pytest.raises(ParameterError, match=f"trials: {n_trials}"):
+        tuning.candidates("delete", {}, n_trials)
+
+
+def trial_results():
+    """Random labels at three strengths, of which the middle one is as the retrained model."""
+    made = [("retrain", tuning.TRIAL, answers(0))]
+    for rate, forget in ((1e-3, -3.0), (1e-4, 0.0), (1e-5, 3.0)):
+        variant = f"{tuning.TRIAL} {json.dumps({'learning_rate': rate})}"
+        made.append(("ran_lab", variant, answers(0, forget=forget)))
+    cells = pd.DataFrame(
+        [
+            {"cell": f"cell {i}", "profile": "cpu", "task": "keyword", "corpus": "digits",
+             "setting": "validation", "encoder": "nano", "method": method, "n_forget": 60,
+             "tau": None, "seed": 0, "draw": DEVELOPMENT, "variant": variant,
+             "hyperparameters": "{}", "request": "clips", "n_classes": 3, "seconds": 1.0}
+            for i, (method, variant, _) in enumerate(made)
+        ]
+    )
+    tables = [table.assign(cell=f"cell {i}") for i, (_, _, table) in enumerate(made)]
+    return Results(cells, pd.concat(tables, ignore_index=True))
+
+
+def test_the_trial_closest_to_retraining_is_chosen():
+    table = tuning.trial_table(trial_results())
+    assert list(table["chosen"]) == [False, True, False]
+    assert table["gap"].iloc[1] == 0 and (table["gap"].iloc[[0, 2]] > 0.05).all()
+    assert tuning.chosen(table) == {"ran_lab": {"learning_rate": 1e-4}}
+    assert set(table["unseen_clips"]) == {120}
+
+
+def test_without_the_retrained_model_nothing_is_chosen():
+    results = trial_results().select(method="ran_lab")
+    with pytest.raises(ParameterError, match="no trials of the retrained model"):
+        tuning.trial_table(results)
+
+
+def test_frozen_trials_come_back_and_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "FOLDER", tmp_path)
+    assert tuning.frozen("cpu", "ravdess") is None
+    table = tuning.trial_table(trial_results())
+    file = tuning.path("cpu", "ravdess")
+    tuning.freeze(table, file)
+    tuning.freeze(table.assign(method="delete"), file)
+    found = tuning.frozen("cpu", "ravdess")
+    assert set(found["method"]) == {"ran_lab", "delete"} and len(found) == 6
+    assert tuning.chosen(found)["delete"] == {"learning_rate": 1e-4}
+    assert tuning.path("cpu", "ravdess", "emotion") == file
+    assert tuning.path("cpu", "arabic_speech_commands", "speaker") != tuning.path(
+        "cpu", "arabic_speech_commands"
+    )
+
+
+def test_a_file_that_chooses_no_trial_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "FOLDER", tmp_path)
+    table = tuning.trial_table(trial_results()).assign(chosen=False)
+    tuning.freeze(table, tuning.path("cpu", "ravdess"))
+    with pytest.raises(ParameterError, match="ran_lab"):
+        tuning.frozen("cpu", "ravdess")
+
+
+@pytest.fixture
+def study(tmp_path):
+    profile = profiles.get("smoke").for_task("keyword").with_values(recipe={"epochs": 1})
+    return lambda **values: Study(profile.with_values(**values), cache=Cache(tmp_path))
+
+
+def test_trials_see_no_clip_that_is_reported(study):
+    spare, reported = study(spare=True), study()
+    trial = experiments.ranked_request(spare, DEVELOPMENT)
+    tuned_on = spare.part_hashes(trial)
+    seen = set(tuned_on["forget"]) | set(tuned_on["unseen"])
+    for draw in range(3):
+        parts = reported.part_hashes(experiments.ranked_request(reported, draw))
+        assert seen.isdisjoint(parts["forget"]) and seen.isdisjoint(parts["unseen"])
+    assert tuned_on["unseen"] and set(tuned_on["unseen"]).isdisjoint(spare.train_manifest["hash"])
+
+
+def test_trials_on_reported_clips_are_refused(study):
+    with pytest.raises(ParameterError, match="spare"):
+        next(experiments.trials(study(), ["delete"]))
+
+
+def test_a_setting_without_spare_clips_is_refused(tmp_path):
+    profile = profiles.get("smoke").with_values(spare=True)
+    with pytest.raises(ParameterError, match="spare"):
+        Study(profile, setting="test", cache=Cache(tmp_path))
+
+
+def test_a_share_and_a_number_of_clips_are_sizes(study):
+    own = study(ranked_size=0.05)
+    n = round(0.05 * len(own.train_manifest))
+    assert experiments.ranked_request(own, 0).n == n
+    assert experiments.ranked_request(study(ranked_size=7.0), 0).n == 7
+    with pytest.raises(ParameterError, match="ranked_size"):
+        experiments.ranked_request(study(ranked_size=0.0), 0)
