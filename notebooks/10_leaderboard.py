@@ -53,7 +53,8 @@ pages.trials(trials_made)
 
 # %%
 study = run.study("validation")
-cells = run.results(experiments.ranked(study, run.ranked(), run.strengths()))
+asked = study, run.ranked(), run.strengths()
+cells = run.results([*experiments.ranked(*asked), *experiments.parts(*asked)])
 scores = leaderboard.scored(cells)
 table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
@@ -72,6 +73,14 @@ pages.costs(table)
 from speechunlearn import figures
 
 figures.forgetting_and_cost(table);
+
+# %% [markdown]
+# ## What makes altered copies work
+#
+# The method {ref}`altered <method-altered>` is ours. Each row changes one part of it:
+
+# %%
+pages.parts(cells)
 
 # %% [markdown]
 # ## On real speech

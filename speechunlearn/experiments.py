@@ -37,6 +37,18 @@ ADVERSARIAL = ("adv", "adv_ela")
 SEQUENCE = "one after another"
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
+#: variant of cells of `altered` with one of its parts changed: followed by which
+PART = "altered copies: "
+#: its parts: (what is changed, parameters)
+PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("answers to the copies not held", {"anchor": 0.0}),
+    ("targets half way to the copies", {"weight": 0.5}),
+    ("faster copies alone", {"speeds": (1.25,)}),
+    ("slower copies alone", {"speeds": (0.8,)}),
+    ("copies moved in time, not in speed", {"speeds": (), "shifts": (0.05, 0.3)}),
+    ("with dropout", {"mode": "train"}),
+)
+
 #: choices that the paper leaves open, each changed alone: (what, parameters); one of a kind is the
 #: profile's own
 GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -214,6 +226,24 @@ def ranked(
                     yield study.cell(method, request, other).as_variant(ANOTHER_SEED)
         for method in chosen:
             yield study.cell(method, request, seed, **strengths.get(method, {}))
+
+
+def parts(
+    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Cell]:
+    """Yield `altered` with one of its parts changed, on every pair; nothing where it is not chosen.
+
+    Args:
+        study: its profile
+        chosen: methods of the leaderboard
+        strengths: as of `ranked`
+
+    """
+    for seed, draw in study.pairs if "altered" in chosen else ():
+        request, own = ranked_request(study, draw), strengths.get("altered", {})
+        for what, overrides in PARTS:
+            cell = study.cell("altered", request, seed, **{**own, **overrides})
+            yield cell.as_variant(f"{PART}{what}")
 
 
 def closeness_table(

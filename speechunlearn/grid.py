@@ -267,7 +267,10 @@ def _audit(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
 
 
 def _leaderboard(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
-    return _ranked(run, run.profile.pairs)
+    done = _ranked(run, run.profile.pairs)
+    if done:
+        list(experiments.parts(run.study(), run.ranked(), run.plain().strengths()))
+    return done
 
 
 def _ranked(run: _PlannedRun, pairs: tuple[tuple[int, int], ...]) -> bool:

@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 from speechunlearn import methods
 from speechunlearn.errors import ParameterError
+from speechunlearn.experiments import PART
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.report_card import DISTANCES, SCORES, Auditor
 from speechunlearn.results import ANOTHER_SEED, TITLES, Results
@@ -103,6 +104,42 @@ def scored(results: Results) -> pd.DataFrame:
     first = ["seed", "draw", "method", "model"]
     table = pd.concat(tables, ignore_index=True)
     return table[first + [c for c in table if c not in first]]
+
+
+def parts(results: Results) -> pd.DataFrame:
+    """Return what becomes of `altered` when one of its parts is changed.
+
+    Args:
+        results: cells of `speechunlearn.experiments.ranked`
+
+    Returns:
+        a row a change (the first is none), the means over the requests: ``gap`` (average gap),
+        ``kept`` (share of the original's UAR on unseen clips), ``loss_ks``,
+        ``mia_likelihood_ratio`` and ``passed`` (share of the requests)
+
+    """
+    cells = results.cells
+    changed = cells[cells["variant"].str.startswith(PART)]
+    rows = []
+    for (seed, draw), request in requests(results).items():
+        auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
+        before = auditor.card(request.judged["original"]).scores.set_index("score")["value"]
+        tables = {"nothing": request.judged["altered"]}
+        for row in changed.to_dict("records"):
+            if (row["seed"], row["draw"]) == (seed, draw):
+                tables[row["variant"].removeprefix(PART)] = results.of_cell(row["cell"])
+        for what, table in tables.items():
+            card = auditor.card(table)
+            own = card.scores.set_index("score")["value"]
+            rows.append(
+                {
+                    "changed": what, "gap": own["average_gap"],
+                    "kept": own["unseen_uar"] / before["unseen_uar"], "loss_ks": own["loss_ks"],
+                    "mia_likelihood_ratio": own.get("mia_likelihood_ratio", np.nan),
+                    "passed": float(card.passed),
+                }
+            )
+    return pd.DataFrame(rows).groupby("changed", sort=False).mean()
 
 
 def ranking(

@@ -315,6 +315,19 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
     return shown[["seconds", "forward_backward", "peak_memory_mb"]].round(1)
 
 
+def parts(cells: Results) -> Shown:
+    """Show what becomes of our method when one of its parts is changed."""
+    if "altered" not in set(cells.cells["method"]):
+        return None
+    table = leaderboard.parts(cells)
+    return table.rename(
+        columns={
+            "gap": "average gap", "kept": "UAR kept", "loss_ks": "KS",
+            "mia_likelihood_ratio": "clip by clip AUC", "passed": "audit passed",
+        }
+    ).round(3)
+
+
 def committed_leaderboard(folder_name: str) -> Shown:
     """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
     found = leaderboard.committed(folder_name)
@@ -331,7 +344,7 @@ def committed_leaderboard(folder_name: str) -> Shown:
         )
     )
     table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
-    display(ranking(table), ranking(table, alone=True))
+    display(ranking(table), ranking(table, alone=True), parts(cells))
     figures.forgetting_and_cost(table)
     return costs(table)
 

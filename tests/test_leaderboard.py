@@ -7,6 +7,7 @@ from answers import N_LABELS, answers
 
 from speechunlearn import audit, leaderboard
 from speechunlearn.errors import ParameterError
+from speechunlearn.experiments import PART
 from speechunlearn.results import ANOTHER_SEED, Results
 
 #: how much of the forget set each model remembers
@@ -95,6 +96,30 @@ def test_what_is_kept_is_a_share_of_the_originals(made):
     uar = own.select(variant="").rows().query("split == 'unseen' and metric == 'uar'")
     means = uar.groupby("method")["value"].mean()
     assert table.loc["delete", "kept"] == pytest.approx(means["delete"] / means["original"])
+
+
+def test_a_changed_part_stands_beside_the_whole():
+    own = results(n_pairs=2)
+    cells, tables = own.cells, [own.predictions]
+    extra = []
+    for pair in range(2):
+        for method, variant, forget in (
+            ("altered", "", 0.0), ("altered", f"{PART}not held", -3.0),
+        ):
+            name = f"{method} {variant} {pair}"
+            of_pair = cells[(cells["seed"] == pair) & (cells["method"] == "delete")]
+            record = of_pair.iloc[0].to_dict()
+            extra.append(record | {"cell": name, "method": method, "variant": variant})
+            tables.append(answers(100 * pair, forget=forget, draw=pair).assign(cell=name))
+    both = Results(
+        pd.concat([cells, pd.DataFrame(extra)], ignore_index=True),
+        pd.concat(tables, ignore_index=True),
+    )
+    table = leaderboard.parts(both)
+    assert list(table.index) == ["nothing", "not held"]
+    assert table.loc["not held", "gap"] > 3 * table.loc["nothing", "gap"]
+    assert table.loc["not held", "passed"] == 0 and table.loc["nothing", "passed"] > 0
+    assert table.loc["nothing", "kept"] == pytest.approx(1.0)
 
 
 def test_what_is_written_comes_back(made, tmp_path, monkeypatch):
