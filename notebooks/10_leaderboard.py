@@ -54,8 +54,7 @@ pages.trials(trials_made)
 # %%
 study = run.study("validation")
 asked = study, run.ranked(), run.strengths()
-cells = run.results([*experiments.ranked(*asked), *experiments.parts(*asked)])
-scores = leaderboard.scored(cells)
+cells, scores = run.leaderboard([*experiments.ranked(*asked), *experiments.parts(*asked)])
 table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
+#: folder of results that the leaderboard's are kept in: other strengths than the main tables'
+_LEADERBOARD = "leaderboard"
+
 #: environment variable that names the file progress goes to
 PROGRESS = "SPEECHUNLEARN_PROGRESS"
 
@@ -78,13 +81,19 @@ class Run:
             skip_bad=self.skip_bad, report=report,
         )
 
-    def results(self, cells: Iterable[Cell]) -> Results:
-        """Collect cells as they are made, and add them to the results folder."""
+    def results(self, cells: Iterable[Cell], below: str = "") -> Results:
+        """Collect cells as they are made, and add them to the results folder.
+
+        Args:
+            cells: collected in their order
+            below: folder in it, for cells that are no rows of the main tables
+
+        """
         from speechunlearn.results import Results
 
         collected = Results.of(cells)
         if self.results_folder is not None:
-            collected.write(self.results_folder / collected.folder_name)
+            collected.write(self.results_folder / below / collected.folder_name)
         return collected
 
     def ranked(self) -> tuple[str, ...]:
@@ -108,8 +117,12 @@ class Run:
         missing = [name for name in wanted if name not in known]
         tables = [] if table is None else [table[table["method"].isin(wanted)]]
         if missing:
-            made = self.results(experiments.trials(self.study(spare=True), missing))
+            trials = experiments.trials(self.study(spare=True), missing)
+            made = self.results(trials, "trials")
             tables.append(tuning.trial_table(made))
+            if self.results_folder is not None:
+                file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
+                tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
         return pd.concat(tables, ignore_index=True)
 
     def strengths(self) -> dict[str, dict[str, Any]]:
@@ -117,6 +130,16 @@ class Run:
         from speechunlearn import tuning
 
         return tuning.chosen(self.trials())
+
+    def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
+        """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
+        from speechunlearn import leaderboard
+
+        collected = self.results(cells, _LEADERBOARD)
+        if self.results_folder is None:
+            return collected, leaderboard.scored(collected)
+        folder = self.results_folder / _LEADERBOARD / collected.folder_name
+        return collected, leaderboard.write(collected, folder)
 
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""

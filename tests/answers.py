@@ -6,6 +6,7 @@ from scipy.special import log_softmax
 
 from speechunlearn.membership import features
 from speechunlearn.scoring import LOGIT
+from speechunlearn.study import Cell
 
 SIZES = {"forget": 60, "retain": 60, "unseen": 120}
 N_LABELS = 3
@@ -53,3 +54,15 @@ def answers(
             )
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def cell(method: str, table: pd.DataFrame, **values: object) -> Cell:
+    """A model of a made-up study, with such a table."""
+    record = {
+        "profile": "cpu", "task": "keyword", "corpus": "digits", "corpus_hash": "-",
+        "setting": "validation", "encoder": "nano", "method": method, "n_forget": SIZES["forget"],
+        "tau": None, "seed": 0, "draw": "0", "variant": "", "hyperparameters": "{}",
+        "request": "clips", "n_classes": N_LABELS, "needs": "", "seconds": 2.0,
+        "forward_backward": 10, "peak_memory_mb": 100.0, "commit": "-", "lock": "-",
+    }
+    return Cell(record | values, table)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from answers import N_LABELS, answers
+from answers import N_LABELS, answers, cell
 
 from speechunlearn import audit, leaderboard
 from speechunlearn.errors import ParameterError
@@ -14,30 +14,21 @@ from speechunlearn.results import ANOTHER_SEED, Results
 STRENGTHS = {"original": 3.0, "delete": 0.2, "ran_lab": -3.0, "jit": 3.0, "finetune": 1.0}
 
 
-def results(n_pairs=3, n_retrained=4):
-    made = []
+def cells(n_pairs=3, n_retrained=4):
     for pair in range(n_pairs):
+        about = {"draw": str(pair)}
         for method, forget in STRENGTHS.items():
-            made.append((method, pair, pair, "", answers(100 * pair, forget=forget, draw=pair)))
+            yield cell(method, answers(100 * pair, forget=forget, draw=pair), seed=pair, **about)
         for seed in range(n_retrained):
-            variant = "" if seed == pair else ANOTHER_SEED
+            about |= {"seed": seed, "variant": "" if seed == pair else ANOTHER_SEED}
             own = 100 * pair + 50 + seed
-            made.append(("retrain", pair, seed, variant, answers(own, draw=pair)))
+            yield cell("retrain", answers(own, draw=pair), **about)
             if seed != pair:
-                table = answers(own + 25, forget=3, draw=pair)
-                made.append(("original", pair, seed, ANOTHER_SEED, table))
-    cells = pd.DataFrame(
-        [
-            {"cell": f"cell {i}", "profile": "cpu", "task": "keyword", "corpus": "digits",
-             "setting": "validation", "encoder": "nano", "method": method, "n_forget": 60,
-             "tau": None, "seed": seed, "draw": str(draw), "variant": variant,
-             "hyperparameters": "{}", "request": "clips", "n_classes": N_LABELS, "seconds": 2.0,
-             "forward_backward": 10, "peak_memory_mb": 100.0}
-            for i, (method, draw, seed, variant, _) in enumerate(made)
-        ]
-    )
-    tables = [table.assign(cell=f"cell {i}") for i, (*_, table) in enumerate(made)]
-    return Results(cells, pd.concat(tables, ignore_index=True))
+                yield cell("original", answers(own + 25, forget=3, draw=pair), **about)
+
+
+def results(n_pairs=3, n_retrained=4):
+    return Results.of(cells(n_pairs, n_retrained))
 
 
 @pytest.fixture(scope="module")
@@ -99,22 +90,13 @@ def test_what_is_kept_is_a_share_of_the_originals(made):
 
 
 def test_a_changed_part_stands_beside_the_whole():
-    own = results(n_pairs=2)
-    cells, tables = own.cells, [own.predictions]
-    extra = []
-    for pair in range(2):
-        for method, variant, forget in (
-            ("altered", "", 0.0), ("altered", f"{PART}not held", -3.0),
-        ):
-            name = f"{method} {variant} {pair}"
-            of_pair = cells[(cells["seed"] == pair) & (cells["method"] == "delete")]
-            record = of_pair.iloc[0].to_dict()
-            extra.append(record | {"cell": name, "method": method, "variant": variant})
-            tables.append(answers(100 * pair, forget=forget, draw=pair).assign(cell=name))
-    both = Results(
-        pd.concat([cells, pd.DataFrame(extra)], ignore_index=True),
-        pd.concat(tables, ignore_index=True),
-    )
+    extra = [
+        cell("altered", answers(100 * pair, forget=forget, draw=pair), seed=pair, draw=str(pair),
+             variant=variant)
+        for pair in range(2)
+        for variant, forget in (("", 0.0), (f"{PART}not held", -3.0))
+    ]
+    both = Results.of([*cells(n_pairs=2), *extra])
     table = leaderboard.parts(both)
     assert list(table.index) == ["nothing", "not held"]
     assert table.loc["not held", "gap"] > 3 * table.loc["nothing", "gap"]

@@ -2,11 +2,10 @@
 
 import json
 
-import pandas as pd
 import pytest
-from answers import answers
+from answers import answers, cell
 
-from speechunlearn import experiments, methods, profiles, tuning
+from speechunlearn import experiments, methods, profiles, runs, tuning
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.results import Results
@@ -37,23 +36,16 @@ def test_a_number_of_trials_out_of_range_is_refused(n_trials):
         tuning.candidates("delete", {}, n_trials)
 
 
-def trial_results():
+def trial_cells():
     """Random labels at three strengths, of which the middle one is as the retrained model."""
-    made = [("retrain", tuning.TRIAL, answers(0))]
+    yield cell("retrain", answers(0), draw=DEVELOPMENT, variant=tuning.TRIAL)
     for rate, forget in ((1e-3, -3.0), (1e-4, 0.0), (1e-5, 3.0)):
         variant = f"{tuning.TRIAL} {json.dumps({'learning_rate': rate})}"
-        made.append(("ran_lab", variant, answers(0, forget=forget)))
-    cells = pd.DataFrame(
-        [
-            {"cell": f"cell {i}", "profile": "cpu", "task": "keyword", "corpus": "digits",
-             "setting": "validation", "encoder": "nano", "method": method, "n_forget": 60,
-             "tau": None, "seed": 0, "draw": DEVELOPMENT, "variant": variant,
-             "hyperparameters": "{}", "request": "clips", "n_classes": 3, "seconds": 1.0}
-            for i, (method, variant, _) in enumerate(made)
-        ]
-    )
-    tables = [table.assign(cell=f"cell {i}") for i, (_, _, table) in enumerate(made)]
-    return Results(cells, pd.concat(tables, ignore_index=True))
+        yield cell("ran_lab", answers(0, forget=forget), draw=DEVELOPMENT, variant=variant)
+
+
+def trial_results():
+    return Results.of(trial_cells())
 
 
 def test_the_trial_closest_to_retraining_is_chosen():
@@ -129,3 +121,22 @@ def test_a_share_and_a_number_of_clips_are_sizes(study):
     assert experiments.ranked_request(study(ranked_size=7.0), 0).n == 7
     with pytest.raises(ParameterError, match="ranked_size"):
         experiments.ranked_request(study(ranked_size=0.0), 0)
+
+
+def test_trials_are_made_once_and_kept_apart(tmp_path, monkeypatch):
+    run = runs.start("smoke", task="keyword", ranked=["ran_lab"], results=str(tmp_path / "out"))
+    made = []
+
+    def trials(study, chosen):
+        assert study.profile.spare and list(chosen) == ["ran_lab"]
+        made.append(chosen)
+        yield from trial_cells()
+
+    monkeypatch.setattr(experiments, "trials", trials)
+    assert run.strengths() == {"ran_lab": {"learning_rate": 1e-4}}
+    assert not list((tmp_path / "out").glob("*/cells.csv"))  # the main tables have none of them
+    assert (tmp_path / "out" / "trials" / "cpu-digits-keyword" / "cells.csv").is_file()
+    # once frozen, they are not made again
+    file = tmp_path / "out" / "tuning" / tuning.path("smoke", run.corpus, "keyword").name
+    monkeypatch.setattr(tuning, "FOLDER", file.parent)
+    assert run.strengths() == {"ran_lab": {"learning_rate": 1e-4}} and len(made) == 1
