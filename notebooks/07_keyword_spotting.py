@@ -205,7 +205,8 @@ pages.requests(english)
 #
 # The distance of a model's UAR on the forgotten clips to that of a retrained model, on speech and on
 # images (scikit-learn's digits), means over the pairs of seed and draw. The original's distance is how
-# much there was to forget. The same strengths, chosen on Arabic words, serve both.
+# much there was to forget. Strengths were chosen on development draws: of Arabic words for speech, of
+# digits for images.
 
 # %%
 pages.speech_and_images(

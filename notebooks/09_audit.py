@@ -68,7 +68,7 @@ figures.losses(
 # Each attack tells the forgotten clips from others by what the model says: by the loss alone; by a
 # regression that knows the other clips' membership; by a support vector machine that learnt from
 # retained clips; on pairs of clips that are alike in class and duration, so that neither can give
-# them away; and clip by clip, against shadow models that did and did not hear the clip. `tpr` is the
+# them away; and clip by clip, against shadow models that did and did not hear the clip. `TPR` is the
 # share of the forgotten clips found at one false alarm in a hundred. `spread` is how far two
 # retrained models are apart: a `distance` of that size says nothing.
 

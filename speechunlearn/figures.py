@@ -255,7 +255,7 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
 
     """
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 4), sharey=True, layout="constrained"
+        1, 2, figsize=(9, 4 + 0.05 * len(table)), sharey=True, layout="constrained"
     )
     styles = _styles(list(TITLES))
     for record in table.to_dict("records"):
@@ -271,5 +271,8 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
             )
     left.set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
     right.set(xlabel="clips sent forward and backward", xscale="symlog")
-    right.legend(frameon=False, fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(
+        *right.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False,
+        fontsize=9,
+    )
     return figure

@@ -200,7 +200,7 @@ def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generato
     text = pd.DataFrame(
         {
             "attack": table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
-            "figure": table["figure"].map({"auc": "AUC", "eer": "EER", "tpr": "tpr at 1 %"}),
+            "figure": table["figure"].map({"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}),
             "value": _with_interval(table, "value", "low", "high"),
             "retrained": table["retrained"].map(_number),
             "distance": table["distance"].map(_number),
@@ -292,21 +292,20 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
     """
     shown = table[table["alone"]] if alone else table
     columns = {
-        "name": shown["method"],
-        "method": shown["method"].map(TITLES),
+        "method": shown["method"],
         "looks at": shown["needs"].replace("", "–"),
         "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
         "UAR kept": shown["kept"].map(lambda value: f"{value:.3f}"),
         "forget UAR": shown["forget_uar"].map(_number),
         "KS": shown["loss_ks"].map(_number),
-        "matched AUC": shown["mia_matched"].map(_number),
-        "clip by clip AUC": shown["mia_likelihood_ratio"].map(_number),
-        "audit passed": shown["passed"].map(lambda value: f"{100 * value:.0f} %"),
+        "matched": shown["mia_matched"].map(_number),
+        "clip by clip": shown["mia_likelihood_ratio"].map(_number),
+        "passed": shown["passed"].map(lambda value: f"{100 * value:.0f} %"),
     }
     if alone:
         columns["p"] = shown["p"].map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
         del columns["looks at"]
-    return pd.DataFrame(columns).set_index("name")
+    return pd.DataFrame(columns).set_index("method")
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -338,9 +337,9 @@ def committed_leaderboard(folder_name: str) -> Shown:
     profile, corpus, task = cells.cells[["profile", "corpus", "task"]].iloc[0]
     display(
         Markdown(
-            "A row again, by the name in its first column: "
+            "A row again, by its method: "
             f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
-            f"-p task={task} -p methods=NAME`"
+            f"-p task={task} -p methods=METHOD`"
         )
     )
     table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
