@@ -33,7 +33,7 @@ def results(n_pairs=3, n_retrained=4):
 
 @pytest.fixture(scope="module")
 def made():
-    own = results()
+    own = results(n_pairs=2)
     scores = leaderboard.scored(own)
     table = leaderboard.ranking(
         own, scores, n_resamples=200, generator=np.random.default_rng(0)
@@ -104,8 +104,8 @@ def test_a_changed_part_stands_beside_the_whole():
     assert table.loc["nothing", "kept"] == pytest.approx(1.0)
 
 
-def test_what_is_written_comes_back(made, tmp_path, monkeypatch):
-    own, _, _ = made
+def test_what_is_written_comes_back(tmp_path, monkeypatch):
+    own = results(n_pairs=1, n_retrained=2)
     folder = tmp_path / "cpu-somewhere"
     scores = leaderboard.write(own, folder)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)

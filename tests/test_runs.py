@@ -212,7 +212,7 @@ def cli(monkeypatch, capsys):
     ("arguments", "status", "stdout", "stderr"),
     [
         (["corpora"], 0, "embedded: Embedded corpus", ""),
-        (["run", "9"], 2, "", "speechunlearn: chapter '9' is none of"),
+        (["run", "99"], 2, "", "speechunlearn: chapter '99' is none of"),
     ],
 )
 def test_the_command_line_is_a_program(arguments, status, stdout, stderr):
@@ -243,7 +243,7 @@ def test_the_command_line_writes_a_manifest(cli, demos_root, tmp_path):
     [
         (("manifest", "demos", "--root", "nowhere"), "nowhere"),
         (("manifest", "embedded", "--out", "no/such/folder/m.csv"), "'no/such/folder/m.csv'"),
-        (("run", "9"), "chapter '9' is none of"),
+        (("run", "99"), "chapter '99' is none of"),
         (("run", "1", "-p", "x=1"), "01_corpus has no parameter 'x'"),
         (("run", "6", "-p", "copies=many"), "parameter 'copies' is 'many'"),
         (("run", "1", "-p", "copies"), "-p 'copies' is not name=value"),

@@ -95,7 +95,7 @@ def test_finished_work_is_found_by_another_process(demos_root, tmp_path, monkeyp
         raise AssertionError("work was done again")
 
     monkeypatch.setattr(training, "train", refuse)
-    monkeypatch.setattr(training, "predictions", refuse)
+    monkeypatch.setattr(training, "predict", refuse)
     second = tiny_study.study(demos_root, tmp_path).cell("ran_lab", clips(2, 0), 0)
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
     assert first.record == second.record
