@@ -175,13 +175,15 @@ def ranked_request(study: Study, draw: int | str) -> deletions.Deletion:
     """Return a request of the leaderboard's size.
 
     Raises:
-        ParameterError: a size that is neither a number of clips nor a share
+        ParameterError: a size that is no number of clips or share of them, or that leaves nothing
+            beside it and a development draw as large
 
     """
-    size = study.profile.ranked_size
-    if not size > 0:
-        raise ParameterError(f"ranked_size: {size} is not positive")
-    return clips(int(size) if size >= 1 else round(size * len(study.train_manifest)), draw)
+    size, available = study.profile.ranked_size, len(study.train_manifest)
+    n = int(size) if size >= 1 else round(size * available)
+    if not 0 < n < available / 2:
+        raise ParameterError(f"size: {size:g} is {n} clips, of {available} training clips")
+    return clips(n, draw)
 
 
 def trials(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
@@ -192,16 +194,20 @@ def trials(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
         chosen: methods
 
     Raises:
-        ParameterError: a study whose unseen clips are reported
+        ParameterError: a study whose unseen clips are reported, or a number of trials out of range
 
     """
     if not study.profile.spare:
         raise ParameterError("spare: trials are not to see the clips that are reported")
     seed, request = study.pairs[0][0], ranked_request(study, DEVELOPMENT)
+    profile = study.profile
+    tried = {
+        method: tuning.candidates(method, profile.methods.get(method, {}), profile.trials)
+        for method in chosen
+    }  # before anything is trained
     yield study.cell("retrain", request, seed).as_variant(tuning.TRIAL)
-    for method in chosen:
-        own = study.profile.methods.get(method, {})
-        for overrides in tuning.candidates(method, own, study.profile.trials):
+    for method, candidates in tried.items():
+        for overrides in candidates:
             cell = study.cell(method, request, seed, **overrides)
             yield cell.as_variant(f"{tuning.TRIAL} {json.dumps(overrides)}")
 
@@ -216,7 +222,14 @@ def ranked(
         chosen: methods
         strengths: hyperparameters of each in place of the profile's: of `tuning.chosen`
 
+    Raises:
+        ParameterError: fewer than two models to judge by
+
     """
+    if study.profile.references < 2:
+        raise ParameterError(
+            f"references: {study.profile.references} retrained model has no spread; two have"
+        )
     for seed, draw in study.pairs:
         request = ranked_request(study, draw)
         for method in ("original", "retrain"):
@@ -309,8 +322,7 @@ def closeness_table(
             "losses, EMD": closeness.loss_emd(*losses),
         }
     columns[TITLES["retrain"]] = {"ZRF": closeness.zrf(q, fresh)}
-    text = pd.DataFrame(columns).map("{:.3f}".format)
-    return text.replace("nan", "–")
+    return pd.DataFrame(columns).map(lambda value: "–" if value != value else f"{value + 1e-9:.3f}")
 
 
 def _uars(values: audit.Values, attack: str = "") -> dict[str, float]:
@@ -328,7 +340,7 @@ def relearning_table(
     true ones.
 
     Returns:
-        a row a model: share correct before and after, epochs until it has come back to within a
+        a row a model: share correct before and after, steps until it has come back to within a
         twentieth of the original, and the anamnesis index with its bounds
 
     """

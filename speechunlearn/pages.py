@@ -233,7 +233,7 @@ def card(judged: report_card.Card) -> pd.DataFrame:
             "value": table["value"].map(_number),
             "retrained": table["retrained"].map(_number),
             "of one more retrained": [
-                f"[{max(0.0, low):.2f}, {high:.2f}]"
+                f"[{_number(max(0.0, low))}, {_number(high)}]"
                 for low, high in zip(table["low"], table["high"].where(
                     table["score"].isin(report_card.DISTANCES), table["high"].clip(upper=1)
                 ), strict=True)
@@ -295,7 +295,7 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
         "method": shown["method"],
         "looks at": shown["needs"].replace("", "–"),
         "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
-        "UAR kept": shown["kept"].map(lambda value: f"{value:.3f}"),
+        "UAR kept": shown["kept"].map(lambda value: _number(value, 3)),
         "forget UAR": shown["forget_uar"].map(_number),
         "KS": shown["loss_ks"].map(_number),
         "matched": shown["mia_matched"].map(_number),
@@ -303,7 +303,7 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
         "passed": shown["passed"].map(lambda value: f"{100 * value:.0f} %"),
     }
     if alone:
-        columns["p"] = shown["p"].map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
+        columns["p"] = shown["p"].map(lambda value: _number(value, 3))
         del columns["looks at"]
     return pd.DataFrame(columns).set_index("method")
 
@@ -348,15 +348,16 @@ def committed_leaderboard(folder_name: str) -> Shown:
     return costs(table)
 
 
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.2f}"
+def _number(value: float, digits: int = 2) -> str:
+    """Return a rounded number; halves go up, whatever the last bits of a sum say."""
+    return "–" if np.isnan(value) else f"{value + 1e-9:.{digits}f}"
 
 
 def _with_interval(
     table: pd.DataFrame, value: str, low: str, high: str, digits: int = 2
 ) -> list[str]:
     return [
-        f"{v:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]"
+        f"{_number(v, digits)} [{_number(a, digits)}, {_number(b, digits)}]"
         for v, a, b in zip(table[value], table[low], table[high], strict=True)
     ]
 

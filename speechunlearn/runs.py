@@ -97,7 +97,12 @@ class Run:
         return collected
 
     def ranked(self) -> tuple[str, ...]:
-        """Return the methods of the leaderboard: the profile's, or all but the references."""
+        """Return the methods of the leaderboard: the profile's, or all but the references.
+
+        Raises:
+            ParameterError: an unknown method
+
+        """
         from speechunlearn import tuning
 
         return tuning.names(self.profile.ranked)
@@ -134,8 +139,9 @@ class Run:
     def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
         """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
         from speechunlearn import leaderboard
+        from speechunlearn.results import Results
 
-        collected = self.results(cells, _LEADERBOARD)
+        collected = Results.of(cells)
         if self.results_folder is None:
             return collected, leaderboard.scored(collected)
         folder = self.results_folder / _LEADERBOARD / collected.folder_name

@@ -191,5 +191,13 @@ def freeze(table: pd.DataFrame, file: Path) -> None:
 
 
 def names(given: Sequence[str]) -> tuple[str, ...]:
-    """Return these methods, or all that are not the references, in the order of the registry."""
+    """Return these methods, or all that are not the references, in the order of the registry.
+
+    Raises:
+        ParameterError: an unknown method, or one of the references
+
+    """
+    for name in given:
+        if methods.get(name).name == "retrain":
+            raise ParameterError("methods: 'retrain' is what methods are compared with")
     return tuple(given) or tuple(name for name in methods.METHODS if name != "retrain")

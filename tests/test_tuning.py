@@ -119,8 +119,21 @@ def test_a_share_and_a_number_of_clips_are_sizes(study):
     n = round(0.05 * len(own.train_manifest))
     assert experiments.ranked_request(own, 0).n == n
     assert experiments.ranked_request(study(ranked_size=7.0), 0).n == 7
-    with pytest.raises(ParameterError, match="ranked_size"):
-        experiments.ranked_request(study(ranked_size=0.0), 0)
+    for size in (0.0, 0.6, 1000.0):
+        with pytest.raises(ParameterError, match=f"size: {size:g}"):
+            experiments.ranked_request(study(ranked_size=size), 0)
+
+
+def test_what_cannot_be_tuned_or_ranked_is_refused_before_training(study, monkeypatch):
+    monkeypatch.setattr(Study, "cell", lambda *given, **values: pytest.fail("a model was made"))
+    with pytest.raises(ParameterError, match="trials: 9"):
+        next(experiments.trials(study(spare=True, trials=9), ["delete"]))
+    with pytest.raises(ParameterError, match="references: 1"):
+        next(experiments.ranked(study(references=1), ["delete"], {}))
+    with pytest.raises(ParameterError, match="method: 'magic'"):
+        tuning.names(["magic"])
+    with pytest.raises(ParameterError, match="'retrain'"):
+        tuning.names(["retrain"])
 
 
 def test_trials_are_made_once_and_kept_apart(tmp_path, monkeypatch):
