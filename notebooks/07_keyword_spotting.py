@@ -194,7 +194,7 @@ arabic = protocol.committed("cpu", "arabic_speech_commands", "keyword")
 pages.requests(arabic)
 
 # %% [markdown]
-# Ten English words, of the test archive of Speech Commands:
+# Ten English words, of the test archive of Speech Commands. Single speakers' deletion was not run on them:
 
 # %%
 english = protocol.committed("cpu", "speech_commands_10", "keyword")

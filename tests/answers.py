@@ -64,5 +64,6 @@ def cell(method: str, table: pd.DataFrame, **values: object) -> Cell:
         "tau": None, "seed": 0, "draw": "0", "variant": "", "hyperparameters": "{}",
         "request": "clips", "n_classes": N_LABELS, "needs": "", "seconds": 2.0,
         "forward_backward": 10, "peak_memory_mb": 100.0, "commit": "-", "lock": "-",
+        "machine": "made up",
     }
     return Cell(record | values, table)

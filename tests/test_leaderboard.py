@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from answers import N_LABELS, answers, cell
 
-from speechunlearn import audit, leaderboard
+from speechunlearn import audit, leaderboard, pages
 from speechunlearn.errors import ParameterError
 from speechunlearn.experiments import PART
 from speechunlearn.results import ANOTHER_SEED, Results
@@ -115,6 +115,29 @@ def test_what_is_written_comes_back(tmp_path, monkeypatch):
     np.testing.assert_allclose(again["value"], scores["value"], atol=1e-6)
     once = pd.read_parquet(folder / "predictions.parquet")
     assert set(once.select_dtypes("number").dtypes.astype(str)) == {"float32", "int16"}
+
+
+def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
+    extra = [
+        cell("altered", answers(0, forget=forget, draw=0), variant=variant)
+        for variant, forget in (("", 0.0), (f"{PART}not held", -3.0))
+    ]
+    own = Results.of([*cells(n_pairs=1), *extra])
+    leaderboard.write(own, tmp_path / "cpu-somewhere")
+    monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
+    shown = []
+    monkeypatch.setattr(pages, "display", lambda *things: shown.extend(things))
+    costs = pages.committed_leaderboard("cpu-somewhere")
+    assert set(costs.columns) == {"seconds", "forward_backward", "peak_memory_mb"}
+    everyone, alone, parts = (table for table in shown if isinstance(table, pd.DataFrame))
+    assert {"original", "retrain", "finetune"} < set(everyone.index)
+    assert set(alone.index) == {"altered", "delete", "jit", "ran_lab"}
+    assert list(parts.index) == ["nothing", "not held"]
+    text = " ".join(thing.data for thing in shown if hasattr(thing, "data"))
+    assert "made up" in text and "run 10 --profile cpu --corpus digits" in text
+    card = pages.committed_card("cpu-somewhere", "original")
+    assert "fails" in set(card[""])
+    assert pages.committed_card("cpu-nowhere", "original") is None
 
 
 def test_a_request_without_a_second_retrained_model_is_refused():
