@@ -164,6 +164,7 @@ def adversarial_set(
     parameters: AttackParameters,
     *,
     seed: int,
+    first: int = 0,
     cost: Cost | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AdversarialSet:
@@ -178,6 +179,7 @@ def adversarial_set(
         n_classes: number of classes
         parameters: tau, M, P and the rest
         seed: source of targets and starts
+        first: place of the first clip, where these are part of a longer set
         cost: counted into, if given
         progress: called with (copies done, copies)
 
@@ -186,7 +188,7 @@ def adversarial_set(
     generators, targets = [], []
     for position, label in enumerate(clips.labels):
         for copy in range(copies):
-            generator = _generator(seed, position, copy)
+            generator = _generator(seed, first + position, copy)
             generators.append(generator)
             targets.append(random_wrong_labels(label[None], n_classes, generator))
     aims = torch.cat(targets)
@@ -195,7 +197,7 @@ def adversarial_set(
     moved: list[Tensor] = [torch.empty(0)] * len(repeated)
     reached = torch.zeros(len(repeated), dtype=torch.bool)
     done = 0
-    with seeded(seed):  # dropout, in train mode
+    with seeded(seed, first):  # dropout, in train mode
         for positions in clips_module.sorted_batches(repeated.lengths, parameters.batch_size):
             waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
             aim = aims[positions].to(device)

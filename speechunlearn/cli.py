@@ -1,4 +1,4 @@
-"""The command line: corpora, download, manifest, run, grid, results."""
+"""The command line: deletion requests on a model, and the corpora and experiments of the book."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import typer
 
 from speechunlearn.errors import SpeechUnlearnError
 
+_CSV = "CSV with the columns path, label and, where known, speaker"
+_ROOT = "folder that paths in the CSVs lie in; each CSV's own without it"
+_MODEL = "folder or hub id of a transformers audio-classification checkpoint"
+_OUTSIDE = "let paths in the CSVs lead out of the root"
 _PROFILE_DIR = "Snakemake profile: a folder, or local, slurm, kubernetes"
 
 app = typer.Typer(
@@ -163,6 +167,63 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
             raise SpeechUnlearnError(f"{option} {item!r} is not name=value")
         values[name] = runs.parse_value(text)
     return values
+
+
+@app.command()
+def forget(
+    model: Annotated[str, typer.Option(help=_MODEL)],
+    forget: Annotated[Path, typer.Option(help=f"clips to forget: {_CSV}")],
+    out: Annotated[Path, typer.Option(help="folder to make: checkpoint, report, model card")],
+    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
+    unseen: Annotated[Path | None, typer.Option(help="clips it was not trained on")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="a model retrained without the clips; repeat it")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="the leaderboard's without it")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value of the method")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of all randomness")] = 0,
+    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+) -> None:
+    """Make a model forget clips: an unlearned checkpoint with a report. Run it again to resume."""
+    from speechunlearn import tool
+
+    done = tool.forget(
+        model, forget, out, retain=retain, unseen=unseen, references=reference or [],
+        method=method, parameters=_values("-p", parameter), seed=seed, root=root,
+        allow_outside=allow_outside, say=lambda text: typer.echo(text, err=True),
+    )
+    typer.echo(done.summary())
+    typer.echo(f"written: {done.out}", err=True)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Option(help=_MODEL)],
+    forget: Annotated[Path, typer.Option(help=f"clips it is said to have forgotten: {_CSV}")],
+    unseen: Annotated[Path | None, typer.Option(help="clips it was not trained on")] = None,
+    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="a model retrained without the clips; repeat it")
+    ] = None,
+    original: Annotated[str | None, typer.Option(help="the model before unlearning")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for report.html, report.json")] = None,
+    seed: Annotated[int, typer.Option(help="of the bootstrap and the attacks")] = 0,
+    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+) -> None:
+    """Judge a model that is said to have forgotten clips."""
+    from speechunlearn import tool
+
+    done = tool.audit(
+        model, forget, unseen=unseen, retain=retain, references=reference or [],
+        original=original, out=out, seed=seed, root=root, allow_outside=allow_outside,
+    )
+    typer.echo(done.summary())
+    if out is not None:
+        typer.echo(f"written: {out}", err=True)
 
 
 @app.command()

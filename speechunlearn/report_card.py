@@ -67,7 +67,8 @@ class Auditor:
     Args:
         retrained: per-clip tables (see `speechunlearn.scoring.table`) of models retrained without
             the forget set, from different seeds; two or more. With four or more, the attack clip
-            by clip is made, too
+            by clip is made, too. Where there are no clips of the retain set, what needs these is
+            left out
         originals: the same of models that were trained on all clips, from seeds other than the
             judged model's; two or more for the attack clip by clip
         n_labels: number of classes
@@ -158,7 +159,7 @@ class Auditor:
             rows.append(
                 (name, value, others[name].mean(), low, high, True, low <= value <= high)
             )
-        for name in DISTANCES:
+        for name in (name for name in DISTANCES if name in own):
             value, limit, judged = own[name], self._limits[name], name in JUDGED_DISTANCES
             if judged:  # a distance of shares of clips, which chance moves as it does a UAR
                 _, limit = audit.of_one_more(others[name], self.n_forget, None, quantile)
@@ -233,11 +234,14 @@ class Auditor:
     ) -> dict[str, float]:
         """Every score of a model beside these retrained models."""
         values = audit.scores(model, self.n_labels)
-        found = {f"{split}_uar": values[split, "uar"] for split in ("forget", "retain", "unseen")}
+        found = {
+            f"{split}_uar": values[split, "uar"]
+            for split in ("forget", "retain", "unseen") if (split, "uar") in values
+        }
         for name, (scores, _) in self._attacks(model, retrained).items():
             found[name] = membership.auc(scores)
         apart = [self._distances(model, other) for other in retrained]
-        return found | {name: float(np.mean([d[name] for d in apart])) for name in DISTANCES}
+        return found | {name: float(np.mean([d[name] for d in apart])) for name in apart[0]}
 
     def _attacks(
         self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
@@ -258,14 +262,15 @@ class Auditor:
                 ),
                 (members, nonmembers),
             ),
-            "mia_svc": (
+        }
+        if len(retain):
+            found["mia_svc"] = (
                 membership.svc_attack(
                     *(_features(part) for part in (retain, learnt, forget, asked))
                 ),
                 (members, list(asked["unit"])),
-            ),
-            "mia_matched": (self.matching.apply(by_loss), (pairs, pairs)),
-        }
+            )
+        found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
         if len(retrained) >= 3 and len(self.originals) >= 2:
             ratios = self._clip_by_clip(model, retrained)
             found["mia_likelihood_ratio"] = ratios, (members * len(retrained),) * 2
@@ -296,8 +301,8 @@ class Auditor:
         own, theirs = (audit.scores(table, self.n_labels) for table in (model, other))
         losses, reference = (self._sides(table)[0]["loss"] for table in (model, other))
         p, q = (softmax(forget_logits(table), axis=1) for table in (model, other))
-        return {
-            "average_gap": average_gap(own, theirs),
+        gap = {"average_gap": average_gap(own, theirs)} if ("retain", "uar") in own else {}
+        return gap | {
             "loss_ks": closeness.loss_ks(losses, reference),
             "loss_emd": closeness.loss_emd(losses, reference),
             "activation_distance": closeness.activation_distance(p, q),
@@ -306,7 +311,7 @@ class Auditor:
     def _between(self) -> dict[str, float]:
         """Return the largest distance between two retrained models."""
         apart = [self._distances(a, b) for a, b in combinations(self.retrained, 2)]
-        return {name: max(d[name] for d in apart) for name in DISTANCES}
+        return {name: max(d[name] for d in apart) for name in apart[0]}
 
     def _sides(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the clips of the forget set, and those an attack sets beside them."""

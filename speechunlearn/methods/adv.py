@@ -106,9 +106,13 @@ def run(
         total = parameters.lambda_mis * missed + parameters.lambda_adv * held
         return total if penalty is None else total + penalty(model)
 
+    def skip(positions: list[int]) -> None:
+        cost.forward_backward += len(positions) + len(next(forget_batches))
+
     history = descend(
         model, request.forget, loss, parameters, seed=seed, progress=progress,
-        before_epoch=remake,
+        before_epoch=remake, skip=skip,
+        resume=request.resume if parameters.sets == "once" else None,
     )
     return Outcome(model, cost, {"history": history, "reached_target": rates})
 

@@ -21,7 +21,15 @@ from torch.nn.functional import log_softmax
 from speechunlearn import audio
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.base import (
+    Descent,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    counting,
+    descend,
+)
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost, predict
@@ -71,8 +79,13 @@ def run(
 ) -> Outcome:
     """Minimise KL(target || f(x_e)) + anchor * mean KL(f_original(copy) || f(copy))."""
     cost = Cost()
-    copies = [altered(request.forget, speed=speed) for speed in parameters.speeds]
-    copies += [altered(request.forget, shift=shift) for shift in parameters.shifts]
+    normalised = model.frontend.do_normalize
+    copies = [
+        altered(request.forget, speed=speed, normalised=normalised) for speed in parameters.speeds
+    ]
+    copies += [
+        altered(request.forget, shift=shift, normalised=normalised) for shift in parameters.shifts
+    ]
     device = next(model.parameters()).device
     answers = [predict(model, own, cost=cost).to(device) for own in copies]
     own_answers = predict(model, request.forget, cost=cost).to(device)
@@ -87,7 +100,11 @@ def run(
                 value = value + parameters.anchor / len(copies) * held
         return value
 
-    history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
+    passes = 1 + (len(copies) if parameters.anchor else 0)
+    history = descend(
+        model, request.forget, loss, parameters, seed=seed, progress=progress,
+        resume=request.resume, skip=counting(cost, passes),
+    )
     changed = (targets.argmax(1) != own_answers.argmax(1)).float().mean().item()
     return Outcome(model, cost, {"history": history, "targets_changed": changed})
 
@@ -116,13 +133,16 @@ def drawn(
     return (1 - weight) * log_softmax(logits, dim=1) + weight * mean
 
 
-def altered(clips: Clips, *, speed: float = 1.0, shift: float = 0.0) -> Clips:
-    """Return copies of clips, normalised anew.
+def altered(
+    clips: Clips, *, speed: float = 1.0, shift: float = 0.0, normalised: bool = True
+) -> Clips:
+    """Return copies of clips.
 
     Args:
-        clips: z-normalised
+        clips: as the model takes them
         speed: rate that they are played at, as on a tape: 2 halves the length
         shift: part of the length that is moved from the end to the front
+        normalised: whether clips have zero mean and unit variance: copies get it anew
 
     """
     waveforms_z = []
@@ -130,7 +150,7 @@ def altered(clips: Clips, *, speed: float = 1.0, shift: float = 0.0) -> Clips:
         samples = waveform_z.numpy()
         if speed != 1.0:
             samples = soxr.resample(samples, speed, 1.0, quality="MQ")
-        copy = torch.from_numpy(audio.normalise(samples))
+        copy = torch.from_numpy(audio.normalise(samples) if normalised else samples)
         waveforms_z.append(torch.roll(copy, round(shift * len(copy))))
     return Clips(waveforms_z, clips.labels, clips.hashes, clips.speakers)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +22,20 @@ from speechunlearn.models import Classifier, seeded
 from speechunlearn.training import Cost, Recipe
 
 Progress = Callable[[int, int, float], None]
+
+
+@dataclass
+class Resume:
+    """Where a descent keeps its state after each epoch, to go on from there after a kill.
+
+    Args:
+        path: file; read if it is there, replaced in one step
+        seconds: that the epochs took which were found there
+
+    """
+
+    path: Path
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,7 @@ class Request:
             the original model, by the name of the weight: the mean over clips of the squared
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
+        resume: where methods whose steps can be gone back to keep their state; None keeps none
 
     """
 
@@ -50,6 +69,7 @@ class Request:
     ) = None
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
+    resume: Resume | None = None
 
     def __post_init__(self) -> None:
         if len(self.forget) == 0:
@@ -188,6 +208,8 @@ def descend(
     before_epoch: Callable[[int], Clips] | None = None,
     after_backward: Callable[[], None] | None = None,
     after_epoch: Callable[[int], None] | None = None,
+    resume: Resume | None = None,
+    skip: Callable[[list[int]], None] | None = None,
 ) -> list[float]:
     """Minimise a loss with Adam, batch by batch.
 
@@ -201,6 +223,10 @@ def descend(
         before_epoch: returns the clips to count through in this epoch, for sets made anew
         after_backward: called before each step, to change the gradients in place
         after_epoch: called after each epoch with its number, from 0
+        resume: keeps the state after each epoch; a descent that is found there goes on, to the
+            same weights
+        skip: called with each batch of an epoch that is found there, in place of the loss, to
+            count it and to move on what the loss draws from
 
     Returns:
         mean loss of each epoch
@@ -213,15 +239,24 @@ def descend(
         [p for p in model.parameters() if p.requires_grad], lr=descent.learning_rate
     )
     history: list[float] = []
+    state = _found(resume)
+    done = state["history"] if state else []
+    started = time.perf_counter()
     for epoch in range(descent.epochs):
         if before_epoch is not None:
             counted = before_epoch(epoch)
+        if state and epoch == len(done):
+            _put_back(state, model, optimiser)
         total = 0.0
         with seeded(seed, epoch) as generator:
             model.train(descent.mode == "train")
             for positions in clips_module.shuffled_batches(
                 counted.lengths, descent.batch_size, generator
             ):
+                if epoch < len(done):
+                    if skip is not None:
+                        skip(positions)
+                    continue
                 value = loss(model, positions)
                 optimiser.zero_grad(set_to_none=True)
                 value.backward()
@@ -229,6 +264,9 @@ def descend(
                     after_backward()
                 optimiser.step()
                 total += value.item() * len(positions)
+        if epoch < len(done):
+            history.append(done[epoch])
+            continue
         history.append(total / len(counted))
         if history[-1] != history[-1] or abs(history[-1]) == float("inf"):
             raise ParameterError(
@@ -237,9 +275,56 @@ def descend(
             )
         if after_epoch is not None:
             after_epoch(epoch)
+        if resume is not None:
+            spent = resume.seconds + time.perf_counter() - started
+            _keep(resume.path, model, optimiser, history, spent)
         if progress is not None:
             progress(epoch + 1, descent.epochs, history[-1])
+    if state and len(done) == descent.epochs:
+        _put_back(state, model, optimiser)
     return history
+
+
+def _keep(
+    path: Path, model: Classifier, optimiser: torch.optim.Optimizer, history: list[float],
+    seconds: float,
+) -> None:
+    """Write the state of a descent beside its place, then move it there in one step."""
+    buffer = io.BytesIO()
+    state = {
+        "model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history,
+        "seconds": seconds,
+    }
+    torch.save(state, buffer)  # in memory first: a full disk is then an OSError
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(buffer.getbuffer())
+    os.replace(partial, path)
+
+
+def _found(resume: Resume | None) -> dict[str, Any] | None:
+    """Return the state of a descent that was left, if there is one."""
+    if resume is None or not resume.path.exists():
+        return None
+    state = torch.load(resume.path, map_location="cpu", weights_only=True)
+    resume.seconds = state["seconds"]
+    return state
+
+
+def _put_back(
+    state: dict[str, Any], model: Classifier, optimiser: torch.optim.Optimizer
+) -> None:
+    """Put a descent back to where it was: not before all that is asked of the original was."""
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+
+
+def counting(cost: Cost, passes: int = 1) -> Callable[[list[int]], None]:
+    """Return a ``skip`` of `descend` for a loss that draws nothing and sends each clip so often."""
+
+    def skip(positions: list[int]) -> None:
+        cost.forward_backward += passes * len(positions)
+
+    return skip
 
 
 def endless(clips: Clips, batch_size: int, seed: int) -> Iterator[list[int]]:

@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import Distillation, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.base import (
+    Distillation,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    counting,
+    descend,
+)
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost, predict
@@ -35,7 +43,10 @@ def run(
         logits = logits_of(model, request.forget, positions, cost)
         return divergence(logits, answers[positions], parameters.temperature)
 
-    history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
+    history = descend(
+        model, request.forget, loss, parameters, seed=seed, progress=progress,
+        resume=request.resume, skip=counting(cost),
+    )
     return Outcome(model, cost, {"history": history})
 
 

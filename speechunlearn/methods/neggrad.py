@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.base import (
+    Descent,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    counting,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
@@ -54,7 +62,7 @@ def run(
 
     history = descend(
         model, request.forget, loss, parameters, seed=seed, progress=progress,
-        after_backward=clip,
+        after_backward=clip, resume=request.resume, skip=counting(cost),
     )
     return Outcome(model, cost, {"history": history})
 

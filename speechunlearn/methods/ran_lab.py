@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.attacks import random_wrong_labels
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.methods.base import (
+    Descent,
+    Method,
+    Outcome,
+    Progress,
+    Request,
+    counting,
+    descend,
+)
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import Cost
@@ -37,7 +45,10 @@ def run(
     def loss(model: Classifier, positions: list[int]) -> Tensor:
         return cross_entropy(logits_of(model, request.forget, positions, cost), wrong[positions])
 
-    history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
+    history = descend(
+        model, request.forget, loss, parameters, seed=seed, progress=progress,
+        resume=request.resume, skip=counting(cost),
+    )
     return Outcome(model, cost, {"history": history})
 
 

@@ -1,0 +1,72 @@
+"""The audit alone, of anyone's model: ``speechunlearn audit``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from speechunlearn.errors import ParameterError
+from speechunlearn.tool import reports, work
+from speechunlearn.tool.forgetting import Done, assessed, described, prepare
+
+
+def audit(
+    model: str | Path,
+    forget: str | Path,
+    *,
+    unseen: str | Path | None = None,
+    retain: str | Path | None = None,
+    references: Sequence[str | Path] = (),
+    original: str | Path | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    allow_outside: bool = False,
+) -> Done:
+    """Judge a model that is said to have forgotten clips.
+
+    Args:
+        model: folder or hub id of the judged checkpoint
+        forget: CSV of the clips it is said to have forgotten: path, label, optionally speaker
+        unseen: CSV of clips it was not trained on: the other side of the attacks
+        retain: CSV of clips that it was trained on and keeps
+        references: checkpoints retrained without the forget clips, from different seeds; with two
+            or more, and unseen clips, the model gets a report card
+        original: the checkpoint before unlearning, judged beside it
+        out: folder for ``report.json`` and ``report.html``, empty or not there; None writes none
+        seed: of the bootstrap and of the attacks' folds
+        root: see `speechunlearn.tool.forget`
+        allow_outside: see `speechunlearn.tool.forget`
+
+    Raises:
+        SpeechUnlearnError: anything that can't be used
+
+    """
+    if seed < 0:
+        raise ParameterError(f"seed: {seed} is negative")
+    folder = None if out is None else Path(out).expanduser()
+    if folder is not None:
+        work.check_not_inside(folder, Path(str(model)).expanduser())
+        work.check_free(folder)
+    files = {"forget": forget, "retain": retain, "unseen": unseen}
+    prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    judges = [prepared.load(reference, "references") for reference in references]
+    judged = {"model": prepared.model}
+    if original is not None:
+        judged = {"original": prepared.load(original, "original")} | judged
+    report: dict[str, Any] = described(prepared) | {"kind": "audit", "seed": seed}
+    report |= assessed(judged, prepared.parts, judges, seed=seed)
+    if folder is None:
+        return Done(Path(), work.plain(report))
+    with work.folder(folder) as unfinished:
+        made = unfinished / "made"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        reports.write(work.plain(report), made)
+        report["outputs"] = {reports.HTML: work.sha256(made / reports.HTML)}
+        work.write_json(made / work.REPORT, report)
+        work.publish(made, folder)
+    work.clear(folder)
+    return Done(folder, work.plain(report))

@@ -1,0 +1,454 @@
+"""One deletion request on anyone's model: ``speechunlearn forget``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from speechunlearn import machine, methods
+from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
+from speechunlearn.cache import Cache, code_hash, stack
+from speechunlearn.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods.base import Request, Resume
+from speechunlearn.models import Classifier, seeded
+from speechunlearn.tool import assessing, checkpoints, inputs, recommended, reports, work
+from speechunlearn.tool.checkpoints import WaveformClassifier
+from speechunlearn.tool.inputs import Part
+from speechunlearn.training import Cost
+
+#: adversarial copies are kept in pieces of at least so many: less is lost by a kill
+_COPIES_A_PIECE = 128
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A request that was fulfilled.
+
+    Args:
+        out: folder of the unlearned checkpoint, the report and the model card
+        report: see the file ``report.json`` there
+
+    """
+
+    out: Path
+    report: dict[str, Any]
+
+    def summary(self) -> str:
+        """Return the report in a few lines."""
+        return reports.summary(self.report)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that was checked: nothing in it is to be refused any more.
+
+    Args:
+        model: the original
+        source: where it came from
+        parts: the clips, by the name of their set
+        unit: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
+        notes: what a reader of the report should know of the clips
+
+    """
+
+    model: WaveformClassifier
+    source: str
+    parts: dict[str, Part]
+    unit: float
+    notes: list[str]
+
+    def load(self, source: str | Path, what: str) -> WaveformClassifier:
+        """Load another checkpoint that answers the same clips.
+
+        Raises:
+            ParameterError: its classes or waveforms are others than the model's
+
+        """
+        other = checkpoints.load(source)
+        if other.labels != self.model.labels or other.frontend != self.model.frontend:
+            raise ParameterError(
+                f"{what}: {str(source)!r} has other classes or takes other waveforms than "
+                f"{self.source!r}"
+            )
+        other.unit = self.unit
+        return other.to(next(self.model.parameters()).device)
+
+
+def forget(
+    model: str | Path,
+    forget: str | Path,
+    out: str | Path,
+    *,
+    retain: str | Path | None = None,
+    unseen: str | Path | None = None,
+    references: Sequence[str | Path] = (),
+    method: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    allow_outside: bool = False,
+    say: Say | None = None,
+) -> Done:
+    """Make a model forget clips, and write the unlearned checkpoint with a report.
+
+    The model is not touched. A call that was killed goes on where it was when it is made again,
+    to the same weights; one that is finished returns its report.
+
+    Args:
+        model: folder or hub id of a transformers audio-classification checkpoint
+        forget: CSV of the clips to forget: path, label, optionally speaker
+        out: folder to write to; empty, or not there
+        retain: CSV of clips the model was trained on and is to keep
+        unseen: CSV of clips it was not trained on: what it keeps is scored on them, and an attack
+            sets them beside the forgotten
+        references: checkpoints retrained without the forget clips, which the result is judged by
+        method: name; None takes the leaderboard's
+        parameters: hyperparameters of the method in place of the recommended ones
+        seed: of all randomness
+        root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
+        allow_outside: let paths lead out of the root
+        say: told of progress
+
+    Returns:
+        the folder and the report
+
+    Raises:
+        SpeechUnlearnError: anything in the request that can't be used, before work begins; or an
+            output folder that can't be written any more
+
+    """
+    say = say or (lambda text: None)
+    out = Path(out).expanduser()
+    choice = recommended.choose({"forget"} | ({"retain"} if retain is not None else set()), method)
+    values = choice.values | dict(parameters or {})
+    own = methods.parameters(choice.method, **values)
+    if seed < 0:
+        raise ParameterError(f"seed: {seed} is negative")
+    work.check_not_inside(out, Path(str(model)).expanduser())
+    files = {"forget": forget, "retain": retain, "unseen": unseen}
+    prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    judges = [prepared.load(reference, "references") for reference in references]
+    asked = {
+        "model": checkpoints.digest(model),
+        "clips": {
+            name: [[*row] for row in part.about[["hash", "label"]].itertuples(index=False)]
+            for name, part in prepared.parts.items()
+        },
+        "references": [checkpoints.digest(reference) for reference in references],
+        "method": choice.method, "parameters": work.plain(asdict(own)), "seed": seed,
+    }
+    before = work.finished(out)
+    if before is not None:
+        if before.get("request") != work.digest(asked):
+            raise work.OutputError(f"out: {str(out)!r} holds the result of another request")
+        work.clear(out)
+        say(f"already done: {out / work.REPORT}")
+        return Done(out, before)
+    work.check_free(out)
+    with work.folder(out) as unfinished:
+        made = _made(prepared, choice, own, seed, asked, unfinished, judges, say)
+        work.publish(made, out)
+        found = work.finished(out)
+        assert found is not None
+    work.clear(out)
+    return Done(out, found)
+
+
+def prepare(
+    model: str | Path,
+    files: Mapping[str, str | Path | None],
+    *,
+    root: str | Path | None = None,
+    allow_outside: bool = False,
+) -> Prepared:
+    """Read and check a model and the clips of a request.
+
+    Args:
+        model: see `forget`
+        files: name of the set -> CSV; None where a set is not given
+        root: see `forget`
+        allow_outside: see `forget`
+
+    Raises:
+        SpeechUnlearnError: whatever can't be used
+
+    """
+    for file in files.values():
+        if file is not None:
+            inputs.read_csv(Path(file).expanduser())  # the cheap checks of all first
+    original = checkpoints.load(model)
+    frontend = original.frontend
+    parts = {
+        name: inputs.read(
+            name, file, original.labels, sampling_rate=frontend.sampling_rate,
+            normalise=frontend.do_normalize, root=root, allow_outside=allow_outside,
+            progress=True,
+        )
+        for name, file in files.items() if file is not None
+    }
+    inputs.check_apart(parts)
+    unit = 1.0
+    if not frontend.do_normalize:
+        parts, unit = inputs.in_units(parts)
+        original.unit = unit
+    notes = []
+    for part in parts.values():
+        if part.repeated:
+            notes.append(f"{part.name}: {part.repeated} rows name a recording a second time")
+        long = int((part.about["seconds"] > original.heard_seconds).sum())
+        if long:
+            notes.append(
+                f"{part.name}: of {long} clips the model hears the first "
+                f"{original.heard_seconds:g} s alone"
+            )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Prepared(original.to(device), str(model), parts, unit, notes)
+
+
+def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Classifier]:
+    """Return what makes a network of the same shape with random weights, from a seed."""
+    from transformers import AutoModelForAudioClassification
+
+    def make(seed: int) -> Classifier:
+        with seeded(seed):
+            network = AutoModelForAudioClassification.from_config(model.network.config)
+        random = type(model)(network, list(model.labels), model.extractor, model.unit)
+        return random.to(next(model.parameters()).device)
+
+    return make
+
+
+def _made(
+    prepared: Prepared,
+    choice: recommended.Choice,
+    parameters: Any,
+    seed: int,
+    asked: dict[str, Any],
+    unfinished: Path,
+    judges: Sequence[WaveformClassifier],
+    say: Say,
+) -> Path:
+    """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
+    cache = Cache(unfinished)
+    specification = asked | {
+        "code": code_hash("speechunlearn.tool.forgetting", _module(choice.method)),
+        "stack": stack(),
+    }
+
+    def unlearn(folder: Path, resume: Path) -> None:
+        state = Resume(resume)
+        request = Request(
+            forget=prepared.parts["forget"].clips,
+            n_classes=len(prepared.model.labels),
+            retain=prepared.parts["retain"].clips if "retain" in prepared.parts else None,
+            fresh=fresh(prepared.model, prepared.source),
+            adversarial=_in_pieces(cache, prepared, specification, say),
+            resume=state,
+        )
+        title = methods.get(choice.method).title
+
+        def progress(done: int, total: int, loss: float) -> None:
+            say(f"{title}: epoch {done} of {total}, loss {loss:.4g}")
+
+        say(f"{title}: {len(request.forget)} clips")
+        with machine.measured() as usage:
+            outcome = methods.get(choice.method).unlearn(
+                prepared.model, request, parameters, seed=seed, progress=progress
+            )
+        assert isinstance(outcome.model, WaveformClassifier)
+        checkpoints.save(outcome.model, prepared.source, folder)
+        cost = {
+            "seconds": usage.seconds + state.seconds + outcome.cost.kept_seconds,
+            "peak_memory_mb": usage.peak_memory_mb,
+            "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
+        }
+        work.write_json(folder / "outcome.json", {"cost": cost, "details": outcome.details})
+
+    unlearned = cache.find_or_make("unlearned", specification, unlearn)
+    made = unfinished / "made"
+    if (made / work.REPORT).is_file():
+        if json.loads((made / work.REPORT).read_text())["request"] == work.digest(asked):
+            return made  # killed while it was published
+        work.withdraw(unfinished)
+    partial = unfinished / "making"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    outcome = json.loads((unlearned / "outcome.json").read_text())
+    for path in sorted(unlearned.iterdir()):
+        if path.name not in ("outcome.json", "artefact.json"):
+            shutil.copyfile(path, partial / path.name)
+    say("asking the original and the unlearned model about every clip")
+    # what was written is judged, not what is in memory
+    after = prepared.load(partial, "unlearned")
+    report = _report(prepared, after, judges, choice, parameters, seed, outcome)
+    report["request"] = work.digest(asked)
+    reports.write(report, partial, reports.card_of(prepared.source))
+    report["outputs"] = {
+        path.name: work.sha256(path) for path in sorted(partial.iterdir())
+    }
+    work.write_json(partial / work.REPORT, report)
+    partial.rename(made)
+    return made
+
+
+def _report(
+    prepared: Prepared,
+    after: WaveformClassifier,
+    judges: Sequence[WaveformClassifier],
+    choice: recommended.Choice,
+    parameters: Any,
+    seed: int,
+    outcome: Mapping[str, Any],
+) -> dict[str, Any]:
+    method = methods.get(choice.method)
+    report = described(prepared) | assessed(
+        {"before": prepared.model, "after": after}, prepared.parts, judges, seed=seed
+    )
+    return report | {
+        "kind": "forget",
+        "method": {
+            "name": method.name, "title": method.title, "needs": sorted(method.needs),
+            "parameters": asdict(parameters), "why": choice.why,
+        },
+        "seed": seed,
+        "cost": outcome["cost"],
+        "details": outcome["details"],
+    }
+
+
+def described(prepared: Prepared) -> dict[str, Any]:
+    """Return what a report says of the model, the clips, and where it was made."""
+    config = prepared.model.network.config
+    return {
+        "format": 1,
+        "model": {
+            "source": prepared.source, "sha256": checkpoints.digest(prepared.source),
+            "type": config.model_type, "weights": prepared.model.n_parameters,
+            "labels": list(prepared.model.labels),
+        },
+        "inputs": {
+            name: {
+                "file": str(part.file), "sha256": part.sha256, "clips": len(part.clips),
+                "seconds": float(part.about["seconds"].sum()),
+                "speakers": int(part.about["speaker"].nunique()) if part.has_speakers else None,
+            }
+            for name, part in prepared.parts.items()
+        },
+        "forgotten": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "notes": prepared.notes,
+        "machine": machine.describe(), "commit": machine.commit(), "lock": machine.lock_hash(),
+        "stack": stack(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def assessed(
+    judged: Mapping[str, WaveformClassifier],
+    parts: Mapping[str, Part],
+    judges: Sequence[WaveformClassifier],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Return scores, attacks and report cards of models, and what can't be assessed.
+
+    Args:
+        judged: when -> model, in the order of the report
+        parts: the clips
+        judges: models retrained without the forget clips
+        seed: of the bootstrap and the attacks' folds
+
+    """
+    tables = {when: assessing.table(model, parts) for when, model in judged.items()}
+    references = [assessing.table(model, parts) for model in judges]
+    n_labels = len(next(iter(judged.values())).labels)
+    return {
+        "scores": {when: assessing.scores(table, n_labels) for when, table in tables.items()},
+        "membership": {when: assessing.attack(t, seed=seed) for when, t in tables.items()},
+        "cards": {
+            when: assessing.card(table, references, n_labels, seed=seed)
+            for when, table in tables.items()
+        },
+        "references": len(judges),
+        "not_assessed": assessing.missing(parts, len(judges)),
+    }
+
+
+def _in_pieces(
+    cache: Cache, prepared: Prepared, specification: Mapping[str, Any], say: Say
+) -> Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet]:
+    """Return what makes adversarial copies piece by piece, each kept as it is finished."""
+    forget = prepared.parts["forget"].clips
+    n_classes = len(prepared.model.labels)
+
+    def make(
+        model: Classifier, parameters: AttackParameters, seed: int, cost: Cost
+    ) -> AdversarialSet:
+        step = max(1, -(-_COPIES_A_PIECE // parameters.copies))
+        pieces = []
+        for first in range(0, len(forget), step):
+            part = forget.at(range(first, min(first + step, len(forget))))
+            own = {
+                "model": specification["model"], "clips": part.hashes, "first": first,
+                "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
+                "code": code_hash("speechunlearn.attacks"), "stack": stack(),
+            }
+            kept = cache.find("adversarial", own) is not None
+
+            def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
+                counted = Cost()
+                with machine.measured() as usage:
+                    found = adversarial_set(
+                        prepared.model, part, n_classes, parameters, seed=seed, first=first,
+                        cost=counted,
+                    )
+                save_file(
+                    {
+                        "samples": torch.cat(found.clips.waveforms_z),
+                        "lengths": torch.tensor(found.clips.lengths),
+                        "labels": found.clips.labels, "reached": found.reached,
+                    },
+                    folder / "copies.safetensors",
+                )
+                work.write_json(
+                    folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
+                )
+
+            folder = cache.find_or_make("adversarial", own, attack)
+            spent = json.loads((folder / "cost.json").read_text())
+            cost.forward += spent["forward"]
+            cost.forward_backward += spent["forward_backward"]
+            cost.kept_seconds += spent["seconds"] if kept else 0.0
+            pieces.append(load_file(folder / "copies.safetensors"))
+            say(
+                f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
+            )
+        waveforms = [
+            waveform for piece in pieces
+            for waveform in piece["samples"].split(piece["lengths"].tolist())
+        ]
+        source = [i for i in range(len(forget)) for _ in range(parameters.copies)]
+        return AdversarialSet(
+            Clips(
+                waveforms, torch.cat([piece["labels"] for piece in pieces]),
+                [forget.hashes[i] for i in source], [forget.speakers[i] for i in source],
+            ),
+            torch.cat([piece["reached"] for piece in pieces]),
+            parameters.copies,
+        )
+
+    return make
+
+
+def _module(method: str) -> str:
+    return methods.get(method).run.__module__

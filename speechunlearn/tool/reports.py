@@ -1,0 +1,138 @@
+"""A report as a page, as a section of a model card, and in a few lines.
+
+Whatever comes from a request (labels, file names, cells of a CSV) is escaped: it is anyone's.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from speechunlearn.report_card import DISTANCES, SCORES
+from speechunlearn.tool.assessing import SPLITS
+
+HTML, CARD = "report.html", "README.md"
+_METRICS = {"uar": "UAR", "accuracy": "accuracy", "mean_loss": "mean loss (nats)"}
+_WHEN = {"original": "Original", "before": "Before", "after": "After", "model": "Model"}
+_FIGURES = {
+    "auc": "area under the ROC curve", "eer": "equal error rate", "tpr": "found at 1 % false alarms"
+}
+_SECTION = "## Unlearning"
+
+
+def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> None:
+    """Write ``report.html`` and, for an unlearned model, ``README.md``.
+
+    Args:
+        report: of `speechunlearn.tool.forget` or `speechunlearn.tool.audit`
+        folder: to write to
+        card: text of the original's model card, which gets a section; None starts one
+
+    """
+    (folder / HTML).write_text(page(report), encoding="utf-8")
+    if report["kind"] == "forget":
+        (folder / CARD).write_text(_with_section(card, section(report)), encoding="utf-8")
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """Return a report as one HTML page that needs no network."""
+    environment = Environment(
+        loader=PackageLoader("speechunlearn.tool", "."), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template("report.html.j2").render(
+        report=report, splits=[s for s in SPLITS if s in report["inputs"]], metrics=_METRICS,
+        whens=_whens(report), when=_WHEN, figures=_FIGURES,
+        score_names=SCORES | DISTANCES,
+    )
+
+
+def section(report: Mapping[str, Any]) -> str:
+    """Return a report as a section of a model card, in Markdown without what a request names."""
+    method, inputs, whens = report["method"], report["inputs"], _whens(report)
+    parameters = ", ".join(f"{k} = {_code(v)}" for k, v in method["parameters"].items())
+    lines = [
+        _SECTION, "",
+        f"{inputs['forget']['clips']} recordings were forgotten on {report['finished'][:10]} by "
+        f"{html.escape(method['title'])} (speechunlearn, `{method['name']}`), from the checkpoint "
+        f"with SHA-256 `{report['model']['sha256'][:16]}…`. The method looked at: "
+        f"{', '.join(method['needs'])} clips. {parameters}; seed {report['seed']}.", "",
+        "| clips | " + " | ".join(f"UAR {when}" for when in whens) + " |",
+        "|---|" + "---|" * len(whens),
+    ]
+    for split in (s for s in SPLITS if s in inputs):
+        values = [number(report["scores"][when][split]["uar"]) for when in whens]
+        lines.append(f"| {split} ({inputs[split]['clips']}) | " + " | ".join(values) + " |")
+    attacks = [(w, report["membership"][w]) for w in whens if report["membership"][w]]
+    if attacks:
+        said = ", ".join(
+            f"{when} {number(f['auc']['value'])} ({number(f['auc']['low'])} to "
+            f"{number(f['auc']['high'])})" for when, f in attacks
+        )
+        lines += ["", f"Area under the ROC curve of an attack on the loss: {said}."]
+    judged = report["cards"].get("after")
+    if judged:
+        verdict = "passes" if judged["passed"] else "does not pass"
+        lines += ["", f"Beside {report['references']} retrained models it {verdict} for one."]
+    lines += ["", "Not assessed:", ""]
+    lines += [f"- {gap['what']}: {html.escape(gap['why'])}" for gap in report["not_assessed"]]
+    return "\n".join(lines) + "\n"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Return a report in a few lines."""
+    lines = []
+    if report["kind"] == "forget":
+        lines.append(f"method: {report['method']['title']} ({report['method']['why']})")
+    for split in (s for s in SPLITS if s in report["inputs"]):
+        values = ", ".join(
+            f"{when} {number(report['scores'][when][split]['uar'])}" for when in _whens(report)
+        )
+        lines.append(f"UAR, {split} ({report['inputs'][split]['clips']} clips): {values}")
+    for when in _whens(report):
+        if report["membership"][when]:
+            auc = report["membership"][when]["auc"]
+            lines.append(
+                f"attack on the loss, {when}: AUC {number(auc['value'])} "
+                f"({number(auc['low'])} to {number(auc['high'])})"
+            )
+    for when in _whens(report):
+        judged = report["cards"][when]
+        if judged:
+            verdict = "passes" if judged["passed"] else "does not pass"
+            lines.append(f"beside {report['references']} retrained models, {when}: {verdict}")
+    lines += [f"not assessed: {gap['what']}: {gap['why']}" for gap in report["not_assessed"]]
+    return "\n".join(lines)
+
+
+def card_of(source: str) -> str | None:
+    """Return the text of a local checkpoint's model card, if it has one that can be read."""
+    path = Path(source).expanduser() / CARD
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _whens(report: Mapping[str, Any]) -> list[str]:
+    """Return when the models of a report are from, the earlier one first."""
+    return [when for when in _WHEN if when in report["scores"]]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number as text; a dash where there is none."""
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _code(value: Any) -> str:
+    return "`" + html.escape(str(value)).replace("`", "'") + "`"
+
+
+def _with_section(card: str | None, text: str) -> str:
+    """Put a section at the end of a card; later requests' sections follow earlier ones."""
+    return text if not card or not card.strip() else card.rstrip() + "\n\n" + text

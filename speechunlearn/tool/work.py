@@ -1,0 +1,193 @@
+"""The output folder: one process at a time, nothing half-written, and errors that say what is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+
+#: folder inside of the output folder, that holds unfinished work
+UNFINISHED = ".unfinished"
+REPORT = "report.json"
+
+
+class OutputError(SpeechUnlearnError):
+    """An output folder that can't be used, or can't be written to any more."""
+
+
+@contextlib.contextmanager
+def folder(out: Path) -> Iterator[Path]:
+    """Hold an output folder for this process alone, and turn failures to write into OutputError.
+
+    Args:
+        out: made if it is not there
+
+    Yields:
+        the folder of unfinished work inside
+
+    Raises:
+        OutputError: another process works there, or it can't be written
+
+    """
+    unfinished = out / UNFINISHED
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(unfinished / "lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"out: another process works in {str(out)!r}") from error
+    except OSError as error:
+        raise OutputError(f"out: cannot write to {str(out)!r}: {error.strerror}") from error
+    try:
+        with writing(out):
+            yield unfinished
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn failures to write into OutputError; what was finished before stays."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not out.is_dir():
+            raise OutputError(f"out: {str(out)!r} has vanished") from error
+        where = f" ({error.filename})" if error.filename else ""
+        reason = error.strerror or str(error)
+        raise OutputError(f"out: cannot write to {str(out)!r}: {reason}{where}") from error
+    except SafetensorError as error:
+        raise OutputError(f"out: cannot write to {str(out)!r}: {error}") from error
+
+
+def finished(out: Path) -> dict[str, Any] | None:
+    """Return the report of a finished request whose files are as they were written, or None.
+
+    Raises:
+        OutputError: a report that cannot be read, or a file that is not what the report says
+
+    """
+    path = out / REPORT
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text())
+        outputs = dict(report["outputs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"out: {path} cannot be read: {error}") from error
+    for name, digest in outputs.items():
+        if Path(name).name != name or not (out / name).is_file():
+            raise OutputError(f"out: {name!r}, of {path}, is missing")
+        if sha256(out / name) != digest:
+            raise OutputError(f"out: {out / name} is not what {REPORT} says it is")
+    return report
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything but unfinished work.
+
+    Raises:
+        OutputError: it does
+
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(f"out: {str(out)!r} is no folder")
+    held = sorted(path.name for path in out.iterdir() if path.name != UNFINISHED)
+    left = out / UNFINISHED / "publishing.json"
+    if left.is_file():
+        # killed while its files were moved into place: what is there is its own
+        held = sorted(set(held) - set(json.loads(left.read_text())))
+    if held:
+        raise OutputError(f"out: {str(out)!r} is not empty: it holds {held[0]!r}")
+
+
+def publish(made: Path, out: Path) -> None:
+    """Move files into the output folder, each in one step, the report last.
+
+    Args:
+        made: folder of the finished files, inside of the folder of unfinished work
+        out: output folder
+
+    """
+    names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
+    note = out / UNFINISHED / "publishing.json"
+    if names and not note.is_file():
+        partial = note.with_suffix(".partial")
+        partial.write_text(json.dumps(names))
+        os.replace(partial, note)
+    for name in names:
+        os.replace(made / name, out / name)
+
+
+def withdraw(unfinished: Path) -> None:
+    """Take back what another request, killed while it was published, has left."""
+    note = unfinished / "publishing.json"
+    if note.is_file():
+        for name in json.loads(note.read_text()):
+            (unfinished.parent / Path(name).name).unlink(missing_ok=True)
+        note.unlink()
+    shutil.rmtree(unfinished / "made", ignore_errors=True)
+
+
+def clear(out: Path) -> None:
+    """Remove the folder of unfinished work."""
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that holds no NaN: what is not a number becomes null."""
+    path.write_text(json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def digest(specification: dict[str, Any]) -> str:
+    """Return a hash of what a result is made from."""
+    text = json.dumps(plain(specification), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return a value in JSON's types; what is not a number becomes None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value) if isinstance(value, set | frozenset) else value
+        return [plain(item) for item in items]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def check_not_inside(out: Path, model: Path) -> None:
+    """Refuse an output folder that is the model's own, or holds it, or lies in it.
+
+    Raises:
+        ParameterError: it does
+
+    """
+    if not model.is_dir():
+        return
+    a, b = out.resolve(), model.resolve()
+    if a == b or a.is_relative_to(b) or b.is_relative_to(a):
+        raise ParameterError(f"out: {str(out)!r} overlaps with the model's folder {str(model)!r}")
