@@ -1,7 +1,7 @@
 """SISA++: the shards of SISA as one classifier, by the mean of their weights.
 
-Source: Bourtoule et al. 2021 (the shards); the weights are averaged in place of the
-answers, so that one classifier answers at the price of one.
+Source: Phukan et al. 2025, after Bourtoule et al. 2021 (the shards). The weights are averaged in
+place of the answers, so that one classifier answers at the price of one.
 """
 
 from __future__ import annotations
