@@ -1,7 +1,10 @@
 """AMUN: fine-tuning on each clip's nearest adversarial example, with the class the model gives it.
 
 Source: Ebrahimpour-Boroojeny et al. 2025. The examples are where the model already
-has that class, so that little of it must change but its confidence near the clips.
+has that class, so that little of it must change but its confidence near the clips. The authors'
+code trains on the clips with their true labels, too (``keep_forget``), and has the examples alone
+as a form of its own, which is the default here. Its attack stops at the first step that leaves the
+class, and goes on from there where its bound doubles; here it takes all steps, from the clip.
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ class Parameters(Descent):
     Args:
         epochs: passes (the authors: 10)
         bound: root mean square of the smallest perturbation that is tried, in units of the
-            z-normalised waveform; the authors start at 0.01 for an image, 7e-4 a pixel in its
-            standard deviations
+            z-normalised waveform; the authors' code starts at 0.04 for an image, 3e-3 a pixel in
+            its standard deviations
         doublings: so often the bound is doubled for the clips that keep their class
         steps: attack steps at each bound (the authors: 50)
-        step_fraction: size of a step over the bound
+        step_fraction: size of a step over the bound (the authors: 0.1)
         keep_forget: whether the clips themselves, with their true labels, are trained on beside
-            their examples; the authors have both forms, and this is not their default
+            their examples, as the authors do unless they ask for the examples alone
         attack_batch_size: clips attacked at once
 
     """

@@ -1,7 +1,8 @@
 """AMUN + retained: AMUN with the retain set beside the adversarial examples.
 
 Source: Ebrahimpour-Boroojeny et al. 2025. The authors mix the examples into the
-retain set; here one step has both, as in `remain`.
+training set, which holds the forget clips unless they ask for the examples alone; here one step has
+both sets, as in `remain`, and the forget clips are left out unless ``keep_forget`` is set.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Fisher forgetting: noise on every weight, the more the less the retain set needs it.
 
-Source: Golatkar et al. 2020. Nothing is trained. The authors' code also averages
-the variance over the inputs of a unit, multiplies that of the last layer and of vectors by ten, and
-zeroes the last layer's weights of a class that is forgotten whole: none of it is done here.
+Source: Golatkar et al. 2020, in the form of the authors' code. Nothing is trained. That code also
+averages the variance over the inputs of a unit, multiplies that of the last layer and of vectors by
+ten, and zeroes the last layer's weights of a class that is forgotten whole: none of it is done
+here.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Parameters:
     """How strong the noise is.
 
     Args:
-        alpha: variance of the noise is alpha / F. The authors' code has 3e-6, for another kind of
-            network; comparisons since have tried 1e-9 to 1e-6, and it must be found for each
+        alpha: variance of the noise is alpha / F. The authors' code has 1e-6, for another kind of
+            network, that of Kurmanji et al. 2023 has 1e-7; it must be found for each
         largest: 1 / F is at most this (the authors: 1000): a weight without a gradient would
             else be lost in noise
         largest_in_head: the same in the classification head (the authors: 100)

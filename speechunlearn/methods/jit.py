@@ -2,7 +2,8 @@
 
 Source: Foster et al. 2024 (Lipschitz regularisation). As in the authors' code, the
 answers to the noisy copies are fixed in each step, so that the answer to the clip moves towards
-theirs. Their code clips the copies to the range of an image; a normalised waveform has none.
+theirs. Their code clips the copies to the least and greatest value of the batch; a normalised
+waveform has no range. It sums over the clips of a batch where here is their mean.
 """
 
 from __future__ import annotations

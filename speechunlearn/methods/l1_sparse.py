@@ -1,8 +1,8 @@
 """l1-sparse: fine-tuning on the retain set while the weights shrink, less so each epoch.
 
-Source: Jia et al. 2023. The penalty falls linearly over the epochs, as the authors
-found best; it is that of all weights together, and part of the gradient that Adam scales, so that a
-weight that the retain set does not hold moves towards zero at the full rate.
+Source: Jia et al. 2023. The penalty falls linearly over the epochs, as in the authors' code; it is
+that of all weights together, and part of the gradient that Adam scales (the authors: SGD), so that
+a weight that the retain set does not hold moves towards zero at the full rate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Parameters(Descent):
 
     Args:
         epochs: passes over the retain set (the authors: 10)
-        gamma: weight of the sum of abs(weight) in the first epoch (the authors: 5e-4)
+        gamma: weight of the sum of abs(weight) in the first epoch. The authors' scripts leave it
+            open; the code of Ebrahimpour-Boroojeny et al. 2025, who compare with it, has 5e-4
 
     """
 

@@ -1,8 +1,10 @@
 """L2UL: ascent on the forget set, held by adversarial copies and by the weights it needs least.
 
 Source: Cha et al. 2024, the parent of `adv_ela`, whose elastic weights hold what this
-one frees. The authors stop once every clip of the forget set is answered wrongly, which a retrained
-model would not do; here the epochs and the learning rate say where it ends.
+one frees. The authors' code stops once every clip of the forget set is answered wrongly, which a
+retrained model would not do; here the epochs and the learning rate say where it ends. Its
+importance is the gradient of the mean norm of a batch's logits; here it is that of the squared
+norm, clip by clip, as MAS has it.
 """
 
 from __future__ import annotations
@@ -30,11 +32,14 @@ class Parameters(Descent):
     Args:
         learning_rate: Adam's; that of `neggrad`, whose loss has no bound either
         copies: adversarial copies a clip, each with a random target, made once; as many as `adv`
+            (the authors: 20 to 300)
         radius: root mean square of the perturbation, in units of the z-normalised waveform; the
-            authors' Euclidean bound of 2 on an image is 0.15 a pixel in its standard deviations
+            Euclidean bound of 2 on an image, the default of the authors' code (its scripts have 2
+            and 4), is 0.15 a pixel in its standard deviations
         steps: attack steps (the authors: 100)
         step_fraction: size of a step over the bound (the authors: 0.1 of 2)
-        lambda_imp: weight of the elastic term (the authors: 10); 0 leaves it out
+        lambda_imp: weight of the elastic term (the default of the authors' code: 10, in its
+            scripts: 1); 0 leaves it out
         attack_batch_size: copies attacked at once
 
     """

@@ -1,7 +1,8 @@
 """NegGrad: gradient ascent on the forget set.
 
-Source: the negative gradient of Golatkar et al. 2020. The cross-entropy has no upper
-bound, so that nothing but the number of steps and their size ends the ascent.
+Source: the negative gradient of Golatkar et al. 2020, on the forget set alone and with the gradient
+clipped, as in the code of Koudounas et al. 2025. The cross-entropy has no upper bound, so that
+nothing but the number of steps and their size ends the ascent.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Parameters(Descent):
     """The descent's, at a smaller learning rate: an unbounded loss runs away at the usual one.
 
     Args:
-        learning_rate: Adam's; 1e-6 to 5e-6 are usual for speech encoders
+        learning_rate: Adam's; Koudounas et al. 2025 find 1e-6 to 5e-6 best for speech encoders
         clip_gradient: largest norm of the gradient of all weights together. Adam divides by the
             size of past gradients, so that clipping limits what one batch changes in that
             memory, not the length of every step

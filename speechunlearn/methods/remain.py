@@ -1,7 +1,7 @@
 """Remain. Unl.: random wrong labels on the forget set, true labels on the retain set.
 
 Source: Ren et al. 2025, section 3.2 (L_mis + CE(f(x_r), y_r)), after Cheng & Amiri 2025; the
-optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020), as MU-Bench does.
+optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020).
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def superloss(
     .. math:: (\ell - \tau)\,\sigma^* + \lambda (\log \sigma^*)^2, \qquad
               \sigma^* = \exp(-W(\tfrac12 \max(-\tfrac2e, \tfrac{\ell - \tau}{\lambda})))
 
-    with Lambert's W. Source: Castells et al. 2020, equations 1 and 3; tau = log(classes).
+    with Lambert's W. Source: Castells et al. 2020; tau = log(classes). MU-Bench has the same
+    weights with the running mean of the losses for tau, and multiplies the losses by them alone.
 
     Args:
         losses: in nats

@@ -1,7 +1,7 @@
 """Remain. Unl. with a curriculum: the forget clips are weighted by SuperLoss.
 
-Source: Cheng & Amiri 2025 and Ren et al. 2025 name the curriculum; the weighting is that of
-Castells et al. 2020 with MU-Bench's lambda of 10.
+Source: Castells et al. 2020, with MU-Bench's lambda of 10. The curriculum is that of Cheng & Amiri
+2025, as Ren et al. 2025 tell it; that it is SuperLoss is taken from MU-Bench, by the same authors.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Source: Fan et al. 2024. As in the authors' code, the threshold is one for all
 tensors together, so that whole layers may stay as they are, and a weight outside the mask keeps
 its value exactly. Their code moves on forget batches and on retain batches in turn (or mixed);
 here one step has both, as in `remain`, whose loss this is. Their code also draws labels from all
-classes, the true one included; here a wrong label is wrong.
+classes, the true one included, anew in each epoch; here a wrong label is wrong, and drawn once.
 """
 
 from __future__ import annotations

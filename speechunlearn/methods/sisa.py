@@ -1,7 +1,8 @@
 """SISA: a model for each shard of the training set; a request retrains the shards it touches.
 
 Source: Bourtoule et al. 2021. Exact, like retraining, but of another model: the
-original is not used, an ensemble of shards takes its place. Shards are not cut into slices.
+original is not used, an ensemble of shards takes its place. Shards are not cut into slices. The
+authors' code lets the shards vote, or takes the mean of their probabilities, as is done here.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Parameters:
 
     Args:
         shards: how many. More make a request cheaper and each model worse: few, as a shard of a
-            small corpus has few clips (Bourtoule et al. have up to 50 of large ones)
+            small corpus has few clips
 
     """
 

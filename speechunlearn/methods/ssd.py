@@ -22,7 +22,7 @@ from speechunlearn.training import Cost
 
 @dataclass(frozen=True)
 class Parameters:
-    """Where to dampen and how much; the defaults are the authors' for ResNet-18.
+    """Where to dampen and how much; the defaults are those of the authors' code for ResNet-18.
 
     The training set holds the forget set, so where both are means over clips, F_D is at least
     ``N/|D| F_e``: once N is the fraction 1/selection of the training set, no weight can be

@@ -2,8 +2,8 @@
 
 Source: Tarun et al. 2024, who forget whole classes. The noise is of the classes that
 it is labelled with, so that single clips are forgotten with the class around them, unless the noise
-starts from the clips (``start``). The authors mix the noise into the retained clips; here one step
-has both, as in `remain`.
+starts from the clips (``start``). The authors learn one batch of noise a class, where here each
+clip has its own, and mix it into the retained clips; here one step has both, as in `remain`.
 """
 
 from __future__ import annotations
