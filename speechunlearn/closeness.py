@@ -173,7 +173,8 @@ def gum(
     with the membership score m, the task's score s and the seconds t of the original (o),
     unlearned (u) and retrained (r) model. Source: Koudounas et al. 2025,
     https://arxiv.org/abs/2505.15700. It is here to compare with what was published; what to
-    report is :func:`gum_bounded`. What is wrong with it:
+    report is :func:`gum_bounded`. Its authors advise another one since, CGUM (Savelli et al.
+    2026), whose parts are bounded, too. What is wrong with it:
 
     - where the original's membership score comes near the retrained model's, the width of the
       parabola E goes to 0: the chance of a few clips moves E from 1 to 0. At equality
@@ -318,7 +319,8 @@ def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> fl
             + \tfrac{1}{2} \text{KL}(q \,\|\, \tfrac{p + q}{2})
 
     with the logarithm to the base 2, so that JS is in [0, 1]. The mean is over clips; a division
-    by the number of classes as well, which is in circulation, brings every model near 1.
+    by the number of classes as well, as in the authors' code, brings every model near 1. That code
+    also turns the arguments of KL round.
     Source: Chundawat et al. 2023, https://doi.org/10.1609/aaai.v37i6.25879. The target is not 1
     but the retrained model's ZRF, which needs a retrained model after all. It cannot see
     membership: a model that answers all clips at random has ZRF near 1 and is of no use.
@@ -355,9 +357,10 @@ def activation_distance(probabilities: Probabilities, retrained: Probabilities) 
 
     .. math:: d = \frac{1}{n} \sum_{i=1}^{n} \lVert p_i - q_i \rVert_2
 
-    Sources: Golatkar et al. 2021, https://arxiv.org/abs/2012.13431, and Chundawat et al. 2023,
-    https://doi.org/10.1609/aaai.v37i6.25879, who take it on the forget set. It cannot see what
-    lies below the outputs; two retrained models differ by it too, and that is its floor.
+    Source: Chundawat et al. 2023, https://doi.org/10.1609/aaai.v37i6.25879, with the Euclidean
+    norm, after Golatkar et al. 2021, https://arxiv.org/abs/2012.13431 (the code of their earlier
+    work sums absolute differences). It cannot see what lies below the outputs; two retrained
+    models differ by it too, and that is its floor.
 
     Args:
         probabilities: the unlearned model's softmax probabilities of each clip
@@ -501,9 +504,10 @@ def relearn_time(
     .. math:: r_\alpha = \min \{t : a_t \ge (1 - \alpha)\, a_\text{original}\}
 
     The first step counts, even where the score falls again. Sources: Chundawat et al. 2023,
-    https://arxiv.org/abs/2201.05629, and Tarun et al. 2024, https://arxiv.org/abs/2111.08947,
-    who say 'within alpha percent of the original's accuracy'; here it is a share of that
-    accuracy. It cannot see how sure the model is, and hangs on the learning rate.
+    https://arxiv.org/abs/2201.05629, whose code has the margin as a share of the original's
+    accuracy, too, and Tarun et al. 2024, https://arxiv.org/abs/2111.08947. That code trains on all
+    training clips and scores unseen clips of the class that was forgotten; here both are the
+    forget set. It cannot see how sure the model is, and hangs on the learning rate.
 
     Args:
         curve: score in [0, 1] on the forget set after 0, 1, 2, … steps (or epochs) of relearning

@@ -476,7 +476,7 @@ def likelihood_ratio(
         \bar{s}^2 = \frac{\sum_i (n_i - 1)\, s_i^2}{\sum_i (n_i - 1)}
 
     with n shadow models of the clip's side and d the prior. The default gives both about equal
-    weight at 64 shadow models, half of them in, above which the source uses a clip's own.
+    weight at 64 shadow models, half of them in.
 
     It cannot see more than the shadow models show: made by another recipe than the attacked
     model's, they mislead it.
