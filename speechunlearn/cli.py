@@ -200,6 +200,29 @@ def forget(
 
 
 @app.command()
+def ledger(
+    file: Annotated[Path, typer.Argument(help="CSV: id, forget[, retain, unseen, method, seed]")],
+    model: Annotated[str, typer.Option(help=_MODEL)],
+    out: Annotated[Path, typer.Option(help="folder; each request gets one of its id inside")],
+    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+) -> None:
+    """Do deletion requests in order, each on the model the one before left. Resumable.
+
+    The exit status is 1 if a request failed.
+    """
+    from speechunlearn.tool import ledger as requests
+
+    table = requests.run(
+        model, file, out, root=root, allow_outside=allow_outside,
+        say=lambda text: typer.echo(text, err=True),
+    )
+    typer.echo(table[["id", "status", "reason"]].to_string(index=False))
+    if (table["status"] == "failed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
 def audit(
     model: Annotated[str, typer.Option(help=_MODEL)],
     forget: Annotated[Path, typer.Option(help=f"clips it is said to have forgotten: {_CSV}")],

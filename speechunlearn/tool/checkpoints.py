@@ -188,6 +188,8 @@ def load(source: str | Path) -> WaveformClassifier:
     if kind not in (*ON_WAVEFORMS, *ON_SPECTROGRAMS):
         known = ", ".join((*ON_WAVEFORMS, *ON_SPECTROGRAMS))
         raise ModelError(f"model {str(source)!r}: model_type {kind!r} is not one of {known}")
+    if kind == "wavlm":  # of transformers' own code, at each answer
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
     shapes = _shapes(folder)
     layers = config_json.get("num_hidden_layers", config_json.get("encoder_layers", 1))
     if isinstance(layers, int) and layers > len(shapes):

@@ -98,6 +98,7 @@ def forget(
     seed: int = 0,
     root: str | Path | None = None,
     allow_outside: bool = False,
+    refused_in_retain: Mapping[str, str] | None = None,
     say: Say | None = None,
 ) -> Done:
     """Make a model forget clips, and write the unlearned checkpoint with a report.
@@ -118,6 +119,7 @@ def forget(
         seed: of all randomness
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
+        refused_in_retain: hash of a recording -> the earlier request that forgot it
         say: told of progress
 
     Returns:
@@ -138,6 +140,8 @@ def forget(
     work.check_not_inside(out, Path(str(model)).expanduser())
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    if "retain" in prepared.parts:
+        _check_stays_forgotten(prepared.parts["retain"], refused_in_retain or {})
     judges = [prepared.load(reference, "references") for reference in references]
     asked = {
         "model": checkpoints.digest(model),
@@ -227,6 +231,15 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
         return random.to(next(model.parameters()).device)
 
     return make
+
+
+def _check_stays_forgotten(retain: Part, earlier: Mapping[str, str]) -> None:
+    """Refuse clips to keep that an earlier request forgot: the model would learn them again."""
+    for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
+        if heard in earlier:
+            raise ParameterError(
+                f"{retain.file}: {path!r} was forgotten by request {earlier[heard]!r}"
+            )
 
 
 def _made(

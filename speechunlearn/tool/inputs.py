@@ -60,40 +60,58 @@ def read_csv(file: Path) -> pd.DataFrame:
             ``speaker``; others are ignored
 
     Returns:
-        these three columns, as text without blanks around it; the index is the row, as a
+        these three columns, see `read_table`
+
+    Raises:
+        CorpusError: see `read_table`
+
+    """
+    return read_table(file, REQUIRED, OPTIONAL)
+
+
+def read_table(file: Path, required: Sequence[str], optional: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV.
+
+    Args:
+        file: UTF-8, comma-separated
+        required: columns it must have, without an empty cell
+        optional: columns that are empty where it has none
+
+    Returns:
+        these columns, as text without blanks around it; the index is the row, as a
         spreadsheet counts: the header is row 1
 
     Raises:
-        CorpusError: a file that is missing or no such CSV, or a cell that is empty
+        CorpusError: a file that is missing or no such CSV, or a cell that is empty or holds a NUL
 
     """
     if not file.is_file():
         raise CorpusError(f"{file}: no such CSV file")
     if file.stat().st_size > MAX_CSV_BYTES:
-        raise CorpusError(f"{file}: {file.stat().st_size} bytes are no list of clips")
+        raise CorpusError(f"{file}: {file.stat().st_size} bytes are no such list")
     try:
         table = pd.read_csv(
             file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError, csv.Error) as error:
         raise CorpusError(f"{file}: not a readable CSV ({_first_line(error)})") from error
-    missing = [column for column in REQUIRED if column not in table]
+    missing = [column for column in required if column not in table]
     if missing:
         found = ", ".join(map(str, table.columns))[:200]
         raise CorpusError(f"{file}: column(s) {', '.join(missing)} missing; found: {found}")
     if table.empty:
         raise CorpusError(f"{file}: no rows below the header")
-    table = table.reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="").fillna("")
+    table = table.reindex(columns=[*required, *optional], fill_value="").fillna("")
     table.index = pd.RangeIndex(2, len(table) + 2)
     for column in table:
         table[column] = table[column].str.strip()
-    for column in REQUIRED:
+        odd = table.index[table[column].str.contains("\0", regex=False)]
+        if len(odd):
+            raise CorpusError(f"{file}: column {column!r} holds a NUL character in row {odd[0]}")
+    for column in required:
         empty = table.index[table[column] == ""]
         if len(empty):
             raise CorpusError(f"{file}: column {column!r} is empty in row {empty[0]}")
-    for row, path in table["path"].items():
-        if "\0" in path:
-            raise CorpusError(f"{file}: the path in row {row} holds a NUL character")
     return table
 
 

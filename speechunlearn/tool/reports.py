@@ -48,7 +48,7 @@ def page(report: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         report=report, splits=[s for s in SPLITS if s in report["inputs"]], metrics=_METRICS,
         whens=_whens(report), when=_WHEN, figures=_FIGURES,
-        score_names=SCORES | DISTANCES,
+        score_names=SCORES | DISTANCES, shares=list(SCORES),
     )
 
 

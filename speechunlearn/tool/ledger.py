@@ -1,0 +1,231 @@
+"""Deletion requests one after another: ``speechunlearn ledger``.
+
+A ledger is a CSV with a row a request. They are done in its order, each on the model that the one
+before left. What is done is kept in ``ledger.json`` beside the results, with the recordings
+that were forgotten: a later request cannot bring these back as clips to keep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.tool import checkpoints, recommended, work
+from speechunlearn.tool.forgetting import forget
+from speechunlearn.tool.inputs import read_table
+
+REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
+STATE = "ledger.json"
+
+#: an id becomes the name of a folder
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request of a ledger.
+
+    Args:
+        id: letters, digits, ``-`` and ``_``; the name of its folder
+        forget: CSV of the clips to forget
+        retain: CSV of clips to keep, or None
+        unseen: CSV of clips that were not trained on, or None
+        method: name, or None for the leaderboard's
+        seed: of all randomness
+
+    """
+
+    id: str
+    forget: Path
+    retain: Path | None = None
+    unseen: Path | None = None
+    method: str | None = None
+    seed: int = 0
+
+
+def read(file: str | Path) -> list[Entry]:
+    """Read a ledger.
+
+    Args:
+        file: CSV with the columns ``id`` and ``forget`` and optionally ``retain``, ``unseen``,
+            ``method`` and ``seed``; paths are relative to its folder
+
+    Raises:
+        SpeechUnlearnError: a file that is missing or no such CSV, an id that is no name of a folder
+            or occurs twice, an unknown method, or a seed that is no number
+
+    """
+    file = Path(file).expanduser()
+    table = read_table(file, REQUIRED, OPTIONAL)
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
+    for row, values in table.iterrows():
+        name = values["id"]
+        if not _ID.fullmatch(name):
+            raise ParameterError(
+                f"{file}: id {name!r} in row {row} is not of letters, digits, - and _"
+            )
+        if name.lower() in seen:
+            raise ParameterError(f"{file}: id {name!r} in rows {seen[name.lower()]} and {row}")
+        seen[name.lower()] = int(str(row))
+        if values["seed"] and not re.fullmatch(r"\d{1,9}", values["seed"]):
+            raise ParameterError(f"{file}: seed {values['seed']!r} in row {row} is no number")
+        if values["method"]:
+            available = {"forget"} | ({"retain"} if values["retain"] else set())
+            try:
+                recommended.check(values["method"], available)
+            except ParameterError as error:
+                raise ParameterError(f"{file}: row {row}: {error}") from error
+        paths = {
+            part: file.parent / values[part] if values[part] else None
+            for part in ("retain", "unseen")
+        }
+        entries.append(
+            Entry(
+                name, file.parent / values["forget"], paths["retain"], paths["unseen"],
+                values["method"] or None, int(values["seed"] or 0),
+            )
+        )
+    return entries
+
+
+def run(
+    model: str | Path,
+    ledger: str | Path,
+    out: str | Path,
+    *,
+    root: str | Path | None = None,
+    allow_outside: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Do the requests of a ledger, each on the model that the one before left.
+
+    Every entry ends as done, with its report, or as failed, with its reason; after one that failed
+    the next goes on from the last that was done. A run that was killed goes on where it was; one
+    that is made again tries what failed once more, on the newest model.
+
+    Args:
+        model: folder or hub id of the first model
+        ledger: see `read`
+        out: folder; each request gets one of its id inside
+        root: see `speechunlearn.tool.forget`
+        allow_outside: see `speechunlearn.tool.forget`
+        say: told of progress
+
+    Returns:
+        a row a request, in the ledger's order: id, status (``done`` or ``failed``), reason, model
+        (that it was done on), out
+
+    Raises:
+        SpeechUnlearnError: a ledger that can't be read, a model that can't be loaded, or a folder
+            that holds another model's requests
+
+    """
+    say = say or (lambda text: None)
+    out = Path(out).expanduser()
+    entries = read(ledger)
+    work.check_not_inside(out, Path(str(model)).expanduser())
+    checkpoints.load(model)
+    first = checkpoints.digest(model)
+    with work.folder(out):
+        state = _read(out, first)
+        for entry in entries:
+            done = state["done"].get(entry.id)
+            if done is not None and done["forget"] != _sha256(entry.forget):
+                raise ParameterError(
+                    f"ledger: request {entry.id!r} was done with other clips to forget than "
+                    f"{str(entry.forget)!r} holds now; a new request needs a new id"
+                )
+        for entry in entries:
+            if entry.id in state["done"]:
+                say(f"{entry.id}: done already")
+                continue
+            order = state["order"]
+            source = str(out / order[-1]) if order else str(model)
+            say(f"{entry.id}: on {source}")
+            try:
+                result = forget(
+                    source, entry.forget, out / entry.id, retain=entry.retain,
+                    unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
+                    allow_outside=allow_outside, say=say,
+                    refused_in_retain=_forgotten(out, order),
+                )
+            except work.OutputError:
+                raise  # no request's own fault, and the next would meet it too
+            except SpeechUnlearnError as error:
+                say(f"{entry.id}: failed: {error}")
+                state["failed"][entry.id] = str(error)
+                _write(out, state)
+                continue
+            state["failed"].pop(entry.id, None)
+            order.append(entry.id)
+            state["done"][entry.id] = {
+                "model": source, "forget": result.report["inputs"]["forget"]["sha256"]
+            }
+            _write(out, state)
+    work.clear(out)
+    return _table(entries, state, out)
+
+
+def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFrame:
+    rows = []
+    for entry in entries:
+        done = state["done"].get(entry.id)
+        rows.append(
+            {
+                "id": entry.id,
+                "status": "done" if done else "failed",
+                "reason": "" if done else state["failed"][entry.id],
+                "model": done["model"] if done else "",
+                "out": str(out / entry.id) if done else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _forgotten(out: Path, order: list[str]) -> dict[str, str]:
+    """Return the recordings that earlier requests forgot: hash -> id of the request."""
+    found: dict[str, str] = {}
+    for name in order:
+        report = work.finished(out / name)
+        if report is None:
+            raise work.OutputError(f"out: the result of request {name!r} has vanished")
+        found |= {clip["hash"]: name for clip in report["forgotten"]}
+    return found
+
+
+def _read(out: Path, model: str) -> dict[str, Any]:
+    path = out / STATE
+    if not path.is_file():
+        other = sorted(p.name for p in out.iterdir() if p.name != work.UNFINISHED)
+        if other:
+            raise work.OutputError(f"out: {str(out)!r} is not empty: it holds {other[0]!r}")
+        state = {"model": model, "order": [], "done": {}, "failed": {}}
+        _write(out, state)
+        return state
+    try:
+        state = json.loads(path.read_text())
+        held = state["model"], state["order"], state["done"], state["failed"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise work.OutputError(f"out: {path} cannot be read: {error}") from error
+    if held[0] != model:
+        raise work.OutputError(f"out: {str(out)!r} holds the requests of another model")
+    return state
+
+
+def _write(out: Path, state: dict[str, Any]) -> None:
+    partial = out / work.UNFINISHED / STATE
+    work.write_json(partial, state)
+    os.replace(partial, out / STATE)
+
+
+def _sha256(file: Path) -> str:
+    return work.sha256(file) if file.is_file() else ""

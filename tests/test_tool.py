@@ -1,0 +1,416 @@
+"""One deletion request on anyone's checkpoint: what is written, what is refused, what is said."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoint import KINDS, LABELS, clips, write
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from speechunlearn import audio, membership
+from speechunlearn.attacks import AttackParameters, adversarial_set
+from speechunlearn.corpora.base import decode
+from speechunlearn.errors import CorpusError, ModelError, ParameterError
+from speechunlearn.membership import Scores
+from speechunlearn.methods.base import Resume
+from speechunlearn.tool import audit, checkpoints, forget, inputs, recommended, work
+
+FAST = {"epochs": 3, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint and three sets of clips."""
+    folder = tmp_path_factory.mktemp("desk")
+    write(folder / "model")
+    for seed, (name, n) in enumerate((("forget", 6), ("retain", 9), ("unseen", 9))):
+        clips(folder, name, n, seed)
+    return folder
+
+
+def _transformers_logits(folder: Path, paths: list[Path]) -> torch.Tensor:
+    """What transformers itself says of clips, one by one."""
+    network = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    rows = []
+    for path in paths:
+        waveform, _ = decode(path)
+        given = extractor(waveform, sampling_rate=16000, return_tensors="pt")
+        with torch.no_grad():
+            rows.append(network(**given).logits[0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_answers_as_transformers_does(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "model", kind)
+    file = clips(tmp_path, "forget", 5, 0)
+    prepared = _prepared(tmp_path / "model", file)
+    expected = _transformers_logits(
+        tmp_path / "model", [tmp_path / path for path in prepared.parts["forget"].about["path"]]
+    )
+    assert expected.std(dim=0).max() > 1e-3  # the clips' answers differ at all
+    table = _answers(prepared)
+    assert (table - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def _prepared(model: Path, file: Path):  # noqa: ANN202
+    from speechunlearn.tool.forgetting import prepare
+
+    return prepare(model, {"forget": file})
+
+
+def _answers(prepared) -> torch.Tensor:  # noqa: ANN001
+    from speechunlearn.training import predict
+
+    batch_size = 1 if prepared.model.answers_alone else 3
+    return predict(prepared.model, prepared.parts["forget"].clips, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_attack_reaches_the_waveform(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "model", kind)
+    prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 4, 0))
+    part = prepared.parts["forget"].clips
+    parameters = AttackParameters(tau=0.3, copies=2, steps=8)
+    found = adversarial_set(prepared.model, part, len(LABELS), parameters, seed=0)
+    for copy, source in enumerate([i for i in range(4) for _ in range(2)]):
+        delta = found.clips.waveforms_z[copy].double() - part.waveforms_z[source].double()
+        assert 0 < delta.abs().max() <= 0.3
+    repeated = part.at([i for i in range(4) for _ in range(2)]).relabelled(found.clips.labels)
+    assert _target_loss(prepared.model, found.clips) < _target_loss(prepared.model, repeated)
+
+
+def _target_loss(model, clips) -> float:  # noqa: ANN001
+    from torch.nn.functional import cross_entropy
+
+    from speechunlearn.training import predict
+
+    return float(cross_entropy(predict(model, clips, batch_size=1), clips.labels))
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "ast", "whisper"])
+@pytest.mark.parametrize("method", ["altered", "adv_ela"])
+def test_what_is_written_loads_unchanged(tmp_path: Path, kind: str, method: str) -> None:
+    write(tmp_path / "model", kind)
+    file = clips(tmp_path, "forget", 4, 0)
+    own = FAST | ({"copies": 2, "steps": 2} if method == "adv_ela" else {})
+    held = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    done = forget(
+        tmp_path / "model", file, tmp_path / "out", method=method, parameters=own, seed=3
+    )
+    network = AutoModelForAudioClassification.from_pretrained(tmp_path / "out")
+    assert [network.config.id2label[i] for i in range(3)] == list(LABELS)
+    for name in ("config.json", "preprocessor_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == held[name]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "model").iterdir()} == held
+    original = AutoModelForAudioClassification.from_pretrained(tmp_path / "model")
+    moved = [
+        name for name, weight in network.state_dict().items()
+        if not torch.equal(weight, original.state_dict()[name])
+    ]
+    assert moved
+    # the report speaks of what was written
+    paths = [tmp_path / clip["path"] for clip in done.report["forgotten"]]
+    right = _transformers_logits(tmp_path / "out", paths).argmax(1).tolist()
+    labels = [clip["label"] for clip in done.report["forgotten"]]
+    share = np.mean([LABELS[k] == label for k, label in zip(right, labels, strict=True)])
+    assert done.report["scores"]["after"]["forget"]["accuracy"] == pytest.approx(share)
+
+
+def test_the_report_holds_what_was_asked_and_found(desk: Path, tmp_path: Path) -> None:
+    done = forget(
+        desk / "model", desk / "forget.csv", tmp_path / "out", retain=desk / "retain.csv",
+        unseen=desk / "unseen.csv", method="ran_lab", parameters=FAST, seed=5,
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report == done.report
+    assert report["method"]["parameters"] == FAST | {"batch_size": 16, "mode": "train"}
+    assert report["seed"] == 5 and report["kind"] == "forget"
+    assert report["model"]["sha256"] == checkpoints.digest(desk / "model")
+    assert {name: part["clips"] for name, part in report["inputs"].items()} == {
+        "forget": 6, "retain": 9, "unseen": 9
+    }
+    assert report["inputs"]["retain"]["sha256"] == work.sha256(desk / "retain.csv")
+    assert report["cost"]["forward_backward"] == 3 * 6
+    for name, digest in report["outputs"].items():
+        assert work.sha256(tmp_path / "out" / name) == digest
+    assert set(report["outputs"]) == {
+        path.name for path in (tmp_path / "out").iterdir()
+    } - {"report.json"}
+    # the attack is the one of the audit, on the same losses
+    from speechunlearn.tool import assessing
+    from speechunlearn.tool.forgetting import prepare
+
+    files = {"forget": desk / "forget.csv", "unseen": desk / "unseen.csv"}
+    prepared = prepare(tmp_path / "out", files)
+    table = assessing.table(prepared.model, prepared.parts)
+    losses = {split: -part["loss"].to_numpy() for split, part in table.groupby("split")}
+    auc = membership.auc(Scores(losses["forget"], losses["unseen"]))
+    assert report["membership"]["after"]["auc"]["value"] == pytest.approx(auc)
+    assert report["cards"] == {"before": None, "after": None}
+    assert "retrained" in " ".join(gap["why"] for gap in report["not_assessed"])
+    assert "report.html" in report["outputs"] and "README.md" in report["outputs"]
+    assert "## Unlearning" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_references_give_a_card_and_absent_sets_are_named(desk: Path, tmp_path: Path) -> None:
+    others = [write(tmp_path / f"other {i}", seed=i) for i in (1, 2, 3)]
+    with_all = audit(
+        desk / "model", desk / "forget.csv", unseen=desk / "unseen.csv",
+        retain=desk / "retain.csv", references=others,
+    ).report
+    named = {row["score"] for row in with_all["cards"]["model"]["scores"]}
+    assert {"forget_uar", "retain_uar", "unseen_uar", "mia_svc", "average_gap"} <= named
+    without = audit(
+        desk / "model", desk / "forget.csv", unseen=desk / "unseen.csv", references=others
+    ).report
+    fewer = {row["score"] for row in without["cards"]["model"]["scores"]}
+    assert named - fewer == {"retain_uar", "mia_svc", "average_gap"}
+    alone = audit(desk / "model", desk / "forget.csv", references=others).report
+    assert alone["cards"]["model"] is None and alone["membership"]["model"] is None
+    said = [gap["what"] for gap in alone["not_assessed"]]
+    assert len(with_all["not_assessed"]) == 1  # the attack clip by clip
+    assert len(said) == 5 and any("attacker can tell" in what for what in said)
+
+
+def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path) -> None:
+    """Models of one seed are alike: their own kind passes, one that answers otherwise fails."""
+    files = {name: clips(tmp_path, name, 60, i) for i, name in enumerate(("forget", "unseen"))}
+    alike = [shutil.copytree(write(tmp_path / "a"), tmp_path / f"a{i}") for i in range(4)]
+    given = {"forget": files["forget"], "unseen": files["unseen"], "references": alike}
+    assert audit(tmp_path / "a", **given).report["cards"]["model"]["passed"]
+    other = audit(write(tmp_path / "b", seed=9), **given).report["cards"]["model"]
+    assert not other["passed"]
+
+
+def test_the_same_call_again_returns_the_report(desk: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    call = {"method": "ran_lab", "parameters": FAST, "say": said.append}
+    first = forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
+    again = forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
+    assert again.report == first.report and "already done" in said[-1]
+    with pytest.raises(work.OutputError, match="another request"):
+        forget(desk / "model", desk / "forget.csv", tmp_path / "out", seed=1, **call)
+    (tmp_path / "out" / "README.md").write_text("changed")
+    with pytest.raises(work.OutputError, match="README.md"):
+        forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
+
+
+@pytest.mark.parametrize("method", ["ran_lab", "neggrad", "delete", "altered", "adv", "adv_ela"])
+def test_a_descent_that_was_left_goes_on_to_the_same_weights(desk: Path, method: str) -> None:
+    """Killed after each epoch in turn, the descent ends at the weights of one that was not."""
+    from speechunlearn import methods
+    from speechunlearn.methods.base import Request
+
+    prepared = _prepared(desk / "model", desk / "forget.csv")
+    own = FAST | ({"copies": 2, "steps": 2} if method.startswith("adv") else {})
+    parameters = methods.parameters(method, **own)
+
+    def made(resume: Resume | None, stop: int | None = None):  # noqa: ANN202
+        def progress(done: int, total: int, loss: float) -> None:
+            if done == stop:
+                raise KeyboardInterrupt
+
+        copies = {}
+
+        def adversarial(model, attack, seed, cost):  # noqa: ANN001, ANN202
+            # against the original, whatever the state of the descent
+            copies.setdefault(seed, adversarial_set(
+                prepared.model, prepared.parts["forget"].clips, 3, attack, seed=seed, cost=cost
+            ))
+            return copies[seed]
+
+        request = Request(
+            forget=prepared.parts["forget"].clips, n_classes=3, resume=resume,
+            adversarial=adversarial,
+        )
+        return methods.get(method).unlearn(
+            prepared.model, request, parameters, seed=1, progress=progress
+        )
+
+    whole = made(None)
+    path = desk / f"{method}.resume"
+    path.unlink(missing_ok=True)
+    for stop in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            made(Resume(path), stop)
+    resumed = Resume(path)
+    again = made(resumed)
+    assert resumed.seconds > 0
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name]), name
+    assert whole.details["history"] == again.details["history"]
+    assert whole.cost.forward_backward == again.cost.forward_backward
+
+
+def test_copies_made_in_pieces_are_those_made_at_once(desk: Path) -> None:
+    prepared = _prepared(desk / "model", desk / "forget.csv")
+    part, parameters = prepared.parts["forget"].clips, AttackParameters(copies=2, steps=3)
+    whole = adversarial_set(prepared.model, part, 3, parameters, seed=4)
+    pieces = [
+        adversarial_set(
+            prepared.model, part.at(range(first, first + 2)), 3, parameters, seed=4, first=first
+        )
+        for first in (0, 2, 4)
+    ]
+    labels = torch.cat([piece.clips.labels for piece in pieces])
+    assert torch.equal(labels, whole.clips.labels)
+    made = [waveform for piece in pieces for waveform in piece.clips.waveforms_z]
+    # other batches add up in another order, which the sign of a gradient near 0 turns into a step
+    same = [bool(((a - b).abs() < 1e-5).float().mean() > 0.95) for a, b in zip(
+        made, whole.clips.waveforms_z, strict=True
+    )]
+    assert all(same)
+
+
+def test_waveforms_that_are_not_normalised_are_scaled_without_rounding(tmp_path: Path) -> None:
+    write(tmp_path / "model", "wav2vec2, not normalised")
+    prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 5, 0))
+    assert np.log2(prepared.unit) == round(np.log2(prepared.unit)) and prepared.unit != 1
+    spreads = []
+    for path, own in zip(
+        prepared.parts["forget"].about["path"], prepared.parts["forget"].clips.waveforms_z,
+        strict=True,
+    ):
+        waveform, _ = decode(tmp_path / path)
+        assert np.array_equal(own.numpy() * np.float32(prepared.unit), waveform)
+        spreads.append(float(own.std()))
+    assert 0.7 < np.median(spreads) < 1.5
+
+
+def test_what_cannot_be_used_is_refused_before_work(desk: Path, tmp_path: Path) -> None:
+    def refused(error: type, match: str, **changed: object) -> None:
+        call = {"model": desk / "model", "forget": desk / "forget.csv", "out": tmp_path / "out"}
+        with pytest.raises(error, match=match):
+            forget(**(call | changed))
+        assert not (tmp_path / "out").exists()
+
+    refused(ParameterError, "method: 'no such'", method="no such")
+    refused(ParameterError, "recipe", method="retrain")
+    refused(ParameterError, "needs the retain clips", method="scrub")
+    refused(ParameterError, "has no parameter", parameters={"no such": 1})
+    refused(ParameterError, "learning_rate=-1", parameters={"learning_rate": -1.0})
+    refused(ParameterError, "seed: -1", seed=-1)
+    refused(ModelError, "no such folder", model=desk / "nowhere")
+    refused(ModelError, "config.json", model=desk)
+    refused(CorpusError, "no such CSV", forget=desk / "nowhere.csv")
+    refused(CorpusError, "same recording", retain=desk / "forget.csv")
+    refused(ParameterError, "overlaps", out=desk / "model" / "out")
+    refused(ParameterError, "overlaps", out=desk)
+    (desk / "other.csv").write_text("path,label\nforget/0.wav,purple\n")
+    refused(CorpusError, "no class 'purple' \\(row 2\\)", forget=desk / "other.csv")
+    (desk / "two.csv").write_text("path,label\nforget/0.wav,low\nforget/0.wav,high\n")
+    refused(CorpusError, "two labels", forget=desk / "two.csv")
+    other = write(tmp_path / "raw", "wav2vec2, not normalised")
+    refused(ParameterError, "takes other waveforms", references=[other])
+
+
+def test_a_recording_that_is_named_twice_counts_once(desk: Path, tmp_path: Path) -> None:
+    (desk / "twice.csv").write_text("path,label\nforget/0.wav,low\nforget/0.wav,low\n")
+    report = audit(desk / "model", desk / "twice.csv").report
+    assert report["inputs"]["forget"]["clips"] == 1
+    assert report["notes"] == ["forget: 1 rows name a recording a second time"]
+
+
+def test_the_root_decides_where_paths_begin(desk: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_bytes((desk / "forget.csv").read_bytes())
+    with pytest.raises(CorpusError, match="no such file"):
+        audit(desk / "model", elsewhere)
+    assert audit(desk / "model", elsewhere, root=desk).report["inputs"]["forget"]["clips"] == 6
+
+
+def test_a_checkpoint_without_its_head_is_no_classifier(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = write(tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: w for name, w in weights.items() if not name.startswith("classifier")}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="no weights of 'classifier"):
+        checkpoints.load(folder)
+
+
+def test_half_precision_stays_half_precision(desk: Path, tmp_path: Path) -> None:
+    half = AutoModelForAudioClassification.from_pretrained(desk / "model", dtype=torch.float16)
+    half.save_pretrained(tmp_path / "half")
+    shutil.copy(desk / "model" / "preprocessor_config.json", tmp_path / "half")
+    forget(
+        tmp_path / "half", desk / "forget.csv", tmp_path / "out", method="ran_lab",
+        parameters=FAST,
+    )
+    from safetensors.torch import load_file
+
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    assert {weight.dtype for weight in written.values()} == {torch.float16}
+
+
+def test_clips_longer_than_the_model_hears_are_noted(tmp_path: Path) -> None:
+    import soundfile
+
+    write(tmp_path / "model", "whisper")
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", 0.1 * rng.standard_normal(24000), 16000)
+    (tmp_path / "forget.csv").write_text("path,label\nlong.wav,low\n")
+    report = audit(tmp_path / "model", tmp_path / "forget.csv").report
+    assert report["notes"] == ["forget: of 1 clips the model hears the first 1 s alone"]
+
+
+def test_an_answer_without_a_mask_is_asked_for_alone(tmp_path: Path) -> None:
+    """Without a mask padding is heard: the audit asks for each clip alone, as transformers does."""
+    write(tmp_path / "model", "wav2vec2, no mask")
+    prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 4, 0))
+    assert prepared.model.answers_alone
+    padded, lengths = audio.pad(prepared.parts["forget"].clips.waveforms_z)
+    with torch.no_grad():
+        together = prepared.model(padded, lengths)
+    assert (together - _answers(prepared)).abs().max() > 1e-4
+
+
+class TestRecommended:
+    def test_the_fallback_needs_the_forget_set_alone(self, monkeypatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("speechunlearn.leaderboard.FOLDER", tmp_path)
+        choice = recommended.choose({"forget"})
+        assert choice.method == recommended.FALLBACK and "no leaderboard" in choice.why
+
+    def test_the_least_gap_by_the_retrained_wins_among_what_can_be_fed(
+        self, monkeypatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("speechunlearn.leaderboard.FOLDER", tmp_path)
+        # delete: 2 and 3 times the retrained gap; neggrad: 4 and 2; scrub 1 and 1
+        for corpus, rows in {
+            "a": {"retrain": 0.1, "delete": 0.2, "neggrad": 0.4, "scrub": 0.1},
+            "b": {"retrain": 0.01, "delete": 0.03, "neggrad": 0.02, "scrub": 0.01},
+        }.items():
+            lines = [f"{name},average_gap,{gap}" for name, gap in rows.items()]
+            (tmp_path / f"cpu-{corpus}").mkdir()
+            (tmp_path / f"cpu-{corpus}" / "scores.csv").write_text(
+                "\n".join(["method,score,value", *lines]) + "\n"
+            )
+        assert recommended.choose({"forget"}).method == "delete"
+        assert recommended.choose({"forget", "retain"}).method == "scrub"
+
+    def test_the_strength_is_the_mean_of_those_tuned(self, monkeypatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("speechunlearn.tuning.FOLDER", tmp_path)
+        for corpus, rate in (("a", 1e-4), ("b", 1e-6)):
+            (tmp_path / f"cpu-{corpus}.csv").write_text(
+                'method,overrides,chosen\n'
+                f'delete,"{{""learning_rate"": {rate}}}",True\n'
+                'delete,"{""learning_rate"": 1.0}",False\n'
+            )
+        values = recommended.choose({"forget"}, "delete").values
+        assert values["learning_rate"] == pytest.approx(1e-5)
+
+
+def test_one_recording_in_two_sets_is_refused(desk: Path) -> None:
+    labels = list(LABELS)
+    parts = {
+        name: inputs.read(name, desk / file, labels, sampling_rate=16000, normalise=True)
+        for name, file in (("retain", "retain.csv"), ("unseen", "retain.csv"))
+    }
+    with pytest.raises(CorpusError, match="of the retain clips"):
+        inputs.check_apart(parts)

@@ -1,0 +1,250 @@
+"""Whatever goes wrong: the model is untouched, nothing half-written is trusted, all is said."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkpoint import clips, write
+
+from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.tool import audit, forget, work
+from speechunlearn.tool import ledger as ledgers
+
+HERE = Path(__file__).parent
+FAST = {"epochs": 3, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A checkpoint and two sets of clips."""
+    write(tmp_path / "model")
+    for seed, (name, n) in enumerate((("forget", 6), ("retain", 6))):
+        clips(tmp_path, name, n, seed)
+    return tmp_path
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_killed_at_20_random_moments_it_ends_at_the_same_checkpoint(desk: Path) -> None:
+    before = _contents(desk / "model")
+    done = subprocess.run(
+        [sys.executable, HERE / "killed.py", desk / "model", desk / "forget.csv", desk, "20", "0"],
+        capture_output=True, text=True, timeout=900,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["equal"] == [True] * 21
+    assert all(seen["trusted"])
+    # the kills fell where work was under way, not only before or after it
+    assert len({"attacking", "descending", "unlearned", "nothing kept"} & set(seen["seen"])) >= 2
+    assert _contents(desk / "model") == before
+
+
+def _in_a_child(work_there, *arguments) -> tuple[int, str]:  # noqa: ANN001
+    """Run a call in a child process; return its status and what it wrote to stderr."""
+    code = (
+        "import sys, json, resource, signal\n"
+        "from speechunlearn.errors import SpeechUnlearnError\n"
+        f"from test_tool_faults import {work_there.__name__} as call\n"
+        "try:\n    call(*json.loads(sys.argv[1]))\n"
+        "except SpeechUnlearnError as error:\n"
+        "    print(f'{type(error).__name__}: {error}', file=sys.stderr)\n    sys.exit(2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([str(a) for a in arguments])],
+        capture_output=True, text=True, cwd=HERE, timeout=300,
+    )
+    return done.returncode, done.stderr
+
+
+def _without_room(model: str, file: str, out: str, room: str) -> None:
+    """Forget where no file can grow beyond so many bytes."""
+    import torch  # noqa: F401  loaded before the limit
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room), resource.RLIM_INFINITY))
+    forget(model, file, out, method="ran_lab", parameters=FAST)
+
+
+def test_a_disk_without_room_is_said_and_the_work_goes_on_later(desk: Path) -> None:
+    before = _contents(desk / "model")
+    size = (desk / "model" / "model.safetensors").stat().st_size
+    status, said = _in_a_child(
+        _without_room, desk / "model", desk / "forget.csv", desk / "out", size // 2
+    )
+    assert status == 2 and "Traceback" not in said
+    assert "OutputError: out: cannot write to" in said and "File too large" in said
+    assert not (desk / "out" / "report.json").exists()
+    assert not (desk / "out" / "model.safetensors").exists()
+    assert _contents(desk / "model") == before
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", method="ran_lab",
+                  parameters=FAST)
+    other = forget(desk / "model", desk / "forget.csv", desk / "other", method="ran_lab",
+                   parameters=FAST)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == other.report["outputs"][name]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_work(desk: Path) -> None:
+    (desk / "file").write_text("")
+    said: list[str] = []
+    for out in (desk / "file", desk / "file" / "out", Path("/proc/speechunlearn")):
+        with pytest.raises(work.OutputError, match="out: "):
+            forget(desk / "model", desk / "forget.csv", out, say=said.append)
+    assert said == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(desk: Path) -> None:
+    (desk / "sealed").mkdir(mode=0o500)
+    with pytest.raises(work.OutputError, match="Permission denied"):
+        forget(desk / "model", desk / "forget.csv", desk / "sealed" / "out")
+
+
+def test_a_folder_with_other_things_is_refused(desk: Path) -> None:
+    (desk / "out").mkdir()
+    (desk / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(work.OutputError, match="not empty: it holds 'notes.txt'"):
+        forget(desk / "model", desk / "forget.csv", desk / "out")
+    assert _contents(desk / "out") == {"notes.txt": b"mine"}
+
+
+def test_two_processes_do_not_share_a_folder(desk: Path) -> None:
+    with work.folder(desk / "out"):
+        with pytest.raises(work.OutputError, match="another process works in"):
+            forget(desk / "model", desk / "forget.csv", desk / "out")
+        with pytest.raises(work.OutputError, match="another process works in"):
+            audit(desk / "model", desk / "forget.csv", out=desk / "out")
+
+
+def test_a_clip_that_vanished_is_named(desk: Path) -> None:
+    (desk / "forget" / "3.wav").unlink()
+    with pytest.raises(CorpusError, match="forget.csv: 'forget/3.wav' \\(row 5\\): no such file"):
+        forget(desk / "model", desk / "forget.csv", desk / "out")
+    assert not (desk / "out").exists()
+
+
+def test_a_loss_that_is_no_number_ends_with_its_reason(desk: Path) -> None:
+    before = _contents(desk / "model")
+    with pytest.raises(ParameterError, match="unlearning loss is .* lower learning_rate"):
+        forget(desk / "model", desk / "forget.csv", desk / "out", method="ran_lab",
+               parameters={"epochs": 50, "learning_rate": 1e30})
+    assert not (desk / "out" / "report.json").exists()
+    assert _contents(desk / "model") == before
+
+
+def test_a_damaged_piece_of_work_is_made_again(desk: Path) -> None:
+    """What a kill and a bad disk left is not trusted: its hash is asked first."""
+    call = {"method": "adv", "parameters": FAST | {"copies": 2, "steps": 2}}
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+
+    def stop(text: str) -> None:
+        if "epoch 1" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", say=stop, **call)
+    (piece,) = (desk / "out").glob(".unfinished/adversarial/*/copies.safetensors")
+    damaged = bytearray(piece.read_bytes())
+    damaged[-1000] ^= 0xFF
+    piece.write_bytes(damaged)
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
+class TestLedger:
+    @staticmethod
+    def _write(desk: Path, *rows: str) -> Path:
+        file = desk / "ledger.csv"
+        file.write_text("\n".join(["id,forget,retain,method", *rows]) + "\n")
+        return file
+
+    def test_requests_follow_each_other(self, desk: Path) -> None:
+        clips(desk, "second", 4, 7)
+        file = self._write(desk, "a,forget.csv,,ran_lab", "b,second.csv,,delete")
+        table = ledgers.run(desk / "model", file, desk / "out")
+        assert list(table["status"]) == ["done", "done"]
+        first, second = (json.loads((desk / "out" / i / "report.json").read_text()) for i in "ab")
+        from speechunlearn.tool import checkpoints
+
+        assert first["model"]["sha256"] == checkpoints.digest(desk / "model")
+        assert second["model"]["sha256"] == checkpoints.digest(desk / "out" / "a")
+        card = (desk / "out" / "b" / "README.md").read_text()
+        assert card.count("## Unlearning") == 2  # each request's section
+        stamp = (desk / "out" / "b" / "report.json").stat().st_mtime_ns
+        ledgers.run(desk / "model", file, desk / "out")
+        assert (desk / "out" / "b" / "report.json").stat().st_mtime_ns == stamp
+
+    def test_a_failed_request_has_its_reason_and_the_next_goes_on(self, desk: Path) -> None:
+        clips(desk, "second", 4, 7)
+        file = self._write(desk, "a,nowhere.csv,,ran_lab", "b,second.csv,,ran_lab")
+        table = ledgers.run(desk / "model", file, desk / "out").set_index("id")
+        assert list(table["status"]) == ["failed", "done"]
+        assert "nowhere.csv: no such CSV" in table.loc["a", "reason"]
+        # mended, it is done on the newest model
+        (desk / "nowhere.csv").write_text((desk / "forget.csv").read_text())
+        table = ledgers.run(desk / "model", file, desk / "out").set_index("id")
+        assert list(table["status"]) == ["done", "done"]
+        assert table.loc["a", "model"] == str(desk / "out" / "b")
+
+    def test_what_was_forgotten_is_not_learnt_again(self, desk: Path) -> None:
+        clips(desk, "second", 4, 7)
+        file = self._write(desk, "a,forget.csv,,ran_lab", "b,second.csv,forget.csv,finetune")
+        table = ledgers.run(desk / "model", file, desk / "out").set_index("id")
+        assert table.loc["b", "status"] == "failed"
+        assert "was forgotten by request 'a'" in table.loc["b", "reason"]
+
+    def test_a_killed_ledger_goes_on(self, desk: Path) -> None:
+        clips(desk, "second", 4, 7)
+        file = self._write(desk, "a,forget.csv,,ran_lab", "b,second.csv,,ran_lab")
+        whole = ledgers.run(desk / "model", file, desk / "whole")
+        epochs = []
+
+        def stop(text: str) -> None:
+            epochs.append("epoch" in text)
+            if sum(epochs) == 7:  # in the second request
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            ledgers.run(desk / "model", file, desk / "out", say=stop)
+        again = ledgers.run(desk / "model", file, desk / "out")
+        assert list(again["status"]) == list(whole["status"]) == ["done", "done"]
+        for name in "ab":
+            weights = [desk / out / name / "model.safetensors" for out in ("whole", "out")]
+            assert weights[0].read_bytes() == weights[1].read_bytes()
+
+    @pytest.mark.parametrize(
+        ("row", "match"),
+        [
+            ("../a,forget.csv,,", "id '../a' in row 2"),
+            (".,forget.csv,,", "id '.' in row 2"),
+            ("a,forget.csv,,no such", "row 2: method: 'no such'"),
+            ("a,forget.csv,,scrub", "row 2: method: 'scrub' needs the retain clips"),
+            ("a,,,", "column 'forget' is empty in row 2"),
+        ],
+    )
+    def test_a_bad_row_is_refused_before_work(self, desk: Path, row: str, match: str) -> None:
+        from speechunlearn.errors import SpeechUnlearnError
+
+        with pytest.raises(SpeechUnlearnError, match=match.replace(".", "\\.")):
+            ledgers.run(desk / "model", self._write(desk, row), desk / "out")
+        assert not (desk / "out").exists()
+
+    def test_an_id_is_used_once_and_its_clips_stay(self, desk: Path) -> None:
+        with pytest.raises(ParameterError, match="id 'A' in rows 2 and 3"):
+            ledgers.read(self._write(desk, "a,forget.csv,,", "A,forget.csv,,"))
+        file = self._write(desk, "a,forget.csv,,ran_lab")
+        ledgers.run(desk / "model", file, desk / "out")
+        (desk / "forget.csv").write_text((desk / "retain.csv").read_text())
+        with pytest.raises(ParameterError, match="'a' was done with other clips"):
+            ledgers.run(desk / "model", file, desk / "out")
