@@ -414,3 +414,63 @@ def test_one_recording_in_two_sets_is_refused(desk: Path) -> None:
     }
     with pytest.raises(CorpusError, match="of the retain clips"):
         inputs.check_apart(parts)
+
+
+def test_the_command_line_says_what_it_did_and_what_it_refuses(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from speechunlearn import cli
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr("sys.argv", ["speechunlearn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return int(left.value.code or 0)
+
+    given = ["--model", desk / "model", "--forget", desk / "forget.csv"]
+    own = ["--method", "ran_lab", "-p", "epochs=2", "--seed", 4]
+    assert run("forget", *given, "--out", tmp_path / "out", *own) == 0
+    said = capsys.readouterr()
+    assert "method: Ran. Lab." in said.out and "not assessed" in said.out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["seed"] == 4 and report["method"]["parameters"]["epochs"] == 2
+    assert run("audit", "--model", tmp_path / "out", *given[2:], "--original", desk / "model",
+               "--unseen", desk / "unseen.csv", "--out", tmp_path / "audit") == 0
+    assert "original" in capsys.readouterr().out and (tmp_path / "audit/report.html").is_file()
+    assert run("forget", *given, "--out", tmp_path / "other", "--method", "nothing") == 2
+    assert capsys.readouterr().err.startswith("speechunlearn: method: 'nothing' is not one of")
+    (desk / "ledger.csv").write_text("id,forget,method\na,forget.csv,ran_lab\nb,gone.csv,\n")
+    asked = ["ledger", desk / "ledger.csv", "--model", desk / "model", "--out", tmp_path / "l"]
+    assert run(*asked) == 1
+    said = capsys.readouterr()
+    assert "done" in said.out and "gone.csv: no such CSV file" in said.out
+
+
+def test_the_example_is_what_the_study_holds(tmp_path: Path, demos_root: Path) -> None:
+    """The tool's scores of a study's model are the study's own."""
+    from tiny_study import study as tiny
+
+    from speechunlearn import audit as audits
+    from speechunlearn import scoring, training
+    from speechunlearn.deletions import clips as draw
+    from speechunlearn.tool import example
+
+    study = tiny(demos_root, tmp_path / "cache")
+    deletion = draw(2, 0)
+    (tmp_path / "desk").mkdir()
+    given = example.write(study, deletion, 0, tmp_path / "desk")
+    folder = tmp_path / "desk"
+    report = audit(
+        folder / given.model, folder / given.forget, retain=folder / given.retain,
+        unseen=folder / given.unseen,
+    ).report
+    parts = study.parts(deletion)
+    model = study.original(0)
+    logits = {name: training.predict(model, part) for name, part in parts.items()}
+    table = scoring.table(
+        logits, {name: part.hashes for name, part in parts.items()}, study.manifest, study.labels
+    )
+    expected = audits.scores(table, len(study.labels))
+    for (split, metric), value in expected.items():
+        if metric in ("uar", "accuracy"):
+            assert report["scores"]["model"][split][metric] == pytest.approx(value)

@@ -132,7 +132,8 @@ def forget(
     """
     say = say or (lambda text: None)
     out = Path(out).expanduser()
-    choice = recommended.choose({"forget"} | ({"retain"} if retain is not None else set()), method)
+    available = {"forget"} | ({"retain"} if retain is not None else set())
+    choice = recommended.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
     own = methods.parameters(choice.method, **values)
     if seed < 0:

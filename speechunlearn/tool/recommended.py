@@ -37,7 +37,9 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(available: Collection[str], method: str | None = None) -> Choice:
+def choose(
+    available: Collection[str], method: str | None = None, given: Collection[str] = ()
+) -> Choice:
     """Return a method and its strength.
 
     Where none is named it is, of those that get by with what there is, the one closest to
@@ -47,6 +49,7 @@ def choose(available: Collection[str], method: str | None = None) -> Choice:
     Args:
         available: what there is: ``forget``, ``retain``
         method: its name; None takes the leaderboard's
+        given: hyperparameters that the request names
 
     Raises:
         ParameterError: an unknown method, one that needs the recipe of training, or more clips
@@ -54,7 +57,7 @@ def choose(available: Collection[str], method: str | None = None) -> Choice:
     """
     if method is not None:
         check(method, available)
-        values, how = _strength(method)
+        values, how = _strength(method, given)
         return Choice(method, values, f"named in the request; {how}")
     ratios = _ratios()
     usable = [
@@ -62,11 +65,11 @@ def choose(available: Collection[str], method: str | None = None) -> Choice:
         if name not in (*BY_RECIPE, *BY_VALIDATION) and methods.get(name).needs <= set(available)
     ]
     if ratios.empty:
-        values, how = _strength(FALLBACK)
+        values, how = _strength(FALLBACK, given)
         return Choice(FALLBACK, values, f"no leaderboard of real speech is there; {how}")
     ratios = ratios[ratios.index.isin(usable)]
     best = str(ratios.idxmin())
-    values, how = _strength(best)
+    values, how = _strength(best, given)
     why = (
         f"closest to retraining on the leaderboards of real speech among the {len(ratios)} methods "
         f"that get by with {' and '.join(sorted(available))}; {how}"
@@ -111,7 +114,7 @@ def _ratios() -> pd.Series:
     return pd.concat(found, axis=1).dropna().mean(axis=1)
 
 
-def _strength(method: str) -> tuple[dict[str, Any], str]:
+def _strength(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
     """Return hyperparameters, and where they come from."""
     values = dict(profiles.get(PROFILE).methods.get(method, {}))
     chosen: dict[str, list[float]] = {}
@@ -122,6 +125,9 @@ def _strength(method: str) -> tuple[dict[str, Any], str]:
     for name, found in chosen.items():
         mean = float(np.exp(np.mean(np.log(found))))
         values[name] = round(mean) if isinstance(getattr(own, name), int) else float(f"{mean:.3g}")
+    strength = tuning.STRENGTHS.get(method)
+    if strength is not None and strength.parameter in given:
+        return values, f"its strength ({strength.parameter}) is the request's own"
     if chosen:
         return values, "its strength is the mean of those tuned on real speech with a small encoder"
     return values, "its strength is that of the profile cpu, for a small encoder"
