@@ -162,6 +162,24 @@ def test_a_damaged_piece_of_work_is_made_again(desk: Path) -> None:
     assert done.report["outputs"][name] == whole.report["outputs"][name]
 
 
+@pytest.mark.parametrize("left", [0, 10, 1000, -1])
+def test_a_damaged_state_of_a_descent_is_not_gone_on_from(desk: Path, left: int) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+
+    def stop(text: str) -> None:
+        if "epoch 2" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", say=stop, **call)
+    (state,) = (desk / "out").glob(".unfinished/unlearned/*.resume")
+    state.write_bytes(state.read_bytes()[:left])
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
 class TestLedger:
     @staticmethod
     def _write(desk: Path, *rows: str) -> Path:

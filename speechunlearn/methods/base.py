@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.models import Classifier, seeded
 from speechunlearn.training import Cost, Recipe
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, float], None]
 
@@ -305,8 +309,12 @@ def _found(resume: Resume | None) -> dict[str, Any] | None:
     """Return the state of a descent that was left, if there is one."""
     if resume is None or not resume.path.exists():
         return None
-    state = torch.load(resume.path, map_location="cpu", weights_only=True)
-    resume.seconds = state["seconds"]
+    try:
+        state = torch.load(resume.path, map_location="cpu", weights_only=True)
+        resume.seconds = float(state["seconds"])
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged, its descent begins anew: %s", resume.path, error)
+        return None
     return state
 
 
