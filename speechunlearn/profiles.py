@@ -199,6 +199,10 @@ _CPU_OTHERS: dict[str, dict[str, Any]] = {
 # Methods that are not compared yet and whose defaults move a network of 0.6 M weights too little,
 # or cost it too much: set by hand beside those above, not tested.
 _CPU_METHODS: dict[str, dict[str, Any]] = _CPU_OTHERS | {
+    "remain": _CPU_ONE_EPOCH | {"learning_rate": 3e-4},
+    "remain_superloss": _CPU_ONE_EPOCH | {"learning_rate": 3e-4},
+    "scrub_r": _CPU_ONE_EPOCH | {"max_epochs": 1, "learning_rate": 5e-4},
+    "eu_k": {"epochs": 4},
     "cf_k": _CPU_ONE_EPOCH | {"learning_rate": 1e-3},
     "l1_sparse": {"epochs": 3, "learning_rate": 3e-4, "batch_size": 32},
     "unsir": {"learning_rate": 3e-4, "batch_size": 32},
@@ -391,7 +395,7 @@ PROFILES: dict[str, Profile] = {
             pairs=((0, 0), (1, 1), (2, 2)),
             n_values=(10, 30, 50, 100),
             tau_values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-            methods={
+            methods=_CPU_METHODS | {
                 "ran_lab": _CPU_DESCENT,
                 "remain": _CPU_REMAIN,
                 "remain_superloss": _CPU_REMAIN,
