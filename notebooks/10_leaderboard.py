@@ -58,7 +58,9 @@ pages.trials(trials_made)
 # %%
 study = run.study("validation")
 asked = study, run.ranked(), run.strengths()
-cells, scores = run.leaderboard([*experiments.ranked(*asked), *experiments.parts(*asked)])
+cells, scores = run.leaderboard(
+    [*experiments.ranked(*asked), *experiments.parts(*asked), *experiments.repeated(*asked)]
+)
 table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
 
@@ -83,7 +85,16 @@ figures.forgetting_and_cost(table);
 # The method {ref}`altered <method-altered>` is ours. Each row changes one part of it:
 
 # %%
-pages.parts(cells)
+pages.beside(leaderboard.parts(cells)) if "altered" in run.ranked() else None
+
+# %% [markdown]
+# ## Five requests in a row
+#
+# The same clips, asked for in five requests, each fulfilled on the model that the last one left: what
+# is lost at each adds up.
+
+# %%
+pages.beside(leaderboard.repeated(cells)) if {*experiments.REPEATED} & {*run.ranked()} else None
 
 # %% [markdown]
 # ## On real speech

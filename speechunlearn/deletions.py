@@ -22,6 +22,7 @@ class Deletion:
         kind: ``clips``, ``speaker`` or ``class``
         n: number of clips, for ``clips``
         draw: which draw of clips, for ``clips``
+        after: so many clips of the draw are left out at its start: earlier requests'
         names: speakers or classes
 
     """
@@ -30,6 +31,7 @@ class Deletion:
     n: int = 0
     draw: int | str = ""
     names: tuple[str, ...] = ()
+    after: int = 0
 
     @property
     def name(self) -> str:
@@ -52,7 +54,7 @@ class Deletion:
 
         """
         if self.kind == "clips":
-            found = splits.forget_draw(train, self.n, self.draw, exclude=exclude)
+            found = splits.forget_draw(train, self.n, self.draw, exclude=exclude)[self.after :]
         else:
             column = "speaker" if self.kind == "speaker" else "label"
             unknown = sorted(set(self.names) - set(train[column]))
@@ -89,12 +91,32 @@ class Deletion:
     @property
     def title(self) -> str:
         """In tables and messages, e.g. ``10 clips`` or ``class yes``."""
-        return f"{self.n} clips" if self.kind == "clips" else self.name
+        return f"{self.n - self.after} clips" if self.kind == "clips" else self.name
 
 
 def clips(n: int, draw: int | str) -> Deletion:
     """Ask for n random clips to be deleted; smaller draws are nested in larger ones."""
     return Deletion("clips", n=n, draw=draw)
+
+
+def in_parts(deletion: Deletion, parts: int) -> list[Deletion]:
+    """Cut a draw of clips into several requests, one after another, of nearly equal size.
+
+    Raises:
+        ParameterError: another kind of request, or fewer clips than parts
+
+    Examples:
+        >>> [(part.after, part.n) for part in in_parts(clips(7, 0), 3)]
+        [(0, 2), (2, 4), (4, 7)]
+
+    """
+    if deletion.kind != "clips" or deletion.after or not 1 <= parts <= deletion.n:
+        raise ParameterError(f"parts: {deletion.title} cannot be cut into {parts} requests")
+    ends = [deletion.n * k // parts for k in range(parts + 1)]
+    return [
+        Deletion("clips", n=end, draw=deletion.draw, after=start)
+        for start, end in zip(ends, ends[1:], strict=False)
+    ]
 
 
 def speakers(*names: str) -> Deletion:

@@ -37,6 +37,12 @@ ADVERSARIAL = ("adv", "adv_ela")
 SEQUENCE = "one after another"
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
+#: variant of cells of the leaderboard's request made in parts, one request after another
+IN_PARTS = "in 5 requests"
+N_PARTS = 5
+#: methods whose requests in parts are made
+REPEATED = ("ran_lab", "adv_ela", "neggrad", "delete", "altered")
+
 #: variant of cells of `altered` with one of its parts changed: followed by which
 PART = "altered copies: "
 #: its parts: (what is changed, parameters)
@@ -257,6 +263,24 @@ def parts(
         for what, overrides in PARTS:
             cell = study.cell("altered", request, seed, **{**own, **overrides})
             yield cell.as_variant(f"{PART}{what}")
+
+
+def repeated(
+    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Cell]:
+    """Yield methods on the leaderboard's requests made in five, each on what the last one left.
+
+    Args:
+        study: its profile
+        chosen: methods of the leaderboard; those of `REPEATED` are taken
+        strengths: as of `ranked`
+
+    """
+    for seed, draw in study.pairs:
+        steps = deletions.in_parts(ranked_request(study, draw), N_PARTS)
+        for method in (name for name in REPEATED if name in chosen):
+            cell = study.after(method, steps, seed, **strengths.get(method, {}))
+            yield cell.as_variant(IN_PARTS)
 
 
 def closeness_table(

@@ -66,6 +66,7 @@ class Planner(Study):
                     f"statistic, seed {seed}", needs[:1],
                 ))
         if len(steps) > 1:  # which leaves the model that this one begins with
+            self._cell(method, steps[:-1], seed, overrides)
             before, _ = self._cell_specification(method, steps[:-1], seed, overrides)
             needs.append(self._name("cells", before))
         given = "".join(f", {name} {value}" for name, value in overrides.items())
@@ -269,7 +270,9 @@ def _audit(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
 def _leaderboard(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
     done = _ranked(run, run.profile.pairs)
     if done:
-        list(experiments.parts(run.study(), run.ranked(), run.plain().strengths()))
+        asked = run.study(), run.ranked(), run.plain().strengths()
+        list(experiments.parts(*asked))
+        list(experiments.repeated(*asked))
     return done
 
 

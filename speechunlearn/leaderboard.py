@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 
 from speechunlearn import methods
 from speechunlearn.errors import ParameterError
-from speechunlearn.experiments import PART
+from speechunlearn.experiments import IN_PARTS, PART
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.report_card import DISTANCES, SCORES, Auditor
 from speechunlearn.results import ANOTHER_SEED, TITLES, Results
@@ -110,36 +110,74 @@ def parts(results: Results) -> pd.DataFrame:
     """Return what becomes of `altered` when one of its parts is changed.
 
     Args:
-        results: cells of `speechunlearn.experiments.ranked`
+        results: cells of `speechunlearn.experiments.ranked` and `speechunlearn.experiments.parts`
 
     Returns:
-        a row a change (the first is none), the means over the requests: ``gap`` (average gap),
-        ``kept`` (share of the original's UAR on unseen clips), ``loss_ks``,
-        ``mia_likelihood_ratio`` and ``passed`` (share of the requests)
+        a row a change (the first is none), see `_beside`
 
     """
-    cells = results.cells
-    changed = cells[cells["variant"].str.startswith(PART)]
-    rows = []
+    changed = results.cells["variant"].str.startswith(PART)
+    rows = [("altered", "", "nothing")] + [
+        ("altered", variant, variant.removeprefix(PART))
+        for variant in results.cells.loc[changed, "variant"].unique()
+    ]
+    return _beside(results, rows).rename_axis("changed")
+
+
+def repeated(results: Results) -> pd.DataFrame:
+    """Return what becomes of methods when the request is made in several, one after another.
+
+    Args:
+        results: cells of `speechunlearn.experiments.ranked` and
+            `speechunlearn.experiments.repeated`
+
+    Returns:
+        two rows a method, at once and in several, see `_beside`
+
+    """
+    made = results.cells.loc[results.cells["variant"] == IN_PARTS, "method"].unique()
+    rows = [
+        (method, variant, f"{TITLES[method]}, {how}")
+        for method in TITLES if method in made
+        for variant, how in (("", "at once"), (IN_PARTS, IN_PARTS))
+    ]
+    return _beside(results, rows).rename_axis("method")
+
+
+def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return what the audit says of cells by method and variant.
+
+    Args:
+        results: cells, those of `speechunlearn.experiments.ranked` among them
+        rows: method, variant, name of the row
+
+    Returns:
+        the means over the requests: ``gap`` (average gap), ``kept`` (share of the original's UAR
+        on unseen clips), ``forget_uar``, ``loss_ks``, ``mia_matched``, ``mia_likelihood_ratio``
+        and ``passed`` (share of the requests)
+
+    """
+    found = []
     for (seed, draw), request in requests(results).items():
         auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
         before = auditor.card(request.judged["original"]).scores.set_index("score")["value"]
-        tables = {"nothing": request.judged["altered"]}
-        for row in changed.to_dict("records"):
-            if (row["seed"], row["draw"]) == (seed, draw):
-                tables[row["variant"].removeprefix(PART)] = results.of_cell(row["cell"])
-        for what, table in tables.items():
-            card = auditor.card(table)
-            own = card.scores.set_index("score")["value"]
-            rows.append(
+        cells = results.cells
+        cells = cells[(cells["seed"] == seed) & (cells["draw"] == draw)]
+        for method, variant, name in rows:
+            own = cells[(cells["method"] == method) & (cells["variant"] == variant)]
+            card = auditor.card(results.of_cell(own["cell"].iloc[0]))
+            value = card.scores.set_index("score")["value"]
+            found.append(
                 {
-                    "changed": what, "gap": own["average_gap"],
-                    "kept": own["unseen_uar"] / before["unseen_uar"], "loss_ks": own["loss_ks"],
-                    "mia_likelihood_ratio": own.get("mia_likelihood_ratio", np.nan),
+                    "name": name, "gap": value["average_gap"],
+                    "kept": value["unseen_uar"] / before["unseen_uar"],
+                    "forget_uar": value["forget_uar"], "loss_ks": value["loss_ks"],
+                    "mia_matched": value["mia_matched"],
+                    "mia_likelihood_ratio": value.get("mia_likelihood_ratio", np.nan),
                     "passed": float(card.passed),
                 }
             )
-    return pd.DataFrame(rows).groupby("changed", sort=False).mean()
+    return pd.DataFrame(found).groupby("name", sort=False).mean()
 
 
 def ranking(
@@ -314,16 +352,43 @@ def _membership(units: pd.Series, names: list[str]) -> Float[np.ndarray, "unit c
     return (np.array(names)[:, None] == units.to_numpy()[None, :]).astype(float)
 
 
+class Committed(NamedTuple):
+    """A leaderboard that was written.
+
+    Attributes:
+        results: its cells
+        scores: of `scored`
+        ranking: of `ranking`
+        parts: of `parts`, or None where `altered` was not taken apart
+        repeated: of `repeated`, or None where no request was made in several
+
+    """
+
+    results: Results
+    scores: pd.DataFrame
+    ranking: pd.DataFrame
+    parts: pd.DataFrame | None
+    repeated: pd.DataFrame | None
+
+
 def write(results: Results, folder: Path) -> pd.DataFrame:
-    """Write a leaderboard's cells, predictions and scores; return the scores."""
+    """Write a leaderboard's cells, predictions, scores, ranking and parts; return the scores."""
     results.write(folder)
-    scores = scored(Results.read(folder))
+    written = Results.read(folder)
+    scores = scored(written)
     scores.round(6).to_csv(folder / "scores.csv", index=False)
+    ranked = ranking(written, scores, generator=np.random.default_rng(0))
+    ranked.round(6).to_csv(folder / "ranking.csv", index=False)
+    variants = written.cells["variant"]
+    if variants.str.startswith(PART).any():
+        parts(written).round(6).to_csv(folder / "parts.csv")
+    if (variants == IN_PARTS).any():
+        repeated(written).round(6).to_csv(folder / "repeated.csv")
     return scores
 
 
-def committed(folder_name: str) -> tuple[Results, pd.DataFrame] | None:
-    """Return the cells and the scores of a committed leaderboard, or None where there is none.
+def committed(folder_name: str) -> Committed | None:
+    """Return a committed leaderboard, or None where there is none.
 
     Args:
         folder_name: see `Results.folder_name`
@@ -332,4 +397,11 @@ def committed(folder_name: str) -> tuple[Results, pd.DataFrame] | None:
     folder = FOLDER / folder_name
     if not (folder / "scores.csv").is_file():
         return None
-    return Results.read(folder), pd.read_csv(folder / "scores.csv", dtype={"draw": str})
+    ranked = pd.read_csv(folder / "ranking.csv")
+    ranked["needs"] = ranked["needs"].fillna("")
+    further = [
+        pd.read_csv(path, index_col=0) if path.is_file() else None
+        for path in (folder / "parts.csv", folder / "repeated.csv")
+    ]
+    scores = pd.read_csv(folder / "scores.csv", dtype={"draw": str})
+    return Committed(Results.read(folder), scores, ranked, *further)

@@ -251,7 +251,7 @@ def committed_card(folder_name: str, method: str) -> Shown:
     found = leaderboard.committed(folder_name)
     if found is None:
         return _missing()
-    results_, scores = found
+    scores = found.scores
     first = scores[["seed", "draw"]].min()
     own = scores[
         (scores["seed"] == first["seed"]) & (scores["draw"] == first["draw"])
@@ -259,7 +259,7 @@ def committed_card(folder_name: str, method: str) -> Shown:
     ]
     if own.empty:
         return _missing()
-    display(Markdown(made_by(results_)))
+    display(Markdown(made_by(found.results)))
     return card(report_card.Card(bool(own.loc[own["judged"], "passed"].all()), own))
 
 
@@ -314,17 +314,23 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
     return shown[["seconds", "forward_backward", "peak_memory_mb"]].round(1)
 
 
-def parts(cells: Results) -> Shown:
-    """Show what becomes of our method when one of its parts is changed."""
-    if "altered" not in set(cells.cells["method"]):
-        return None
-    table = leaderboard.parts(cells)
-    return table.rename(
-        columns={
-            "gap": "average gap", "kept": "UAR kept", "loss_ks": "KS",
-            "mia_likelihood_ratio": "clip by clip AUC", "passed": "audit passed",
-        }
-    ).round(3)
+def beside(table: pd.DataFrame) -> pd.DataFrame:
+    """Show what becomes of methods when something about them is changed.
+
+    Args:
+        table: of `speechunlearn.leaderboard.parts` or `speechunlearn.leaderboard.repeated`
+
+    """
+    names = {
+        "gap": "average gap", "kept": "UAR kept", "forget_uar": "forget UAR", "loss_ks": "KS",
+        "mia_matched": "matched", "mia_likelihood_ratio": "clip by clip",
+    }
+    text = {
+        shown: [_number(value, 3 if name in ("gap", "kept") else 2) for value in table[name]]
+        for name, shown in names.items()
+    }
+    passed = [f"{100 * share:.0f} %" for share in table["passed"]]
+    return pd.DataFrame(text | {"passed": passed}, index=table.index)
 
 
 def committed_leaderboard(folder_name: str) -> Shown:
@@ -332,9 +338,8 @@ def committed_leaderboard(folder_name: str) -> Shown:
     found = leaderboard.committed(folder_name)
     if found is None:
         return _missing()
-    cells, scores = found
-    display(Markdown(made_by(cells)))
-    profile, corpus, task = cells.cells[["profile", "corpus", "task"]].iloc[0]
+    display(Markdown(made_by(found.results)))
+    profile, corpus, task = found.results.cells[["profile", "corpus", "task"]].iloc[0]
     display(
         Markdown(
             "A row again, by its method: "
@@ -342,8 +347,11 @@ def committed_leaderboard(folder_name: str) -> Shown:
             f"-p task={task} -p methods=METHOD`"
         )
     )
-    table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
-    display(ranking(table), ranking(table, alone=True), parts(cells))
+    table = found.ranking
+    display(ranking(table), ranking(table, alone=True))
+    for table_of_more in (found.parts, found.repeated):
+        if table_of_more is not None:
+            display(beside(table_of_more))
     figures.forgetting_and_cost(table)
     return costs(table)
 

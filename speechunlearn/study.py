@@ -747,9 +747,19 @@ def _needs_of(method: str) -> str:
 
 
 def together(steps: Sequence[Deletion]) -> Deletion:
-    """Return several speakers' requests as one; a single request itself."""
+    """Return several speakers' requests, or the parts of a draw, as one; one request itself.
+
+    Raises:
+        ParameterError: parts of a draw that do not follow each other from its start
+
+    """
     if len(steps) == 1:
         return steps[0]
+    if steps[0].kind == "clips":
+        ends = [0, *(step.n for step in steps)]
+        if [step.after for step in steps] != ends[:-1] or len({s.draw for s in steps}) > 1:
+            raise ParameterError("steps: the parts of a draw do not follow each other")
+        return deletions.clips(steps[-1].n, steps[-1].draw)
     return deletions.speakers(*(name for step in steps for name in step.names))
 
 

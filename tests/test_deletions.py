@@ -75,3 +75,22 @@ def test_chosen_values_are_different_from_the_one_to_develop_on():
     assert deletions.chosen(values, 3)[0] == reported[:3]
     with pytest.raises(ParameterError, match="7 classes or speakers"):
         deletions.chosen(values, 7)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_the_parts_of_a_draw_are_the_draw(train, parts):
+    whole = deletions.clips(5, 1)
+    requests = deletions.in_parts(whole, parts)
+    found = [request.hashes(train) for request in requests]
+    assert [h for part in found for h in part] == whole.hashes(train)
+    assert len(found) == parts and max(map(len, found)) - min(map(len, found)) <= 1
+    assert requests[0].title == f"{len(found[0])} clips"
+
+
+@pytest.mark.parametrize(
+    ("deletion", "parts"),
+    [(deletions.clips(3, 0), 4), (deletions.clips(3, 0), 0), (deletions.speakers("a"), 1)],
+)
+def test_what_cannot_be_cut_is_refused(deletion, parts):
+    with pytest.raises(ParameterError, match="cannot be cut into"):
+        deletions.in_parts(deletion, parts)

@@ -7,7 +7,7 @@ from answers import N_LABELS, answers, cell
 
 from speechunlearn import audit, leaderboard, pages
 from speechunlearn.errors import ParameterError
-from speechunlearn.experiments import PART
+from speechunlearn.experiments import IN_PARTS, PART
 from speechunlearn.results import ANOTHER_SEED, Results
 
 #: how much of the forget set each model remembers
@@ -104,15 +104,35 @@ def test_a_changed_part_stands_beside_the_whole():
     assert table.loc["nothing", "kept"] == pytest.approx(1.0)
 
 
+def test_requests_in_several_stand_beside_the_one_at_once():
+    extra = [
+        cell("delete", answers(100 * pair, forget=-3.0, draw=pair), seed=pair, draw=str(pair),
+             variant=IN_PARTS)
+        for pair in range(2)
+    ]
+    table = leaderboard.repeated(Results.of([*cells(n_pairs=2), *extra]))
+    assert list(table.index) == ["DELETE, at once", "DELETE, in 5 requests"]
+    assert table["forget_uar"].iloc[1] < table["forget_uar"].iloc[0]
+    assert table["passed"].tolist()[1] == 0
+
+
 def test_what_is_written_comes_back(tmp_path, monkeypatch):
     own = results(n_pairs=1, n_retrained=2)
     folder = tmp_path / "cpu-somewhere"
     scores = leaderboard.write(own, folder)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     assert leaderboard.committed("cpu-nowhere") is None
-    cells, again = leaderboard.committed("cpu-somewhere")
-    assert len(cells.cells) == len(own.cells)
-    np.testing.assert_allclose(again["value"], scores["value"], atol=1e-6)
+    found = leaderboard.committed("cpu-somewhere")
+    assert found is not None and len(found.results.cells) == len(own.cells)
+    np.testing.assert_allclose(found.scores["value"], scores["value"], atol=1e-6)
+    ranked = leaderboard.ranking(own, scores, generator=np.random.default_rng(0))
+    assert list(found.ranking["method"]) == list(ranked["method"])
+    assert list(found.ranking["needs"]) == list(ranked["needs"])
+    np.testing.assert_allclose(
+        found.ranking[["gap", "gap_low", "kept", "p"]], ranked[["gap", "gap_low", "kept", "p"]],
+        atol=1e-6,
+    )
+    assert found.parts is None and found.repeated is None
     once = pd.read_parquet(folder / "predictions.parquet")
     assert set(once.select_dtypes("number").dtypes.astype(str)) == {"float32", "int16"}
 

@@ -213,3 +213,21 @@ def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(demos_root, tmp_pat
         process.communicate()
     resumed = subprocess.run(command("killed"), capture_output=True, text=True, check=True).stdout
     assert resumed == whole
+
+
+def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
+    from speechunlearn import deletions
+    from speechunlearn.study import together
+
+    whole = deletions.clips(4, 0)
+    steps = deletions.in_parts(whole, 2)
+    assert together(steps) == whole
+    made = study.after("ran_lab", steps, 0)
+    assert made.record["n_forget"] == 4 and made.record["draw"] == "0"
+    request = study.request(tuple(steps), 0, frozenset())
+    assert request.forget.hashes == study.hashes(whole)[2:]
+    assert request.retain is not None
+    assert not set(request.retain.hashes) & set(study.hashes(whole))
+    assert not made.predictions["loss"].equals(study.cell("ran_lab", whole, 0).predictions["loss"])
+    with pytest.raises(ParameterError, match="do not follow"):
+        together(steps[::-1])
