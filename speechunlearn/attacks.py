@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import clips as clips_module
+from speechunlearn import fast
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.models import seeded
 from speechunlearn.training import Cost
+
+#: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
+#: attack holds on the device grows with this, and with neither the clips nor their copies
+CHUNK_SAMPLES = 32 * 6 * 16_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,10 @@ class AttackParameters:
         projection: ``step`` clips delta to [-tau, tau] after each step (PGD as published);
             ``end`` clips once after the last (the wording of the paper)
         mode: ``eval`` or ``train`` (dropout on): the paper does not say
-        batch_size: copies attacked at once
+        batch_size: copies attacked at once, at most: fewer where they are long, see
+            `adversarial_set`
+        precision: ``float32``, or ``bfloat16`` for the products inside the model; clip, delta and
+            the bound on it are float32 either way
 
     """
 
@@ -47,6 +55,7 @@ class AttackParameters:
     projection: str = "step"
     mode: str = "eval"
     batch_size: int = 32
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.tau > 0:
@@ -60,6 +69,8 @@ class AttackParameters:
             raise ParameterError(f"projection: {self.projection!r} is not step or end")
         if self.mode not in ("eval", "train"):
             raise ParameterError(f"mode: {self.mode!r} is not eval or train")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ParameterError(f"precision: {self.precision!r} is not float32 or bfloat16")
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,19 @@ def targeted_pgd(
         the moved clips; every abs(difference) is at most tau, computed exactly
 
     """
+    with _frozen(model, train=parameters.mode == "train"):
+        return _steps(model, waveform_z, lengths, targets, parameters, generators)
+
+
+def _steps(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    targets: Int[Tensor, " batch"],
+    parameters: AttackParameters,
+    generators: Sequence[torch.Generator],
+) -> Float[Tensor, "batch time"]:
+    """Do what `targeted_pgd` does, with a model that is frozen already."""
     tau, step = parameters.tau, parameters.step_fraction * parameters.tau
     inside = torch.arange(waveform_z.shape[1], device=waveform_z.device) < lengths[:, None]
     starts = [
@@ -145,15 +169,16 @@ def targeted_pgd(
     ]
     delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
     delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
-    with _frozen(model, train=parameters.mode == "train"):
-        for _ in range(parameters.steps):
-            moved = (waveform_z + delta).requires_grad_(True)
-            # summed, not averaged: a clip's gradient does not depend on its batch
-            loss = cross_entropy(model(moved, lengths).float(), targets, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, moved)
-            delta.add_(gradient.sign_().mul_(inside), alpha=-step)
-            if parameters.projection == "step":
-                delta.clamp_(-tau, tau)
+    for _ in range(parameters.steps):
+        moved = (waveform_z + delta).requires_grad_(True)
+        with _precision(parameters.precision, waveform_z.device):
+            logits = model(moved, lengths)
+        # summed, not averaged: a clip's gradient does not depend on its batch
+        loss = cross_entropy(logits.float(), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, moved)
+        delta.add_(gradient.sign_().mul_(inside), alpha=-step)
+        if parameters.projection == "step":
+            delta.clamp_(-tau, tau)
     return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
 
 
@@ -172,6 +197,10 @@ def adversarial_set(
 
     Source: Ren et al. 2025, section 2.2.1. The draws of a clip depend on the seed and its place
     alone, so the set of the first n clips is the same however many follow.
+
+    Clips and copies stay on the CPU; on the model's device there is one batch at a time (inside
+    `speechunlearn.fast.fast`, one a worker), of ``batch_size`` copies and `CHUNK_SAMPLES` samples
+    at most, or of a single clip that is longer.
 
     Args:
         model: the classifier to attack; its weights, mode and gradients are left as they were
@@ -196,18 +225,30 @@ def adversarial_set(
     device = next(model.parameters()).device
     moved: list[Tensor] = [torch.empty(0)] * len(repeated)
     reached = torch.zeros(len(repeated), dtype=torch.bool)
+    drawing = parameters.mode == "train"  # dropout: from one generator, batch after batch
     done = 0
-    with seeded(seed, first):  # dropout, in train mode
-        for positions in clips_module.sorted_batches(repeated.lengths, parameters.batch_size):
-            waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
-            aim = aims[positions].to(device)
-            answer = targeted_pgd(
-                model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions]
-            )
-            with torch.no_grad(), _frozen(model, train=False):
-                reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
-            for row, position in enumerate(positions):
-                moved[position] = answer[row, : int(lengths[row])].cpu().clone()
+
+    def attack(positions: list[int]) -> tuple[list[int], list[Tensor], Tensor]:
+        waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
+        aim = aims[positions].to(device)
+        answer = _steps(
+            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions]
+        )
+        with torch.no_grad(), _frozen(model, train=False) if drawing else contextlib.nullcontext():
+            hits = model(answer, lengths).argmax(1) == aim
+        copied = [
+            row[:length].cpu().clone() for row, length in zip(answer, lengths.tolist(), strict=True)
+        ]
+        return positions, copied, hits.cpu()
+
+    batches = _batches(
+        repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on()
+    )
+    with seeded(seed, first), _frozen(model, train=drawing):
+        for positions, copied, hits in (map if drawing else fast.spread)(attack, batches):
+            reached[positions] = hits
+            for position, copy_ in zip(positions, copied, strict=True):
+                moved[position] = copy_
             if cost is not None:
                 cost.forward_backward += parameters.steps * len(positions)
                 cost.forward += len(positions)
@@ -235,21 +276,65 @@ def _generator(*seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
+def _batches(
+    lengths: Sequence[int], batch_size: int, samples: int, *, alike: bool = False
+) -> Iterator[list[int]]:
+    """Yield each clip once, longest first, in batches of clips of similar length.
+
+    Args:
+        lengths: samples of each clip
+        batch_size: most clips in a batch
+        samples: most samples in a batch, padding included; one longer clip is a batch alone
+        alike: a batch that is half full takes no shorter clip: where clips have many copies,
+            nothing is padded
+
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else 0
+        shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
+        if batch and (
+            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
+        ):
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 @contextlib.contextmanager
 def _frozen(model: torch.nn.Module, *, train: bool) -> Iterator[None]:
-    """Hold the weights out of the graph and set the mode; give both back."""
+    """Hold the weights out of the graph and set the mode; give both back.
+
+    What follows from the weights alone (a weight norm) is computed once inside.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    # transformers' convolutions, in training, ask for a gradient of their input for the sake of
+    # checkpoints, which fails where the input has one already
+    asking: list[Any] = [m for m in model.modules() if getattr(m, "_requires_grad", False) is True]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.train(train)
+    for module in asking:
+        module._requires_grad = False
     for parameter, _ in wanted:
         parameter.requires_grad_(False)
     try:
-        yield
+        with torch.nn.utils.parametrize.cached():
+            yield
     finally:
         for parameter, flag in wanted:
             parameter.requires_grad_(flag)
         for module, flag in modes:
             module.training = flag
+        for module in asking:
+            module._requires_grad = True
 
 
 def _within(

@@ -304,6 +304,163 @@ def test_train_mode_draws_dropout():
     assert not all(map(torch.equal, *answers))
 
 
+def test_train_mode_attacks_a_speech_encoder_and_gives_it_back():
+    """transformers sets a flag on the input of its convolutions, in training, that may fail."""
+    model = tiny.wav2vec2(hidden_dropout=0.5)
+    encoder = model.network.wav2vec2.feature_extractor
+    parameters = AttackParameters(tau=0.2, copies=1, steps=2, mode="train")
+    made = adversarial_set(model, tiny.clips(3), 3, parameters, seed=0)
+    assert encoder._requires_grad is True and not model.training
+    again = adversarial_set(model, tiny.clips(3), 3, parameters, seed=0)
+    assert all(map(torch.equal, made.clips.waveforms_z, again.clips.waveforms_z))
+    encoder._freeze_parameters()
+    adversarial_set(model, tiny.clips(3), 3, parameters, seed=0)
+    assert encoder._requires_grad is False
+
+
+def test_what_follows_from_the_weights_alone_is_computed_once():
+    model, calls = tiny.wav2vec2(), []
+    convolution = model.network.wav2vec2.encoder.pos_conv_embed.conv
+    norm = convolution.parametrizations.weight[0]
+    norm.register_forward_hook(lambda *_: calls.append(None))
+    parameters = AttackParameters(copies=2, steps=5, batch_size=4)
+    adversarial_set(model, tiny.clips(4), 3, parameters, seed=0)
+    assert len(calls) == 1
+    # and anew once the weights have changed
+    waveform_z, lengths = tiny.clips(2).batch(range(2))
+    with torch.no_grad():
+        before = model(waveform_z, lengths)
+        convolution.parametrizations.weight.original0.mul_(3)
+        assert not torch.equal(model(waveform_z, lengths), before)
+    calls.clear()
+    adversarial_set(model, tiny.clips(4), 3, parameters, seed=0)
+    assert len(calls) == 1
+
+
+# ---- memory
+
+
+class Sizes(tiny.Linear):
+    """A linear model that records the shapes of the batches that reach it."""
+
+    def __init__(self, time: int):
+        super().__init__(torch.randn(2, time, generator=generators(1)[0]))
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def forward(self, waveform_z, lengths):
+        self.shapes.add(tuple(waveform_z.shape))
+        return super().forward(waveform_z, lengths)
+
+
+def largest_batch(n: int, copies: int, batch_size: int = 32) -> int:
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.randint(50, 201, (n,), generator=generator).tolist()
+    lengths[0] = 200
+    clips = Clips(
+        [torch.randn(length, generator=generator) for length in lengths],
+        torch.arange(n) % 2, [f"h{i}" for i in range(n)], [f"s{i}" for i in range(n)],
+    )  # fmt: skip
+    model = Sizes(200)
+    parameters = AttackParameters(copies=copies, steps=1, batch_size=batch_size)
+    made = adversarial_set(model, clips, 2, parameters, seed=0)
+    assert len(made.clips) == n * copies and all(len(x) for x in made.clips.waveforms_z)
+    assert all(x.device.type == "cpu" for x in made.clips.waveforms_z)
+    assert max(batch for batch, _ in model.shapes) <= batch_size
+    return max(batch * time for batch, time in model.shapes)
+
+
+def test_no_batch_grows_with_the_clips_or_their_copies(monkeypatch):
+    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 1000)
+    sizes = [largest_batch(n, copies) for n, copies in ((4, 4), (30, 4), (30, 40), (120, 10))]
+    assert all(800 <= size <= 1000 for size in sizes)
+    # the batch size bounds what the samples do not
+    assert largest_batch(30, 10, batch_size=3) == 600
+    # one clip that is longer than a chunk is a batch alone
+    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 70)
+    assert largest_batch(30, 2) == 200
+
+
+def test_the_live_memory_of_an_attack_does_not_grow_with_the_copies():
+    """Counted in elements of the tensors that the model is given and has made at a time."""
+    most = []
+    for copies in (2, 20):
+        model, alive, peak = tiny.wav2vec2(), [0], [0]
+
+        def pack(tensor, alive=alive, peak=peak):
+            class Kept:
+                def __init__(self, value):
+                    self.value, alive[0] = value, alive[0] + value.numel()
+                    peak[0] = max(peak[0], alive[0])
+
+                def __del__(self):
+                    alive[0] -= self.value.numel()
+
+            return Kept(tensor)
+
+        parameters = AttackParameters(copies=copies, steps=2, batch_size=4)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
+            adversarial_set(model, clips_of_equal_length(4, 500, 3), 3, parameters, seed=0)
+        assert alive[0] == 0
+        most.append(peak[0])
+    assert most[0] == most[1] > 0
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_batches_hold_each_clip_once_within_their_bounds(alike):
+    lengths = np.random.default_rng(0).integers(10, 100, 83).tolist() + 20 * [55] + [400]
+    made = list(attacks._batches(lengths, 8, 500, alike=alike))
+    assert sorted(sum(made, [])) == list(range(len(lengths)))
+    assert made[0] == [len(lengths) - 1]
+    for batch in made[1:]:
+        assert len(batch) <= 8 and max(lengths[i] for i in batch) * len(batch) <= 500
+    # the longest first, so that what does not fit fails at once
+    order = [lengths[i] for batch in made for i in batch]
+    assert order == sorted(order, reverse=True)
+
+
+def test_batches_of_copies_are_not_padded_where_asked():
+    lengths = [n for n in (90, 70, 50, 30) for _ in range(20)]
+    made = list(attacks._batches(lengths, 32, 10**6, alike=True))
+    assert [len(batch) for batch in made] == [20, 20, 20, 20]
+    assert all(len({lengths[i] for i in batch}) == 1 for batch in made)
+    assert [len(batch) for batch in attacks._batches(lengths, 32, 10**6)] == [32, 32, 16]
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize("tau", TAUS)
+def test_half_precision_keeps_tau_exactly(tau):
+    model, clips = tiny.wav2vec2(), tiny.clips(4)
+    seen = []
+    first = model.network.wav2vec2.feature_extractor.conv_layers[0].conv
+    first.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    parameters = AttackParameters(tau=tau, copies=2, steps=6, precision="bfloat16")
+    made = adversarial_set(model, clips, 3, parameters, seed=0)
+    assert seen.count(torch.bfloat16) == 6 and seen.count(torch.float32) == 1
+    largest = 0.0
+    for i, copied in enumerate(made.clips.waveforms_z):
+        assert copied.dtype == torch.float32
+        delta = (copied.double() - clips.waveforms_z[i // 2].double()).abs()
+        largest = max(largest, float(delta.max()))
+    assert tau * (1 - 1e-5) < largest <= tau
+
+
+def test_half_precision_moves_towards_the_target_as_float32_does():
+    model = tiny.wav2vec2()
+    waveform_z, lengths = tiny.clips(6).batch(range(6))
+    targets = torch.tensor([1, 2, 0, 2, 0, 1])
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        parameters = AttackParameters(tau=0.3, steps=10, precision=precision)
+        moved = targeted_pgd(model, waveform_z, lengths, targets, parameters, generators(6))
+        with torch.no_grad():
+            losses.append(float(cross_entropy(model(moved, lengths), targets)))
+    with torch.no_grad():
+        before = float(cross_entropy(model(waveform_z, lengths), targets))
+    assert before - losses[1] > 0.9 * (before - losses[0]) > 0
+
+
 # ---- wrong labels
 
 
@@ -412,6 +569,7 @@ def test_cost_is_counted():
     [
         ("tau", 0.0), ("tau", -0.3), ("tau", float("nan")), ("copies", 0), ("steps", 0),
         ("batch_size", 0), ("step_fraction", 0.0), ("projection", "x"), ("mode", "half"),
+        ("precision", "float16"),
     ],
 )  # fmt: skip
 def test_bad_parameters_are_named(name, value):

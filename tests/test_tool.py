@@ -10,7 +10,7 @@ import torch
 from checkpoint import KINDS, LABELS, clips, write
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from speechunlearn import audio, membership
+from speechunlearn import audio, fast, membership
 from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.corpora.base import decode
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
@@ -82,6 +82,16 @@ def test_the_attack_reaches_the_waveform(tmp_path: Path, kind: str) -> None:
         assert 0 < delta.abs().max() <= 0.3
     repeated = part.at([i for i in range(4) for _ in range(2)]).relabelled(found.clips.labels)
     assert _target_loss(prepared.model, found.clips) < _target_loss(prepared.model, repeated)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_faster_computation_answers_alike(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "model", kind)
+    prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 5, 0))
+    slow = _answers(prepared)
+    with fast.fast(prepared.model):
+        quick = _answers(prepared)
+    assert (quick - slow).abs().max() < 1e-5 * slow.abs().max()
 
 
 def _target_loss(model, clips) -> float:  # noqa: ANN001

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from speechunlearn import fast
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
@@ -34,7 +35,8 @@ class Parameters(Descent):
         step_fraction: sigma / tau (not given in the paper)
         projection: ``step`` or ``end``
         attack_mode: ``eval`` or ``train``
-        attack_batch_size: copies attacked at once
+        attack_batch_size: copies attacked at once, at most
+        attack_precision: ``float32``, or ``bfloat16`` for the products inside the model
         sets: adversarial copies are made ``once``, before unlearning, or ``anew`` each epoch
             against the current weights (not said in the paper; its parent makes them once)
 
@@ -49,6 +51,7 @@ class Parameters(Descent):
     projection: str = "step"
     attack_mode: str = "eval"
     attack_batch_size: int = 32
+    attack_precision: str = "float32"
     sets: str = "once"
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class Parameters(Descent):
             tau=self.tau, copies=self.copies, steps=self.steps,
             step_fraction=self.step_fraction, projection=self.projection,
             mode=self.attack_mode, batch_size=self.attack_batch_size,
+            precision=self.attack_precision,
         )
 
 
@@ -100,10 +104,18 @@ def run(
 
     def loss(model: Classifier, positions: list[int]) -> Tensor:
         targets = copies.clips.labels[positions].to(device)
-        held = cross_entropy(logits_of(model, copies.clips, positions, cost), targets)
         chosen = next(forget_batches)
-        missed = cross_entropy(logits_of(model, request.forget, chosen, cost), wrong[chosen])
-        total = parameters.lambda_mis * missed + parameters.lambda_adv * held
+        cost.forward_backward += len(positions) + len(chosen)
+
+        def held() -> Tensor:
+            answers = logits_of(model, copies.clips, positions, Cost())
+            return parameters.lambda_adv * cross_entropy(answers, targets)
+
+        def missed() -> Tensor:
+            answers = logits_of(model, request.forget, chosen, Cost())
+            return parameters.lambda_mis * cross_entropy(answers, wrong[chosen])
+
+        total = fast.total([held, missed], model)
         return total if penalty is None else total + penalty(model)
 
     def skip(positions: list[int]) -> None:

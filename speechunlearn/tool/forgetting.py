@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechunlearn import machine, methods
+from speechunlearn import fast, machine, methods
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.clips import Clips
@@ -278,7 +278,7 @@ def _made(
         say(f"{title}: {len(request.forget)} clips")
         with machine.measured() as usage:
             outcome = methods.get(choice.method).unlearn(
-                prepared.model, request, parameters, seed=seed, progress=progress
+                prepared.model, request, parameters, seed=seed, progress=progress, quick=True
             )
         assert isinstance(outcome.model, WaveformClassifier)
         checkpoints.save(outcome.model, prepared.source, folder)
@@ -421,7 +421,7 @@ def _in_pieces(
 
             def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
                 counted = Cost()
-                with machine.measured() as usage:
+                with machine.measured() as usage, fast.fast(prepared.model):
                     found = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,
