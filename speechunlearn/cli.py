@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.errors import CONTROL, SpeechUnlearnError
 
 _CSV = "CSV with the columns path, label and, where known, speaker"
 _ROOT = "folder that paths in the CSVs lie in; each CSV's own without it"
@@ -281,12 +282,17 @@ def results(
         rows.to_parquet(sys.stdout.buffer, index=False)
 
 
+def _escaped(found: re.Match[str]) -> str:
+    """Return a control character as Python writes it: a message may cite anyone's file."""
+    return found[0] if found[0] == "\n" else repr(found[0])[1:-1]
+
+
 def main() -> None:
     """Run the command line; what a user got wrong ends with its message and status 2."""
     try:
         app()
     except SpeechUnlearnError as error:
-        typer.echo(f"speechunlearn: {error}", err=True)
+        typer.echo(f"speechunlearn: {CONTROL.sub(_escaped, str(error))}", err=True)
         sys.exit(2)
 
 

@@ -1,5 +1,10 @@
 """The errors a user can cause. Each message names the file or parameter and its value."""
 
+import re
+
+#: what no message, page or terminal is to be given: control characters, and half characters
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 
 class SpeechUnlearnError(ValueError):
     """Base class: anything wrong with what the user gave."""

@@ -24,6 +24,11 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 
 SAMPLING_RATE = 16_000  # Hz, what the encoders take
 MIN_SECONDS = 0.1  # wav2vec 2.0 has a receptive field of 25 ms: less holds no speech sound
+MAX_SECONDS = 300.0  # a clip is an utterance; no corpus here has one of more than 145 s
+SAMPLING_RATES = (1_000, 384_000)  # Hz, of files
+MAX_CHANNELS = 64
+MAX_SAMPLES = 2**27  # of all channels together: 512 MiB
+MAX_AMPLITUDE = 2.0**32  # 32-bit integers that were stored as floats lie below
 SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound lies below
 _THREADS = 2  # libsndfile and soxr release the GIL
 _NAMED_IN_ERROR = 5
@@ -252,15 +257,22 @@ def decode(
         mono waveform in [-1, 1], and the duration of the original in seconds
 
     Raises:
-        BadClip: if the file is missing, is no audio, is shorter than 0.1 s,
-            holds NaN or infinite samples, or is silent: all samples equal, or an
-            RMS around their mean of less than 1e-5
+        BadClip: if the file is missing, is no regular file or no audio, is shorter than
+            0.1 s or longer than 300 s, has a sampling rate outside of 1 to 384 kHz, more than
+            64 channels or 2^27 samples, holds samples that are NaN, infinite or beyond 2^32,
+            or is silent: all samples equal, or an RMS around their mean of less than 1e-5
     """
     if not os.path.isfile(path):
-        raise BadClip(path, "no such file")
+        raise BadClip(path, "no regular file" if os.path.exists(path) else "no such file")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        with soundfile.SoundFile(path) as file:
+            _check_size(path, file)  # by the header, before memory is asked for
+            rate = file.samplerate
+            samples = file.read(dtype="float32", always_2d=True)
+    except BadClip:
+        raise
+    # TypeError: a name that ends in .raw; ValueError: a name that is not Unicode
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise BadClip(path, f"unreadable audio ({error})") from error
 
     seconds = len(samples) / rate
@@ -268,17 +280,38 @@ def decode(
         raise BadClip(path, f"too short: {seconds:.4f} s, at least {MIN_SECONDS} s are needed")
     if not np.isfinite(samples).all():
         raise BadClip(path, "NaN or infinite samples")
+    if np.abs(samples).max() > MAX_AMPLITUDE:
+        raise BadClip(path, f"samples of up to {np.abs(samples).max():.1e}")
     waveform = samples.mean(axis=1)
-    rms = float(waveform.std(dtype=np.float64))
-    if rms < SILENCE_RMS:
-        raise BadClip(path, f"silent: RMS {rms:.1e}")
-
+    _check_heard(path, waveform)
     if rate != sampling_rate:
         waveform = soxr.resample(waveform, rate, sampling_rate, quality="VHQ")
+        _check_heard(path, waveform)  # sound above half the new rate is gone
     peak = np.abs(waveform).max()
     if peak > 1:
         waveform = waveform / peak
     return waveform, seconds
+
+
+def _check_size(path: Path | str, file: soundfile.SoundFile) -> None:
+    """Refuse what no header of a clip says."""
+    lowest, highest = SAMPLING_RATES
+    if not lowest <= file.samplerate <= highest:
+        raise BadClip(path, f"a sampling rate of {file.samplerate} Hz, not {lowest} to {highest}")
+    if file.channels > MAX_CHANNELS:
+        raise BadClip(path, f"{file.channels} channels, more than {MAX_CHANNELS}")
+    if file.frames > MAX_SECONDS * file.samplerate:
+        seconds = file.frames / file.samplerate
+        raise BadClip(path, f"too long: {seconds:.4g} s, more than {MAX_SECONDS:g} s")
+    if file.frames * file.channels > MAX_SAMPLES:
+        raise BadClip(path, f"{file.frames * file.channels} samples, more than {MAX_SAMPLES}")
+
+
+def _check_heard(path: Path | str, waveform: Float32[np.ndarray, "time"]) -> None:
+    """Refuse silence."""
+    rms = float(waveform.std(dtype=np.float64))
+    if rms < SILENCE_RMS:
+        raise BadClip(path, f"silent: RMS {rms:.1e}")
 
 
 def content_hash(waveform: Float32[np.ndarray, "time"]) -> str:
@@ -313,7 +346,7 @@ def build_manifest(
         CorpusError: see :func:`speechunlearn.corpora.read_manifest`
     """
     assert corpus.read is not None, f"{corpus.name} is no folder"
-    root = Path(os.path.abspath(root.expanduser()))
+    root = Path(os.path.abspath(os.path.expanduser(root)))
     clips, bad = corpus.read(root)
     _check_expected(corpus, root, clips)
 

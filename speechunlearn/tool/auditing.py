@@ -46,9 +46,9 @@ def audit(
     """
     if seed < 0:
         raise ParameterError(f"seed: {seed} is negative")
-    folder = None if out is None else Path(out).expanduser()
+    folder = None if out is None else work.path("out", out)
     if folder is not None:
-        work.check_not_inside(folder, Path(str(model)).expanduser())
+        work.check_not_inside(folder, work.path("model", model))
         work.check_free(folder)
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)

@@ -4,7 +4,8 @@ A checkpoint is a folder, or a hub id, that transformers' ``AutoModelForAudioCla
 ``AutoFeatureExtractor`` read: wav2vec 2.0 and its relatives on waveforms, and the Audio Spectrogram
 Transformer and Whisper's encoder on spectrograms that are computed here, so that a gradient reaches
 the waveform. Weights come from safetensors, or from a pickle that torch reads with
-``weights_only=True``; a checkpoint that asks for code of its own is refused.
+``weights_only=True``; a checkpoint that asks for code of its own is refused. Of JSON, only what is
+checked here is used, and its numbers are bounded by the weights before memory is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.errors import ModelError
+from speechunlearn.errors import CONTROL, ModelError
 from speechunlearn.models import Classifier, Frontend
+from speechunlearn.tool import work
 
 #: architectures that take waveforms
 ON_WAVEFORMS = (
@@ -36,6 +40,26 @@ ON_SPECTROGRAMS = ("audio-spectrogram-transformer", "whisper")
 _CONFIG, _EXTRACTOR = "config.json", "preprocessor_config.json"
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
+
+#: a config larger than this is none
+_MAX_JSON = 16 * 2**20
+_MAX_LABELS = 100_000
+#: settings by which a config asks for more than an architecture, and what for
+_REFUSED = {
+    "auto_map": "code of its own (auto_map)",
+    "quantization_config": "a quantised model (quantization_config)",
+    "transformers_weights": "other weights (transformers_weights)",
+}
+_ATTENTION = ("attn_implementation", "_attn_implementation", "experts_implementation")
+#: settings that count modules, none of which is without weights
+_COUNTS = ("num_hidden_layers", "encoder_layers", "num_adapter_layers")
+_MAX_FRAMES = 1000  # a second; published encoders have 25 to 50
+#: settings of the extractors -> the least and the most that make sense
+_BOUNDS = {
+    "sampling_rate": (1000, 192_000), "feature_size": (1, 1024), "num_mel_bins": (1, 1024),
+    "max_length": (1, 100_000), "n_fft": (2, 65_536), "hop_length": (1, 65_536),
+    "chunk_length": (1, 300), "n_samples": (1, 300 * 192_000),
+}
 
 
 class WaveformClassifier(Classifier):
@@ -61,11 +85,32 @@ class WaveformClassifier(Classifier):
         super().__init__(network, labels, frontend)
         self.extractor = extractor
         self.unit = unit
+        self.source = ""  # where it came from, for messages
 
     def forward(
         self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch classes"]:
-        """Return logits; see `speechunlearn.models.Classifier.forward`."""
+        """Return logits; see `speechunlearn.models.Classifier.forward`.
+
+        Raises:
+            ModelError: the network has no answer, as to clips that are too short for it
+
+        """
+        try:
+            return self.logits(waveform_z, lengths)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError) as error:
+            seconds = [round(n / self.frontend.sampling_rate, 3) for n in lengths.tolist()]
+            raise ModelError(
+                f"model {self.source!r} has no answer to clips of {min(seconds)} to "
+                f"{max(seconds)} s: {_reason(error)}"
+            ) from error
+
+    def logits(
+        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return logits, whatever the network raises."""
         return super().forward(waveform_z * self.unit if self.unit != 1 else waveform_z, lengths)
 
     @property
@@ -82,10 +127,10 @@ class WaveformClassifier(Classifier):
 class SpectrogramClassifier(WaveformClassifier):
     """A classifier whose features are computed from the waveform, differentiably."""
 
-    def forward(
+    def logits(
         self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch classes"]:
-        """Return logits; see `speechunlearn.models.Classifier.forward`."""
+        """See `WaveformClassifier.logits`."""
         inside = torch.arange(waveform_z.shape[1], device=waveform_z.device) < lengths[:, None]
         return self.network(self.features(waveform_z * self.unit * inside, lengths)).logits
 
@@ -176,28 +221,29 @@ def load(source: str | Path) -> WaveformClassifier:
             own, or whose features a gradient does not get through
 
     """
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+    from transformers import AutoModelForAudioClassification
 
     folder = _folder(source)
     config_json = _json(folder, _CONFIG)
     extractor_json = _json(folder, _EXTRACTOR)
     for name, found in ((_CONFIG, config_json), (_EXTRACTOR, extractor_json)):
-        if "auto_map" in found:
-            raise ModelError(f"model {str(source)!r}: {name} asks for code of its own (auto_map)")
+        for setting, what in _REFUSED.items():
+            if setting in found:
+                raise ModelError(f"model {str(source)!r}: {name} asks for {what}")
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"model {str(source)!r} is an adapter of another: merge them first")
     kind = config_json.get("model_type")
     if kind not in (*ON_WAVEFORMS, *ON_SPECTROGRAMS):
         known = ", ".join((*ON_WAVEFORMS, *ON_SPECTROGRAMS))
         raise ModelError(f"model {str(source)!r}: model_type {kind!r} is not one of {known}")
     if kind == "wavlm":  # of transformers' own code, at each answer
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
-    shapes = _shapes(folder)
-    layers = config_json.get("num_hidden_layers", config_json.get("encoder_layers", 1))
-    if isinstance(layers, int) and layers > len(shapes):
-        raise ModelError(
-            f"model {str(source)!r}: {_CONFIG} has {layers} layers, more than there are weights"
-        )
     with _quiet(), _refused(source):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = _config(source, kind, config_json)
+        extractor = _extractor(source, kind, extractor_json)
+        shapes = _shapes(folder)
+        _check_counts(source, config, shapes)
+        _check_frames(source, config, extractor)
         with torch.device("meta"):
             empty = AutoModelForAudioClassification.from_config(config, trust_remote_code=False)
         _check_shapes(source, empty, shapes)
@@ -206,23 +252,20 @@ def load(source: str | Path) -> WaveformClassifier:
             dtype=torch.float32, output_loading_info=True,
             use_safetensors=any(folder.glob("*.safetensors")),
         )
-        extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
             f"model {str(source)!r} has no weights of {missing[0]!r} ({len(missing)} missing): "
             "a classifier that was fine-tuned is needed"
         )
-    labels = [str(config.id2label.get(i)) for i in range(config.num_labels)]
-    if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise ModelError(f"model {str(source)!r}: label names {labels} are not two or more, once")
+    labels = [str(config.id2label[i]) for i in range(config.num_labels)]
     check_finite(source, network)
     kinds = {"audio-spectrogram-transformer": FilterBankClassifier, "whisper": LogMelClassifier}
-    with _refused(source):
-        model = kinds.get(str(kind), WaveformClassifier)(network, labels, extractor)
-    if not 1000 <= model.frontend.sampling_rate <= 192_000:
-        raise ModelError(f"model {str(source)!r}: sampling_rate {model.frontend.sampling_rate} Hz")
-    return model.eval()
+    with _quiet(), _refused(source):
+        model = kinds.get(kind, WaveformClassifier)(network, labels, extractor).eval()
+        model.source = str(source)
+        _check_answers(model)
+    return model
 
 
 def save(model: WaveformClassifier, source: str | Path, out: Path) -> None:
@@ -278,7 +321,7 @@ def check_finite(source: str | Path, network: torch.nn.Module) -> None:
 def _folder(source: str | Path) -> Path:
     """Return the folder of a checkpoint, after downloading it where it is a hub id."""
     text = str(source)
-    folder = Path(text).expanduser()
+    folder = work.path("model", text)
     if folder.is_dir():
         return folder
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or folder.exists():
@@ -298,12 +341,75 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"model {str(folder)!r} has no {name}")
     try:
+        if path.stat().st_size > _MAX_JSON:
+            raise ModelError(f"model {str(folder)!r}: {name} has more than {_MAX_JSON} bytes")
         found = json.loads(path.read_text(encoding="utf-8"))
+    except ModelError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"model {str(folder)!r}: {name} cannot be read: {error}") from error
+        raise ModelError(
+            f"model {str(folder)!r}: {name} cannot be read: {_reason(error)}"
+        ) from error
     if not isinstance(found, dict):
         raise ModelError(f"model {str(folder)!r}: {name} holds no object")
     return found
+
+
+def _config(source: str | Path, kind: str, found: dict[str, Any]) -> Any:
+    """Return transformers' config of a checkpoint, made from JSON that is read and checked.
+
+    Raises:
+        ModelError: a setting that is not one of an architecture, or odd label names
+
+    """
+    from transformers import CONFIG_MAPPING
+
+    made = CONFIG_MAPPING[kind]
+    where = f"model {str(source)!r}: {_CONFIG}"
+    for name, value in found.items():
+        if name in _ATTENTION and value not in (None, "eager", "sdpa"):
+            raise ModelError(f"{where} asks for the kernel {value!r} ({name})")
+        if callable(getattr(made, name, None)):
+            raise ModelError(f"{where} has {name!r}, which is no setting")
+    number, names = found.get("num_labels"), found.get("id2label")
+    if number is not None and not (type(number) is int and 2 <= number <= _MAX_LABELS):
+        raise ModelError(f"{where}: num_labels is {str(number)[:40]}, not 2 to {_MAX_LABELS}")
+    if names is not None:
+        if not isinstance(names, dict) or not 2 <= len(names) <= _MAX_LABELS:
+            raise ModelError(f"{where}: id2label does not name 2 to {_MAX_LABELS} labels")
+        if set(names) != {str(i) for i in range(len(names))}:
+            raise ModelError(f"{where}: id2label does not number labels from 0")
+        for name in names.values():
+            if not isinstance(name, str) or CONTROL.search(name):
+                raise ModelError(f"{where}: id2label has {str(name)[:80]!r}, which is no name")
+        if len(set(names.values())) < len(names):
+            raise ModelError(f"{where}: id2label gives two labels one name")
+    return made.from_dict(dict(found))
+
+
+def _extractor(source: str | Path, kind: str, found: dict[str, Any]) -> Any:
+    """Return transformers' feature extractor of a checkpoint, made from JSON that is checked.
+
+    Raises:
+        ModelError: an extractor of another architecture, or a setting that makes no sense
+
+    """
+    import transformers
+
+    own = {"audio-spectrogram-transformer": "ASTFeatureExtractor",
+           "whisper": "WhisperFeatureExtractor"}.get(kind, "Wav2Vec2FeatureExtractor")
+    where = f"model {str(source)!r}: {_EXTRACTOR}"
+    named = found.get("feature_extractor_type", own)
+    if named != own:
+        raise ModelError(f"{where}: feature_extractor_type is {str(named)[:80]!r}, not {own!r}")
+    for name, (least, most) in _BOUNDS.items():
+        value = found.get(name, least)
+        if type(value) is not int or not least <= value <= most:
+            raise ModelError(f"{where}: {name} is {str(value)[:40]}, not {least} to {most}")
+    for name in ("do_normalize", "return_attention_mask"):
+        if not isinstance(found.get(name), bool | None):
+            raise ModelError(f"{where}: {name} is {str(found[name])[:40]!r}, not true or false")
+    return getattr(transformers, own).from_dict(dict(found))
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -317,11 +423,14 @@ def _weight_files(folder: Path) -> list[Path]:
     found = safe or sorted(folder.glob("pytorch_model*.bin"))
     if not found:
         raise ModelError(f"model {str(folder)!r} has no weights (*.safetensors)")
+    for path in found:
+        if not path.is_file():
+            raise ModelError(f"model {str(folder)!r}: {path.name} is no file")
     for index in folder.glob(f"*{_INDEX}"):
         named = _json(folder, index.name).get("weight_map", {})
         if not isinstance(named, dict):
             raise ModelError(f"model {str(folder)!r}: {index.name} has no weight_map")
-        for name in set(named.values()):
+        for name in named.values():
             if not isinstance(name, str) or Path(name).name != name:
                 raise ModelError(f"model {str(folder)!r}: {index.name} names {name!r}, no file")
             if not (folder / name).is_file():
@@ -340,6 +449,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
                 with safe_open(path, framework="pt") as file:
                     shapes |= {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
             else:
+                _check_archive(path)
                 state = torch.load(path, map_location="meta", weights_only=True)
                 shapes |= {k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")}
     return shapes
@@ -359,10 +469,75 @@ def _dtypes(folder: Path) -> Iterator[Tensor]:
                     yield weight[:0]
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse a compressed archive: torch writes none, and small ones unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ModelError(f"model {str(path.parent)!r}: {path.name} is compressed")
+
+
+def _check_counts(
+    source: str | Path, config: Any, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """Refuse more modules than there are weights: each would be made, empty as it is."""
+    counts = [*_COUNTS, *(["num_conv_pos_embeddings"] * (config.model_type == "data2vec-audio"))]
+    for name in counts:
+        count = getattr(config, name, None)
+        if isinstance(count, int) and count > len(shapes):
+            raise ModelError(
+                f"model {str(source)!r}: {_CONFIG} has {name} {count}, more than there are weights"
+            )
+    # transformers asks for memory of this size even where it makes an empty model
+    widest = max((max(shape, default=1) for shape in shapes.values()), default=0)
+    if config.hidden_size > widest:
+        raise ModelError(
+            f"model {str(source)!r}: {_CONFIG} has hidden_size {config.hidden_size}, but no weight "
+            f"is wider than {widest}"
+        )
+
+
+def _check_frames(source: str | Path, config: Any, extractor: Any) -> None:
+    """Refuse strides by which a clip of a second takes the memory of one of minutes."""
+    strides = getattr(config, "conv_stride", None)
+    if strides is not None and math.prod(strides) * _MAX_FRAMES < extractor.sampling_rate:
+        raise ModelError(
+            f"model {str(source)!r}: {_CONFIG} has conv_stride {list(strides)}: more than "
+            f"{_MAX_FRAMES} frames a second"
+        )
+
+
+def _check_answers(model: WaveformClassifier) -> None:
+    """Refuse a model that has no answer to a second of noise.
+
+    Raises:
+        ModelError: logits that are not one a class, or not finite
+
+    """
+    rate = model.frontend.sampling_rate
+    noise = torch.randn(1, rate, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = model(noise, torch.tensor([rate]))
+    if tuple(found.shape) != (1, len(model.labels)) or not torch.isfinite(found).all():
+        raise ModelError(
+            f"model {model.source!r} answers a second of noise by {found.tolist()}, not by a "
+            f"number for each of {len(model.labels)} classes"
+        )
+    if not model.heard_seconds > 0:
+        raise ModelError(f"model {model.source!r} hears {model.heard_seconds} s")
+
+
 def _check_shapes(
     source: str | Path, empty: torch.nn.Module, shapes: dict[str, tuple[int, ...]]
 ) -> None:
     """Refuse weights of other shapes than the config's, before any memory is asked for."""
+    asked = sum(weight.numel() for weight in empty.state_dict().values())
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if asked > 2 * held + 1_000_000:
+        raise ModelError(
+            f"model {str(source)!r}: {_CONFIG} is of {asked} weights, but there are {held}"
+        )
     for name, weight in empty.state_dict().items():
         if name in shapes and tuple(weight.shape) != shapes[name]:
             raise ModelError(
@@ -388,8 +563,11 @@ def _refused(source: str | Path) -> Iterator[None]:
     except (ModelError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        raise ModelError(f"model {str(source)!r} cannot be loaded: {reason}") from error
+        raise ModelError(f"model {str(source)!r} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 @contextlib.contextmanager

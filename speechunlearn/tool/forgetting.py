@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechunlearn import fast, machine, methods
+from speechunlearn import fast, machine, methods, training
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods.base import Request, Resume
 from speechunlearn.models import Classifier, seeded
 from speechunlearn.tool import assessing, checkpoints, inputs, recommended, reports, work
@@ -131,14 +132,14 @@ def forget(
 
     """
     say = say or (lambda text: None)
-    out = Path(out).expanduser()
+    out = work.path("out", out)
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = recommended.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
     own = methods.parameters(choice.method, **values)
     if seed < 0:
         raise ParameterError(f"seed: {seed} is negative")
-    work.check_not_inside(out, Path(str(model)).expanduser())
+    work.check_not_inside(out, work.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     if "retain" in prepared.parts:
@@ -189,9 +190,9 @@ def prepare(
         SpeechUnlearnError: whatever can't be used
 
     """
-    for file in files.values():
+    for name, file in files.items():
         if file is not None:
-            inputs.read_csv(Path(file).expanduser())  # the cheap checks of all first
+            inputs.read_csv(work.path(name, file))  # the cheap checks of all first
     original = checkpoints.load(model)
     frontend = original.frontend
     parts = {
@@ -218,7 +219,20 @@ def prepare(
                 f"{original.heard_seconds:g} s alone"
             )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Prepared(original.to(device), str(model), parts, unit, notes)
+    original = original.to(device)
+    for part in parts.values():
+        _check_shortest(original, part)
+    return Prepared(original, str(model), parts, unit, notes)
+
+
+def _check_shortest(model: WaveformClassifier, part: Part) -> None:
+    """Refuse a clip that is shorter than what the model has an answer to."""
+    shortest = int(np.argmin(part.clips.lengths))
+    try:
+        training.predict(model, part.clips.at([shortest]), batch_size=1)
+    except ModelError as error:
+        path = part.about["path"].iloc[shortest]
+        raise CorpusError(f"{part.file}: {path!r} is too short: {error}") from error
 
 
 def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Classifier]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +15,11 @@ from tqdm import tqdm
 from speechunlearn import audio
 from speechunlearn.clips import Clips
 from speechunlearn.corpora.base import BadClip, content_hash, decode
+from speechunlearn.corpora.csv import place, read_table, short
 from speechunlearn.errors import CorpusError
+from speechunlearn.tool import work
 
 REQUIRED, OPTIONAL = ("path", "label"), ("speaker",)
-
-#: a CSV larger than this is no list of clips
-MAX_CSV_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -60,59 +58,13 @@ def read_csv(file: Path) -> pd.DataFrame:
             ``speaker``; others are ignored
 
     Returns:
-        these three columns, see `read_table`
+        these three columns, see `speechunlearn.corpora.csv.read_table`
 
     Raises:
-        CorpusError: see `read_table`
+        CorpusError: see `speechunlearn.corpora.csv.read_table`
 
     """
     return read_table(file, REQUIRED, OPTIONAL)
-
-
-def read_table(file: Path, required: Sequence[str], optional: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV.
-
-    Args:
-        file: UTF-8, comma-separated
-        required: columns it must have, without an empty cell
-        optional: columns that are empty where it has none
-
-    Returns:
-        these columns, as text without blanks around it; the index is the row, as a
-        spreadsheet counts: the header is row 1
-
-    Raises:
-        CorpusError: a file that is missing or no such CSV, or a cell that is empty or holds a NUL
-
-    """
-    if not file.is_file():
-        raise CorpusError(f"{file}: no such CSV file")
-    if file.stat().st_size > MAX_CSV_BYTES:
-        raise CorpusError(f"{file}: {file.stat().st_size} bytes are no such list")
-    try:
-        table = pd.read_csv(
-            file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError, csv.Error) as error:
-        raise CorpusError(f"{file}: not a readable CSV ({_first_line(error)})") from error
-    missing = [column for column in required if column not in table]
-    if missing:
-        found = ", ".join(map(str, table.columns))[:200]
-        raise CorpusError(f"{file}: column(s) {', '.join(missing)} missing; found: {found}")
-    if table.empty:
-        raise CorpusError(f"{file}: no rows below the header")
-    table = table.reindex(columns=[*required, *optional], fill_value="").fillna("")
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    for column in table:
-        table[column] = table[column].str.strip()
-        odd = table.index[table[column].str.contains("\0", regex=False)]
-        if len(odd):
-            raise CorpusError(f"{file}: column {column!r} holds a NUL character in row {odd[0]}")
-    for column in required:
-        empty = table.index[table[column] == ""]
-        if len(empty):
-            raise CorpusError(f"{file}: column {column!r} is empty in row {empty[0]}")
-    return table
 
 
 def read(
@@ -143,50 +95,49 @@ def read(
             root, a clip that is bad, or one recording with two labels
 
     """
-    file = Path(file).expanduser()
+    file = work.path(name, file)
     table = read_csv(file)
-    base = (file.parent if root is None else Path(root).expanduser()).resolve()
+    base = (file.parent if root is None else work.path("root", root)).resolve()
     if not base.is_dir():
         raise CorpusError(f"root: {str(base)!r} is no folder")
+    permission = None if allow_outside else "allow_outside permits it"
     number = {label: i for i, label in enumerate(labels)}
-    places = {}
-    for row, values in table.iterrows():
+    places: dict[str, Path] = {}
+    cells = table.to_dict("index")
+    for row, values in cells.items():
         if values["label"] not in number:
             raise CorpusError(
-                f"{file}: the model has no class {values['label']!r} (row {row}); "
+                f"{file}: the model has no class {short(values['label'])} (row {row}); "
                 f"it has {_shortened(labels)}"
             )
-        place = base / values["path"]
-        try:
-            resolved = place.resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CorpusError(f"{file}: {values['path']!r} (row {row}): {error}") from error
-        if not allow_outside and not resolved.is_relative_to(base):
-            raise CorpusError(
-                f"{file}: {values['path']!r} (row {row}) leads out of {str(base)!r}; "
-                "allow_outside permits it"
-            )
-        places[row] = resolved
+        path = values["path"]
+        if path not in places:
+            places[path] = place(file, row, path, base, permission)
     rows, waveforms, repeated = [], [], 0
     first: dict[str, int] = {}
-    shown = tqdm(places.items(), desc=f"reading {name}", disable=None if progress else True)
-    for row, place in shown:
-        values = table.loc[row]
+    known: dict[Path, str] = {}
+    shown = tqdm(cells.items(), desc=f"reading {name}", disable=None if progress else True)
+    for row, values in shown:
+        clip = places[values["path"]]
         try:
-            waveform, seconds = decode(place, sampling_rate)
+            if clip not in known:
+                waveform, seconds = decode(clip, sampling_rate)
+                known[clip] = content_hash(waveform)
         except BadClip as error:
-            raise CorpusError(f"{file}: {values['path']!r} (row {row}): {error.reason}") from error
-        heard = content_hash(waveform)
+            raise CorpusError(
+                f"{file}: {short(values['path'])} (row {row}): {error.reason}"
+            ) from error
+        heard = known[clip]
         if heard in first:
             before = first[heard]
-            if table.loc[before, "label"] != values["label"]:
+            if cells[before]["label"] != values["label"]:
                 raise CorpusError(
                     f"{file}: rows {before} and {row} are one recording with two labels"
                 )
             repeated += 1
             continue
         first[heard] = row
-        rows.append({**values.to_dict(), "seconds": seconds, "hash": heard})
+        rows.append({**values, "seconds": seconds, "hash": heard})
         waveforms.append(torch.from_numpy(audio.normalise(waveform) if normalise else waveform))
     about = pd.DataFrame(rows)
     about["unit"] = about["speaker"].where(about["speaker"] != "", about["hash"])
@@ -234,9 +185,9 @@ def check_apart(parts: Mapping[str, Part]) -> None:
     for part in parts.values():
         for heard, path in zip(part.about["hash"], part.about["path"], strict=True):
             if heard in seen:
-                other, place = seen[heard]
+                other, known = seen[heard]
                 raise CorpusError(
-                    f"{part.file}: {path!r} is the same recording as {place!r} of the "
+                    f"{part.file}: {path!r} is the same recording as {known!r} of the "
                     f"{other} clips"
                 )
         seen |= {
@@ -245,11 +196,7 @@ def check_apart(parts: Mapping[str, Part]) -> None:
         }
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def _shortened(labels: Sequence[str], most: int = 12) -> str:
-    named = ", ".join(repr(label) for label in labels[:most])
+    named = ", ".join(short(label) for label in labels[:most])
     return named + (f" and {len(labels) - most} more" if len(labels) > most else "")
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
+from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.tool import checkpoints, recommended, work
 from speechunlearn.tool.forgetting import forget
-from speechunlearn.tool.inputs import read_table
 
 REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
 STATE = "ledger.json"
@@ -63,7 +63,7 @@ def read(file: str | Path) -> list[Entry]:
             or occurs twice, an unknown method, or a seed that is no number
 
     """
-    file = Path(file).expanduser()
+    file = work.path("ledger", file)
     table = read_table(file, REQUIRED, OPTIONAL)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
@@ -130,9 +130,9 @@ def run(
 
     """
     say = say or (lambda text: None)
-    out = Path(out).expanduser()
+    out = work.path("out", out)
     entries = read(ledger)
-    work.check_not_inside(out, Path(str(model)).expanduser())
+    work.check_not_inside(out, work.path("model", model))
     checkpoints.load(model)
     first = checkpoints.digest(model)
     with work.folder(out):

@@ -6,6 +6,8 @@ Whatever comes from a request (labels, file names, cells of a CSV) is escaped: i
 from __future__ import annotations
 
 import html
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ _FIGURES = {
     "auc": "area under the ROC curve", "eer": "equal error rate", "tpr": "found at 1 % false alarms"
 }
 _SECTION = "## Unlearning"
+#: a model card larger than this is none
+_MAX_CARD = 2**20
 
 
 def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> None:
@@ -80,7 +84,7 @@ def section(report: Mapping[str, Any]) -> str:
         verdict = "passes" if judged["passed"] else "does not pass"
         lines += ["", f"Beside {report['references']} retrained models it {verdict} for one."]
     lines += ["", "Not assessed:", ""]
-    lines += [f"- {gap['what']}: {html.escape(gap['why'])}" for gap in report["not_assessed"]]
+    lines += [f"- {gap['what']}: {_text(gap['why'])}" for gap in report["not_assessed"]]
     return "\n".join(lines) + "\n"
 
 
@@ -111,11 +115,17 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def card_of(source: str) -> str | None:
-    """Return the text of a local checkpoint's model card, if it has one that can be read."""
-    path = Path(source).expanduser() / CARD
+    """Return the text of a local checkpoint's model card, if it has one that can be read.
+
+    A link that leads out of the checkpoint's folder is no card: what it leads to stays private.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        folder = Path(os.path.expanduser(source)).resolve()
+        path = (folder / CARD).resolve()
+        if not path.is_relative_to(folder) or not path.is_file():
+            return None
+        return path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_CARD else None
+    except (OSError, RuntimeError, UnicodeDecodeError):
         return None
 
 
@@ -127,6 +137,12 @@ def _whens(report: Mapping[str, Any]) -> list[str]:
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number as text; a dash where there is none."""
     return "–" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _text(value: str) -> str:
+    """Return a text that is neither HTML nor Markdown, on one line."""
+    plain = re.sub(r"([\\`*_\[\]#|~!])", r"\\\1", " ".join(value.split()))
+    return html.escape(plain, quote=False)
 
 
 def _code(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
 
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
@@ -23,6 +23,30 @@ REPORT = "report.json"
 
 class OutputError(SpeechUnlearnError):
     """An output folder that can't be used, or can't be written to any more."""
+
+
+def path(what: str, value: str | Path) -> Path:
+    """Return a path that a request names, ``~`` filled in.
+
+    Args:
+        what: name of the parameter
+        value: the path, to anything or nothing
+
+    Raises:
+        ParameterError: it cannot be looked up, or a report could not show it
+
+    """
+    text = os.path.expanduser(value)
+    if CONTROL.search(text):
+        raise ParameterError(f"{what}: {text!r} holds control characters, or is not Unicode")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        shown = repr(text) if len(text) <= 200 else f"{text[:200]!r}… ({len(text)} characters)"
+        raise ParameterError(f"{what}: {shown} cannot be used: {error.strerror}") from error
+    return Path(text)
 
 
 @contextlib.contextmanager
