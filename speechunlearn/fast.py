@@ -90,7 +90,8 @@ def fast(model: torch.nn.Module, workers: int | None = None) -> Iterator[None]:
             for module in list(model.modules()):
                 if hasattr(getattr(module, "network", None), "_get_feature_vector_attention_mask"):
                     # a classifier of the tool's says in its forward what the network raised
-                    replace(module, "logits" if hasattr(module, "logits") else "forward", _by_lengths)
+                    name = "logits" if hasattr(module, "logits") else "forward"
+                    replace(module, name, _by_lengths)
                 if not on_cpu:
                     continue
                 if _plain_convolution(module):
