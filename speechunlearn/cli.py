@@ -185,6 +185,7 @@ def forget(
         list[str] | None, typer.Option("-p", "--parameter", help="name=value of the method")
     ] = None,
     seed: Annotated[int, typer.Option(help="of all randomness")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="sooner; other bits, same method")] = False,
     root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
 ) -> None:
@@ -194,7 +195,7 @@ def forget(
     done = tool.forget(
         model, forget, out, retain=retain, unseen=unseen, references=reference or [],
         method=method, parameters=_values("-p", parameter), seed=seed, root=root,
-        allow_outside=allow_outside, say=lambda text: typer.echo(text, err=True),
+        allow_outside=allow_outside, quick=quick, say=lambda text: typer.echo(text, err=True),
     )
     typer.echo(done.summary())
     typer.echo(f"written: {done.out}", err=True)

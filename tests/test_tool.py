@@ -197,6 +197,28 @@ def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path
     assert not other["passed"]
 
 
+@pytest.mark.parametrize("method", ["altered", "adv_ela"])
+def test_quick_is_the_same_method(desk: Path, tmp_path: Path, method: str) -> None:
+    """In eval mode nothing is drawn: the weights agree up to rounding."""
+    from safetensors.torch import load_file
+
+    own = {"epochs": 2, "learning_rate": 1e-4, "mode": "eval"}
+    own |= {"copies": 2, "steps": 2} if method == "adv_ela" else {}
+    weights = {}
+    for quick in (False, True):
+        out = tmp_path / str(quick)
+        done = forget(
+            desk / "model", desk / "forget.csv", out, method=method, parameters=own, quick=quick
+        )
+        assert done.report["quick"] is quick
+        weights[quick] = load_file(out / "model.safetensors")
+    before = load_file(desk / "model" / "model.safetensors")
+    for name, weight in weights[False].items():
+        moved = (weight - before[name]).abs().max()
+        # Adam's first steps are of one size, whatever the gradient's: near 0 its sign may turn
+        assert (weights[True][name] - weight).abs().float().median() <= 0.02 * moved + 1e-7, name
+
+
 def test_the_same_call_again_returns_the_report(desk: Path, tmp_path: Path) -> None:
     said: list[str] = []
     call = {"method": "ran_lab", "parameters": FAST, "say": said.append}

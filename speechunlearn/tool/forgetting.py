@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import shutil
@@ -99,6 +100,7 @@ def forget(
     seed: int = 0,
     root: str | Path | None = None,
     allow_outside: bool = False,
+    quick: bool = False,
     refused_in_retain: Mapping[str, str] | None = None,
     say: Say | None = None,
 ) -> Done:
@@ -120,6 +122,8 @@ def forget(
         seed: of all randomness
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
+        quick: computed sooner, see `speechunlearn.fast`: equal but for rounding and for the
+            numbers that dropout draws
         refused_in_retain: hash of a recording -> the earlier request that forgot it
         say: told of progress
 
@@ -153,6 +157,7 @@ def forget(
         },
         "references": [checkpoints.digest(reference) for reference in references],
         "method": choice.method, "parameters": work.plain(asdict(own)), "seed": seed,
+        "quick": quick,
     }
     before = work.finished(out)
     if before is not None:
@@ -292,7 +297,8 @@ def _made(
         say(f"{title}: {len(request.forget)} clips")
         with machine.measured() as usage:
             outcome = methods.get(choice.method).unlearn(
-                prepared.model, request, parameters, seed=seed, progress=progress, quick=True
+                prepared.model, request, parameters, seed=seed, progress=progress,
+                quick=asked["quick"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
         checkpoints.save(outcome.model, prepared.source, folder)
@@ -319,7 +325,7 @@ def _made(
     say("asking the original and the unlearned model about every clip")
     # what was written is judged, not what is in memory
     after = prepared.load(partial, "unlearned")
-    report = _report(prepared, after, judges, choice, parameters, seed, outcome)
+    report = _report(prepared, after, judges, choice, parameters, seed, asked["quick"], outcome)
     report["request"] = work.digest(asked)
     reports.write(report, partial, reports.card_of(prepared.source))
     report["outputs"] = {
@@ -337,6 +343,7 @@ def _report(
     choice: recommended.Choice,
     parameters: Any,
     seed: int,
+    quick: bool,
     outcome: Mapping[str, Any],
 ) -> dict[str, Any]:
     method = methods.get(choice.method)
@@ -350,6 +357,7 @@ def _report(
             "parameters": asdict(parameters), "why": choice.why,
         },
         "seed": seed,
+        "quick": quick,
         "cost": outcome["cost"],
         "details": outcome["details"],
     }
@@ -429,13 +437,16 @@ def _in_pieces(
             own = {
                 "model": specification["model"], "clips": part.hashes, "first": first,
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
+                "quick": specification["quick"],
                 "code": code_hash("speechunlearn.attacks"), "stack": stack(),
             }
             kept = cache.find("adversarial", own) is not None
 
             def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
                 counted = Cost()
-                with machine.measured() as usage, fast.fast(prepared.model):
+                quick = specification["quick"]
+                sooner = fast.fast(prepared.model) if quick else contextlib.nullcontext()
+                with machine.measured() as usage, sooner:
                     found = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,
