@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+from speechunlearn import leaderboard, report_card, tuning
 from speechunlearn import results as protocol
 
 SMOKE = """
@@ -100,3 +102,38 @@ def test_the_committed_taus_were_chosen_on_the_development_draw(method):
     for n in (10, 30, 50, 100):
         used = cells[(cells["method"] == method) & (cells["n_forget"] == n)]["tau"].unique()
         assert list(used) == [protocol.best_tau(real, method, n)]
+
+
+@pytest.mark.parametrize("folder", ["cpu-arabic_speech_commands"])
+def test_a_committed_leaderboard_is_what_its_cells_say(folder):
+    found = leaderboard.committed(folder)
+    assert found is not None
+    made = leaderboard.requests(found.results)
+    assert len(made) >= 3 and len({seed for seed, _ in made}) == len(made)
+    frozen = pd.read_csv(tuning.FOLDER / f"{folder}.csv")
+    for request in made.values():
+        assert len(request.retrained) >= 4 and len(request.originals) >= 2
+        assert set(request.judged) == {"original", *tuning.names(())} == {
+            "original", *frozen["method"]
+        }
+    # what is shown is what the audit says of the committed predictions
+    (seed, draw), request = next(iter(made.items()))
+    auditor = report_card.Auditor(
+        request.retrained, request.originals, n_labels=found.results.n_labels
+    )
+    scores = found.scores[(found.scores["seed"] == seed) & (found.scores["draw"] == draw)]
+    for method in ("original", "altered", "scrub"):
+        card = auditor.card(request.judged[method]).scores.set_index("score")
+        own = scores[scores["method"] == method].set_index("score")
+        assert own["value"].to_dict() == pytest.approx(card["value"].to_dict(), abs=1e-5)
+        assert own["passed"].to_dict() == card["passed"].to_dict()
+    # the audit fails models that forgot nothing, and passes those that never heard the clips
+    judged = found.scores[found.scores["judged"]]
+    passed = judged.groupby(["method", "seed", "draw", "model"])["passed"].all()
+    assert not passed["original"].any() and passed["retrain"].mean() >= 0.75
+    # and every method was run with the strength that its trials chose
+    chosen = tuning.chosen(frozen)
+    cells = found.results.cells[found.results.cells["variant"] == ""]
+    for method, values in chosen.items():
+        used = cells.loc[cells["method"] == method, "hyperparameters"].map(json.loads)
+        assert all(own[name] == value for own in used for name, value in values.items())
