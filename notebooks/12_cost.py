@@ -4,7 +4,8 @@
 # Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
 # memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
 # steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
-# that looks at the forget set alone should not grow with R; retraining should, with nothing else.
+# that looks at the forget set alone should not grow with R; retraining should, and not with N, M or
+# P.
 #
 # The models have random weights and were trained on nothing: what a pass costs does not hang on
 # what the weights are. Clips are cut, or repeated, to one length.
@@ -73,8 +74,8 @@ pages.slopes(passes)
 figures.growth(table, scaling.AXES);
 
 # %% [markdown]
-# The slopes, with their 95 % intervals. Where runs are short, what does not grow, such as the copy
-# of the model and the first batch, keeps a slope below that of the passes.
+# The slopes, with their 95 % intervals. Work that does not grow, such as the copy of the model, holds
+# a slope down, the more so the shorter the runs are.
 
 # %% tags=["nbval-ignore-output"]
 seconds = scaling.slopes(table, "seconds")
@@ -100,22 +101,22 @@ if "retained" in sizes.axes:
 # %% [markdown]
 # ## Memory
 #
-# By how much the process grew, or on a GPU what was allocated beyond the start. Batches are full from
-# a few clips on, so that more clips add what is kept of them, and no larger batch.
+# By how much the process grew, or on a GPU what was allocated beyond the start. A batch holds at most
+# a fixed number of clips: beyond it, more clips add only what is kept of them.
 
 # %% tags=["nbval-ignore-output"]
 pages.slopes(scaling.slopes(table, "memory_mb"))
 
 # %% tags=["nbval-ignore-output"]
-table.groupby(["axis", "size", "method"], sort=False)["memory_mb"].median().unstack().round(1)
+table.groupby(["axis", "size", "method"])["memory_mb"].median().unstack().round(1)
 
 # %% [markdown]
 # ## The planner
 #
 # `speechunlearn cost` says what a request will take before it is made: the passes of the method are
 # counted from the lengths of the clips, and a few batches are timed. Here its predictions stand
-# beside runs, each made right after its prediction. Runs this short are at the mercy of whatever
-# else the machine does, so that what counts is the median over several.
+# beside runs of the largest N and R above, each made right after its prediction. What else the
+# machine does at the time is in both; what counts is the median over several.
 
 # %% tags=["nbval-ignore-output"]
 pages.planned(sizes.predictions(bench))

@@ -305,7 +305,7 @@ def growth(table: pd.DataFrame, axes: Mapping[str, str]) -> Figure:
         panel.set(xscale="log", yscale="log", xlabel=axes[axis], ylabel="seconds")
         sizes = sorted(named.loc[named["axis"] == axis, "size"].unique())
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
-        panel.minorticks_off()
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         panel.get_legend().remove()
     for panel in panels.flat[len(shown) :]:
         panel.set_axis_off()

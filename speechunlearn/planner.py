@@ -541,9 +541,7 @@ class _Timed:
         for kind in dict.fromkeys(line.kind for line in self.work.lines):
             shapes = self.work.shapes(kind)
             ordered = sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape))
-            sizes = np.cumsum([shapes[shape] * shape[0] * shape[1] for shape in ordered])
-            middle = int(np.searchsorted(sizes, sizes[-1] / 2))
-            chosen = (ordered[0], ordered[min(middle, len(ordered) - 1)], ordered[-1])
+            chosen = (ordered[0], ordered[len(ordered) // 2], ordered[-1])
             wanted[kind] = list(dict.fromkeys(chosen))
         most = self._affordable(wanted, budget)
         points = []
@@ -560,7 +558,10 @@ class _Timed:
         return list(dict.fromkeys(points))
 
     def _affordable(self, wanted: Mapping[str, list[tuple[int, int]]], budget: float) -> int:
-        """Return how many clips a batch may hold, for a warm-up and all rounds to fit."""
+        """Return how many clips a batch may hold, for a warm-up and all rounds to fit.
+
+        Two are the least, unless no batch has as many: from one nothing can be extrapolated.
+        """
         passes = [
             (kind, *shape) for kind, shapes in wanted.items() if kind in _ROUGHLY
             for shape in shapes
@@ -577,7 +578,7 @@ class _Timed:
             self.once(probes[1])
             found[probes[1]] = self.once(probes[1])
         of = _fit(found) if len(probes) > 1 else np.array([0, found[probes[0]], 0])
-        while most > 1:
+        while most > 2:
             seconds = 0.0
             for kind, clips, length in passes:
                 steps = _STEPS + 1 if kind == ATTACK_STEP else 1
@@ -585,7 +586,7 @@ class _Timed:
                 seconds += steps * _ROUGHLY[kind] * one
             if seconds * (_ROUNDS[0] + 1) <= budget:
                 break
-            most = most // 2
+            most = max(2, most // 2)
         return most
 
     def once(self, point: _Point) -> float:

@@ -190,7 +190,7 @@ def widened(model: Classifier, factor: float, seed: int = 0) -> Classifier:
 
 
 def points(
-    axes: Mapping[str, Sequence[float]], methods_: Sequence[str], centre: Sizes
+    axes: Mapping[str, Sequence[float | int]], methods_: Sequence[str], centre: Sizes
 ) -> list[tuple[str, str, Sizes]]:
     """Return (axis, method, sizes) of every point.
 
@@ -361,7 +361,7 @@ class Scaling:
 
     """
 
-    axes: Mapping[str, Sequence[float]]
+    axes: Mapping[str, Sequence[float | int]]
     centre: Sizes
     methods: tuple[str, ...]
     repeats: int
@@ -400,6 +400,9 @@ class Scaling:
         )
 
     def predictions(self, bench: Bench) -> pd.DataFrame:
-        """Set the planner beside every method at the centre; see `predictions`."""
-        wanted = [(method, self.centre) for method in self.methods]
+        """Set the planner beside every method, at the largest N and R; see `predictions`."""
+        largest = {
+            axis: int(max(self.axes[axis])) for axis in ("n", "retained") if axis in self.axes
+        }
+        wanted = [(method, replace(self.centre, **largest)) for method in self.methods]
         return predictions(bench, wanted, repeats=self.repeats, budget=self.budget)

@@ -120,9 +120,9 @@ def test_pieces_hold_the_same_clips():
         (
             lambda: planner.predict(
                 planner.work_of_training([500], Recipe()), tiny.classifier(), tiny.clips(2),
-                budget=0,
+                budget=0.0,
             ),
-            "budget: 0 is not positive",
+            "budget: 0.0 is not positive",
         ),
     ],
 )

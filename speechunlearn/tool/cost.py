@@ -110,7 +110,7 @@ def plan(
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
         budget: seconds that the calibration should take. A large model takes longer: three rounds
-            with batches of one clip are the least
+            with batches of one and two clips are the least
 
     Returns:
         seconds with the interval of the calibration's rounds, passes and peak memory, by part
