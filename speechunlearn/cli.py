@@ -225,6 +225,34 @@ def ledger(
 
 
 @app.command()
+def cost(
+    model: Annotated[str, typer.Option(help=_MODEL)],
+    forget: Annotated[Path, typer.Option(help=f"clips to forget: {_CSV}")],
+    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
+    method: Annotated[str | None, typer.Option(help="the leaderboard's without it")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value of the method")
+    ] = None,
+    retrain_epochs: Annotated[
+        int | None, typer.Option(help="also predict so many epochs of training anew")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the run")] = 0,
+    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+    budget: Annotated[float, typer.Option(help="seconds that the calibration should take")] = 20.0,
+) -> None:
+    """Predict what `forget` will take on this machine, from a short calibration."""
+    from speechunlearn import tool
+
+    plan = tool.plan(
+        model, forget, retain=retain, method=method, parameters=_values("-p", parameter),
+        retrain_epochs=retrain_epochs, seed=seed, root=root, allow_outside=allow_outside,
+        budget=budget,
+    )
+    typer.echo(plan.summary())
+
+
+@app.command()
 def audit(
     model: Annotated[str, typer.Option(help=_MODEL)],
     forget: Annotated[Path, typer.Option(help=f"clips it is said to have forgotten: {_CSV}")],

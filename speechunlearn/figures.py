@@ -276,3 +276,39 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
         fontsize=9,
     )
     return figure
+
+
+def growth(table: pd.DataFrame, axes: Mapping[str, str]) -> Figure:
+    """Draw seconds over each size, both on logarithmic axes: medians, and the range over turns.
+
+    Args:
+        table: of `speechunlearn.scaling.measured`
+        axes: what each axis is called
+
+    """
+    shown = [axis for axis in axes if axis in set(table["axis"])]
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, 2.7 * rows + 0.5), sharey=True, squeeze=False,
+        layout="constrained",
+    )
+    order = [method for method in TITLES if method in set(table["method"])]
+    named = table.assign(method=table["method"].map(TITLES))
+    names = [TITLES[method] for method in order]
+    for axis, panel in zip(shown, panels.flat, strict=False):
+        sns.lineplot(
+            named[named["axis"] == axis], x="size", y="seconds", hue="method", style="method",
+            hue_order=names, style_order=names, estimator="median", errorbar=("pi", 100),
+            err_style="bars", markers=_MARKERS[: len(names)], palette=PALETTE, ax=panel,
+        )
+        panel.set(xscale="log", yscale="log", xlabel=axes[axis], ylabel="seconds")
+        sizes = sorted(named.loc[named["axis"] == axis, "size"].unique())
+        panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        panel.get_legend().remove()
+    for panel in panels.flat[len(shown) :]:
+        panel.set_axis_off()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure

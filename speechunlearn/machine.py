@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -25,11 +26,13 @@ class Usage:
     Args:
         seconds: wall-clock
         peak_memory_mb: largest resident memory on the CPU, largest allocation on a GPU, in MiB
+        start_memory_mb: the same when the block began
 
     """
 
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    start_memory_mb: float = 0.0
 
 
 @contextlib.contextmanager
@@ -41,11 +44,13 @@ def measured() -> Iterator[Usage]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
+        usage.start_memory_mb = torch.cuda.memory_allocated() / 2**20
     else:
         # Linux resets the high-water mark of the resident memory on a 5; elsewhere it stays the
         # process's own
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
+        usage.start_memory_mb = _resident_peak_mb()
     start = time.perf_counter()
     try:
         yield usage
@@ -55,6 +60,15 @@ def measured() -> Iterator[Usage]:
             usage.peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
         else:
             usage.peak_memory_mb = _resident_peak_mb()
+
+
+def trim() -> None:
+    """Give memory that is free, but held by the process, back to the system, where it can be.
+
+    Without it, memory that a block of work needs is not seen where an earlier one left as much.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # of glibc
 
 
 def _resident_peak_mb() -> float:

@@ -19,8 +19,10 @@ from speechunlearn import (
     experiments,
     figures,
     leaderboard,
+    methods,
     report_card,
     results,
+    scaling,
     statistics,
 )
 from speechunlearn.report_card import Auditor
@@ -354,6 +356,61 @@ def committed_leaderboard(folder_name: str) -> Shown:
             display(beside(table_of_more))
     figures.forgetting_and_cost(table)
     return costs(table)
+
+
+def slopes(table: pd.DataFrame) -> pd.DataFrame:
+    """Show how costs grow: a row a size, a column a method, each slope with its interval.
+
+    Args:
+        table: of `speechunlearn.scaling.slopes`
+
+    """
+    text = table.assign(
+        slope=_with_interval(table, "slope", "low", "high"), size=table["axis"].map(scaling.AXES),
+        title=table["method"].map(TITLES),
+    )
+    wide = text.pivot(index="size", columns="title", values="slope").fillna("")
+    return wide.loc[list(dict.fromkeys(text["size"])), list(dict.fromkeys(text["title"]))]
+
+
+def growth_with(table: pd.DataFrame, axis: str) -> None:
+    """Say which methods grow with a size, and which were not found to.
+
+    Args:
+        table: of `speechunlearn.scaling.slopes`
+        axis: name of `speechunlearn.scaling.AXES`
+
+    """
+    own = table[table["axis"] == axis]
+    lines = []
+    for alone, title in ((True, "look at the forget set alone"), (False, "look at more")):
+        part = own[[(methods.get(m).needs == {"forget"}) == alone for m in own["method"]]]
+        found = ", ".join(
+            f"{TITLES[row.method]}: {row.verdict} (slope {_number(row.slope)} "
+            f"[{_number(row.low)}, {_number(row.high)}])"
+            for row in part.itertuples()
+        )
+        if found:
+            lines.append(f"- of those that {title}: {found}")
+    display(Markdown(f"With the size *{scaling.AXES[axis]}*\n\n" + "\n".join(lines)))
+
+
+def planned(table: pd.DataFrame) -> pd.DataFrame:
+    """Show the planner's predictions beside runs, and how many are within a quarter.
+
+    Args:
+        table: of `speechunlearn.scaling.predictions`
+
+    """
+    within = int(((table["ratio"] - 1).abs() <= 0.25).sum())
+    display(
+        Markdown(
+            f"Within 25 % of the run, by the median: {within} of {len(table)} predictions; "
+            f"passes as counted before: {int(table['passes agree'].sum())} of {len(table)}."
+        )
+    )
+    shown = table.assign(method=table["method"].map(TITLES)).set_index("method")
+    return shown.rename(columns={"ratio": "predicted / real"}).round(3)
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -56,6 +56,8 @@ class Profile:
         references: so many models are retrained for each of its requests
         trials: so many strengths of each of its methods are tried
         spare: the unseen clips are those that the setting would not use: for tuning
+        scaling: what the chapter on cost measures, see `speechunlearn.scaling.Scaling`
+        repeats: times that it measures each
         encoders: corpus -> encoder it gets instead, where the usual one was pre-trained on it
         tasks: task -> what differs for it from the profile's own values
         threads: processor threads; a fixed number, so that sums are taken in a fixed order
@@ -95,6 +97,8 @@ class Profile:
     references: int = 4
     trials: int = 5
     spare: bool = False
+    scaling: dict[str, Any] = field(default_factory=dict)
+    repeats: int = 5
     encoders: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     threads: int = 2
@@ -320,6 +324,30 @@ _IMAGES: dict[str, Any] = {
     "top_db": None,
 }
 
+_SCALED = ("ran_lab", "altered", "adv_ela", "finetune", "retrain")
+# Requests of a few short clips: each takes a fraction of a second, so that it can be repeated.
+_SMOKE_SCALING: dict[str, Any] = {
+    "methods": _SCALED, "epochs": 1, "batch_size": 8, "budget": 0.5,
+    "centre": {
+        "n": 4, "copies": 2, "steps": 2, "seconds": 0.25, "width": 1.0, "retained": 8,
+    },
+    "axes": {
+        "n": (4, 8, 16), "copies": (2, 4, 8), "steps": (2, 4, 8), "seconds": (0.25, 0.5, 1.0),
+        "width": (1.0, 2.0), "retained": (8, 16, 32),
+    },
+}
+_SCALING: dict[str, Any] = {
+    "methods": _SCALED, "epochs": 3, "batch_size": 16, "budget": 20.0,
+    "centre": {
+        "n": 16, "copies": 4, "steps": 10, "seconds": 1.0, "width": 1.0, "retained": 64,
+    },
+    "axes": {
+        "n": (8, 16, 32, 64), "copies": (2, 4, 8, 16), "steps": (5, 10, 20, 40),
+        "seconds": (0.5, 1.0, 2.0, 4.0), "width": (0.5, 1.0, 1.5, 2.0),
+        "retained": (64, 128, 256, 512),
+    },
+}
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -352,6 +380,8 @@ PROFILES: dict[str, Profile] = {
             trials=2,
             threads=1,
             reproducible=True,
+            scaling=_SMOKE_SCALING,
+            repeats=3,
             tasks={
                 "keyword": _SMOKE_WORDS,
                 "speaker": _SMOKE_WORDS,
@@ -406,6 +436,7 @@ PROFILES: dict[str, Profile] = {
             settings=("validation",),
             retain_sample=200,
             top_db=30.0,
+            scaling=_SCALING,
             tasks={
                 "keyword": _CPU_WORDS,
                 # who speaks shows in the room and the microphone, too: the pauses stay
@@ -432,6 +463,7 @@ PROFILES: dict[str, Profile] = {
             tau_values=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
             # the group norm of wav2vec2-base sees padding; its lab tiles clips to about 6 s
             max_seconds=6.0,
+            scaling=_SCALING,
             tasks={
                 "keyword": {
                     "corpus": "speech_commands_12", "n_values": (), "shares": (0.02, 0.05, 0.1),

@@ -147,6 +147,13 @@ class Run:
         folder = self.results_folder / _LEADERBOARD / collected.folder_name
         return collected, leaderboard.write(collected, folder)
 
+    def keep(self, table: pd.DataFrame, name: str) -> None:
+        """Write a table that is made of no cells to the results folder, where there is one."""
+        if self.results_folder is not None:
+            folder = self.results_folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
+
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""
         from speechunlearn import corpora, machine

@@ -6,6 +6,7 @@
 """
 
 from speechunlearn.tool.auditing import audit
+from speechunlearn.tool.cost import Plan, plan
 from speechunlearn.tool.forgetting import Done, forget
 
-__all__ = ["Done", "audit", "forget"]
+__all__ = ["Done", "Plan", "audit", "forget", "plan"]

@@ -430,7 +430,7 @@ def _in_pieces(
     def make(
         model: Classifier, parameters: AttackParameters, seed: int, cost: Cost
     ) -> AdversarialSet:
-        step = max(1, -(-_COPIES_A_PIECE // parameters.copies))
+        step = piece_of(parameters)
         pieces = []
         for first in range(0, len(forget), step):
             part = forget.at(range(first, min(first + step, len(forget))))
@@ -487,6 +487,11 @@ def _in_pieces(
         )
 
     return make
+
+
+def piece_of(parameters: AttackParameters) -> int:
+    """Return how many clips' adversarial copies are made, and kept, at a time."""
+    return max(1, -(-_COPIES_A_PIECE // parameters.copies))
 
 
 def _module(method: str) -> str:

@@ -1,0 +1,122 @@
+# %% [markdown]
+# # What forgetting costs
+#
+# Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
+# memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
+# steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
+# that looks at the forget set alone should not grow with R; retraining should, and not with N, M or
+# P.
+#
+# The models have random weights and were trained on nothing: what a pass costs does not hang on
+# what the weights are. Clips are cut, or repeated, to one length.
+
+# %% tags=["parameters"]
+profile = "smoke"  # smoke, cpu or paper: see the page on profiles
+corpus = ""  # name of a reader; empty: the profile's corpus
+root = ""  # the corpus's folder, or the CSV; empty: its own place
+encoder = ""  # nano, nano-pretrained, a local folder or a hub id; empty: the profile's
+skip_bad = False  # leave out clips that cannot be used, instead of refusing the corpus
+cache = ""  # folder of finished work; empty: artefacts/ in the repository
+results = ""  # folder that results are added to; empty: none is written
+axes = []  # sizes that are changed: n, copies, steps, seconds, width, retained; empty: all
+repeats = 0  # times that each point is measured; 0: the profile's
+
+# %%
+from speechunlearn import runs
+
+run = runs.start(profile, corpus, root, encoder, skip_bad, cache, results, repeats=repeats)
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
+
+# %% [markdown]
+# ## What is measured
+#
+# One size changes at a time; the others stay where this table has them. All methods, and retraining,
+# take the same number of epochs and the same batches.
+
+# %%
+import pandas as pd
+
+from speechunlearn import figures, pages, scaling
+
+sizes = scaling.Scaling.of(run.profile, axes)
+study = run.study()
+bench = sizes.bench(study.fresh(0), study.train)
+pd.DataFrame(
+    {"held at": vars(sizes.centre), "changed to": pd.Series(dict(sizes.axes), dtype=object)}
+).rename(index=scaling.AXES | {"width": "times the channels of the network"})
+
+# %% [markdown]
+# Every point is measured several times, in turns, so that what slows the machine for a while slows
+# all of them. Each run is measured by the clock, by the memory that the process grows by, and by the
+# clips it sends through the model.
+
+# %%
+table = sizes.measured(bench)
+run.keep(table, "cost")
+
+# %% [markdown]
+# ## Passes
+#
+# The clips sent forward and backward hang on no machine. Slopes are fitted on logarithmic axes: 1 is
+# growth in proportion, 0 is none. Passes do not grow with the length of a clip or the size of the
+# model: there, each of them takes longer.
+
+# %%
+passes = scaling.slopes(table, "forward_backward")
+pages.slopes(passes)
+
+# %% [markdown]
+# ## Seconds
+
+# %% tags=["nbval-ignore-output"]
+figures.growth(table, scaling.AXES);
+
+# %% [markdown]
+# The slopes, with their 95 % intervals. Work that does not grow, such as the copy of the model, holds
+# a slope down, the more so the shorter the runs are.
+
+# %% tags=["nbval-ignore-output"]
+seconds = scaling.slopes(table, "seconds")
+pages.slopes(seconds)
+
+# %% [markdown]
+# ## Does the retained set matter?
+#
+# By the passes:
+
+# %%
+if "retained" in sizes.axes:
+    pages.growth_with(passes, "retained")
+
+# %% [markdown]
+# And by the clock. *No growth found* is said where the interval of the slope holds 0, *grows* where
+# it lies above; one interval in twenty misses the slope by chance.
+
+# %% tags=["nbval-ignore-output"]
+if "retained" in sizes.axes:
+    pages.growth_with(seconds, "retained")
+
+# %% [markdown]
+# ## Memory
+#
+# By how much the process grew, or on a GPU what was allocated beyond the start. A batch holds at most
+# a fixed number of clips: beyond it, more clips add only what is kept of them.
+
+# %% tags=["nbval-ignore-output"]
+pages.slopes(scaling.slopes(table, "memory_mb"))
+
+# %% tags=["nbval-ignore-output"]
+table.groupby(["axis", "size", "method"])["memory_mb"].median().unstack().round(1)
+
+# %% [markdown]
+# ## The planner
+#
+# `speechunlearn cost` says what a request will take before it is made: the passes of the method are
+# counted from the lengths of the clips, and a few batches are timed. Here its predictions stand
+# beside runs of the largest N and R above, each made right after its prediction. What else the
+# machine does at the time is in both; what counts is the median over several.
+
+# %% tags=["nbval-ignore-output"]
+pages.planned(sizes.predictions(bench))

@@ -1,0 +1,173 @@
+"""What a deletion request will take, before it is made: ``speechunlearn cost``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from speechunlearn import machine, methods, planner
+from speechunlearn.errors import ParameterError
+from speechunlearn.planner import Case, Estimate, Part
+from speechunlearn.tool import recommended
+from speechunlearn.tool.forgetting import fresh, piece_of, prepare
+from speechunlearn.training import Recipe
+
+#: seconds that a calibration should take
+BUDGET = 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request will take on this machine.
+
+    Args:
+        method: its name
+        parameters: its hyperparameters
+        why: why these
+        clips: how many are in each set, by its name
+        seconds: their length together, in seconds, by the name of the set
+        sampling_rate: in Hz
+        unlearning: what `speechunlearn.tool.forget` reports as its cost; to read the clips, and
+            to judge the models, is not in it
+        retraining: what training from the start on the retained clips takes; None where it was
+            not asked for
+        machine: what it was measured on
+
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    why: str
+    clips: dict[str, int]
+    seconds: dict[str, float]
+    sampling_rate: int
+    unlearning: Estimate
+    retraining: Estimate | None
+    machine: str
+
+    @property
+    def ratio(self) -> float | None:
+        """Seconds of unlearning by those of retraining; None where that was not asked for."""
+        if self.retraining is None:
+            return None
+        return self.unlearning.total.seconds / self.retraining.total.seconds
+
+    def summary(self) -> str:
+        """Return the plan in a few lines."""
+        sets = ", ".join(
+            f"{count} {name} clips ({self.seconds[name]:.1f} s)"
+            for name, count in self.clips.items()
+        )
+        lines = [f"{methods.get(self.method).title}: {sets}", f"  {self.why}", ""]
+        lines += _table(self.unlearning.parts)
+        lines += ["", f"peak memory: {self.unlearning.peak_memory_mb:.0f} MiB"]
+        for speed in self.unlearning.speeds:
+            if speed.clips:
+                audio = speed.clips * speed.samples / self.sampling_rate
+                lines.append(
+                    f"{speed.kind}: {speed.seconds:.3g} s for {speed.clips} clips, "
+                    f"{speed.seconds / audio:.2g} s per second of audio"
+                )
+        if self.retraining is not None:
+            assert self.ratio is not None
+            lines += ["", "Retraining", *_table(self.retraining.parts), ""]
+            lines += [
+                f"peak memory: {self.retraining.peak_memory_mb:.0f} MiB",
+                f"unlearning takes {self.ratio:.2g} times as long as retraining",
+            ]
+        spent = self.unlearning.calibration_seconds
+        spent += self.retraining.calibration_seconds if self.retraining is not None else 0.0
+        lines.append(f"calibrated in {spent:.0f} s on {self.machine}")
+        return "\n".join(lines)
+
+
+def plan(
+    model: str | Path,
+    forget: str | Path,
+    *,
+    retain: str | Path | None = None,
+    method: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    retrain_epochs: int | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    allow_outside: bool = False,
+    budget: float = BUDGET,
+) -> Plan:
+    """Predict what a request will take, from a short calibration on its own clips.
+
+    Args:
+        model: folder or hub id of a transformers audio-classification checkpoint
+        forget: CSV of the clips to forget: path, label, optionally speaker
+        retain: CSV of clips the model was trained on and is to keep
+        method: name; None takes the leaderboard's
+        parameters: hyperparameters of the method in place of the recommended ones
+        retrain_epochs: also predict so many epochs of training from the start on the retained
+            clips, with the other hyperparameters of `speechunlearn.training.Recipe`
+        seed: of the run
+        root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
+        allow_outside: let paths lead out of the root
+        budget: seconds that the calibration should take. A large model takes longer: three rounds
+            with batches of one and two clips are the least
+
+    Returns:
+        seconds with the interval of the calibration's rounds, passes and peak memory, by part
+
+    Raises:
+        SpeechUnlearnError: anything in the request that can't be used; a method whose cost is not
+            planned; retraining without the retained clips
+
+    """
+    available = {"forget"} | ({"retain"} if retain is not None else set())
+    choice = recommended.choose(available, method)
+    own = methods.parameters(choice.method, **(choice.values | dict(parameters or {})))
+    if seed < 0:
+        raise ParameterError(f"seed: {seed} is negative")
+    if not budget > 0:
+        raise ParameterError(f"budget: {budget} is not positive")
+    planner.check(choice.method)
+    if retrain_epochs is not None and retrain_epochs < 1:
+        raise ParameterError(f"retrain_epochs: {retrain_epochs} is not positive")
+    if retrain_epochs is not None and retain is None:
+        raise ParameterError("retrain_epochs: it needs the retain clips, which are not given")
+    files = {"forget": forget, "retain": retain}
+    prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    parts = {name: part.clips for name, part in prepared.parts.items()}
+    kept = parts.get("retain")
+    attack = getattr(own, "attack", None)
+    case = Case(
+        parts["forget"].lengths, None if kept is None else kept.lengths, own, seed,
+        piece=None if attack is None else piece_of(attack), kept=True,
+    )
+    share = budget if retrain_epochs is None else budget / 2
+    unlearning = planner.predict(
+        planner.work_of(choice.method, case), prepared.model, parts["forget"], budget=share
+    )
+    retraining = None
+    if retrain_epochs is not None:
+        assert kept is not None
+        make = fresh(prepared.model, prepared.source)
+        retraining = planner.predict(
+            planner.work_of_training(kept.lengths, Recipe(epochs=retrain_epochs), seed),
+            prepared.model, kept, budget=share, around=lambda: make(seed),
+        )
+    rate = prepared.model.frontend.sampling_rate
+    return Plan(
+        choice.method, asdict(own), choice.why,
+        {name: len(clips) for name, clips in parts.items()},
+        {name: sum(clips.lengths) / rate for name, clips in parts.items()},
+        rate, unlearning, retraining, machine.describe(),
+    )
+
+
+def _table(parts: list[Part]) -> list[str]:
+    """Return a line for each part, under a heading."""
+    wide = max(len(part.name) for part in parts)
+    heading = f"{'':{wide}}  {'seconds':>9}  {'rounds from, to':>19}  clips fwd+bwd  fwd"
+    return [heading] + [
+        f"{part.name:{wide}}  {part.seconds:9.3g}  {part.low:9.3g} {part.high:9.3g}  "
+        f"{part.forward_backward:13d}  {part.forward:d}"
+        for part in parts
+    ]
