@@ -131,6 +131,12 @@ def test_a_committed_leaderboard_is_what_its_cells_say(folder):
     judged = found.scores[found.scores["judged"]]
     passed = judged.groupby(["method", "seed", "draw", "model"])["passed"].all()
     assert not passed["original"].any() and passed["retrain"].mean() >= 0.75
+    # what the README says of our method
+    ranked = found.ranking.set_index("method")
+    others = ranked.drop(index=["retrain", "altered"])
+    assert len(others) == 29 and ranked.loc["altered", "gap"] < others["gap"].min()
+    assert ranked.loc["altered", "gap"] <= ranked.loc["retrain", "gap"]
+    assert ranked.loc["altered", ["kept", "passed"]].min() >= 0.99
     # and every method was run with the strength that its trials chose
     chosen = tuning.chosen(frozen)
     cells = found.results.cells[found.results.cells["variant"] == ""]
