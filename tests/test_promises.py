@@ -137,6 +137,9 @@ def test_a_committed_leaderboard_is_what_its_cells_say(folder):
     assert len(others) == 29 and ranked.loc["altered", "gap"] < others["gap"].min()
     assert ranked.loc["altered", "gap"] <= ranked.loc["retrain", "gap"]
     assert ranked.loc["altered", ["kept", "passed"]].min() >= 0.99
+    several = found.repeated["gap"]
+    assert several["Altered copies, in 5 requests"] > several["DELETE, in 5 requests"]
+    assert several["Altered copies, in 5 requests"] > several["Altered copies, at once"]
     # and every method was run with the strength that its trials chose
     chosen = tuning.chosen(frozen)
     cells = found.results.cells[found.results.cells["variant"] == ""]
