@@ -175,9 +175,13 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     return plan
 
 
+#: parameters that a chapter does not hand to `runs.start`
+_OWN = ("other_copies", "other_steps", "axes")
+
+
 def _arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a chapter's parameters as `runs.start` takes them."""
-    arguments = {k: v for k, v in values.items() if k not in ("other_copies", "other_steps")}
+    arguments = {k: v for k, v in values.items() if k not in _OWN}
     attack = {name: arguments.pop(name) for name in ("copies", "steps") if name in arguments}
     if "size" in arguments:  # a chapter of the leaderboard
         arguments["ranked_size"] = arguments.pop("size")

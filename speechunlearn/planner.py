@@ -6,9 +6,10 @@ clip is. A few of them are timed, several times in turns; for each kind of pass
 .. math:: \text{seconds} = a + b \cdot \text{clips} + c \cdot \text{clips} \cdot \text{samples},
           \qquad a, b, c \ge 0
 
-is fitted to the medians, and summed over all batches. Lengths are the request's own, so that
-nothing is extrapolated over the length of clips; where full batches would take longer than the
-budget, smaller ones are timed.
+is fitted to the medians, and summed over all batches. The sum is multiplied by the mean of all
+times over that of their medians: what else the machine does slows a run as a whole. Lengths are the
+request's own, so that nothing is extrapolated over the length of clips; where full batches would
+take longer than the budget, smaller ones are timed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ STEP, EPOCH, ALTERING, AROUND = "step", "epoch", "altering", "around"
 #: what the kinds cost beside a pass to the weights, roughly: decides how much can be timed
 _ROUGHLY = {FORWARD: 0.4, WEIGHTS: 1.0, IMPORTANCE: 1.2, ATTACK: 2.0, ATTACK_STEP: 1.0}
 #: rounds of a calibration, the warm-up not counted
-_ROUNDS = (3, 15)
+_ROUNDS = (3, 9)
 #: steps of the longer of the two attacks that are timed
 _STEPS = 4
 
@@ -83,6 +84,8 @@ class Work:
     Args:
         lines: how often each line is done
         mode: of the passes to the weights: ``train`` or ``eval``
+        together: passes to the weights before each step, whose graphs are held at once: of the
+            batch and of those beside it
         elastic: whether every step has an elastic term
         clipped: whether every step clips the gradient
         kept: whether the state is kept after every epoch
@@ -95,6 +98,7 @@ class Work:
 
     lines: Counter[Line] = field(default_factory=Counter)
     mode: str = "train"
+    together: int = 1
     elastic: bool = False
     clipped: bool = False
     kept: bool = False
@@ -229,7 +233,9 @@ def _altered(case: Case) -> Work:
         work.add("asking the original", FORWARD, _asked(lengths))
     steps = _epoch(case.forget, own.batch_size, case.seed)
     rounds = own.epochs
-    for lengths in (case.forget, *(copies if own.anchor else [])):
+    held = copies if own.anchor else []
+    work.together = 1 + len(held)
+    for lengths in (case.forget, *held):
         scale = sum(lengths) / sum(case.forget)
         shapes = ((clips, max(1, round(samples * scale))) for clips, samples in steps)
         work.add("descent", WEIGHTS, shapes, rounds)
@@ -243,7 +249,7 @@ def _adversarial(case: Case) -> Work:
     own = case.parameters
     attack = own.attack
     anew = own.epochs if own.sets == "anew" else 1
-    work = _begin(case, kept=case.kept and anew == 1, attack=attack)
+    work = _begin(case, kept=case.kept and anew == 1, attack=attack, together=2)
     for first in range(anew):
         step = len(case.forget) if first or case.piece is None else case.piece
         for start in range(0, len(case.forget), step):
@@ -284,7 +290,7 @@ def _on_retain(case: Case) -> Work:
 
 def _neggrad_plus(case: Case) -> Work:
     """Epochs * R clips to the weights, and as many batches of the forget set beside."""
-    work = _begin(case)
+    work = _begin(case, together=2)
     steps = _descend(work, case.retain or (), case.parameters, case.seed)
     beside = _beside(case.forget, case.parameters.batch_size, case.seed, steps)
     work.add("descent", WEIGHTS, beside)
@@ -476,12 +482,15 @@ def predict(
                 times[point].append(timed.once(point))
     medians = {point: float(np.median(found)) for point, found in times.items()}
     by_round = [{point: found[i] for point, found in times.items()} for i in range(rounds)]
+    # a run is a sum, which holds the slow passes, too: they are in means, and in no median
+    slowed = sum(map(sum, times.values())) / max(rounds * sum(medians.values()), 1e-9)
     fits = [_seconds(work, own) for own in (medians, *by_round)]
     parts = []
     for name in (*work.parts, "in all"):
         found = [sum(fit.values()) if name == "in all" else fit[name] for fit in fits]
+        found[0] *= slowed
         cost = work.cost(None if name == "in all" else name)
-        # a median of sums is no sum of medians: the interval holds what is predicted
+        # the interval holds what is predicted
         parts.append(
             Part(
                 name, found[0], min(found), max(found), cost.forward_backward, cost.forward
@@ -491,7 +500,7 @@ def predict(
     for kind in dict.fromkeys(point.kind for point in plan):
         largest = max((p for p in plan if p.kind == kind), key=lambda p: (p.clips * p.samples))
         speeds.append(
-            Speed(kind, largest.clips, largest.samples, _net(medians, largest), rounds)
+            Speed(kind, largest.clips, largest.samples, _net(work, medians, largest), rounds)
         )
     return Estimate(
         parts, speeds, timed.start_mb + _growth(work, timed.growth) + work.copies * 4 / 2**20,
@@ -581,7 +590,7 @@ class _Timed:
         while most > 2:
             seconds = 0.0
             for kind, clips, length in passes:
-                steps = _STEPS + 1 if kind == ATTACK_STEP else 1
+                steps = _STEPS + 1 if kind == ATTACK_STEP else 1  # a probe holds all graphs, too
                 one = float(_features(min(clips, most), length) @ of)
                 seconds += steps * _ROUGHLY[kind] * one
             if seconds * (_ROUNDS[0] + 1) <= budget:
@@ -628,7 +637,11 @@ class _Timed:
         training.predict(self.model, part, batch_size=len(part))
 
     def _weights(self, part: Clips, point: _Point) -> None:
-        true_label_loss(self.model, part, list(range(len(part))), Cost()).backward()
+        every = list(range(len(part)))
+        losses = [
+            true_label_loss(self.model, part, every, Cost()) for _ in range(self.work.together)
+        ]
+        torch.stack(losses).sum().backward()
 
     def _importance(self, part: Clips, point: _Point) -> None:
         kind, mode = self.work.importance
@@ -687,8 +700,10 @@ def _fit(found: Mapping[_Point, float]) -> np.ndarray:
     return nnls(rows / seconds[:, None], np.ones(len(rows)))[0]
 
 
-def _net(seconds: Mapping[_Point, float], point: _Point) -> float:
-    """Return what a point takes; of an attack's further steps, one."""
+def _net(work: Work, seconds: Mapping[_Point, float], point: _Point) -> float:
+    """Return what a pass takes: one of an attack's further steps, or of those done together."""
+    if point.kind == WEIGHTS:
+        return seconds[point] / work.together
     if point.kind != ATTACK_STEP:
         return seconds[point]
     first = seconds[_Point(ATTACK, point.clips, point.samples)]
@@ -699,7 +714,7 @@ def _seconds(work: Work, found: Mapping[_Point, float]) -> dict[str, float]:
     """Return seconds by part, from those of the points."""
     fits = {}
     for kind in {point.kind for point in found}:
-        own = {point: _net(found, point) for point in found if point.kind == kind}
+        own = {point: _net(work, found, point) for point in found if point.kind == kind}
         fits[kind] = _fit(own)
     if EPOCH in fits and STEP in fits:  # an epoch of one step was timed
         fits[EPOCH] = np.maximum(fits[EPOCH] - fits[STEP], 0.0)

@@ -327,7 +327,7 @@ _IMAGES: dict[str, Any] = {
 _SCALED = ("ran_lab", "altered", "adv_ela", "finetune", "retrain")
 # Requests of a few short clips: each takes a fraction of a second, so that it can be repeated.
 _SMOKE_SCALING: dict[str, Any] = {
-    "methods": _SCALED, "epochs": 1, "batch_size": 8, "budget": 0.5,
+    "methods": _SCALED, "epochs": 1, "batch_size": 8, "budget": 6.0,
     "centre": {
         "n": 4, "copies": 2, "steps": 2, "seconds": 0.25, "width": 1.0, "retained": 8,
     },
