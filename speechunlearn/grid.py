@@ -280,6 +280,15 @@ def _leaderboard(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
     return done
 
 
+def _request(run: _PlannedRun, values: Mapping[str, Any]) -> bool:
+    study = run.study(pairs=run.profile.pairs[:1])
+    seed, draw = study.pairs[0]
+    study.plan_model(None, seed)
+    for other in range(run.profile.references):
+        study.plan_model(experiments.ranked_request(study, draw), other)
+    return True
+
+
 def _ranked(run: _PlannedRun, pairs: tuple[tuple[int, int], ...]) -> bool:
     frozen = tuning.frozen(run.profile.name, run.corpus, run.profile.task)
     known = set() if frozen is None else set(frozen["method"])
@@ -304,6 +313,7 @@ _CHAPTERS: dict[str, Callable[[_PlannedRun, Mapping[str, Any]], bool]] = {
     "08_speaker_identification": _requests,
     "09_audit": _audit,
     "10_leaderboard": _leaderboard,
+    "11_request": _request,
 }
 
 
