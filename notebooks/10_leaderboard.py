@@ -20,13 +20,16 @@ size = 0.0  # clips to forget: a number, or below 1 a share; 0: the profile's
 pairs = []  # [seed, draw] pairs; empty: the profile's
 references = 0  # so many retrained models a request; 0: the profile's
 trials = 0  # strengths tried of each method; 0: the profile's
+threads = 0  # processor threads; 0: the profile's
+quick = False  # equal but for rounding and what dropout draws, and sooner: see speechunlearn.fast
 
 # %%
 from speechunlearn import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
-    ranked=methods, ranked_size=size, references=references, trials=trials
+    threads=threads, quick=quick, ranked=methods, ranked_size=size, references=references,
+    trials=trials
 )
 
 # %% tags=["nbval-ignore-output"]

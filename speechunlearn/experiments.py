@@ -258,9 +258,16 @@ def parts(
         strengths: as of `ranked`
 
     """
+    speeds = study.profile.methods.get("altered", {}).get("speeds", ())
+    some = {  # where the profile has speeds of its own, those of one side
+        "faster copies alone": tuple(speed for speed in speeds if speed > 1),
+        "slower copies alone": tuple(speed for speed in speeds if speed < 1),
+    }
     for seed, draw in study.pairs if "altered" in chosen else ():
         request, own = ranked_request(study, draw), strengths.get("altered", {})
         for what, overrides in PARTS:
+            if some.get(what):
+                overrides = {"speeds": some[what]}
             cell = study.cell("altered", request, seed, **{**own, **overrides})
             yield cell.as_variant(f"{PART}{what}")
 

@@ -6,6 +6,7 @@ chapter's own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -341,12 +342,15 @@ def committed_leaderboard(folder_name: str) -> Shown:
     if found is None:
         return _missing()
     display(Markdown(made_by(found.results)))
-    profile, corpus, task = found.results.cells[["profile", "corpus", "task"]].iloc[0]
+    cells = found.results.cells
+    profile, corpus, task = cells[["profile", "corpus", "task"]].iloc[0]
+    recipe = json.loads(cells.loc[cells["method"] == "original", "hyperparameters"].iloc[0])
+    quick = " -p quick=true" if recipe.get("quick") else ""
     display(
         Markdown(
             "A row again, by its method: "
             f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
-            f"-p task={task} -p methods=METHOD`"
+            f"-p task={task} -p methods=METHOD{quick}`"
         )
     )
     table = found.ranking

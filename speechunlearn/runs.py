@@ -180,6 +180,7 @@ def start(
     results: str = "",
     attack: Mapping[str, Any] | None = None,
     task: str = "",
+    quick: bool = False,
     **sizes: Any,
 ) -> Run:
     """Check a chapter's parameters and prepare the process. Call it before torch is imported.
@@ -196,6 +197,7 @@ def start(
         attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
             keep the profile's
         task: what the model names; empty is the corpus's own
+        quick: models are trained, and methods run, in less time, see `speechunlearn.fast`
         sizes: values for the profile's own, e.g. n_values: a list, the text of one, or a single
             value; an empty list, or 0 for a number, keeps the profile's
 
@@ -212,6 +214,8 @@ def start(
         name: _like(name, value, getattr(chosen, name)) for name, value in sizes.items() if value
     }
     chosen = chosen.with_values(**given)
+    if quick:
+        chosen = chosen.with_values(recipe=chosen.recipe | {"quick": True})
     encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
     if encoder:
         chosen = chosen.with_values(encoder=encoder)

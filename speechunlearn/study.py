@@ -7,6 +7,7 @@ model, an adversarial set, the predictions of an unlearned model.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from speechunlearn import (
     corpora,
     deletions,
     distributed,
+    fast,
     importance,
     machine,
     methods,
@@ -115,6 +117,8 @@ class Study:
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
         self.recipe = Recipe(**profile.recipe)
+        if self.recipe.quick and distributed.processes() > 1:
+            raise ParameterError("quick: several processes train a model in the usual computation")
         for name, values in profile.methods.items():
             methods.parameters(name, **values)
         for tau in profile.tau_values:
@@ -483,10 +487,10 @@ class Study:
         source = self.forget(made_for)
 
         def make(folder: Path, resume: Path) -> None:
-            made_cost = Cost()
-            with machine.measured() as usage:
+            made_cost, model = Cost(), self.original(seed)
+            with machine.measured() as usage, self._computed(model):
                 made = adversarial_set(
-                    self.original(seed), source, len(self.labels), parameters, seed=seed,
+                    model, source, len(self.labels), parameters, seed=seed,
                     cost=made_cost,
                     progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"),
                 )
@@ -602,7 +606,8 @@ class Study:
         request = self.request(steps, seed, methods.get(method).needs)
         with machine.measured() as usage:
             outcome = methods.get(method).unlearn(
-                before, request, parameters, seed=seed, progress=self._reporter(what)
+                before, request, parameters, seed=seed, progress=self._reporter(what),
+                quick=self.recipe.quick,
             )
         return outcome.model, {
             "seconds": usage.seconds + outcome.cost.kept_seconds,
@@ -637,9 +642,11 @@ class Study:
         """
 
         def make(folder: Path, resume: Path) -> None:
-            fisher = importance.estimate(
-                "fisher", self.original(seed), self.train, self.train.labels, per="clip"
-            )
+            model = self.original(seed)
+            with self._computed(model):
+                fisher = importance.estimate(
+                    "fisher", model, self.train, self.train.labels, per="clip"
+                )
             assert fisher is not None
             save_file(fisher, folder / "fisher.safetensors")
 
@@ -650,6 +657,10 @@ class Study:
 
     def _statistic_specification(self, seed: int) -> dict[str, Any]:
         return self._base(seed) | {"code": code_hash("speechunlearn.importance")}
+
+    def _computed(self, model: Classifier) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which a model is computed as the recipe says."""
+        return fast.fast(model) if self.recipe.quick else contextlib.nullcontext()
 
     def _trained(self, clips: Clips, seed: int) -> Classifier:
         return models.load(self._trained_folder(clips, seed)).to(_device())
@@ -702,10 +713,13 @@ class Study:
 
     def _provenance(self) -> dict[str, str]:
         together = distributed.processes()
+        how = f", {together} processes" if together > 1 else ""
+        if self.recipe.quick:
+            how += ", quick computation"
         return {
             "commit": machine.commit(),
             "lock": machine.lock_hash(),
-            "machine": machine.describe() + (f", {together} processes" if together > 1 else ""),
+            "machine": machine.describe() + how,
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:

@@ -14,11 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-torch.set_num_threads(1)
+from speechunlearn.tool import audit, forget, forgetting, work
 
-from speechunlearn.tool import audit, forget, forgetting, work  # noqa: E402
-
-forgetting._COPIES_A_PIECE = 4  # several pieces, so that kills fall between them
 PARAMETERS = {"epochs": 4, "copies": 2, "steps": 6, "learning_rate": 1e-3}
 
 
@@ -53,6 +50,8 @@ def state(out: Path) -> str:
 
 def main() -> None:
     model, file, out, kills, seed = sys.argv[1:]
+    torch.set_num_threads(1)
+    forgetting._COPIES_A_PIECE = 4  # several pieces, so that kills fall between them
     rng = np.random.default_rng(int(seed))
     audit(model, file)  # imports what a request imports late
     whole = Path(out) / "whole"
