@@ -290,19 +290,16 @@ def test_predict_is_free_of_dropout():
     assert torch.equal(predict(model, clips), predict(model, clips))
 
 
-def test_a_quick_recipe_trains_to_the_same_weights_but_for_rounding():
-    made = {}
+def test_a_quick_recipe_trains_to_the_same_answers_but_for_rounding():
+    # weights that no answer depends on (the bias of keys) go where rounding sends them: the
+    # answers are compared
+    histories, answers = [], []
     for quick in (False, True):
         model = tiny.wav2vec2(seed=1)
         asked = recipe(epochs=3, learning_rate=1e-3, quick=quick)
-        made[quick] = train(model, tiny.clips(12), asked, seed=0), tiny.weights(model)
+        histories.append(train(model, tiny.clips(12), asked, seed=0))
+        answers.append(predict(model, tiny.clips(12, seed=5)))
         assert all("forward" not in vars(module) for module in model.modules())
-    assert made[True][0] == pytest.approx(made[False][0], rel=1e-4)
-    before = tiny.weights(tiny.wav2vec2(seed=1))
-
-    def apart(a, b):
-        return math.sqrt(sum(float((a[name] - b[name]).square().sum()) for name in a))
-
-    # Adam turns rounding into whole steps where a gradient is nearly zero: a few weights
-    assert apart(made[True][1], made[False][1]) < 0.05 * apart(made[False][1], before)
-    assert not tiny.equal(made[True][1], made[False][1])  # it was computed otherwise
+    assert histories[1] == pytest.approx(histories[0], rel=1e-4)
+    assert histories[1] != histories[0]  # it was computed otherwise
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-3, atol=1e-3)
