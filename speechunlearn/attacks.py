@@ -241,11 +241,9 @@ def adversarial_set(
         ]
         return positions, copied, hits.cpu()
 
-    batches = _batches(
-        repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on()
-    )
+    made = batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
     with seeded(seed, first), _frozen(model, train=drawing):
-        for positions, copied, hits in (map if drawing else fast.spread)(attack, batches):
+        for positions, copied, hits in (map if drawing else fast.spread)(attack, made):
             reached[positions] = hits
             for position, copy_ in zip(positions, copied, strict=True):
                 moved[position] = copy_
@@ -260,23 +258,7 @@ def adversarial_set(
     )
 
 
-def signal_to_noise_db(
-    waveform_z: Float[Tensor, " time"], perturbed: Float[Tensor, " time"]
-) -> float:
-    """Return 10 log10 of the power of a clip over that of its perturbation, in dB."""
-    noise = (perturbed.double() - waveform_z.double()).square().mean()
-    if noise == 0:
-        return float("inf")
-    return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
-
-
-def _generator(*seed: int) -> torch.Generator:
-    """Return a generator of its own for each tuple of numbers."""
-    (state,) = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
-def _batches(
+def batches(
     lengths: Sequence[int], batch_size: int, samples: int, *, alike: bool = False
 ) -> Iterator[list[int]]:
     """Yield each clip once, longest first, in batches of clips of similar length.
@@ -301,6 +283,22 @@ def _batches(
         batch.append(position)
     if batch:
         yield batch
+
+
+def signal_to_noise_db(
+    waveform_z: Float[Tensor, " time"], perturbed: Float[Tensor, " time"]
+) -> float:
+    """Return 10 log10 of the power of a clip over that of its perturbation, in dB."""
+    noise = (perturbed.double() - waveform_z.double()).square().mean()
+    if noise == 0:
+        return float("inf")
+    return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
+
+
+def _generator(*seed: int) -> torch.Generator:
+    """Return a generator of its own for each tuple of numbers."""
+    (state,) = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -237,6 +237,7 @@ def cost(
         int | None, typer.Option(help="also predict so many epochs of training anew")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the run")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="of a request with `--quick`")] = False,
     root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
     budget: Annotated[float, typer.Option(help="seconds that the calibration should take")] = 20.0,
@@ -247,7 +248,7 @@ def cost(
     plan = tool.plan(
         model, forget, retain=retain, method=method, parameters=_values("-p", parameter),
         retrain_epochs=retrain_epochs, seed=seed, root=root, allow_outside=allow_outside,
-        budget=budget,
+        quick=quick, budget=budget,
     )
     typer.echo(plan.summary())
 

@@ -119,6 +119,20 @@ def is_on() -> bool:
     return _STATE.get() is not None
 
 
+def workers() -> int:
+    """Return how many batches are computed at once here: one outside of a block of `fast`."""
+    state = _STATE.get()
+    return 1 if state is None else state.workers
+
+
+def splits(model: torch.nn.Module) -> bool:
+    """Whether `total` gives each loss of the model to a thread of its own here."""
+    state = _STATE.get()
+    if state is None or state.pool is None:
+        return False
+    return not (state.draws and model.training)
+
+
 def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield the function's result for each item, in order; inside `fast`, several at once.
 
@@ -161,9 +175,7 @@ def total(parts: Sequence[Callable[[], Tensor]], model: torch.nn.Module) -> Floa
         the sum; its backward adds to the gradients of the weights
 
     """
-    state = _STATE.get()
-    drawn = state is not None and state.draws and model.training
-    if state is None or state.pool is None or drawn:
+    if not splits(model):
         return torch.stack([part() for part in parts]).sum()
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     seeds = torch.randint(2**62, (len(parts),)).tolist()

@@ -10,11 +10,17 @@ is fitted to the medians, and summed over all batches. The sum is multiplied by 
 times over that of their medians: what else the machine does slows a run as a whole. Lengths are the
 request's own, so that nothing is extrapolated over the length of clips; where full batches would
 take longer than the budget, smaller ones are timed.
+
+Inside `speechunlearn.fast.fast` some batches are computed at once, each by a worker. As many are
+timed at once, and divided by their number; the sum is then multiplied by what workers lose that
+have nothing left to do while the last batches of a group are computed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import heapq
 import itertools
 import tempfile
 import time
@@ -29,8 +35,8 @@ import torch
 from scipy.optimize import nnls
 from torch.nn.utils import clip_grad_norm_
 
+from speechunlearn import attacks, fast, machine, methods, training
 from speechunlearn import clips as clips_module
-from speechunlearn import machine, methods, training
 from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
@@ -57,6 +63,7 @@ _ROUNDS = (3, 9)
 _STEPS = 4
 
 Batches = list[tuple[int, int]]
+Group = tuple[tuple[int, int], ...]
 Clock = Callable[[], float]
 
 
@@ -89,10 +96,15 @@ class Work:
         elastic: whether every step has an elastic term
         clipped: whether every step clips the gradient
         kept: whether the state is kept after every epoch
+        quick: whether it is computed inside `speechunlearn.fast.fast`
+        fused: whether a step is a single call for all weights
         attack: how adversarial copies are made
         importance: kind and mode of the importance estimate
         altered: speeds and shifts of altered copies
         copies: samples of adversarial and altered copies that are held in memory
+        groups: by the kind of pass, the batches that workers share where there are several, by
+            their shapes and in their order, and how often: a worker takes the next one when it
+            is free, and the next group begins when all are
 
     """
 
@@ -102,10 +114,13 @@ class Work:
     elastic: bool = False
     clipped: bool = False
     kept: bool = False
+    quick: bool = False
+    fused: bool = False
     attack: AttackParameters | None = None
     importance: tuple[str, str] = ("fisher", "eval")
     altered: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     copies: int = 0
+    groups: dict[str, Counter[Group]] = field(default_factory=dict)
 
     def add(self, part: str, kind: str, batches: Iterable[tuple[int, int]], times: int = 1) -> None:
         """Count batches, each so many times."""
@@ -115,6 +130,10 @@ class Work:
     def often(self, part: str, kind: str, times: int) -> None:
         """Count what is done to no batch."""
         self.lines[Line(part, kind, 0, 0)] += times
+
+    def share(self, kind: str, batches: Iterable[tuple[int, int]]) -> None:
+        """Say that batches which are counted are a group that workers share."""
+        self.groups.setdefault(kind, Counter())[tuple(batches)] += 1
 
     def shapes(self, kind: str) -> Counter[tuple[int, int]]:
         """Return how often each shape of batch gets this kind of pass."""
@@ -153,6 +172,7 @@ class Case:
         seed: of the run
         piece: adversarial copies are made in pieces of so many clips; None makes them in one
         kept: whether the state is kept after every epoch, by methods that can
+        quick: whether it runs with ``quick``, see `speechunlearn.methods.base.Method.unlearn`
 
     """
 
@@ -162,6 +182,7 @@ class Case:
     seed: int = 0
     piece: int | None = None
     kept: bool = False
+    quick: bool = False
 
 
 def _epoch(lengths: Sequence[int], batch_size: int, seed: int) -> Batches:
@@ -190,7 +211,7 @@ def _shapes(chosen: Iterable[Sequence[int]], lengths: Sequence[int]) -> Batches:
 
 
 def _begin(case: Case, **values: Any) -> Work:
-    work = Work(mode=case.parameters.mode, **values)
+    work = Work(mode=case.parameters.mode, quick=case.quick, fused=case.quick, **values)
     work.often("copy of the model", AROUND, 1)
     return work
 
@@ -254,15 +275,22 @@ def _adversarial(case: Case) -> Work:
         step = len(case.forget) if first or case.piece is None else case.piece
         for start in range(0, len(case.forget), step):
             lengths = [n for n in case.forget[start : start + step] for _ in range(attack.copies)]
-            shapes = _shapes(clips_module.sorted_batches(lengths, attack.batch_size), lengths)
+            made = attacks.batches(
+                lengths, attack.batch_size, attacks.CHUNK_SAMPLES, alike=case.quick
+            )
+            shapes = _shapes(made, lengths)
             work.add("adversarial copies", ATTACK, shapes)
+            work.share(ATTACK, shapes)
             if attack.steps > 1:
                 work.add("adversarial copies", ATTACK_STEP, shapes, attack.steps - 1)
+                work.share(ATTACK_STEP, shapes)
     repeated = [n for n in case.forget for _ in range(attack.copies)]
     work.copies = sum(repeated)
     steps = _descend(work, repeated, own, case.seed)
     beside = _beside(case.forget, own.batch_size, case.seed, steps)
     work.add("descent", WEIGHTS, beside)
+    for pair in zip(itertools.cycle(_epoch(repeated, own.batch_size, case.seed)), beside):
+        work.share(WEIGHTS, pair)
     return work
 
 
@@ -368,7 +396,7 @@ def work_of_training(lengths: Sequence[int], recipe: Recipe, seed: int = 0) -> W
         raise ParameterError("retain: there are no clips to train on")
     if recipe.speeds != (1.0,):
         raise ParameterError(f"speeds: {recipe.speeds}: clips that are altered are not planned")
-    work = Work(mode="train", clipped=recipe.clip_gradient is not None)
+    work = Work(mode="train", clipped=recipe.clip_gradient is not None, quick=recipe.quick)
     work.often("new model", AROUND, 1)
     own = _epoch(lengths, recipe.batch_size, seed)
     work.add("training", WEIGHTS, own, recipe.epochs)
@@ -404,7 +432,7 @@ class Speed(NamedTuple):
         kind: of pass
         clips: in the largest batch that was timed
         samples: of its longest clip
-        seconds: median
+        seconds: median; of batches that are computed at once, divided by their number
         rounds: so often it was timed
 
     """
@@ -456,7 +484,7 @@ def predict(
         clips: what batches are taken from; cut or repeated to the length that is wanted
         budget: seconds that the timing should take; at least three rounds are made
         around: what is done once around the work; a copy of the model without it
-        clock: returns seconds
+        clock: returns seconds; of the wall where batches are computed at once
 
     Raises:
         ParameterError: a budget that is not positive
@@ -465,9 +493,13 @@ def predict(
     if not budget > 0:
         raise ParameterError(f"budget: {budget} is not positive")
     begun = clock()
-    timed = _Timed(work, model, clips, around or (lambda: copy.deepcopy(model)), clock)
-    plan = timed.choose(budget)
-    with tempfile.TemporaryDirectory() as folder:
+    copied = copy.deepcopy(model)
+    with (
+        fast.fast(copied) if work.quick else contextlib.nullcontext(),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        timed = _Timed(work, copied, clips, around or (lambda: copy.deepcopy(model)), clock)
+        plan = timed.choose(budget)
         timed.resume = Resume(Path(folder) / "state.pt") if work.kept else None
         for point in plan:
             timed.once(point)  # warm-up
@@ -509,12 +541,22 @@ def predict(
 
 
 class _Point(NamedTuple):
-    """A batch that is timed; ``steps`` of an attack, 1 where there is none."""
+    """A batch that is timed.
+
+    Attributes:
+        kind: of pass
+        clips: in the batch
+        samples: of its longest clip
+        steps: of an attack, 1 where there is none
+        at_once: batches of this shape that are computed at once, each by a worker
+
+    """
 
     kind: str
     clips: int
     samples: int
     steps: int = 1
+    at_once: int = 1
 
 
 class _Timed:
@@ -525,7 +567,7 @@ class _Timed:
         clock: Clock,
     ) -> None:
         self.work, self.clips, self.around, self.clock = work, clips, around, clock
-        self.model = copy.deepcopy(model)
+        self.model = model.train(work.mode == "train")
         self.device = next(self.model.parameters()).device
         self.n_classes = len(model.labels)
         self.resume: Resume | None = None
@@ -533,9 +575,18 @@ class _Timed:
         named = dict(self.model.named_parameters())
         self.weights = [p for p in named.values() if p.requires_grad]
         # it does all of its work, and moves no weight
-        self.optimiser = torch.optim.Adam(self.weights, lr=0.0)
+        self.optimiser = torch.optim.Adam(
+            self.weights, lr=0.0, fused=True if work.fused else None
+        )
         self.anchor = {n: p.detach().clone() for n, p in named.items()} if work.elastic else {}
         self.importance = {name: torch.zeros_like(p) for name, p in self.anchor.items()}
+        self.at_once: dict[str, int] = {}
+        if work.attack is not None:
+            # dropout in an attack is drawn batch after batch
+            self.at_once[ATTACK] = 1 if work.attack.mode == "train" else fast.workers()
+            self.at_once[ATTACK_STEP] = self.at_once[ATTACK]
+            if fast.splits(self.model):
+                self.at_once[WEIGHTS] = min(work.together, fast.workers())
         for weight in self.weights:
             weight.grad = torch.zeros_like(weight)
         self.optimiser.step()
@@ -561,10 +612,13 @@ class _Timed:
             for clips, samples in dict.fromkeys(smaller):
                 steps = min(_STEPS, self.work.attack.steps) if self.work.attack else 1
                 if kind == ATTACK_STEP:
-                    points.append(_Point(kind, clips, samples, max(2, steps)))
+                    points.append(self._point(kind, clips, samples, max(2, steps)))
                 else:
-                    points.append(_Point(kind, clips, samples))
+                    points.append(self._point(kind, clips, samples))
         return list(dict.fromkeys(points))
+
+    def _point(self, kind: str, clips: int, samples: int, steps: int = 1) -> _Point:
+        return _Point(kind, clips, samples, steps, self.at_once.get(kind, 1))
 
     def _affordable(self, wanted: Mapping[str, list[tuple[int, int]]], budget: float) -> int:
         """Return how many clips a batch may hold, for a warm-up and all rounds to fit.
@@ -579,11 +633,13 @@ class _Timed:
         if most == 1:
             return 1
         samples = max(samples for _, _, samples in passes)
-        probes = [_Point(WEIGHTS, 1, samples)]
+        # more batches may be attacked at once than there are passes to the weights together
+        own = ATTACK if self.at_once.get(ATTACK, 1) > 1 else WEIGHTS
+        probes = [self._point(own, 1, samples)]
         self.once(probes[0])
         found = {probes[0]: self.once(probes[0])}
         if most >= 4 and found[probes[0]] < budget / 16:
-            probes.append(_Point(WEIGHTS, 4, samples))
+            probes.append(self._point(own, 4, samples))
             self.once(probes[1])
             found[probes[1]] = self.once(probes[1])
         of = _fit(found) if len(probes) > 1 else np.array([0, found[probes[0]], 0])
@@ -592,7 +648,7 @@ class _Timed:
             for kind, clips, length in passes:
                 steps = _STEPS + 1 if kind == ATTACK_STEP else 1  # a probe holds all graphs, too
                 one = float(_features(min(clips, most), length) @ of)
-                seconds += steps * _ROUGHLY[kind] * one
+                seconds += steps * _ROUGHLY[kind] / _ROUGHLY[own] * one
             if seconds * (_ROUNDS[0] + 1) <= budget:
                 break
             most = max(2, most // 2)
@@ -638,10 +694,15 @@ class _Timed:
 
     def _weights(self, part: Clips, point: _Point) -> None:
         every = list(range(len(part)))
-        losses = [
-            true_label_loss(self.model, part, every, Cost()) for _ in range(self.work.together)
-        ]
-        torch.stack(losses).sum().backward()
+
+        def loss() -> torch.Tensor:
+            return true_label_loss(self.model, part, every, Cost())
+
+        losses = [loss] * self.work.together
+        if self.work.attack is not None:  # as methods with an attack sum theirs
+            fast.total(losses, self.model).backward()
+        else:
+            torch.stack([own() for own in losses]).sum().backward()
 
     def _importance(self, part: Clips, point: _Point) -> None:
         kind, mode = self.work.importance
@@ -652,7 +713,8 @@ class _Timed:
     def _attack(self, part: Clips, point: _Point) -> None:
         assert self.work.attack is not None
         own = replace(self.work.attack, copies=1, steps=point.steps, batch_size=len(part))
-        adversarial_set(self.model, part, self.n_classes, own, seed=0)
+        every = part.at([*range(len(part))] * point.at_once)
+        adversarial_set(self.model, every, self.n_classes, own, seed=0)
 
     def _step(self, part: Clips, point: _Point) -> None:
         if self.work.elastic:
@@ -705,9 +767,9 @@ def _net(work: Work, seconds: Mapping[_Point, float], point: _Point) -> float:
     if point.kind == WEIGHTS:
         return seconds[point] / work.together
     if point.kind != ATTACK_STEP:
-        return seconds[point]
-    first = seconds[_Point(ATTACK, point.clips, point.samples)]
-    return max(seconds[point] - first, 0.0) / (point.steps - 1)
+        return seconds[point] / point.at_once
+    first = seconds[point._replace(kind=ATTACK, steps=1)]
+    return max(seconds[point] - first, 0.0) / (point.steps - 1) / point.at_once
 
 
 def _seconds(work: Work, found: Mapping[_Point, float]) -> dict[str, float]:
@@ -718,10 +780,32 @@ def _seconds(work: Work, found: Mapping[_Point, float]) -> dict[str, float]:
         fits[kind] = _fit(own)
     if EPOCH in fits and STEP in fits:  # an epoch of one step was timed
         fits[EPOCH] = np.maximum(fits[EPOCH] - fits[STEP], 0.0)
+    at_once = {point.kind: point.at_once for point in found}
+    for kind, groups in work.groups.items():
+        fits[kind] = fits[kind] * _idle(groups, fits[kind], at_once[kind])
     total: dict[str, float] = dict.fromkeys(work.parts, 0.0)
     for line, times in work.lines.items():
         total[line.part] += times * float(_features(line.clips, line.samples) @ fits[line.kind])
     return total
+
+
+def _idle(groups: Mapping[Group, int], fit: np.ndarray, workers: int) -> float:
+    """Return how many times as long batches take as if no worker ran out of them before others.
+
+    Args:
+        groups: shapes of batches, in the order in which they are taken -> how often
+        fit: a, b and c of a batch
+        workers: that take them
+
+    """
+    until = busy = 0.0
+    for shapes, times in groups.items():
+        free = [0.0] * workers  # when each worker is
+        for shape in shapes:
+            heapq.heapreplace(free, free[0] + float(_features(*shape) @ fit))
+        until += times * max(free)
+        busy += times * sum(free)
+    return workers * until / busy
 
 
 def _growth(work: Work, found: Mapping[_Point, float]) -> float:

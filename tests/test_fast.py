@@ -228,6 +228,21 @@ def test_dropout_passes_the_gradient_of_what_it_keeps():
 # ---- several at once
 
 
+def test_workers_are_as_many_as_threads_or_as_was_said():
+    model = tiny.classifier()
+    torch.set_num_threads(2)
+    try:
+        with fast.fast(model):
+            assert fast.workers() == 2 and fast.splits(model)
+        with fast.fast(model, workers=3):
+            assert fast.workers() == 3 and fast.splits(model)
+        with fast.fast(model, workers=1):
+            assert fast.workers() == 1 and not fast.splits(model)
+    finally:
+        torch.set_num_threads(1)
+    assert fast.workers() == 1 and not fast.splits(model)
+
+
 def test_items_are_computed_at_once_and_come_in_order():
     barrier = threading.Barrier(2, timeout=20)
 

@@ -1,13 +1,16 @@
 """What a method will cost: counted exactly, and timed to a quarter."""
 
+import threading
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
+import torch
 
-from speechunlearn import machine, methods, planner, training
+from speechunlearn import attacks, fast, machine, methods, planner, training
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Request
 from speechunlearn.planner import Case
@@ -25,15 +28,27 @@ def asked(n: int, retained: int = 11) -> Request:
     )
 
 
-def counted(method: str, request: Request, parameters: object, seed: int = 0) -> Cost:
+@pytest.fixture
+def threads():
+    """Sets torch's threads, which are as many workers, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def counted(
+    method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
+) -> Cost:
     assert request.retain is not None
-    case = Case(request.forget.lengths, request.retain.lengths, parameters, seed)
+    case = Case(request.forget.lengths, request.retain.lengths, parameters, seed, quick=quick)
     return planner.work_of(method, case).cost()
 
 
-def recorded(method: str, request: Request, parameters: object, seed: int = 0) -> Cost:
+def recorded(
+    method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
+) -> Cost:
     model = tiny.classifier()
-    return methods.get(method).unlearn(model, request, parameters, seed=seed).cost
+    return methods.get(method).unlearn(model, request, parameters, seed=seed, quick=quick).cost
 
 
 def some(method: str, **values: object) -> object:
@@ -68,6 +83,65 @@ def test_the_choices_of_a_method_are_counted(method, values):
     request = asked(5)
     own = some(method, epochs=2, copies=2, steps=2, batch_size=2, **values)
     assert counted(method, request, own) == recorded(method, request, own)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_quick_run_makes_the_same_passes(method):
+    request = asked(7)
+    own = some(method, epochs=2, copies=3, steps=2, batch_size=4, attack_batch_size=4)
+    found = counted(method, request, own, seed=1, quick=True)
+    assert found == recorded(method, request, own, seed=1, quick=True)
+    assert found == counted(method, request, own, seed=1)
+
+
+def watched(model: torch.nn.Module, look) -> torch.nn.Module:
+    """A model whose inputs are looked at, those of its copies, too."""
+    model.register_forward_pre_hook(lambda module, given: look(module, given[0]))
+    return model
+
+
+@pytest.mark.parametrize("most", [10**9, 3000, 500])
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_planned_batches_of_an_attack_are_those_that_it_makes(
+    quick, most, threads, monkeypatch
+):
+    threads(1)  # one batch after another
+    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", most)
+    request, seen = asked(9), []
+    own = some("adv", epochs=1, copies=5, steps=2, attack_batch_size=8)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        if waveform_z.requires_grad:  # which the attack's alone are
+            seen.append(tuple(waveform_z.shape))
+
+    methods.get("adv").unlearn(
+        watched(tiny.classifier(), look), request, own, seed=0, quick=quick
+    )
+    work = planner.work_of("adv", Case(request.forget.lengths, None, own, quick=quick))
+    (group,) = work.groups[planner.ATTACK]
+    assert seen == [shape for shape in group for _ in range(own.steps)]
+    assert work.groups[planner.ATTACK_STEP] == work.groups[planner.ATTACK] == {group: 1}
+    assert work.shapes(planner.ATTACK) == work.shapes(planner.ATTACK_STEP) == Counter(group)
+    # the bounds are met: by the number of clips, of samples, and by clips that are alone
+    largest = max(clips for clips, _ in group)
+    assert largest == {10**9: 5 if quick else 8, 3000: 5 if quick else 6, 500: 1}[most]
+
+
+def test_the_planned_losses_of_a_step_are_those_that_it_sums(threads):
+    threads(1)
+    request, seen = asked(6), []
+    own = some("adv", epochs=1, copies=3, steps=1, batch_size=4)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        if module.training:
+            seen.append(tuple(waveform_z.shape))
+
+    methods.get("adv").unlearn(
+        watched(tiny.classifier(), look), request, own, seed=5, quick=True
+    )
+    work = planner.work_of("adv", Case(request.forget.lengths, None, own, seed=5, quick=True))
+    assert work.groups[planner.WEIGHTS] == Counter(zip(seen[::2], seen[1::2], strict=True))
+    assert {clips for pair in work.groups[planner.WEIGHTS] for clips, _ in pair} == {4, 2}
 
 
 def test_the_counts_have_closed_forms():
@@ -107,6 +181,11 @@ def test_pieces_hold_the_same_clips():
     )
     assert whole.cost() == pieces.cost()
     assert whole.shapes(planner.ATTACK) != pieces.shapes(planner.ATTACK)
+    for work, count in ((whole, 1), (pieces, 3)):
+        groups = work.groups[planner.ATTACK]
+        assert groups.total() == count
+        found = Counter(shape for group in groups.elements() for shape in group)
+        assert found == work.shapes(planner.ATTACK)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +223,8 @@ class Ticks:
         def spend(timed: planner._Timed, part: object, point: planner._Point) -> None:
             pass_ = 0.01 * point.clips + 0.5 * point.clips * point.samples / 16000
             self.now += {
-                "forward": 0.3 * pass_, "weights": timed.work.together * (0.02 + pass_),
+                "forward": 0.3 * pass_,
+                "weights": timed.work.together / point.at_once * (0.02 + pass_),
                 "importance": pass_,
                 "attack": 0.3 * pass_ + point.steps * pass_, "step": 0.01, "epoch": 0.03,
                 "altering": 0.1 * point.clips, "around": 0.2,
@@ -181,6 +261,52 @@ def test_seconds_are_summed_over_the_batches(method, budget, monkeypatch):
     assert sum(p.seconds for p in said.parts[:-1]) == pytest.approx(said.total.seconds)
 
 
+def test_seconds_of_workers_are_those_of_the_last_to_end(threads, monkeypatch):
+    """By the same clock, for which two batches at once take as long as one."""
+    threads(2)
+    clock, request = Ticks(monkeypatch), asked(9)
+    own = some("adv", epochs=1, copies=3, steps=7, batch_size=4, attack_batch_size=5)
+    lengths = request.forget.lengths
+    work = planner.work_of("adv", Case(lengths, None, own, piece=5, quick=True))
+    said = planner.predict(work, tiny.classifier(), request.forget, clock=clock)
+
+    def pass_(clips: int, samples: int) -> float:
+        return 0.01 * clips + 0.5 * clips * samples / 16000
+
+    attack = 0.0
+    for part in (lengths[:5], lengths[5:]):
+        # a batch holds the copies of a clip; a worker takes the next when it has done one
+        free = [0.0, 0.0]
+        for samples in sorted(part, reverse=True):
+            free[free.index(min(free))] += 7.3 * pass_(3, samples)
+        attack += max(free)
+    descent = sum(
+        times * max(0.02 + pass_(*own_), 0.02 + pass_(*beside))
+        for (own_, beside), times in work.groups[planner.WEIGHTS].items()
+    )
+    steps = work.lines[planner.Line("descent", planner.STEP, 0, 0)]
+    seconds = {part.name: part.seconds for part in said.parts}
+    assert seconds["adversarial copies"] == pytest.approx(attack, rel=0.02)
+    assert seconds["descent"] == pytest.approx(descent + 0.01 * steps + 0.02, rel=0.02)
+
+
+def test_what_idle_workers_cost_by_hand():
+    second_a_clip = np.array([0.0, 1.0, 0.0])
+
+    def idle(*groups: list[int], workers: int = 2) -> float:
+        shapes = Counter(tuple((clips, 100) for clips in group) for group in groups)
+        return planner._idle(shapes, second_a_clip, workers)
+
+    assert idle([4, 4, 4, 4]) == 1
+    assert idle([4, 4, 4]) == pytest.approx(4 / 3)  # two rounds for three batches
+    assert idle([4, 4, 4], [4, 4], [4, 4, 4], [4]) == pytest.approx(12 / 9)
+    assert idle([4, 4, 1]) == pytest.approx(2 * 5 / 9)
+    assert idle([5, 4, 3, 3]) == pytest.approx(2 * 8 / 15)
+    assert idle([3, 1]) == pytest.approx(6 / 4)
+    assert idle([3, 2, 1], [7, 1], workers=1) == 1
+    assert idle([4], workers=3) == 3
+
+
 @pytest.mark.parametrize("name", ["n", "copies", "steps"])
 def test_what_doubles_doubles_its_part(name, monkeypatch):
     clock = Ticks(monkeypatch)
@@ -203,23 +329,113 @@ def test_what_doubles_doubles_its_part(name, monkeypatch):
         assert 1.5 * one.seconds < two.seconds < 2 * one.seconds
 
 
-def test_the_model_is_left_as_it_was():
-    model, request = tiny.classifier(), asked(5)
-    before = tiny.weights(model)
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_model_is_left_as_it_was(quick):
+    model, request = tiny.wav2vec2(), asked(5)
+    before, attention = tiny.weights(model), model.network.config._attn_implementation
     own = some("adv_ela", epochs=1, copies=2, steps=2)
-    work = planner.work_of("adv_ela", Case(request.forget.lengths, None, own, kept=True))
-    planner.predict(work, model, request.forget, budget=0.2)
+    case = Case(request.forget.lengths, None, own, kept=True, quick=quick)
+    planner.predict(planner.work_of("adv_ela", case), model, request.forget, budget=0.2)
     assert tiny.equal(before, tiny.weights(model)) and not model.training
     assert all(weight.grad is None for weight in model.parameters())
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert model.network.config._attn_implementation == attention
+    assert not fast.is_on()
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_is_timed_is_computed_as_the_run_is(quick, threads):
+    threads(1)
+    inside = set()
+    model = watched(tiny.classifier(), lambda module, waveform_z: inside.add(fast.is_on()))
+    clips = tiny.clips(5)
+    own = some("adv_ela", epochs=1, copies=2, steps=2)
+    for work in (
+        planner.work_of("adv_ela", Case(clips.lengths, None, own, quick=quick)),
+        planner.work_of_training(clips.lengths, Recipe(epochs=1, quick=quick)),
+    ):
+        planner.predict(work, model, clips, budget=0.2)
+        assert inside == {quick}
+        inside.clear()
+
+
+def test_as_many_batches_are_timed_at_once_as_there_are_workers(threads):
+    """Each pass with a gradient waits until another one runs."""
+    threads(2)
+    barrier, shapes = threading.Barrier(2, timeout=20), set()
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        if torch.is_grad_enabled():
+            shapes.add(tuple(waveform_z.shape))
+            barrier.wait()
+
+    clips, own = tiny.clips(5), some("adv", epochs=1, copies=3, steps=3, batch_size=3)
+    work = planner.work_of("adv", Case(clips.lengths, None, own, quick=True))
+    planner.predict(work, watched(tiny.classifier(), look), clips, budget=10.0)
+    assert set(work.shapes(planner.ATTACK)) & shapes
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "workers", "attacked", "weights"),
+    [
+        ({}, {}, 2, 2, 2), ({}, {}, 5, 5, 2), ({}, {}, 1, 1, 1), ({}, {}, None, 1, 1),
+        ({}, {"attack_mode": "train"}, 2, 1, 2), ({"layerdrop": 0.5}, {}, 2, 2, 1),
+        ({"layerdrop": 0.5}, {"mode": "eval"}, 2, 2, 2),
+    ],
+)
+def test_batches_at_once_are_as_many_as_the_run_computes(
+    config, values, workers, attacked, weights
+):
+    model, clips = tiny.wav2vec2(**config), tiny.clips(5)
+    work = planner.work_of("adv", Case(clips.lengths, None, some("adv", **values), quick=True))
+
+    def points() -> list[planner._Point]:
+        return planner._Timed(work, model, clips, lambda: None, time.perf_counter).choose(0.1)
+
+    if workers is None:
+        found = points()
+    else:
+        with fast.fast(model, workers):
+            found = points()
+    assert {point.kind: point.at_once for point in found} == {
+        planner.AROUND: 1, planner.STEP: 1, planner.EPOCH: 1, planner.ATTACK: attacked,
+        planner.ATTACK_STEP: attacked, planner.WEIGHTS: weights,
+    }
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_optimiser_is_the_method_s(quick, monkeypatch):
+    fused = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, *given: object, **values: object) -> None:
+            fused.append(values["fused"])
+            super().__init__(*given, **values)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    request, own = asked(4), some("ran_lab", epochs=1)
+    recorded("ran_lab", request, own, quick=quick)
+    run = set(fused)
+    fused.clear()
+    work = planner.work_of("ran_lab", Case(request.forget.lengths, None, own, quick=quick))
+    planner.predict(work, tiny.classifier(), request.forget, budget=0.2)
+    assert set(fused) == run == {True if quick else None}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ran_lab", "altered", "adv_ela", "retrain"])
-def test_a_run_takes_what_was_predicted(method):
+@pytest.mark.parametrize(
+    ("method", "quick"),
+    [
+        ("ran_lab", False), ("altered", False), ("adv_ela", False), ("adv_ela", True),
+        ("retrain", False),
+    ],
+)
+def test_a_run_takes_what_was_predicted(method, quick, threads):
     """To a quarter, by the median of rounds in which a prediction and its run follow each other.
 
     By the processor's clock, which does not count what other processes take.
     """
+    threads(1)  # that clock adds up what threads take
     model = tiny.wav2vec2(hidden_size=32, intermediate_size=64)
     source = tiny.clips(48)
     longer = [wave.repeat(8) for wave in source.waveforms_z]
@@ -234,7 +450,7 @@ def test_a_run_takes_what_was_predicted(method):
             if own is None:
                 training.train(model_of(), retain, recipe, seed=0)
             else:
-                methods.get(method).unlearn(model, Request(forget, 3), own, seed=0)
+                methods.get(method).unlearn(model, Request(forget, 3), own, seed=0, quick=quick)
         return time.process_time() - begun
 
     def model_of():
@@ -243,7 +459,8 @@ def test_a_run_takes_what_was_predicted(method):
     if own is None:
         work, around = planner.work_of_training(retain.lengths, recipe), model_of
     else:
-        work, around = planner.work_of(method, Case(forget.lengths, None, own)), None
+        case = Case(forget.lengths, None, own, quick=quick)
+        work, around = planner.work_of(method, case), None
     run()
     ratios = []
     for _ in range(3):

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import tiny
+import torch
 from conftest import write_clip
 
-from speechunlearn import tool
+from speechunlearn import attacks, planner, tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.tool.checkpoints import WaveformClassifier
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def plan(folder, **given):
     return tool.plan(folder / "model", folder / "forget.csv", **values)
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize(
     ("method", "retained", "parameters"),
     [
@@ -40,19 +43,60 @@ def plan(folder, **given):
         ("scrub", True, {"epochs": 2, "batch_size": 3, "max_epochs": 1}),
     ],
 )
-def test_the_passes_are_those_of_the_report(request_files, tmp_path, method, retained, parameters):
-    said = plan(request_files, method=method, parameters=parameters, retained=retained, seed=3)
+def test_the_passes_are_those_of_the_report(
+    request_files, tmp_path, method, retained, parameters, quick
+):
+    said = plan(
+        request_files, method=method, parameters=parameters, retained=retained, seed=3, quick=quick
+    )
     done = tool.forget(
         request_files / "model", request_files / "forget.csv", tmp_path / "out",
         retain=request_files / "retain.csv" if retained else None, method=method,
-        parameters=parameters, seed=3,
+        parameters=parameters, seed=3, quick=quick,
     )
+    assert said.quick is quick
     cost = done.report["cost"]
     total = said.unlearning.total
     assert (total.forward, total.forward_backward) == (cost["forward"], cost["forward_backward"])
     assert 0 < total.low <= total.seconds * 1.5 and total.seconds <= total.high * 1.5
     assert 0.5 < said.unlearning.peak_memory_mb / cost["peak_memory_mb"] < 2
     assert said.clips["forget"] == 5 and said.retraining is None and said.ratio is None
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_batches_of_the_attack_are_those_that_are_made(
+    request_files, tmp_path, quick, monkeypatch
+):
+    """In pieces of three clips, at most so many samples a batch."""
+    before, forward, work_of = torch.get_num_threads(), WaveformClassifier.forward, planner.work_of
+    seen, works = [], []
+
+    def counted(*given):
+        works.append(work_of(*given))
+        return works[-1]
+
+    def look(model, waveform_z, lengths):
+        if waveform_z.requires_grad:
+            seen.append(tuple(waveform_z.shape))
+        return forward(model, waveform_z, lengths)
+
+    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 30_000)
+    monkeypatch.setattr(planner, "work_of", counted)
+    own = {"epochs": 1, "copies": 60, "steps": 1, "attack_batch_size": 16}
+    torch.set_num_threads(1)  # one batch after another
+    try:
+        plan(request_files, method="adv", parameters=own, quick=quick)
+        monkeypatch.setattr(WaveformClassifier, "forward", look)
+        tool.forget(
+            request_files / "model", request_files / "forget.csv", tmp_path / "out", method="adv",
+            parameters=own, quick=quick,
+        )
+    finally:
+        torch.set_num_threads(before)
+    (work,) = works
+    assert seen == [shape for group in work.groups[planner.ATTACK] for shape in group]
+    assert len(work.groups[planner.ATTACK]) == 2 and work.quick is quick
+    assert 30_000 - 4800 < max(clips * samples for clips, samples in seen) <= 30_000
 
 
 def test_without_a_method_the_recommended_one_is_planned(request_files):
@@ -105,6 +149,11 @@ def test_the_command_prints_the_plan(request_files, monkeypatch, capsys):
         str(folder / "forget.csv"), "--method", "ran_lab", "-p", "epochs=3", "--budget", "0.3",
     )
     assert code == 0 and "Ran. Lab.: 5 forget clips" in said.out and "in all" in said.out
+    code, said = call(
+        monkeypatch, capsys, "--model", str(folder / "model"), "--forget",
+        str(folder / "forget.csv"), "--method", "ran_lab", "--budget", "0.3", "--quick",
+    )
+    assert code == 0 and "Ran. Lab., quick: 5 forget clips" in said.out
     code, said = call(
         monkeypatch, capsys, "--model", str(folder), "--forget", str(folder / "forget.csv")
     )

@@ -34,6 +34,7 @@ class Plan:
         retraining: what training from the start on the retained clips takes; None where it was
             not asked for
         machine: what it was measured on
+        quick: whether both are computed with ``quick``
 
     """
 
@@ -46,6 +47,7 @@ class Plan:
     unlearning: Estimate
     retraining: Estimate | None
     machine: str
+    quick: bool
 
     @property
     def ratio(self) -> float | None:
@@ -60,7 +62,8 @@ class Plan:
             f"{count} {name} clips ({self.seconds[name]:.1f} s)"
             for name, count in self.clips.items()
         )
-        lines = [f"{methods.get(self.method).title}: {sets}", f"  {self.why}", ""]
+        how = ", quick" if self.quick else ""
+        lines = [f"{methods.get(self.method).title}{how}: {sets}", f"  {self.why}", ""]
         lines += _table(self.unlearning.parts)
         lines += ["", f"peak memory: {self.unlearning.peak_memory_mb:.0f} MiB"]
         for speed in self.unlearning.speeds:
@@ -94,6 +97,7 @@ def plan(
     seed: int = 0,
     root: str | Path | None = None,
     allow_outside: bool = False,
+    quick: bool = False,
     budget: float = BUDGET,
 ) -> Plan:
     """Predict what a request will take, from a short calibration on its own clips.
@@ -109,6 +113,7 @@ def plan(
         seed: of the run
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
+        quick: of a request with ``quick``, and of training computed likewise
         budget: seconds that the calibration should take. A large model takes longer: three rounds
             with batches of one and two clips are the least
 
@@ -139,7 +144,7 @@ def plan(
     attack = getattr(own, "attack", None)
     case = Case(
         parts["forget"].lengths, None if kept is None else kept.lengths, own, seed,
-        piece=None if attack is None else piece_of(attack), kept=True,
+        piece=None if attack is None else piece_of(attack), kept=True, quick=quick,
     )
     share = budget if retrain_epochs is None else budget / 2
     unlearning = planner.predict(
@@ -149,16 +154,17 @@ def plan(
     if retrain_epochs is not None:
         assert kept is not None
         make = fresh(prepared.model, prepared.source)
+        recipe = Recipe(epochs=retrain_epochs, quick=quick)
         retraining = planner.predict(
-            planner.work_of_training(kept.lengths, Recipe(epochs=retrain_epochs), seed),
-            prepared.model, kept, budget=share, around=lambda: make(seed),
+            planner.work_of_training(kept.lengths, recipe, seed), prepared.model, kept,
+            budget=share, around=lambda: make(seed),
         )
     rate = prepared.model.frontend.sampling_rate
     return Plan(
         choice.method, asdict(own), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
-        rate, unlearning, retraining, machine.describe(),
+        rate, unlearning, retraining, machine.describe(), quick,
     )
 
 
