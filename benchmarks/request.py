@@ -20,6 +20,8 @@ each round in another order, and what counts is the median over the rounds of th
 round. With few rounds the interval is what they span. Processor seconds, of all threads, leave out
 the waiting, but not what two threads spend on waiting for each other.
 
+With ``--out`` every turn is added to a table, from which the book's page on cost is made.
+
 The exit status is 1 if the whole interval of a ratio lies below what is required (2 on a processor,
 3 on a GPU), if a perturbation exceeds tau, or if quick and exact, in eval mode, answer differently.
 """
@@ -38,13 +40,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from attack import SPAN, Waveforms, median_with_interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn import clips as clips_module
-from speechunlearn import corpora, models
+from speechunlearn import corpora, machine, models
 from speechunlearn.attacks import adversarial_set
 from speechunlearn.audio import normalise, pad
 from speechunlearn.clips import Clips
@@ -349,6 +352,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="processor threads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out")
+    parser.add_argument("--out", type=Path, help="CSV that the turns are added to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
@@ -416,7 +420,42 @@ def main() -> int:
             turns[name].append(turn)
             print(f"  round {number + 1}: {name} {turn.seconds:.1f} s", file=sys.stderr, flush=True)
 
+    if options.out is not None:
+        about = {
+            "corpus": options.corpus, "encoder": options.encoder, "n": options.n,
+            "copies": options.copies, "steps": options.steps, "epochs": options.epochs,
+            "mean_seconds": round(float(seconds.mean()), 3), "device": options.device,
+            "threads": options.threads, "machine": machine.describe(),
+            "commit": machine.commit(), "lock": machine.lock_hash(),
+        }
+        keep(turns, clips, parameters, about, options.out)
     return report(turns, clips, parameters, equal, 3.0 if device.type == "cuda" else 2.0)
+
+
+def keep(
+    turns: dict[str, list[Turn]], clips: Clips, parameters: Parameters, about: dict[str, object],
+    file: Path,
+) -> None:
+    """Add a row a turn to a table; turns of the same setting that are there already are replaced."""
+    deltas = {name: largest_delta(of[0], clips) / parameters.tau for name, of in turns.items()}
+    table = pd.DataFrame(
+        [
+            about | {
+                "contender": name, "round": number, "seconds": round(turn.seconds, 3),
+                "attack_seconds": round(turn.of_attack, 3),
+                "processor_seconds": round(turn.processor, 3),
+                "memory_mb": round(turn.memory / 2**20, 1), "largest_delta": deltas[name],
+            }
+            for name, of in turns.items() for number, turn in enumerate(of)
+        ]
+    )
+    if file.is_file():
+        setting = [c for c in about if c not in ("machine", "commit", "lock", "mean_seconds")]
+        before = pd.read_csv(file)
+        same = before[setting].eq(table[setting].iloc[0]).all(axis=1)
+        table = pd.concat([before[~same], table])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(file, index=False)
 
 
 def report(

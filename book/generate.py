@@ -42,6 +42,15 @@ PACKAGE = ROOT / "speechunlearn"
 SHOWN = ("cpu", "ravdess")
 SETTING = "validation"
 
+#: turns of ``benchmarks/request.py``, and what its contenders are called
+SPEED = ROOT / "data" / "benchmarks" / "request.csv"
+CONTENDERS = {
+    "quick": "this package, `--quick`",
+    "exact": "this package, as it is by default",
+    "torchattacks": "torchattacks and a plain loop",
+    "toolbox": "adversarial-robustness-toolbox and a plain loop",
+}
+
 NEEDS = {
     "forget": "the forget set",
     "retain": "the retain set",
@@ -67,6 +76,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     method_pages(source / "generated")
     api_pages(source / "book" / "api", source / "generated" / "api.md")
     status_page(source / "generated" / "status.md", notebooks)
+    speed_page(source / "generated" / "speed.md")
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
     return landing_page(source / "generated")
@@ -409,6 +419,38 @@ def _duration(seconds: float) -> str:
 def _git(*arguments: str | os.PathLike[str]) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+# Speed
+
+
+def speed_page(target: Path) -> None:
+    """Write the table of the committed turns of ``benchmarks/request.py``, a part a setting."""
+    turns = pd.read_csv(SPEED)
+    setting = ["corpus", "encoder", "n", "copies", "steps", "epochs", "threads", "device"]
+    parts = []
+    for values, own in turns.groupby(setting, sort=False):
+        about = dict(zip(setting, values, strict=True))
+        wide = own.pivot(index="round", columns="contender")
+        rows = []
+        for contender, title in CONTENDERS.items():
+            if contender not in own["contender"].unique():
+                continue
+            row: list[object] = [title]
+            for clock in ("seconds", "attack_seconds", "processor_seconds"):
+                ratio = wide[clock, contender] / wide[clock, "quick"]
+                row.append(f"{ratio.median():.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+            rows.append([row[0], f"{wide['seconds', contender].median():.0f}", *row[1:]])
+        (machine_,) = own["machine"].unique()
+        count = own["round"].nunique()
+        parts.append(
+            f"{about['n']} clips of {about['corpus']}, {own['mean_seconds'].iloc[0]:.1f} s on "
+            f"average, $M$ = {about['copies']}, $P$ = {about['steps']}, {about['epochs']} epochs, "
+            f"encoder `{about['encoder']}`, {count} {'round' if count == 1 else 'rounds'}; "
+            f"{machine_}; commit {own['commit'].iloc[0]}:\n\n"
+            + table(["", "seconds", "times quick's", "the attack alone", "processor time"], rows)
+        )
+    target.write_text("\n".join(parts))
 
 
 # Landing page

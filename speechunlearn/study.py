@@ -233,7 +233,7 @@ class Study:
                 self.train_manifest, max(*self.sizes, deletion.n), DEVELOPMENT
             )
             if deletion.draw == DEVELOPMENT:
-                return kept_for_tuning[: deletion.n]
+                return kept_for_tuning[deletion.after : deletion.n]
             return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
         return deletion.hashes(self.train_manifest)
 

@@ -231,3 +231,6 @@ def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
     assert not made.predictions["loss"].equals(study.cell("ran_lab", whole, 0).predictions["loss"])
     with pytest.raises(ParameterError, match="do not follow"):
         together(steps[::-1])
+    tuning = deletions.clips(2, DEVELOPMENT)
+    parts = [study.hashes(part) for part in deletions.in_parts(tuning, 2)]
+    assert [len(part) for part in parts] == [1, 1] and sum(parts, []) == study.hashes(tuning)
