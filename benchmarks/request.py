@@ -436,7 +436,7 @@ def keep(
     turns: dict[str, list[Turn]], clips: Clips, parameters: Parameters, about: dict[str, object],
     file: Path,
 ) -> None:
-    """Add a row a turn to a table; turns of the same setting that are there already are replaced."""
+    """Add a row a turn to a table; earlier turns of the same setting are replaced."""
     deltas = {name: largest_delta(of[0], clips) / parameters.tau for name, of in turns.items()}
     table = pd.DataFrame(
         [
