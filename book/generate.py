@@ -33,7 +33,15 @@ matplotlib.use("agg")
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from speechunlearn import corpora, experiments, figures, machine, methods, results  # noqa: E402
+from speechunlearn import (  # noqa: E402
+    corpora,
+    experiments,
+    figures,
+    leaderboard,
+    machine,
+    methods,
+    results,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "speechunlearn"
@@ -479,6 +487,17 @@ MORE = (
 )
 
 
+#: committed leaderboards: in words, and folder
+LEADERBOARDS = (
+    ("RAVDESS emotions", "cpu-ravdess"),
+    ("Arabic words", "cpu-arabic_speech_commands"),
+    ("Arabic speakers", "cpu-arabic_speech_commands-speaker"),
+)
+
+#: our own method, which is set beside the others
+OURS = "altered"
+
+
 def landing_page(folder: Path) -> dict[str, str]:
     """Write the figure and the claims of the landing page; return the numbers in its prose."""
     committed = results.committed(*SHOWN)
@@ -520,6 +539,8 @@ def landing_page(folder: Path) -> dict[str, str]:
     ]
     header = ["UAR on the forget set / on unseen speakers", *(f"N = {n}" for n in sizes)]
     (folder / "result.md").write_text(table(header, rows))  # README.md has it, too
+
+    (folder / "leaderboards.md").write_text(leaderboards())  # and this
 
     def span(method: str, split: str) -> str:
         values = [value[method, n, split] for n in sizes]
@@ -578,6 +599,45 @@ def words_and_voices() -> list[list[object]]:
         ["**Who passes the audit?** UAR and membership AUC on the forgotten clips where one more "
          "retrained model's would lie.", "<br>".join(audited), where],
     ]
+
+
+def leaderboards() -> str:
+    """Return the committed leaderboards in short: a row a corpus, and who comes closest."""
+    rows = []
+    for words, name in LEADERBOARDS:
+        own = leaderboard.FOLDER / name
+        if not own.is_dir():
+            continue
+        ranking = pd.read_csv(own / "ranking.csv").set_index("method")
+        several = pd.read_csv(own / "repeated.csv").set_index("method")
+        others = ranking.drop(index=["original", "retrain", OURS]).sort_values("gap")
+
+        def said(method: str, ranking: pd.DataFrame = ranking) -> str:
+            row = ranking.loc[method]
+            return (
+                f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}], "
+                f"keeps {row['kept']:.2f}, passes {100 * row['passed']:.0f} %"
+            )
+
+        alone, more = others[others["alone"]].index[0], others[~others["alone"]].index[0]
+        once, ours = (several.loc[f"{methods.get(OURS).title}, {how}"]
+                      for how in ("at once", "in 5 requests"))
+        rows.append([
+            words, said("retrain"), said("original"), said(OURS),
+            f"{ours['gap'] / once['gap']:.1f} times the gap, keeps {ours['kept']:.2f}, "
+            f"passes {100 * ours['passed']:.0f} %",
+            *(f"{methods.get(method).title}: {said(method)}" for method in (alone, more)),
+        ])
+    header = ["", *(row[0] for row in rows)]
+    titles = [
+        "Retrained models, each beside the others", "The original", "Altered copies (ours)",
+        "The same in five requests", "Closest other from the forget set alone",
+        "Closest that sees more",
+    ]
+    return table(
+        header,
+        [[title, *(row[i] for row in rows)] for i, title in enumerate(titles, start=1)],
+    )
 
 
 def provenance(cells: pd.DataFrame) -> str:

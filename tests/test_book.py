@@ -110,7 +110,8 @@ def test_what_is_generated_needs_no_torch(tmp_path):
     )
     assert (tmp_path / "generated" / "result.svg").stat().st_size > 10_000
     assert (tmp_path / "generated" / "claims.md").read_text().count("{doc}") == 6
-    assert (tmp_path / "generated" / "result.md").read_text() in (ROOT / "README.md").read_text()
+    for name in ("result.md", "leaderboards.md"):
+        assert (tmp_path / "generated" / name).read_text() in (ROOT / "README.md").read_text()
     assert "lambda_adv" in (tmp_path / "generated" / "methods" / "adv.md").read_text()
 
 
