@@ -444,11 +444,12 @@ def speed_page(target: Path) -> None:
         for contender, title in CONTENDERS.items():
             if contender not in own["contender"].unique():
                 continue
-            row: list[object] = [title]
+            row = [title, f"{wide['seconds', contender].median():.0f}"]
             for clock in ("seconds", "attack_seconds", "processor_seconds"):
                 ratio = wide[clock, contender] / wide[clock, "quick"]
-                row.append(f"{ratio.median():.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
-            rows.append([row[0], f"{wide['seconds', contender].median():.0f}", *row[1:]])
+                span = f"{ratio.median():.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
+                row.append("1" if contender == "quick" else span)
+            rows.append(row)
         (machine_,) = own["machine"].unique()
         count = own["round"].nunique()
         parts.append(

@@ -354,10 +354,14 @@ def committed_leaderboard(folder_name: str) -> Shown:
         )
     )
     table = found.ranking
-    display(ranking(table), ranking(table, alone=True))
-    for table_of_more in (found.parts, found.repeated):
-        if table_of_more is not None:
-            display(beside(table_of_more))
+    display(ranking(table))
+    display(Markdown("**From the forget set alone**"), ranking(table, alone=True))
+    for title, more in (
+        ("What makes altered copies work", found.parts),
+        ("Five requests in a row", found.repeated),
+    ):
+        if more is not None:
+            display(Markdown(f"**{title}**"), beside(more))
     figures.forgetting_and_cost(table)
     return costs(table)
 
