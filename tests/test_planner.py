@@ -12,12 +12,12 @@ import torch
 
 from speechunlearn import attacks, fast, machine, methods, planner, training
 from speechunlearn.errors import ParameterError
+from speechunlearn.methods import amun
 from speechunlearn.methods.base import Request
 from speechunlearn.planner import Case
 from speechunlearn.training import Cost, Recipe
 
-METHODS = ("ran_lab", "adv", "adv_ela", "finetune", "neggrad", "neggrad_plus", "scrub", "delete",
-           "altered")
+METHODS = tuple(planner.WORK)
 
 
 def asked(n: int, retained: int = 11) -> Request:
@@ -39,9 +39,18 @@ def threads():
 def counted(
     method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
 ) -> Cost:
+    return planned(method, request, parameters, seed, quick).cost()
+
+
+def planned(
+    method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
+) -> planner.Work:
     assert request.retain is not None
     case = Case(request.forget.lengths, request.retain.lengths, parameters, seed, quick=quick)
-    return planner.work_of(method, case).cost()
+    if hasattr(parameters, "doublings"):
+        case, found = planner.search(case, tiny.classifier(), request.forget, budget=1e9)
+        assert found == len(request.forget)
+    return planner.work_of(method, case)
 
 
 def recorded(
@@ -77,6 +86,11 @@ def test_the_counted_passes_are_those_that_the_method_records(
         ("adv_ela", {"fisher_per": "batch"}), ("altered", {"anchor": 0.0}),
         ("altered", {"speeds": (0.9,), "shifts": (0.3, 0.5)}), ("scrub", {"max_epochs": 9}),
         ("scrub", {"max_epochs": 0}),
+        # all clips leave their class at once, some later, none ever
+        ("amun", {"bound": 100.0}), ("amun", {"bound": 0.05}), ("amun_r", {"bound": 0.05}),
+        ("amun", {"bound": 1e-9, "doublings": 3}), ("amun", {"doublings": 0}),
+        ("amun", {"keep_forget": True}), ("amun_r", {"keep_forget": True}),
+        ("amun", {"bound": 0.05, "attack_batch_size": 2}), ("remain", {"curriculum": "superloss"}),
     ],
 )
 def test_the_choices_of_a_method_are_counted(method, values):
@@ -127,6 +141,85 @@ def test_the_planned_batches_of_an_attack_are_those_that_it_makes(
     assert largest == {10**9: 5 if quick else 8, 3000: 5 if quick else 6, 500: 1}[most]
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_planned_moves_are_those_that_amun_makes(quick, threads):
+    threads(1)
+    request, moved, asked_ = asked(9), Counter(), Counter()
+    own = some("amun", epochs=1, steps=3, bound=0.05, attack_batch_size=4)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        if waveform_z.requires_grad:
+            moved[tuple(waveform_z.shape)] += 1
+        elif not module.training:
+            asked_[tuple(waveform_z.shape)] += 1
+
+    methods.get("amun").unlearn(
+        watched(tiny.classifier(), look), request, own, seed=0, quick=quick
+    )
+    work = planned("amun", request, own, quick=quick)
+    assert work.shapes(planner.MOVE) == moved and work.shapes(planner.FORWARD) == asked_
+    assert len({clips for clips, _ in asked_}) > 2  # some clips need more doublings than others
+
+
+def test_a_clip_that_is_asked_stands_for_those_like_it():
+    seen = []
+
+    def ask(positions: list[int]) -> list[int]:
+        seen.append(positions)
+        return [{0: 4, 3: 1}[i] for i in positions]
+
+    # by length 10, 20, 30 | 40, 50: those of 20 and 50 samples are asked
+    lengths = [50, 10, 40, 20, 30]
+    assert planner.spread(ask, lengths, 2) == [4, 1, 4, 1, 1]
+    assert seen == [[0, 3]]
+    own = some("amun", epochs=2, steps=7, doublings=3, batch_size=5)
+    work = planner.work_of("amun", Case(lengths, None, own, attacks=[4, 1, 4, 1, 1]))
+    # five clips are attacked once, and two of them three times more, seven steps each time
+    assert work.cost("nearest examples") == Cost(7 * (5 + 2 * 3), 5 + 2 * 3)
+    assert work.cost() == Cost(7 * 11 + 2 * 5, 11)
+    assert work.shapes(planner.MOVE) == {(5, 50): 7, (2, 50): 3 * 7}
+    assert planner.spread(lambda positions: [n + 7 for n in positions], [3, 1, 1, 2], 4) == [
+        7, 8, 9, 10
+    ]
+
+
+@pytest.mark.parametrize(("budget", "found"), [(0.5, 2), (2.0, 2), (4.0, 6), (1e9, 16)])
+def test_a_search_has_as_many_clips_as_its_budget_allows(budget, found, monkeypatch):
+    """By a clock of a second a look: two clips take one."""
+    ticks = iter(range(100))
+    searched, nearest = [], amun.nearest
+
+    def counted_(model, clips, *given):
+        searched.append(len(clips))
+        return nearest(model, clips, *given)
+
+    monkeypatch.setattr(amun, "nearest", counted_)
+    clips, own = tiny.clips(20), some("amun", steps=1, bound=0.1)
+    case = Case(clips.lengths, None, own)
+    known, count = planner.search(
+        case, tiny.classifier(), clips, budget=budget, clock=lambda: float(next(ticks))
+    )
+    assert count == found == searched[-1] and searched == ([2, found] if found > 2 else [2])
+    assert known.attacks is not None and len(known.attacks) == 20
+    assert set(known.attacks) <= set(range(1, own.doublings + 2))
+
+
+def test_a_plan_says_on_how_many_clips_it_searched():
+    model, request, own = tiny.classifier(), asked(5), some("amun", epochs=1, steps=2)
+    before = tiny.weights(model)
+    case = Case(request.forget.lengths, None, own)
+    said = planner.plan("amun", case, model, request.forget, budget=2.0)
+    cost = recorded("amun", request, own)
+    total = said.total
+    assert said.searched == 5
+    assert (total.forward_backward, total.forward) == (cost.forward_backward, cost.forward)
+    assert tiny.equal(before, tiny.weights(model)) and not model.training
+    other = planner.plan(
+        "delete", replace(case, parameters=some("delete")), model, request.forget, budget=0.2
+    )
+    assert other.searched is None
+
+
 def test_the_planned_losses_of_a_step_are_those_that_it_sums(threads):
     threads(1)
     request, seen = asked(6), []
@@ -163,6 +256,7 @@ def test_the_counts_have_closed_forms():
     assert found("finetune") == (e * r, 0)
     assert found("neggrad_plus") == (e * r + 2 * beside, 0)  # two batches of retained clips
     assert found("scrub") == (e * r + n, n + r)
+    assert found("remain") == found("remain_superloss") == found("neggrad_plus")
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -191,7 +285,8 @@ def test_pieces_hold_the_same_clips():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: planner.check("ssd"), "method: 'ssd' is not one of those whose cost is planned"),
+        (lambda: planner.check("sisa"), "method: 'sisa' is not one of those whose cost is planned"),
+        (lambda: planner.work_of("amun", Case([9], None, some("amun"))), "only the model can tell"),
         (lambda: planner.work_of("finetune", Case([9], None, some("finetune"))), "the retain set"),
         (lambda: planner.work_of("scrub", Case([9], [9], some("scrub", rewind=True))), "rewind"),
         (lambda: planner.work_of_training([], Recipe()), "no clips to train on"),
@@ -226,8 +321,8 @@ class Ticks:
                 "forward": 0.3 * pass_,
                 "weights": timed.work.together / point.at_once * (0.02 + pass_),
                 "importance": pass_,
-                "attack": 0.3 * pass_ + point.steps * pass_, "step": 0.01, "epoch": 0.03,
-                "altering": 0.1 * point.clips, "around": 0.2,
+                "attack": 0.3 * pass_ + point.steps * pass_, "move": point.steps * pass_,
+                "step": 0.01, "epoch": 0.03, "altering": 0.1 * point.clips, "around": 0.2,
             }[name]
 
         return spend
@@ -243,8 +338,7 @@ def test_seconds_are_summed_over_the_batches(method, budget, monkeypatch):
     clock = Ticks(monkeypatch)
     request = asked(9)
     own = some(method, epochs=2, copies=3, steps=7, batch_size=4)
-    assert request.retain is not None
-    work = planner.work_of(method, Case(request.forget.lengths, request.retain.lengths, own))
+    work = planned(method, request, own)
     said = planner.predict(work, tiny.classifier(), request.forget, budget=budget, clock=clock)
     true = 0.0
     for line, times in work.lines.items():
@@ -252,8 +346,8 @@ def test_seconds_are_summed_over_the_batches(method, budget, monkeypatch):
         true += times * {
             planner.FORWARD: 0.3 * pass_, planner.WEIGHTS: 0.02 + pass_,
             planner.IMPORTANCE: pass_, planner.ATTACK: 1.3 * pass_, planner.ATTACK_STEP: pass_,
-            planner.STEP: 0.01, planner.EPOCH: 0.02, planner.ALTERING: 0.1 * line.clips,
-            planner.AROUND: 0.2,
+            planner.MOVE: pass_, planner.STEP: 0.01, planner.EPOCH: 0.02,
+            planner.ALTERING: 0.1 * line.clips, planner.AROUND: 0.2,
         }[line.kind]
     assert said.total.seconds == pytest.approx(true, rel=0.02)
     assert said.total.low == pytest.approx(said.total.high)
