@@ -46,7 +46,7 @@ from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import elastic_penalty, estimate
-from speechunlearn.methods import amun, base
+from speechunlearn.methods import amun, base, jit
 from speechunlearn.methods.altered import altered
 from speechunlearn.methods.base import Descent, Resume
 from speechunlearn.methods.losses import true_label_loss
@@ -60,12 +60,15 @@ FORWARD, WEIGHTS, IMPORTANCE = "forward", "to the weights", "importance"
 ATTACK, ATTACK_STEP = "attack", "to the waveform"
 #: a step of `speechunlearn.methods.nearby.moved` on a batch
 MOVE = "to a waveform nearby"
+#: of a noisy copy of each clip
+NOISY = "forward, with noise"
 #: and what is no pass: of the optimiser, around an epoch, of altered copies, around a run
 STEP, EPOCH, ALTERING, AROUND = "step", "epoch", "altering", "around"
 
 #: what the kinds cost beside a pass to the weights, roughly: decides how much can be timed
 _ROUGHLY = {
     FORWARD: 0.4, WEIGHTS: 1.0, IMPORTANCE: 1.2, ATTACK: 2.0, ATTACK_STEP: 1.0, MOVE: 1.0,
+    NOISY: 0.5,
 }
 #: rounds of a calibration, the warm-up not counted
 _ROUNDS = (3, 9)
@@ -168,7 +171,7 @@ class Work:
                 continue
             if line.kind in (WEIGHTS, IMPORTANCE, ATTACK, ATTACK_STEP, MOVE):
                 found.forward_backward += times * line.clips
-            if line.kind in (FORWARD, ATTACK):
+            if line.kind in (FORWARD, ATTACK, NOISY):
                 found.forward += times * line.clips
         return found
 
@@ -321,12 +324,19 @@ def _elastic(case: Case) -> Work:
     if own.importance == "none":
         return work
     size = 1 if own.fisher_per == "clip" else own.batch_size
-    ordered = range(len(case.forget))
-    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    work.add("importance of weights", IMPORTANCE, _shapes(batches, case.forget))
+    _estimate(work, case.forget, own.importance, size, own.importance_mode)
     work.elastic = True
-    work.importance = (own.importance, own.importance_mode)
     return work
+
+
+def _estimate(
+    work: Work, lengths: Sequence[int], kind: str, size: int = 1, mode: str = "eval"
+) -> None:
+    """Count an importance estimate, of so many clips a batch."""
+    ordered = range(len(lengths))
+    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    work.add("importance of weights", IMPORTANCE, _shapes(batches, lengths))
+    work.importance = (kind, mode)
 
 
 def _on_retain(case: Case) -> Work:
@@ -395,6 +405,48 @@ def _amun_r(case: Case) -> Work:
     return _amun(case, case.retain or ())
 
 
+def _boundary_shrink(case: Case) -> Work:
+    """N * P clips to the waveform, N forward; then epochs * N to the weights."""
+    work = _begin(case)
+    _move(work, "nearest classes", case.forget, case.parameters.moves)
+    _descend(work, case.forget, case.parameters, case.seed)
+    return work
+
+
+def _boundary_expand(case: Case) -> Work:
+    """Epochs * N clips to the weights: one more class costs nothing beside the rest."""
+    work = _begin(case)
+    _descend(work, case.forget, case.parameters, case.seed)
+    return work
+
+
+def _jit(case: Case) -> Work:
+    """Epochs * N clips to the weights, and as many forward for each draw of noise."""
+    own = case.parameters
+    work = _begin(case)
+    _descend(work, case.forget, own, case.seed)
+    shapes = _epoch(case.forget, own.batch_size, case.seed)
+    work.add("descent", NOISY, shapes, own.epochs * own.draws)
+    return work
+
+
+def _l2ul(case: Case) -> Work:
+    """M * N * P clips to the waveform, M * N forward, N to the weights for their importance.
+
+    Then epochs * M * N to the weights, and as many batches of the forget set beside.
+    """
+    own = case.parameters
+    work = _begin(case, together=2, elastic=own.lambda_imp > 0)
+    repeated = [n for n in case.forget for _ in range(own.copies)]
+    _move(work, "adversarial copies", repeated, own.moves)
+    work.copies = sum(repeated)
+    if work.elastic:
+        _estimate(work, case.forget, "1-mas")
+    steps = _descend(work, repeated, own, case.seed)
+    work.add("descent", WEIGHTS, _beside(case.forget, own.batch_size, case.seed, steps))
+    return work
+
+
 #: what each method that is planned will do, in the order of the book
 WORK: dict[str, Callable[[Case], Work]] = {
     "remain": _on_both,
@@ -407,6 +459,10 @@ WORK: dict[str, Callable[[Case], Work]] = {
     "neggrad_plus": _on_both,
     "scrub": _scrub,
     "delete": _delete,
+    "boundary_shrink": _boundary_shrink,
+    "boundary_expand": _boundary_expand,
+    "jit": _jit,
+    "l2ul": _l2ul,
     "amun": _amun,
     "amun_r": _amun_r,
     "altered": _altered,
@@ -870,6 +926,9 @@ class _Timed:
         else:
             torch.stack([own() for own in losses]).sum().backward()
 
+    def _noisy(self, part: Clips, point: _Point) -> None:
+        jit.to_noise(self.model, part, 1.0, torch.Generator(), Cost())
+
     def _importance(self, part: Clips, point: _Point) -> None:
         kind, mode = self.work.importance
         estimate(
@@ -920,8 +979,8 @@ class _Timed:
 
 _ACTS = {
     FORWARD: "forward", WEIGHTS: "weights", IMPORTANCE: "importance", ATTACK: "attack",
-    ATTACK_STEP: "attack", MOVE: "move", STEP: "step", EPOCH: "epoch", ALTERING: "altering",
-    AROUND: "around",
+    ATTACK_STEP: "attack", MOVE: "move", NOISY: "noisy", STEP: "step", EPOCH: "epoch",
+    ALTERING: "altering", AROUND: "around",
 }
 
 

@@ -75,7 +75,9 @@ def test_the_counted_passes_are_those_that_the_method_records(
     method, n, epochs, copies, steps, batch_size, seed
 ):
     request = asked(n)
-    own = some(method, epochs=epochs, copies=copies, steps=steps, batch_size=batch_size)
+    own = some(
+        method, epochs=epochs, copies=copies, steps=steps, draws=steps, batch_size=batch_size
+    )
     assert counted(method, request, own, seed) == recorded(method, request, own, seed)
 
 
@@ -90,19 +92,24 @@ def test_the_counted_passes_are_those_that_the_method_records(
         ("amun", {"bound": 100.0}), ("amun", {"bound": 0.05}), ("amun_r", {"bound": 0.05}),
         ("amun", {"bound": 1e-9, "doublings": 3}), ("amun", {"doublings": 0}),
         ("amun", {"keep_forget": True}), ("amun_r", {"keep_forget": True}),
+        ("l2ul", {"lambda_imp": 0.0}), ("l2ul", {"attack_batch_size": 3}),
+        ("boundary_shrink", {"steps": 1}), ("jit", {"draws": 1, "mode": "train"}),
         ("amun", {"bound": 0.05, "attack_batch_size": 2}), ("remain", {"curriculum": "superloss"}),
     ],
 )
 def test_the_choices_of_a_method_are_counted(method, values):
     request = asked(5)
-    own = some(method, epochs=2, copies=2, steps=2, batch_size=2, **values)
+    own = some(method, **{"epochs": 2, "copies": 2, "steps": 2, "batch_size": 2} | values)
     assert counted(method, request, own) == recorded(method, request, own)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_quick_run_makes_the_same_passes(method):
     request = asked(7)
-    own = some(method, epochs=2, copies=3, steps=2, batch_size=4, attack_batch_size=4)
+    own = some(
+        method, epochs=2, copies=3, steps=2, draws=3, noise_steps=2, batch_size=4,
+        attack_batch_size=4,
+    )
     found = counted(method, request, own, seed=1, quick=True)
     assert found == recorded(method, request, own, seed=1, quick=True)
     assert found == counted(method, request, own, seed=1)
@@ -243,7 +250,7 @@ def test_the_counts_have_closed_forms():
 
     def found(method: str) -> tuple[int, int]:
         # every batch beside holds the whole forget set
-        own = some(method, epochs=e, copies=m, steps=p, batch_size=n, max_epochs=1)
+        own = some(method, epochs=e, copies=m, steps=p, draws=m, batch_size=n, max_epochs=1)
         cost = counted(method, request, own)
         return cost.forward_backward, cost.forward
 
@@ -256,6 +263,10 @@ def test_the_counts_have_closed_forms():
     assert found("finetune") == (e * r, 0)
     assert found("neggrad_plus") == (e * r + 2 * beside, 0)  # two batches of retained clips
     assert found("scrub") == (e * r + n, n + r)
+    assert found("boundary_shrink") == (n * p + e * n, n)
+    assert found("boundary_expand") == (e * n, 0)
+    assert found("jit") == (e * n, e * n * m)
+    assert found("l2ul") == found("adv_ela")
     assert found("remain") == found("remain_superloss") == found("neggrad_plus")
 
 
@@ -318,7 +329,7 @@ class Ticks:
         def spend(timed: planner._Timed, part: object, point: planner._Point) -> None:
             pass_ = 0.01 * point.clips + 0.5 * point.clips * point.samples / 16000
             self.now += {
-                "forward": 0.3 * pass_,
+                "forward": 0.3 * pass_, "noisy": 0.5 * pass_,
                 "weights": timed.work.together / point.at_once * (0.02 + pass_),
                 "importance": pass_,
                 "attack": 0.3 * pass_ + point.steps * pass_, "move": point.steps * pass_,
@@ -344,7 +355,8 @@ def test_seconds_are_summed_over_the_batches(method, budget, monkeypatch):
     for line, times in work.lines.items():
         pass_ = 0.01 * line.clips + 0.5 * line.clips * line.samples / 16000
         true += times * {
-            planner.FORWARD: 0.3 * pass_, planner.WEIGHTS: 0.02 + pass_,
+            planner.FORWARD: 0.3 * pass_, planner.NOISY: 0.5 * pass_,
+            planner.WEIGHTS: 0.02 + pass_,
             planner.IMPORTANCE: pass_, planner.ATTACK: 1.3 * pass_, planner.ATTACK_STEP: pass_,
             planner.MOVE: pass_, planner.STEP: 0.01, planner.EPOCH: 0.02,
             planner.ALTERING: 0.1 * line.clips, planner.AROUND: 0.2,
