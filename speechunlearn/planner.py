@@ -46,9 +46,11 @@ from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import elastic_penalty, estimate
-from speechunlearn.methods import amun, base, jit
+from speechunlearn.methods import amun, base, jit, l1_sparse
 from speechunlearn.methods.altered import altered
+from speechunlearn.methods.bad_teacher import drawn
 from speechunlearn.methods.base import Descent, Resume
+from speechunlearn.methods.layers import last, moving
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved
 from speechunlearn.models import Classifier, seeded
@@ -77,8 +79,8 @@ _STEPS = 4
 #: steps of a move that are timed at once
 _MOVES = 2
 #: the least and the most clips that a search is run on, and its share of the budget
-_SEARCHED = (2, 16)
-_SEARCH = 0.25
+_SEARCHED = (2, 32)
+_SEARCH = 0.5
 
 Batches = list[tuple[int, int]]
 Group = tuple[tuple[int, int], ...]
@@ -113,6 +115,10 @@ class Work:
             batch and of those beside it
         elastic: whether every step has an elastic term
         clipped: whether every step clips the gradient
+        masked: whether every step masks it
+        shrunk: whether every step has the penalty of `speechunlearn.methods.l1_sparse`
+        layers: that move, from the top; None moves all
+        models: held beside the one that changes and the original
         kept: whether the state is kept after every epoch
         quick: whether it is computed inside `speechunlearn.fast.fast`
         fused: whether a step is a single call for all weights
@@ -132,6 +138,10 @@ class Work:
     together: int = 1
     elastic: bool = False
     clipped: bool = False
+    masked: bool = False
+    shrunk: bool = False
+    layers: int | None = None
+    models: int = 0
     kept: bool = False
     quick: bool = False
     fused: bool = False
@@ -234,7 +244,8 @@ def _shapes(chosen: Iterable[Sequence[int]], lengths: Sequence[int]) -> Batches:
 
 
 def _begin(case: Case, **values: Any) -> Work:
-    work = Work(mode=case.parameters.mode, quick=case.quick, fused=case.quick, **values)
+    mode = getattr(case.parameters, "mode", "eval")
+    work = Work(mode=mode, quick=case.quick, fused=case.quick, **values)
     work.often("copy of the model", AROUND, 1)
     return work
 
@@ -447,6 +458,90 @@ def _l2ul(case: Case) -> Work:
     return work
 
 
+def _salun(case: Case) -> Work:
+    """N clips to the weights for the mask; then those of the descent on both sets."""
+    work = _on_both(case)
+    work.masked = True
+    _estimate(work, case.forget, "saliency")
+    return work
+
+
+def _bad_teacher(case: Case) -> Work:
+    """N clips and those that are drawn forward, and epochs times these to the weights.
+
+    To make the incompetent teacher is counted as one more copy of the model.
+    """
+    own = case.parameters
+    work = _begin(case, models=1)
+    work.often("copy of the model", AROUND, 1)
+    kept = _drawn(case)
+    for lengths in (case.forget, kept):
+        work.add("asking the teachers", FORWARD, _asked(lengths))
+    _descend(work, [*case.forget, *kept], own, case.seed)
+    return work
+
+
+def _drawn(case: Case) -> list[int]:
+    """Return the lengths of the retained clips that are drawn."""
+    retain = case.retain or ()
+    return [retain[i] for i in drawn(len(retain), case.parameters.retain_share, case.seed)]
+
+
+def _cf_k(case: Case) -> Work:
+    """Epochs * R clips to the weights of the last layers."""
+    work = _on_retain(case)
+    work.layers = case.parameters.k
+    return work
+
+
+def _l1_sparse(case: Case) -> Work:
+    """Epochs * R clips to the weights."""
+    work = _on_retain(case)
+    work.shrunk = True
+    return work
+
+
+def _fisher_forgetting(case: Case) -> Work:
+    """R clips to the weights for their importance; with drawn labels, R forward."""
+    work, retain = _begin(case), case.retain or ()
+    if case.parameters.labels == "drawn":
+        work.add("asking the original", FORWARD, _asked(retain))
+    _estimate(work, retain, "fisher")
+    return work
+
+
+def _influence(case: Case) -> Work:
+    """R clips to the weights for their importance, and N for the step."""
+    work = _begin(case)
+    _estimate(work, case.retain or (), "fisher")
+    made = clips_module.sorted_batches(case.forget, case.parameters.batch_size)
+    work.add("step", WEIGHTS, _shapes(made, case.forget))
+    return work
+
+
+def _unsir(case: Case) -> Work:
+    """N * P clips to the waveform; then 2 * epochs times those drawn, and N beside in one half."""
+    own = case.parameters
+    work, kept = _begin(case, together=2), _drawn(case)
+    work.moves = Moves(1.0, steps=own.noise_steps, batch_size=own.noise_batch_size)
+    made = clips_module.sorted_batches(case.forget, own.noise_batch_size)
+    work.add("noise", MOVE, _shapes(made, case.forget), own.noise_steps)
+    work.copies = sum(case.forget)
+    steps = _descend(work, kept, own, case.seed)
+    work.add("descent", WEIGHTS, _beside(case.forget, own.batch_size, case.seed, steps))
+    _descend(work, kept, own, case.seed + 1)
+    return work
+
+
+def _ssd(case: Case) -> Work:
+    """N + R clips to the weights for their importance."""
+    own, work = case.parameters, _begin(case)
+    size = 1 if own.fisher_per == "clip" else own.batch_size
+    for lengths in (case.forget, case.retain or ()):
+        _estimate(work, lengths, "fisher", size, own.mode)
+    return work
+
+
 #: what each method that is planned will do, in the order of the book
 WORK: dict[str, Callable[[Case], Work]] = {
     "remain": _on_both,
@@ -458,7 +553,15 @@ WORK: dict[str, Callable[[Case], Work]] = {
     "neggrad": _on_forget,
     "neggrad_plus": _on_both,
     "scrub": _scrub,
+    "salun": _salun,
+    "bad_teacher": _bad_teacher,
     "delete": _delete,
+    "ssd": _ssd,
+    "cf_k": _cf_k,
+    "l1_sparse": _l1_sparse,
+    "fisher_forgetting": _fisher_forgetting,
+    "influence": _influence,
+    "unsir": _unsir,
     "boundary_shrink": _boundary_shrink,
     "boundary_expand": _boundary_expand,
     "jit": _jit,
@@ -491,7 +594,7 @@ def work_of(method: str, case: Case) -> Work:
 
     """
     check(method)
-    if "retain" in methods.get(method).needs and not case.retain:
+    if methods.get(method).needs & {"retain", "statistic"} and not case.retain:
         raise ParameterError(f"method {method!r} needs the retain set, which is not given")
     return WORK[method](case)
 
@@ -604,7 +707,7 @@ def plan(
         case: what it is to do; its ``attacks`` are found out here
         model: left as it was
         clips: to forget
-        budget: seconds that it should take; a search takes a quarter of them, or as long as two
+        budget: seconds that it should take; a search takes half of them, or as long as two
             clips need
         clock: returns seconds
 
@@ -637,7 +740,7 @@ def search(
         case: of a method with the parameters of `speechunlearn.methods.amun`
         model: left as it was
         clips: to forget
-        budget: seconds; two clips are searched whatever they take, and sixteen at most
+        budget: seconds; two clips are searched whatever they take, and 32 at most
         clock: returns seconds
 
     Returns:
@@ -713,6 +816,7 @@ def predict(
     copied = copy.deepcopy(model)
     with (
         fast.fast(copied) if work.quick else contextlib.nullcontext(),
+        moving(copied, last(copied, work.layers)) if work.layers else contextlib.nullcontext(),
         tempfile.TemporaryDirectory() as folder,
     ):
         timed = _Timed(work, copied, clips, around or (lambda: copy.deepcopy(model)), clock)
@@ -752,7 +856,9 @@ def predict(
             Speed(kind, largest.clips, largest.samples, _net(work, medians, largest), rounds)
         )
     return Estimate(
-        parts, speeds, timed.start_mb + _growth(work, timed.growth) + work.copies * 4 / 2**20,
+        parts, speeds,
+        timed.start_mb + _growth(work, timed.growth) + work.copies * 4 / 2**20
+        + work.models * _size_mb(model),
         clock() - begun,
     )
 
@@ -804,9 +910,12 @@ class _Timed:
             self.at_once[ATTACK_STEP] = self.at_once[ATTACK]
             if fast.splits(self.model):
                 self.at_once[WEIGHTS] = min(work.together, fast.workers())
-        for weight in self.weights:
-            weight.grad = torch.zeros_like(weight)
-        self.optimiser.step()
+        held = self.weights if work.masked else []
+        self.masks = [torch.ones_like(weight, dtype=torch.bool) for weight in held]
+        if work.shapes(STEP):
+            for weight in self.weights:
+                weight.grad = torch.zeros_like(weight)
+            self.optimiser.step()
         machine.trim()
         with machine.measured() as usage:
             pass
@@ -951,6 +1060,12 @@ class _Timed:
     def _step(self, part: Clips, point: _Point) -> None:
         if self.work.elastic:
             elastic_penalty(self.model, self.anchor, self.importance).backward()
+        if self.work.shrunk:
+            l1_sparse.size(self.model).backward()
+        if self.work.masked:
+            for weight, mask in zip(self.weights, self.masks, strict=True):
+                assert weight.grad is not None  # prepare has just made it
+                weight.grad *= mask
         if self.work.clipped:
             clip_grad_norm_(self.weights, 1.0)
         self.optimiser.step()
@@ -1043,6 +1158,11 @@ def _idle(groups: Mapping[Group, int], fit: np.ndarray, workers: int) -> float:
     return workers * until / busy
 
 
+def _size_mb(model: torch.nn.Module) -> float:
+    """Return the memory of the weights, in MiB."""
+    return sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
+
+
 def _growth(work: Work, found: Mapping[_Point, float]) -> float:
     """Return by how much the memory of the largest batch exceeds what lies there before, in MiB."""
     most = 0.0
@@ -1050,5 +1170,5 @@ def _growth(work: Work, found: Mapping[_Point, float]) -> float:
         own = {point: value for point, value in found.items() if point.kind == kind}
         rows = np.stack([_features(point.clips, point.samples) for point in own])
         fit = nnls(rows, np.maximum(np.array(list(own.values())), 0.0))[0]
-        most = max(most, *(float(_features(*shape) @ fit) for shape in work.shapes(kind)))
+        most = max([most, *(float(_features(*shape) @ fit) for shape in work.shapes(kind))])
     return most

@@ -12,7 +12,7 @@ import torch
 
 from speechunlearn import attacks, fast, machine, methods, planner, training
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import amun
+from speechunlearn.methods import amun, l1_sparse
 from speechunlearn.methods.base import Request
 from speechunlearn.planner import Case
 from speechunlearn.training import Cost, Recipe
@@ -76,7 +76,8 @@ def test_the_counted_passes_are_those_that_the_method_records(
 ):
     request = asked(n)
     own = some(
-        method, epochs=epochs, copies=copies, steps=steps, draws=steps, batch_size=batch_size
+        method, epochs=epochs, copies=copies, steps=steps, draws=steps, noise_steps=steps,
+        batch_size=batch_size,
     )
     assert counted(method, request, own, seed) == recorded(method, request, own, seed)
 
@@ -92,6 +93,11 @@ def test_the_counted_passes_are_those_that_the_method_records(
         ("amun", {"bound": 100.0}), ("amun", {"bound": 0.05}), ("amun_r", {"bound": 0.05}),
         ("amun", {"bound": 1e-9, "doublings": 3}), ("amun", {"doublings": 0}),
         ("amun", {"keep_forget": True}), ("amun_r", {"keep_forget": True}),
+        ("ssd", {"fisher_per": "batch", "mode": "train"}),
+        ("fisher_forgetting", {"labels": "true"}),
+        ("unsir", {"start": "clips", "noise_batch_size": 2}), ("cf_k", {"k": 2}),
+        ("bad_teacher", {"retain_share": 1.0}), ("bad_teacher", {"retain_share": 0.01}),
+        ("influence", {"batch_size": 16}), ("salun", {"curriculum": "superloss"}),
         ("l2ul", {"lambda_imp": 0.0}), ("l2ul", {"attack_batch_size": 3}),
         ("boundary_shrink", {"steps": 1}), ("jit", {"draws": 1, "mode": "train"}),
         ("amun", {"bound": 0.05, "attack_batch_size": 2}), ("remain", {"curriculum": "superloss"}),
@@ -190,7 +196,7 @@ def test_a_clip_that_is_asked_stands_for_those_like_it():
     ]
 
 
-@pytest.mark.parametrize(("budget", "found"), [(0.5, 2), (2.0, 2), (4.0, 6), (1e9, 16)])
+@pytest.mark.parametrize(("budget", "found"), [(0.5, 2), (2.0, 2), (4.0, 6), (1e9, 32)])
 def test_a_search_has_as_many_clips_as_its_budget_allows(budget, found, monkeypatch):
     """By a clock of a second a look: two clips take one."""
     ticks = iter(range(100))
@@ -201,13 +207,13 @@ def test_a_search_has_as_many_clips_as_its_budget_allows(budget, found, monkeypa
         return nearest(model, clips, *given)
 
     monkeypatch.setattr(amun, "nearest", counted_)
-    clips, own = tiny.clips(20), some("amun", steps=1, bound=0.1)
+    clips, own = tiny.clips(40), some("amun", steps=1, bound=0.1)
     case = Case(clips.lengths, None, own)
     known, count = planner.search(
         case, tiny.classifier(), clips, budget=budget, clock=lambda: float(next(ticks))
     )
     assert count == found == searched[-1] and searched == ([2, found] if found > 2 else [2])
-    assert known.attacks is not None and len(known.attacks) == 20
+    assert known.attacks is not None and len(known.attacks) == 40
     assert set(known.attacks) <= set(range(1, own.doublings + 2))
 
 
@@ -250,7 +256,10 @@ def test_the_counts_have_closed_forms():
 
     def found(method: str) -> tuple[int, int]:
         # every batch beside holds the whole forget set
-        own = some(method, epochs=e, copies=m, steps=p, draws=m, batch_size=n, max_epochs=1)
+        own = some(
+            method, epochs=e, copies=m, steps=p, draws=m, batch_size=n, max_epochs=1,
+            noise_steps=p, retain_share=0.5,
+        )
         cost = counted(method, request, own)
         return cost.forward_backward, cost.forward
 
@@ -267,6 +276,13 @@ def test_the_counts_have_closed_forms():
     assert found("boundary_expand") == (e * n, 0)
     assert found("jit") == (e * n, e * n * m)
     assert found("l2ul") == found("adv_ela")
+    drawn = 6  # half of the retained clips
+    assert found("salun") == (n + e * r + 2 * beside, 0)
+    assert found("bad_teacher") == (e * (n + drawn), n + drawn)
+    assert found("cf_k") == found("l1_sparse") == (e * r, 0)
+    assert found("fisher_forgetting") == (r, r)
+    assert found("influence") == found("ssd") == (n + r, 0)
+    assert found("unsir") == (n * p + 2 * e * drawn + e * n, 0)
     assert found("remain") == found("remain_superloss") == found("neggrad_plus")
 
 
@@ -299,6 +315,13 @@ def test_pieces_hold_the_same_clips():
         (lambda: planner.check("sisa"), "method: 'sisa' is not one of those whose cost is planned"),
         (lambda: planner.work_of("amun", Case([9], None, some("amun"))), "only the model can tell"),
         (lambda: planner.work_of("finetune", Case([9], None, some("finetune"))), "the retain set"),
+        (lambda: planner.work_of("ssd", Case([9], None, some("ssd"))), "the retain set"),
+        (
+            lambda: planner.plan(
+                "cf_k", Case([500], [500], some("cf_k", k=9)), tiny.classifier(), tiny.clips(2)
+            ),
+            "k: 9, but the classifier has",
+        ),
         (lambda: planner.work_of("scrub", Case([9], [9], some("scrub", rewind=True))), "rewind"),
         (lambda: planner.work_of_training([], Recipe()), "no clips to train on"),
         (lambda: planner.work_of_training([9], Recipe(speeds=(0.9, 1.0))), "speeds"),
@@ -507,6 +530,55 @@ def test_batches_at_once_are_as_many_as_the_run_computes(
         planner.AROUND: 1, planner.STEP: 1, planner.EPOCH: 1, planner.ATTACK: attacked,
         planner.ATTACK_STEP: attacked, planner.WEIGHTS: weights,
     }
+
+
+def test_only_the_weights_of_a_run_get_gradients():
+    request, seen = asked(4), set()
+    own = some("cf_k", epochs=1, k=1)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        seen.add(tuple(n for n, weight in module.named_parameters() if weight.requires_grad))
+
+    methods.get("cf_k").unlearn(watched(tiny.classifier(), look), request, own, seed=0)
+    run = set(seen)
+    seen.clear()
+    model = watched(tiny.classifier(), look)
+    planner.predict(planned("cf_k", request, own), model, request.forget, budget=0.2)
+    assert seen == run == {("network.head.weight", "network.head.bias")}
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("method", "shrunk", "masked"),
+    [("finetune", False, False), ("l1_sparse", True, False), ("salun", False, True)],
+)
+def test_a_step_has_what_the_method_adds(method, shrunk, masked, monkeypatch):
+    sizes, size = [], l1_sparse.size
+    monkeypatch.setattr(l1_sparse, "size", lambda model: sizes.append(0) or size(model))
+    model, clips = tiny.classifier(), tiny.clips(4)
+    work = planned(method, asked(4), some(method, epochs=1))
+    timed = planner._Timed(work, model, clips, lambda: None, time.perf_counter)
+    timed.masks = [torch.zeros_like(mask) for mask in timed.masks]
+    timed.prepare(planner._Point(planner.STEP, 0, 0))
+    for weight in timed.weights:
+        weight.grad += 1
+    timed._step(clips, planner._Point(planner.STEP, 0, 0))
+    assert bool(sizes) is shrunk
+    assert all((weight.grad == 0).all() for weight in timed.weights) is masked
+
+
+def test_a_further_model_is_in_the_memory():
+    request = asked(4)
+    work = planned("bad_teacher", request, some("bad_teacher", epochs=1))
+    assert work.models == 1 and planned("cf_k", request, some("cf_k")).models == 0
+    model = tiny.classifier()
+    weights = sum(weight.numel() for weight in model.parameters())
+
+    def memory(models: int) -> float:
+        own = replace(work, models=models)
+        return planner.predict(own, model, request.forget, budget=0.2).peak_memory_mb
+
+    assert memory(10**7) - memory(0) == pytest.approx(10**7 * weights * 4 / 2**20, rel=0.1)
 
 
 @pytest.mark.parametrize("quick", [False, True])

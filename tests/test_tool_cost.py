@@ -7,7 +7,7 @@ import tiny
 import torch
 from conftest import write_clip
 
-from speechunlearn import attacks, planner, tool
+from speechunlearn import attacks, methods, planner, tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
 from speechunlearn.tool.checkpoints import WaveformClassifier
@@ -41,6 +41,8 @@ def plan(folder, **given):
         ("adv_ela", False, {"epochs": 2, "copies": 3, "steps": 2, "batch_size": 4}),
         ("altered", False, {"epochs": 1}),
         ("amun", False, {"epochs": 2, "steps": 3, "batch_size": 4, "bound": 0.05}),
+        ("bad_teacher", True, {"epochs": 1}),
+        ("ssd", True, {}),
         ("remain", True, {"epochs": 2, "batch_size": 3}),
         ("scrub", True, {"epochs": 2, "batch_size": 3, "max_epochs": 1}),
     ],
@@ -110,6 +112,11 @@ def test_without_a_method_the_recommended_one_is_planned(request_files):
     text = said.summary()
     for words in ("in all", "peak memory", "to the weights", "Retraining", "calibrated in"):
         assert words in text
+
+
+def test_whatever_may_be_recommended_is_planned():
+    refused = {*tool.recommended.BY_RECIPE, *tool.recommended.BY_VALIDATION}
+    assert set(planner.WORK) == set(methods.METHODS) - refused
 
 
 def test_estimated_passes_are_said_to_be(request_files, monkeypatch):
