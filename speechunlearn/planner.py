@@ -19,6 +19,8 @@ AMUN attacks a clip under a bound that doubles until its class changes: how ofte
 can tell. `plan` runs that search on a few of the request's clips, spread over their lengths, and
 each of them stands for those closest to it in length. What the search costs is then an estimate,
 in passes as in seconds, unless it was run on every clip.
+
+What some methods do once to all weights (draw noise, choose a mask, dampen) is not timed.
 """
 
 from __future__ import annotations
