@@ -14,6 +14,13 @@ take longer than the budget, smaller ones are timed.
 Inside `speechunlearn.fast.fast` some batches are computed at once, each by a worker. As many are
 timed at once, and divided by their number; the sum is then multiplied by what workers lose that
 have nothing left to do while the last batches of a group are computed.
+
+AMUN attacks a clip under a bound that doubles until its class changes: how often, only the model
+can tell. `plan` runs that search on a few of the request's clips, spread over their lengths, and
+each of them stands for those closest to it in length. What the search costs is then an estimate,
+in passes as in seconds, unless it was run on every clip.
+
+What some methods do once to all weights (draw noise, choose a mask, dampen) is not timed.
 """
 
 from __future__ import annotations
@@ -41,10 +48,13 @@ from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import elastic_penalty, estimate
-from speechunlearn.methods import base
+from speechunlearn.methods import amun, base, jit, l1_sparse
 from speechunlearn.methods.altered import altered
+from speechunlearn.methods.bad_teacher import drawn
 from speechunlearn.methods.base import Descent, Resume
+from speechunlearn.methods.layers import last, moving
 from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.nearby import Moves, moved
 from speechunlearn.models import Classifier, seeded
 from speechunlearn.training import Cost, Recipe
 
@@ -52,15 +62,27 @@ from speechunlearn.training import Cost, Recipe
 FORWARD, WEIGHTS, IMPORTANCE = "forward", "to the weights", "importance"
 #: an attack on a batch with one step, its check included; and each further step
 ATTACK, ATTACK_STEP = "attack", "to the waveform"
+#: a step of `speechunlearn.methods.nearby.moved` on a batch
+MOVE = "to a waveform nearby"
+#: of a noisy copy of each clip
+NOISY = "forward, with noise"
 #: and what is no pass: of the optimiser, around an epoch, of altered copies, around a run
 STEP, EPOCH, ALTERING, AROUND = "step", "epoch", "altering", "around"
 
 #: what the kinds cost beside a pass to the weights, roughly: decides how much can be timed
-_ROUGHLY = {FORWARD: 0.4, WEIGHTS: 1.0, IMPORTANCE: 1.2, ATTACK: 2.0, ATTACK_STEP: 1.0}
+_ROUGHLY = {
+    FORWARD: 0.4, WEIGHTS: 1.0, IMPORTANCE: 1.2, ATTACK: 2.0, ATTACK_STEP: 1.0, MOVE: 1.0,
+    NOISY: 0.5,
+}
 #: rounds of a calibration, the warm-up not counted
 _ROUNDS = (3, 9)
 #: steps of the longer of the two attacks that are timed
 _STEPS = 4
+#: steps of a move that are timed at once
+_MOVES = 2
+#: the least and the most clips that a search is run on, and its share of the budget
+_SEARCHED = (2, 32)
+_SEARCH = 0.5
 
 Batches = list[tuple[int, int]]
 Group = tuple[tuple[int, int], ...]
@@ -95,13 +117,18 @@ class Work:
             batch and of those beside it
         elastic: whether every step has an elastic term
         clipped: whether every step clips the gradient
+        masked: whether every step masks it
+        shrunk: whether every step has the penalty of `speechunlearn.methods.l1_sparse`
+        layers: that move, from the top; None moves all
+        models: held beside the one that changes and the original
         kept: whether the state is kept after every epoch
         quick: whether it is computed inside `speechunlearn.fast.fast`
         fused: whether a step is a single call for all weights
         attack: how adversarial copies are made
+        moves: how clips are moved
         importance: kind and mode of the importance estimate
         altered: speeds and shifts of altered copies
-        copies: samples of adversarial and altered copies that are held in memory
+        copies: samples of adversarial, moved and altered copies that are held in memory
         groups: by the kind of pass, the batches that workers share where there are several, by
             their shapes and in their order, and how often: a worker takes the next one when it
             is free, and the next group begins when all are
@@ -113,10 +140,15 @@ class Work:
     together: int = 1
     elastic: bool = False
     clipped: bool = False
+    masked: bool = False
+    shrunk: bool = False
+    layers: int | None = None
+    models: int = 0
     kept: bool = False
     quick: bool = False
     fused: bool = False
     attack: AttackParameters | None = None
+    moves: Moves | None = None
     importance: tuple[str, str] = ("fisher", "eval")
     altered: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     copies: int = 0
@@ -149,9 +181,9 @@ class Work:
         for line, times in self.lines.items():
             if part not in (None, line.part):
                 continue
-            if line.kind in (WEIGHTS, IMPORTANCE, ATTACK, ATTACK_STEP):
+            if line.kind in (WEIGHTS, IMPORTANCE, ATTACK, ATTACK_STEP, MOVE):
                 found.forward_backward += times * line.clips
-            if line.kind in (FORWARD, ATTACK):
+            if line.kind in (FORWARD, ATTACK, NOISY):
                 found.forward += times * line.clips
         return found
 
@@ -173,6 +205,8 @@ class Case:
         piece: adversarial copies are made in pieces of so many clips; None makes them in one
         kept: whether the state is kept after every epoch, by methods that can
         quick: whether it runs with ``quick``, see `speechunlearn.methods.base.Method.unlearn`
+        attacks: under how many bounds `speechunlearn.methods.amun.nearest` attacks each clip to
+            forget; None where that is not known, and methods that search can't be planned
 
     """
 
@@ -183,6 +217,7 @@ class Case:
     piece: int | None = None
     kept: bool = False
     quick: bool = False
+    attacks: Sequence[int] | None = None
 
 
 def _epoch(lengths: Sequence[int], batch_size: int, seed: int) -> Batches:
@@ -211,7 +246,8 @@ def _shapes(chosen: Iterable[Sequence[int]], lengths: Sequence[int]) -> Batches:
 
 
 def _begin(case: Case, **values: Any) -> Work:
-    work = Work(mode=case.parameters.mode, quick=case.quick, fused=case.quick, **values)
+    mode = getattr(case.parameters, "mode", "eval")
+    work = Work(mode=mode, quick=case.quick, fused=case.quick, **values)
     work.often("copy of the model", AROUND, 1)
     return work
 
@@ -301,12 +337,19 @@ def _elastic(case: Case) -> Work:
     if own.importance == "none":
         return work
     size = 1 if own.fisher_per == "clip" else own.batch_size
-    ordered = range(len(case.forget))
-    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    work.add("importance of weights", IMPORTANCE, _shapes(batches, case.forget))
+    _estimate(work, case.forget, own.importance, size, own.importance_mode)
     work.elastic = True
-    work.importance = (own.importance, own.importance_mode)
     return work
+
+
+def _estimate(
+    work: Work, lengths: Sequence[int], kind: str, size: int = 1, mode: str = "eval"
+) -> None:
+    """Count an importance estimate, of so many clips a batch."""
+    ordered = range(len(lengths))
+    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    work.add("importance of weights", IMPORTANCE, _shapes(batches, lengths))
+    work.importance = (kind, mode)
 
 
 def _on_retain(case: Case) -> Work:
@@ -316,7 +359,7 @@ def _on_retain(case: Case) -> Work:
     return work
 
 
-def _neggrad_plus(case: Case) -> Work:
+def _on_both(case: Case) -> Work:
     """Epochs * R clips to the weights, and as many batches of the forget set beside."""
     work = _begin(case, together=2)
     steps = _descend(work, case.retain or (), case.parameters, case.seed)
@@ -340,16 +383,193 @@ def _scrub(case: Case) -> Work:
     return work
 
 
+def _move(work: Work, part: str, lengths: Sequence[int], moves: Moves) -> None:
+    """Count clips that are moved, and then asked about."""
+    work.moves = moves
+    made = clips_module.sorted_batches(lengths, moves.batch_size)
+    work.add(part, MOVE, _shapes(made, lengths), moves.steps)
+    work.add(part, FORWARD, _asked(lengths))
+
+
+def _amun(case: Case, retain: Sequence[int] = ()) -> Work:
+    """A * P clips to the waveform, A forward, with A the attacks of all clips; then the descent.
+
+    That is epochs * N clips to the weights; with the retain set epochs * R, and as many batches
+    of the examples beside.
+    """
+    own = case.parameters
+    if case.attacks is None:
+        raise ParameterError("how often a clip is attacked only the model can tell: see plan")
+    beside = int(bool(retain)) + own.keep_forget
+    work = _begin(case, together=1 + beside)
+    for doubling in range(own.doublings + 1):
+        waiting = [
+            n for n, count in zip(case.forget, case.attacks, strict=True) if count > doubling
+        ]
+        _move(work, "nearest examples", waiting, own.moves(doubling))
+    work.copies = sum(case.forget)
+    steps = _descend(work, retain or case.forget, own, case.seed)
+    work.add("descent", WEIGHTS, _beside(case.forget, own.batch_size, case.seed, steps), beside)
+    return work
+
+
+def _amun_r(case: Case) -> Work:
+    """AMUN's, with the retain set."""
+    return _amun(case, case.retain or ())
+
+
+def _boundary_shrink(case: Case) -> Work:
+    """N * P clips to the waveform, N forward; then epochs * N to the weights."""
+    work = _begin(case)
+    _move(work, "nearest classes", case.forget, case.parameters.moves)
+    _descend(work, case.forget, case.parameters, case.seed)
+    return work
+
+
+def _boundary_expand(case: Case) -> Work:
+    """Epochs * N clips to the weights: one more class costs nothing beside the rest."""
+    work = _begin(case)
+    _descend(work, case.forget, case.parameters, case.seed)
+    return work
+
+
+def _jit(case: Case) -> Work:
+    """Epochs * N clips to the weights, and as many forward for each draw of noise."""
+    own = case.parameters
+    work = _begin(case)
+    _descend(work, case.forget, own, case.seed)
+    shapes = _epoch(case.forget, own.batch_size, case.seed)
+    work.add("descent", NOISY, shapes, own.epochs * own.draws)
+    return work
+
+
+def _l2ul(case: Case) -> Work:
+    """M * N * P clips to the waveform, M * N forward, N to the weights for their importance.
+
+    Then epochs * M * N to the weights, and as many batches of the forget set beside.
+    """
+    own = case.parameters
+    work = _begin(case, together=2, elastic=own.lambda_imp > 0)
+    repeated = [n for n in case.forget for _ in range(own.copies)]
+    _move(work, "adversarial copies", repeated, own.moves)
+    work.copies = sum(repeated)
+    if work.elastic:
+        _estimate(work, case.forget, "1-mas")
+    steps = _descend(work, repeated, own, case.seed)
+    work.add("descent", WEIGHTS, _beside(case.forget, own.batch_size, case.seed, steps))
+    return work
+
+
+def _salun(case: Case) -> Work:
+    """N clips to the weights for the mask; then those of the descent on both sets."""
+    work = _on_both(case)
+    work.masked = True
+    _estimate(work, case.forget, "saliency")
+    return work
+
+
+def _bad_teacher(case: Case) -> Work:
+    """N clips and those that are drawn forward, and epochs times these to the weights.
+
+    To make the incompetent teacher is counted as one more copy of the model.
+    """
+    own = case.parameters
+    work = _begin(case, models=1)
+    work.often("copy of the model", AROUND, 1)
+    kept = _drawn(case)
+    for lengths in (case.forget, kept):
+        work.add("asking the teachers", FORWARD, _asked(lengths))
+    _descend(work, [*case.forget, *kept], own, case.seed)
+    return work
+
+
+def _drawn(case: Case) -> list[int]:
+    """Return the lengths of the retained clips that are drawn."""
+    retain = case.retain or ()
+    return [retain[i] for i in drawn(len(retain), case.parameters.retain_share, case.seed)]
+
+
+def _cf_k(case: Case) -> Work:
+    """Epochs * R clips to the weights of the last layers."""
+    work = _on_retain(case)
+    work.layers = case.parameters.k
+    return work
+
+
+def _l1_sparse(case: Case) -> Work:
+    """Epochs * R clips to the weights."""
+    work = _on_retain(case)
+    work.shrunk = True
+    return work
+
+
+def _fisher_forgetting(case: Case) -> Work:
+    """R clips to the weights for their importance; with drawn labels, R forward."""
+    work, retain = _begin(case), case.retain or ()
+    if case.parameters.labels == "drawn":
+        work.add("asking the original", FORWARD, _asked(retain))
+    _estimate(work, retain, "fisher")
+    return work
+
+
+def _influence(case: Case) -> Work:
+    """R clips to the weights for their importance, and N for the step."""
+    work = _begin(case)
+    _estimate(work, case.retain or (), "fisher")
+    made = clips_module.sorted_batches(case.forget, case.parameters.batch_size)
+    work.add("step", WEIGHTS, _shapes(made, case.forget))
+    return work
+
+
+def _unsir(case: Case) -> Work:
+    """N * P clips to the waveform; then 2 * epochs times those drawn, and N beside in one half."""
+    own = case.parameters
+    work, kept = _begin(case, together=2), _drawn(case)
+    work.moves = Moves(1.0, steps=own.noise_steps, batch_size=own.noise_batch_size)
+    made = clips_module.sorted_batches(case.forget, own.noise_batch_size)
+    work.add("noise", MOVE, _shapes(made, case.forget), own.noise_steps)
+    work.copies = sum(case.forget)
+    steps = _descend(work, kept, own, case.seed)
+    work.add("descent", WEIGHTS, _beside(case.forget, own.batch_size, case.seed, steps))
+    _descend(work, kept, own, case.seed + 1)
+    return work
+
+
+def _ssd(case: Case) -> Work:
+    """N + R clips to the weights for their importance."""
+    own, work = case.parameters, _begin(case)
+    size = 1 if own.fisher_per == "clip" else own.batch_size
+    for lengths in (case.forget, case.retain or ()):
+        _estimate(work, lengths, "fisher", size, own.mode)
+    return work
+
+
 #: what each method that is planned will do, in the order of the book
 WORK: dict[str, Callable[[Case], Work]] = {
+    "remain": _on_both,
+    "remain_superloss": _on_both,
     "ran_lab": _on_forget,
     "adv": _adversarial,
     "adv_ela": _elastic,
     "finetune": _on_retain,
     "neggrad": _on_forget,
-    "neggrad_plus": _neggrad_plus,
+    "neggrad_plus": _on_both,
     "scrub": _scrub,
+    "salun": _salun,
+    "bad_teacher": _bad_teacher,
     "delete": _delete,
+    "ssd": _ssd,
+    "cf_k": _cf_k,
+    "l1_sparse": _l1_sparse,
+    "fisher_forgetting": _fisher_forgetting,
+    "influence": _influence,
+    "unsir": _unsir,
+    "boundary_shrink": _boundary_shrink,
+    "boundary_expand": _boundary_expand,
+    "jit": _jit,
+    "l2ul": _l2ul,
+    "amun": _amun,
+    "amun_r": _amun_r,
     "altered": _altered,
 }
 
@@ -371,11 +591,12 @@ def work_of(method: str, case: Case) -> Work:
     """Return what a method will do.
 
     Raises:
-        ParameterError: a method that is not planned, or one that lacks the retain set
+        ParameterError: a method that is not planned, or one that lacks the retain set or what
+            only `plan` finds out
 
     """
     check(method)
-    if "retain" in methods.get(method).needs and not case.retain:
+    if methods.get(method).needs & {"retain", "statistic"} and not case.retain:
         raise ParameterError(f"method {method!r} needs the retain set, which is not given")
     return WORK[method](case)
 
@@ -453,6 +674,8 @@ class Estimate:
         speeds: of the kinds of pass
         peak_memory_mb: largest resident memory on the CPU, largest allocation on a GPU, in MiB
         calibration_seconds: that it took to find out
+        searched: clips on which the search of the method was run, to estimate its passes on all;
+            None where it has none, and all passes are counted
 
     """
 
@@ -460,11 +683,110 @@ class Estimate:
     speeds: list[Speed]
     peak_memory_mb: float
     calibration_seconds: float
+    searched: int | None = None
 
     @property
     def total(self) -> Part:
         """All parts together."""
         return self.parts[-1]
+
+
+def plan(
+    method: str,
+    case: Case,
+    model: Classifier,
+    clips: Clips,
+    *,
+    budget: float = 10.0,
+    clock: Clock = time.perf_counter,
+) -> Estimate:
+    """Say what a method will take on a request: its passes, and the seconds of `predict`.
+
+    Passes are exact, but for those of a search that could not be run on all clips.
+
+    Args:
+        method: its name
+        case: what it is to do; its ``attacks`` are found out here
+        model: left as it was
+        clips: to forget
+        budget: seconds that it should take; a search takes half of them, or as long as two
+            clips need
+        clock: returns seconds
+
+    Raises:
+        ParameterError: see `work_of` and `predict`
+
+    """
+    if not budget > 0:
+        raise ParameterError(f"budget: {budget} is not positive")
+    check(method)
+    begun, searched = clock(), None
+    if isinstance(case.parameters, amun.Parameters):
+        case, searched = search(case, model, clips, budget=_SEARCH * budget, clock=clock)
+    spent = clock() - begun
+    found = predict(
+        work_of(method, case), model, clips, budget=max(budget - spent, budget / 2), clock=clock
+    )
+    return replace(
+        found, calibration_seconds=found.calibration_seconds + spent, searched=searched
+    )
+
+
+def search(
+    case: Case, model: Classifier, clips: Clips, *, budget: float,
+    clock: Clock = time.perf_counter,
+) -> tuple[Case, int]:
+    """Find out how often AMUN attacks clips, from a few of them.
+
+    Args:
+        case: of a method with the parameters of `speechunlearn.methods.amun`
+        model: left as it was
+        clips: to forget
+        budget: seconds; two clips are searched whatever they take, and 32 at most
+        clock: returns seconds
+
+    Returns:
+        the case with its ``attacks``, and the number of clips that were searched
+
+    """
+    copied = copy.deepcopy(model)
+    fewest, most = (min(len(clips), count) for count in _SEARCHED)
+
+    def attacks_of(positions: Sequence[int]) -> list[int]:
+        own = case.parameters
+        tried = [own.moves(doubling).bound for doubling in range(own.doublings + 1)]
+        _, bounds = amun.nearest(copied, clips.at(positions), own, Cost())
+        return [len(tried) if bound is None else tried.index(bound) + 1 for bound in bounds]
+
+    with fast.fast(copied) if case.quick else contextlib.nullcontext():
+        begun = clock()
+        count, found = fewest, spread(attacks_of, clips.lengths, fewest)
+        spent = max(clock() - begun, 1e-9)
+        affordable = int(min(most, (budget - spent) / spent * fewest))
+        if affordable > fewest:
+            count, found = affordable, spread(attacks_of, clips.lengths, affordable)
+    return replace(case, attacks=found), count
+
+
+def spread(
+    ask: Callable[[Sequence[int]], Sequence[int]], lengths: Sequence[int], count: int
+) -> list[int]:
+    """Return a number for each clip, asked for a few.
+
+    Clips are sorted by length and divided into as many groups of the same size, but for one clip;
+    that in the middle of a group stands for all of it.
+
+    Args:
+        ask: returns the numbers of the clips at some positions, which are in order
+        lengths: samples of each clip
+        count: of clips that are asked for
+
+    """
+    groups = np.array_split(np.argsort(lengths, kind="stable"), count)
+    chosen = sorted(int(group[len(group) // 2]) for group in groups)
+    numbers = dict(zip(chosen, ask(chosen), strict=True))
+    found = {int(i): numbers[int(group[len(group) // 2])] for group in groups for i in group}
+    return [found[i] for i in range(len(lengths))]
 
 
 def predict(
@@ -496,6 +818,7 @@ def predict(
     copied = copy.deepcopy(model)
     with (
         fast.fast(copied) if work.quick else contextlib.nullcontext(),
+        moving(copied, last(copied, work.layers)) if work.layers else contextlib.nullcontext(),
         tempfile.TemporaryDirectory() as folder,
     ):
         timed = _Timed(work, copied, clips, around or (lambda: copy.deepcopy(model)), clock)
@@ -535,7 +858,9 @@ def predict(
             Speed(kind, largest.clips, largest.samples, _net(work, medians, largest), rounds)
         )
     return Estimate(
-        parts, speeds, timed.start_mb + _growth(work, timed.growth) + work.copies * 4 / 2**20,
+        parts, speeds,
+        timed.start_mb + _growth(work, timed.growth) + work.copies * 4 / 2**20
+        + work.models * _size_mb(model),
         clock() - begun,
     )
 
@@ -547,7 +872,7 @@ class _Point(NamedTuple):
         kind: of pass
         clips: in the batch
         samples: of its longest clip
-        steps: of an attack, 1 where there is none
+        steps: of an attack or a move, 1 where there is none
         at_once: batches of this shape that are computed at once, each by a worker
 
     """
@@ -587,9 +912,12 @@ class _Timed:
             self.at_once[ATTACK_STEP] = self.at_once[ATTACK]
             if fast.splits(self.model):
                 self.at_once[WEIGHTS] = min(work.together, fast.workers())
-        for weight in self.weights:
-            weight.grad = torch.zeros_like(weight)
-        self.optimiser.step()
+        held = self.weights if work.masked else []
+        self.masks = [torch.ones_like(weight, dtype=torch.bool) for weight in held]
+        if work.shapes(STEP):
+            for weight in self.weights:
+                weight.grad = torch.zeros_like(weight)
+            self.optimiser.step()
         machine.trim()
         with machine.measured() as usage:
             pass
@@ -613,6 +941,10 @@ class _Timed:
                 steps = min(_STEPS, self.work.attack.steps) if self.work.attack else 1
                 if kind == ATTACK_STEP:
                     points.append(self._point(kind, clips, samples, max(2, steps)))
+                elif kind == MOVE:
+                    assert self.work.moves is not None
+                    steps = min(_MOVES, self.work.moves.steps)
+                    points.append(self._point(kind, clips, samples, steps))
                 else:
                     points.append(self._point(kind, clips, samples))
         return list(dict.fromkeys(points))
@@ -646,7 +978,8 @@ class _Timed:
         while most > 2:
             seconds = 0.0
             for kind, clips, length in passes:
-                steps = _STEPS + 1 if kind == ATTACK_STEP else 1  # a probe holds all graphs, too
+                # a probe holds all graphs, too
+                steps = {ATTACK_STEP: _STEPS + 1, MOVE: _MOVES}.get(kind, 1)
                 one = float(_features(min(clips, most), length) @ of)
                 seconds += steps * _ROUGHLY[kind] / _ROUGHLY[own] * one
             if seconds * (_ROUNDS[0] + 1) <= budget:
@@ -704,6 +1037,9 @@ class _Timed:
         else:
             torch.stack([own() for own in losses]).sum().backward()
 
+    def _noisy(self, part: Clips, point: _Point) -> None:
+        jit.to_noise(self.model, part, 1.0, torch.Generator(), Cost())
+
     def _importance(self, part: Clips, point: _Point) -> None:
         kind, mode = self.work.importance
         estimate(
@@ -716,9 +1052,22 @@ class _Timed:
         every = part.at([*range(len(part))] * point.at_once)
         adversarial_set(self.model, every, self.n_classes, own, seed=0)
 
+    def _move(self, part: Clips, point: _Point) -> None:
+        assert self.work.moves is not None
+        moved(
+            self.model, part, replace(self.work.moves, steps=point.steps, batch_size=len(part)),
+            Cost(),
+        )
+
     def _step(self, part: Clips, point: _Point) -> None:
         if self.work.elastic:
             elastic_penalty(self.model, self.anchor, self.importance).backward()
+        if self.work.shrunk:
+            l1_sparse.size(self.model).backward()
+        if self.work.masked:
+            for weight, mask in zip(self.weights, self.masks, strict=True):
+                assert weight.grad is not None  # prepare has just made it
+                weight.grad *= mask
         if self.work.clipped:
             clip_grad_norm_(self.weights, 1.0)
         self.optimiser.step()
@@ -747,7 +1096,8 @@ class _Timed:
 
 _ACTS = {
     FORWARD: "forward", WEIGHTS: "weights", IMPORTANCE: "importance", ATTACK: "attack",
-    ATTACK_STEP: "attack", STEP: "step", EPOCH: "epoch", ALTERING: "altering", AROUND: "around",
+    ATTACK_STEP: "attack", MOVE: "move", NOISY: "noisy", STEP: "step", EPOCH: "epoch",
+    ALTERING: "altering", AROUND: "around",
 }
 
 
@@ -766,6 +1116,8 @@ def _net(work: Work, seconds: Mapping[_Point, float], point: _Point) -> float:
     """Return what a pass takes: one of an attack's further steps, or of those done together."""
     if point.kind == WEIGHTS:
         return seconds[point] / work.together
+    if point.kind == MOVE:
+        return seconds[point] / point.steps
     if point.kind != ATTACK_STEP:
         return seconds[point] / point.at_once
     first = seconds[point._replace(kind=ATTACK, steps=1)]
@@ -808,6 +1160,11 @@ def _idle(groups: Mapping[Group, int], fit: np.ndarray, workers: int) -> float:
     return workers * until / busy
 
 
+def _size_mb(model: torch.nn.Module) -> float:
+    """Return the memory of the weights, in MiB."""
+    return sum(p.numel() * p.element_size() for p in model.parameters()) / 2**20
+
+
 def _growth(work: Work, found: Mapping[_Point, float]) -> float:
     """Return by how much the memory of the largest batch exceeds what lies there before, in MiB."""
     most = 0.0
@@ -815,5 +1172,5 @@ def _growth(work: Work, found: Mapping[_Point, float]) -> float:
         own = {point: value for point, value in found.items() if point.kind == kind}
         rows = np.stack([_features(point.clips, point.samples) for point in own])
         fit = nnls(rows, np.maximum(np.array(list(own.values())), 0.0))[0]
-        most = max(most, *(float(_features(*shape) @ fit) for shape in work.shapes(kind)))
+        most = max([most, *(float(_features(*shape) @ fit) for shape in work.shapes(kind))])
     return most

@@ -147,9 +147,7 @@ class Bench:
         case = Case(
             request.forget.lengths, request.retain.lengths, self.parameters(method, sizes)
         )
-        return planner.predict(
-            planner.work_of(method, case), model, request.forget, budget=budget
-        )
+        return planner.plan(method, case, model, request.forget, budget=budget)
 
     def _fresh(self, width: float) -> Callable[[int], Classifier]:
         return lambda seed: widened(self.model, width, seed)

@@ -12,12 +12,12 @@ import torch
 
 from speechunlearn import attacks, fast, machine, methods, planner, training
 from speechunlearn.errors import ParameterError
+from speechunlearn.methods import amun, l1_sparse
 from speechunlearn.methods.base import Request
 from speechunlearn.planner import Case
 from speechunlearn.training import Cost, Recipe
 
-METHODS = ("ran_lab", "adv", "adv_ela", "finetune", "neggrad", "neggrad_plus", "scrub", "delete",
-           "altered")
+METHODS = tuple(planner.WORK)
 
 
 def asked(n: int, retained: int = 11) -> Request:
@@ -39,9 +39,18 @@ def threads():
 def counted(
     method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
 ) -> Cost:
+    return planned(method, request, parameters, seed, quick).cost()
+
+
+def planned(
+    method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
+) -> planner.Work:
     assert request.retain is not None
     case = Case(request.forget.lengths, request.retain.lengths, parameters, seed, quick=quick)
-    return planner.work_of(method, case).cost()
+    if hasattr(parameters, "doublings"):
+        case, found = planner.search(case, tiny.classifier(), request.forget, budget=1e9)
+        assert found == len(request.forget)
+    return planner.work_of(method, case)
 
 
 def recorded(
@@ -66,7 +75,10 @@ def test_the_counted_passes_are_those_that_the_method_records(
     method, n, epochs, copies, steps, batch_size, seed
 ):
     request = asked(n)
-    own = some(method, epochs=epochs, copies=copies, steps=steps, batch_size=batch_size)
+    own = some(
+        method, epochs=epochs, copies=copies, steps=steps, draws=steps, noise_steps=steps,
+        batch_size=batch_size,
+    )
     assert counted(method, request, own, seed) == recorded(method, request, own, seed)
 
 
@@ -77,18 +89,33 @@ def test_the_counted_passes_are_those_that_the_method_records(
         ("adv_ela", {"fisher_per": "batch"}), ("altered", {"anchor": 0.0}),
         ("altered", {"speeds": (0.9,), "shifts": (0.3, 0.5)}), ("scrub", {"max_epochs": 9}),
         ("scrub", {"max_epochs": 0}),
+        # all clips leave their class at once, some later, none ever
+        ("amun", {"bound": 100.0}), ("amun", {"bound": 0.05}), ("amun_r", {"bound": 0.05}),
+        ("amun", {"bound": 1e-9, "doublings": 3}), ("amun", {"doublings": 0}),
+        ("amun", {"keep_forget": True}), ("amun_r", {"keep_forget": True}),
+        ("ssd", {"fisher_per": "batch", "mode": "train"}),
+        ("fisher_forgetting", {"labels": "true"}),
+        ("unsir", {"start": "clips", "noise_batch_size": 2}), ("cf_k", {"k": 2}),
+        ("bad_teacher", {"retain_share": 1.0}), ("bad_teacher", {"retain_share": 0.01}),
+        ("influence", {"batch_size": 16}), ("salun", {"curriculum": "superloss"}),
+        ("l2ul", {"lambda_imp": 0.0}), ("l2ul", {"attack_batch_size": 3}),
+        ("boundary_shrink", {"steps": 1}), ("jit", {"draws": 1, "mode": "train"}),
+        ("amun", {"bound": 0.05, "attack_batch_size": 2}), ("remain", {"curriculum": "superloss"}),
     ],
 )
 def test_the_choices_of_a_method_are_counted(method, values):
     request = asked(5)
-    own = some(method, epochs=2, copies=2, steps=2, batch_size=2, **values)
+    own = some(method, **{"epochs": 2, "copies": 2, "steps": 2, "batch_size": 2} | values)
     assert counted(method, request, own) == recorded(method, request, own)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_quick_run_makes_the_same_passes(method):
     request = asked(7)
-    own = some(method, epochs=2, copies=3, steps=2, batch_size=4, attack_batch_size=4)
+    own = some(
+        method, epochs=2, copies=3, steps=2, draws=3, noise_steps=2, batch_size=4,
+        attack_batch_size=4,
+    )
     found = counted(method, request, own, seed=1, quick=True)
     assert found == recorded(method, request, own, seed=1, quick=True)
     assert found == counted(method, request, own, seed=1)
@@ -127,6 +154,85 @@ def test_the_planned_batches_of_an_attack_are_those_that_it_makes(
     assert largest == {10**9: 5 if quick else 8, 3000: 5 if quick else 6, 500: 1}[most]
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_planned_moves_are_those_that_amun_makes(quick, threads):
+    threads(1)
+    request, moved, asked_ = asked(9), Counter(), Counter()
+    own = some("amun", epochs=1, steps=3, bound=0.05, attack_batch_size=4)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        if waveform_z.requires_grad:
+            moved[tuple(waveform_z.shape)] += 1
+        elif not module.training:
+            asked_[tuple(waveform_z.shape)] += 1
+
+    methods.get("amun").unlearn(
+        watched(tiny.classifier(), look), request, own, seed=0, quick=quick
+    )
+    work = planned("amun", request, own, quick=quick)
+    assert work.shapes(planner.MOVE) == moved and work.shapes(planner.FORWARD) == asked_
+    assert len({clips for clips, _ in asked_}) > 2  # some clips need more doublings than others
+
+
+def test_a_clip_that_is_asked_stands_for_those_like_it():
+    seen = []
+
+    def ask(positions: list[int]) -> list[int]:
+        seen.append(positions)
+        return [{0: 4, 3: 1}[i] for i in positions]
+
+    # by length 10, 20, 30 | 40, 50: those of 20 and 50 samples are asked
+    lengths = [50, 10, 40, 20, 30]
+    assert planner.spread(ask, lengths, 2) == [4, 1, 4, 1, 1]
+    assert seen == [[0, 3]]
+    own = some("amun", epochs=2, steps=7, doublings=3, batch_size=5)
+    work = planner.work_of("amun", Case(lengths, None, own, attacks=[4, 1, 4, 1, 1]))
+    # five clips are attacked once, and two of them three times more, seven steps each time
+    assert work.cost("nearest examples") == Cost(7 * (5 + 2 * 3), 5 + 2 * 3)
+    assert work.cost() == Cost(7 * 11 + 2 * 5, 11)
+    assert work.shapes(planner.MOVE) == {(5, 50): 7, (2, 50): 3 * 7}
+    assert planner.spread(lambda positions: [n + 7 for n in positions], [3, 1, 1, 2], 4) == [
+        7, 8, 9, 10
+    ]
+
+
+@pytest.mark.parametrize(("budget", "found"), [(0.5, 2), (2.0, 2), (4.0, 6), (1e9, 32)])
+def test_a_search_has_as_many_clips_as_its_budget_allows(budget, found, monkeypatch):
+    """By a clock of a second a look: two clips take one."""
+    ticks = iter(range(100))
+    searched, nearest = [], amun.nearest
+
+    def counted_(model, clips, *given):
+        searched.append(len(clips))
+        return nearest(model, clips, *given)
+
+    monkeypatch.setattr(amun, "nearest", counted_)
+    clips, own = tiny.clips(40), some("amun", steps=1, bound=0.1)
+    case = Case(clips.lengths, None, own)
+    known, count = planner.search(
+        case, tiny.classifier(), clips, budget=budget, clock=lambda: float(next(ticks))
+    )
+    assert count == found == searched[-1] and searched == ([2, found] if found > 2 else [2])
+    assert known.attacks is not None and len(known.attacks) == 40
+    assert set(known.attacks) <= set(range(1, own.doublings + 2))
+
+
+def test_a_plan_says_on_how_many_clips_it_searched():
+    model, request, own = tiny.classifier(), asked(5), some("amun", epochs=1, steps=2)
+    before = tiny.weights(model)
+    case = Case(request.forget.lengths, None, own)
+    said = planner.plan("amun", case, model, request.forget, budget=2.0)
+    cost = recorded("amun", request, own)
+    total = said.total
+    assert said.searched == 5
+    assert (total.forward_backward, total.forward) == (cost.forward_backward, cost.forward)
+    assert tiny.equal(before, tiny.weights(model)) and not model.training
+    other = planner.plan(
+        "delete", replace(case, parameters=some("delete")), model, request.forget, budget=0.2
+    )
+    assert other.searched is None
+
+
 def test_the_planned_losses_of_a_step_are_those_that_it_sums(threads):
     threads(1)
     request, seen = asked(6), []
@@ -150,7 +256,10 @@ def test_the_counts_have_closed_forms():
 
     def found(method: str) -> tuple[int, int]:
         # every batch beside holds the whole forget set
-        own = some(method, epochs=e, copies=m, steps=p, batch_size=n, max_epochs=1)
+        own = some(
+            method, epochs=e, copies=m, steps=p, draws=m, batch_size=n, max_epochs=1,
+            noise_steps=p, retain_share=0.5,
+        )
         cost = counted(method, request, own)
         return cost.forward_backward, cost.forward
 
@@ -163,6 +272,18 @@ def test_the_counts_have_closed_forms():
     assert found("finetune") == (e * r, 0)
     assert found("neggrad_plus") == (e * r + 2 * beside, 0)  # two batches of retained clips
     assert found("scrub") == (e * r + n, n + r)
+    assert found("boundary_shrink") == (n * p + e * n, n)
+    assert found("boundary_expand") == (e * n, 0)
+    assert found("jit") == (e * n, e * n * m)
+    assert found("l2ul") == found("adv_ela")
+    drawn = 6  # half of the retained clips
+    assert found("salun") == (n + e * r + 2 * beside, 0)
+    assert found("bad_teacher") == (e * (n + drawn), n + drawn)
+    assert found("cf_k") == found("l1_sparse") == (e * r, 0)
+    assert found("fisher_forgetting") == (r, r)
+    assert found("influence") == found("ssd") == (n + r, 0)
+    assert found("unsir") == (n * p + 2 * e * drawn + e * n, 0)
+    assert found("remain") == found("remain_superloss") == found("neggrad_plus")
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -191,8 +312,16 @@ def test_pieces_hold_the_same_clips():
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: planner.check("ssd"), "method: 'ssd' is not one of those whose cost is planned"),
+        (lambda: planner.check("sisa"), "method: 'sisa' is not one of those whose cost is planned"),
+        (lambda: planner.work_of("amun", Case([9], None, some("amun"))), "only the model can tell"),
         (lambda: planner.work_of("finetune", Case([9], None, some("finetune"))), "the retain set"),
+        (lambda: planner.work_of("ssd", Case([9], None, some("ssd"))), "the retain set"),
+        (
+            lambda: planner.plan(
+                "cf_k", Case([500], [500], some("cf_k", k=9)), tiny.classifier(), tiny.clips(2)
+            ),
+            "k: 9, but the classifier has",
+        ),
         (lambda: planner.work_of("scrub", Case([9], [9], some("scrub", rewind=True))), "rewind"),
         (lambda: planner.work_of_training([], Recipe()), "no clips to train on"),
         (lambda: planner.work_of_training([9], Recipe(speeds=(0.9, 1.0))), "speeds"),
@@ -223,11 +352,11 @@ class Ticks:
         def spend(timed: planner._Timed, part: object, point: planner._Point) -> None:
             pass_ = 0.01 * point.clips + 0.5 * point.clips * point.samples / 16000
             self.now += {
-                "forward": 0.3 * pass_,
+                "forward": 0.3 * pass_, "noisy": 0.5 * pass_,
                 "weights": timed.work.together / point.at_once * (0.02 + pass_),
                 "importance": pass_,
-                "attack": 0.3 * pass_ + point.steps * pass_, "step": 0.01, "epoch": 0.03,
-                "altering": 0.1 * point.clips, "around": 0.2,
+                "attack": 0.3 * pass_ + point.steps * pass_, "move": point.steps * pass_,
+                "step": 0.01, "epoch": 0.03, "altering": 0.1 * point.clips, "around": 0.2,
             }[name]
 
         return spend
@@ -243,17 +372,17 @@ def test_seconds_are_summed_over_the_batches(method, budget, monkeypatch):
     clock = Ticks(monkeypatch)
     request = asked(9)
     own = some(method, epochs=2, copies=3, steps=7, batch_size=4)
-    assert request.retain is not None
-    work = planner.work_of(method, Case(request.forget.lengths, request.retain.lengths, own))
+    work = planned(method, request, own)
     said = planner.predict(work, tiny.classifier(), request.forget, budget=budget, clock=clock)
     true = 0.0
     for line, times in work.lines.items():
         pass_ = 0.01 * line.clips + 0.5 * line.clips * line.samples / 16000
         true += times * {
-            planner.FORWARD: 0.3 * pass_, planner.WEIGHTS: 0.02 + pass_,
+            planner.FORWARD: 0.3 * pass_, planner.NOISY: 0.5 * pass_,
+            planner.WEIGHTS: 0.02 + pass_,
             planner.IMPORTANCE: pass_, planner.ATTACK: 1.3 * pass_, planner.ATTACK_STEP: pass_,
-            planner.STEP: 0.01, planner.EPOCH: 0.02, planner.ALTERING: 0.1 * line.clips,
-            planner.AROUND: 0.2,
+            planner.MOVE: pass_, planner.STEP: 0.01, planner.EPOCH: 0.02,
+            planner.ALTERING: 0.1 * line.clips, planner.AROUND: 0.2,
         }[line.kind]
     assert said.total.seconds == pytest.approx(true, rel=0.02)
     assert said.total.low == pytest.approx(said.total.high)
@@ -403,6 +532,55 @@ def test_batches_at_once_are_as_many_as_the_run_computes(
     }
 
 
+def test_only_the_weights_of_a_run_get_gradients():
+    request, seen = asked(4), set()
+    own = some("cf_k", epochs=1, k=1)
+
+    def look(module: torch.nn.Module, waveform_z: torch.Tensor) -> None:
+        seen.add(tuple(n for n, weight in module.named_parameters() if weight.requires_grad))
+
+    methods.get("cf_k").unlearn(watched(tiny.classifier(), look), request, own, seed=0)
+    run = set(seen)
+    seen.clear()
+    model = watched(tiny.classifier(), look)
+    planner.predict(planned("cf_k", request, own), model, request.forget, budget=0.2)
+    assert seen == run == {("network.head.weight", "network.head.bias")}
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("method", "shrunk", "masked"),
+    [("finetune", False, False), ("l1_sparse", True, False), ("salun", False, True)],
+)
+def test_a_step_has_what_the_method_adds(method, shrunk, masked, monkeypatch):
+    sizes, size = [], l1_sparse.size
+    monkeypatch.setattr(l1_sparse, "size", lambda model: sizes.append(0) or size(model))
+    model, clips = tiny.classifier(), tiny.clips(4)
+    work = planned(method, asked(4), some(method, epochs=1))
+    timed = planner._Timed(work, model, clips, lambda: None, time.perf_counter)
+    timed.masks = [torch.zeros_like(mask) for mask in timed.masks]
+    timed.prepare(planner._Point(planner.STEP, 0, 0))
+    for weight in timed.weights:
+        weight.grad += 1
+    timed._step(clips, planner._Point(planner.STEP, 0, 0))
+    assert bool(sizes) is shrunk
+    assert all((weight.grad == 0).all() for weight in timed.weights) is masked
+
+
+def test_a_further_model_is_in_the_memory():
+    request = asked(4)
+    work = planned("bad_teacher", request, some("bad_teacher", epochs=1))
+    assert work.models == 1 and planned("cf_k", request, some("cf_k")).models == 0
+    model = tiny.classifier()
+    weights = sum(weight.numel() for weight in model.parameters())
+
+    def memory(models: int) -> float:
+        own = replace(work, models=models)
+        return planner.predict(own, model, request.forget, budget=0.2).peak_memory_mb
+
+    assert memory(10**7) - memory(0) == pytest.approx(10**7 * weights * 4 / 2**20, rel=0.1)
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_optimiser_is_the_method_s(quick, monkeypatch):
     fused = []
@@ -427,7 +605,7 @@ def test_the_optimiser_is_the_method_s(quick, monkeypatch):
     ("method", "quick"),
     [
         ("ran_lab", False), ("altered", False), ("adv_ela", False), ("adv_ela", True),
-        ("retrain", False),
+        ("amun", False), ("l2ul", False), ("retrain", False),
     ],
 )
 def test_a_run_takes_what_was_predicted(method, quick, threads):
@@ -456,16 +634,18 @@ def test_a_run_takes_what_was_predicted(method, quick, threads):
     def model_of():
         return tiny.wav2vec2(hidden_size=32, intermediate_size=64)
 
-    if own is None:
-        work, around = planner.work_of_training(retain.lengths, recipe), model_of
-    else:
+    def predicted() -> float:
+        if own is None:
+            return planner.predict(
+                planner.work_of_training(retain.lengths, recipe), model, retain, budget=4.0,
+                around=model_of, clock=time.process_time,
+            ).total.seconds
         case = Case(forget.lengths, None, own, quick=quick)
-        work, around = planner.work_of(method, case), None
+        budget = 4.0 if method != "amun" else 20.0  # enough to search all clips
+        return planner.plan(
+            method, case, model, forget, budget=budget, clock=time.process_time
+        ).total.seconds
+
     run()
-    ratios = []
-    for _ in range(3):
-        said = planner.predict(
-            work, model, retain, budget=4.0, around=around, clock=time.process_time
-        )
-        ratios.append(said.total.seconds / run())
+    ratios = [predicted() / run() for _ in range(3)]
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios

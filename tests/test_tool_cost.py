@@ -7,7 +7,7 @@ import tiny
 import torch
 from conftest import write_clip
 
-from speechunlearn import attacks, planner, tool
+from speechunlearn import attacks, methods, planner, tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
 from speechunlearn.tool.checkpoints import WaveformClassifier
@@ -40,6 +40,10 @@ def plan(folder, **given):
         ("ran_lab", False, {"epochs": 2}),
         ("adv_ela", False, {"epochs": 2, "copies": 3, "steps": 2, "batch_size": 4}),
         ("altered", False, {"epochs": 1}),
+        ("amun", False, {"epochs": 2, "steps": 3, "batch_size": 4, "bound": 0.05}),
+        ("bad_teacher", True, {"epochs": 1}),
+        ("ssd", True, {}),
+        ("remain", True, {"epochs": 2, "batch_size": 3}),
         ("scrub", True, {"epochs": 2, "batch_size": 3, "max_epochs": 1}),
     ],
 )
@@ -47,7 +51,8 @@ def test_the_passes_are_those_of_the_report(
     request_files, tmp_path, method, retained, parameters, quick
 ):
     said = plan(
-        request_files, method=method, parameters=parameters, retained=retained, seed=3, quick=quick
+        request_files, method=method, parameters=parameters, retained=retained, seed=3,
+        quick=quick, budget=20.0,  # enough to search all clips
     )
     done = tool.forget(
         request_files / "model", request_files / "forget.csv", tmp_path / "out",
@@ -109,6 +114,21 @@ def test_without_a_method_the_recommended_one_is_planned(request_files):
         assert words in text
 
 
+def test_whatever_may_be_recommended_is_planned():
+    refused = {*tool.recommended.BY_RECIPE, *tool.recommended.BY_VALIDATION}
+    assert set(planner.WORK) == set(methods.METHODS) - refused
+
+
+def test_estimated_passes_are_said_to_be(request_files, monkeypatch):
+    own = {"epochs": 1, "steps": 1, "doublings": 1}
+    every = plan(request_files, method="amun", parameters=own, budget=20.0)
+    assert every.unlearning.searched == 5 and "estimated" not in every.summary()
+    monkeypatch.setattr(planner, "_SEARCHED", (2, 3))
+    some = plan(request_files, method="amun", parameters=own, budget=20.0)
+    assert some.unlearning.searched == 3
+    assert "passes are estimated" in some.summary() and "3 of 5 clips" in some.summary()
+
+
 def test_a_calibration_keeps_to_its_budget(request_files):
     said = plan(request_files, method="ran_lab", budget=2.0)
     assert said.unlearning.calibration_seconds < 30
@@ -117,7 +137,11 @@ def test_a_calibration_keeps_to_its_budget(request_files):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"method": "ssd", "retained": True}, "method: 'ssd' is not one of those whose cost is"),
+        ({"method": "sisa", "retained": True}, "method: 'sisa' trains anew"),
+        (
+            {"method": "scrub", "retained": True, "parameters": {"rewind": True}},
+            "rewind: what it costs is not planned",
+        ),
         ({"method": "nothing"}, "method: 'nothing' is not one of"),
         ({"method": "scrub"}, "method: 'scrub' needs the retain clips"),
         ({"method": "ran_lab", "parameters": {"tau": 1}}, "'ran_lab' has no parameter"),

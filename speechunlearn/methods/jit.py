@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from speechunlearn.clips import Clips
@@ -59,24 +60,30 @@ def run(
         logits = logits_of(model, clips, list(range(len(clips))), cost)
         slopes = []
         for _ in range(parameters.draws):
-            noise = [
-                parameters.sigma * torch.randn(length, generator=generator)
-                for length in clips.lengths
-            ]
-            noisy = Clips(
-                [w + n for w, n in zip(clips.waveforms_z, noise, strict=True)],
-                clips.labels, clips.hashes, clips.speakers,
-            )
-            with torch.no_grad():
-                waveform_z, lengths = noisy.batch(range(len(noisy)))
-                answers = model(waveform_z.to(logits.device), lengths.to(logits.device))
-            cost.forward += len(noisy)
+            answers, size = to_noise(model, clips, parameters.sigma, generator, cost)
             distance = torch.linalg.vector_norm(logits - answers, dim=1)
-            slopes.append(distance / torch.stack([n.norm() for n in noise]).to(distance))
+            slopes.append(distance / size.to(distance))
         return torch.stack(slopes).mean()
 
     history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
     return Outcome(model, cost, {"history": history})
+
+
+def to_noise(
+    model: Classifier, clips: Clips, sigma: float, generator: torch.Generator, cost: Cost
+) -> tuple[Float[Tensor, "clips classes"], Float[Tensor, " clips"]]:
+    """Return the answers to noisy copies of clips, without a graph, and the norm of the noise."""
+    device = next(model.parameters()).device
+    noise = [sigma * torch.randn(length, generator=generator) for length in clips.lengths]
+    noisy = Clips(
+        [w + n for w, n in zip(clips.waveforms_z, noise, strict=True)],
+        clips.labels, clips.hashes, clips.speakers,
+    )
+    with torch.no_grad():
+        waveform_z, lengths = noisy.batch(range(len(noisy)))
+        answers = model(waveform_z.to(device), lengths.to(device))
+    cost.forward += len(noisy)
+    return answers, torch.stack([n.norm() for n in noise])
 
 
 METHOD = Method("jit", "JiT", frozenset({"forget"}), Parameters, run)

@@ -66,6 +66,12 @@ class Plan:
         lines = [f"{methods.get(self.method).title}{how}: {sets}", f"  {self.why}", ""]
         lines += _table(self.unlearning.parts)
         lines += ["", f"peak memory: {self.unlearning.peak_memory_mb:.0f} MiB"]
+        searched = self.unlearning.searched
+        if searched is not None and searched < self.clips["forget"]:
+            lines.append(
+                f"passes are estimated: how far a clip must be moved was tried on {searched} of "
+                f"{self.clips['forget']} clips"
+            )
         for speed in self.unlearning.speeds:
             if speed.clips:
                 audio = speed.clips * speed.samples / self.sampling_rate
@@ -115,14 +121,16 @@ def plan(
         allow_outside: let paths lead out of the root
         quick: of a request with ``quick``, and of training computed likewise
         budget: seconds that the calibration should take. A large model takes longer: three rounds
-            with batches of one and two clips are the least
+            with batches of one and two clips are the least, and the search of two clips by
+            methods that have one, see `speechunlearn.planner`
 
     Returns:
-        seconds with the interval of the calibration's rounds, passes and peak memory, by part
+        seconds with the interval of the calibration's rounds, passes and peak memory, by part.
+        Passes are exact, but for those of methods that search on some clips: they are estimated
 
     Raises:
-        SpeechUnlearnError: anything in the request that can't be used; a method whose cost is not
-            planned; retraining without the retained clips
+        SpeechUnlearnError: anything in the request that can't be used; a method, or a choice of
+            one, whose cost is not planned; retraining without the retained clips
 
     """
     available = {"forget"} | ({"retain"} if retain is not None else set())
@@ -147,8 +155,8 @@ def plan(
         piece=None if attack is None else piece_of(attack), kept=True, quick=quick,
     )
     share = budget if retrain_epochs is None else budget / 2
-    unlearning = planner.predict(
-        planner.work_of(choice.method, case), prepared.model, parts["forget"], budget=share
+    unlearning = planner.plan(
+        choice.method, case, prepared.model, parts["forget"], budget=share
     )
     retraining = None
     if retrain_epochs is not None:
