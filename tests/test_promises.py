@@ -104,7 +104,9 @@ def test_the_committed_taus_were_chosen_on_the_development_draw(method):
         assert list(used) == [protocol.best_tau(real, method, n)]
 
 
-LEADERBOARDS = ["cpu-ravdess", "cpu-arabic_speech_commands"]
+LEADERBOARDS = [
+    "cpu-ravdess", "cpu-arabic_speech_commands", "cpu-arabic_speech_commands-speaker"
+]
 
 
 @pytest.mark.parametrize("folder", LEADERBOARDS)
@@ -148,16 +150,21 @@ def test_what_is_said_of_our_method_is_what_the_leaderboards_say():
     ranked = {name: found.ranking.set_index("method") for name, found in shown.items()}
     alone = {name: table[table["alone"]] for name, table in ranked.items()}
     assert all(len(table.drop(index=["original", "retrain"])) == 29 for table in ranked.values())
-    words = ranked["cpu-arabic_speech_commands"]
-    assert words["gap"].idxmin() == "altered" and words.loc["altered", "passed"] == 1
+    for name in LEADERBOARDS[1:]:
+        others = ranked[name].drop(index="retrain")
+        assert others["gap"].idxmin() == "altered" and others.loc["altered", "passed"] == 1
     emotions = ranked["cpu-ravdess"]
     assert alone["cpu-ravdess"]["gap"].idxmin() == "amun"
     assert emotions.loc["altered", "p"] > 0.05 and emotions.loc["altered", "passed"] == 0
     assert emotions.drop(index=["retrain", "amun_r"])["passed"].max() == 0
     for name, found in shown.items():
-        assert ranked[name].loc["altered", "kept"] >= 0.99
+        assert ranked[name].loc["altered", "kept"] >= 0.97
         several = found.repeated
         assert several.loc["Altered copies, in 5 requests", "gap"] > 1.5 * several.loc[
             "Altered copies, at once", "gap"
         ]
         assert several.loc["Altered copies, in 5 requests", "kept"] < 0.99
+        # tuning chose the end of its range: targets beyond the copies' answers were not tried
+        tried = pd.read_csv(tuning.FOLDER / f"{name}.csv").query("method == 'altered'")
+        weights = tried["overrides"].map(lambda text: json.loads(text)["weight"])
+        assert weights[tried["chosen"]].item() == weights.max() == 1
