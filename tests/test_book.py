@@ -115,6 +115,32 @@ def test_what_is_generated_needs_no_torch(tmp_path):
     assert "lambda_adv" in (tmp_path / "generated" / "methods" / "adv.md").read_text()
 
 
+def test_ratios_of_speed_are_taken_within_a_round(tmp_path):
+    """Twice and three times as long as quick in its two rounds; the attack four times, twice."""
+    head = ("corpus,encoder,n,copies,steps,epochs,mean_seconds,device,threads,machine,commit,lock,"
+            "contender,round,seconds,attack_seconds,processor_seconds\n")
+    about = "made up,nano,3,2,1,1,1.5,cpu,2,a machine,abc,def,"
+    turns = ("quick,0,1,1,2", "quick,1,2,1,4", "torchattacks,0,2,4,2", "torchattacks,1,6,2,4")
+    (tmp_path / "turns.csv").write_text(head + "".join(f"{about}{turn}\n" for turn in turns))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "import generate\n"
+        "generate.SPEED = Path(sys.argv[1]) / 'turns.csv'\n"
+        "generate.speed_page(Path(sys.argv[1]) / 'speed.md')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(BOOK)], check=True, cwd=ROOT
+    )
+    said = (tmp_path / "speed.md").read_text()
+    row = next(line for line in said.splitlines() if "torchattacks" in line).split(" | ")
+    assert row[1:] == [
+        "4", "2.50 (2.00 to 3.00)", "3.00 (2.00 to 4.00)", "1.00 (1.00 to 1.00) |"
+    ]
+    assert "3 clips of made up, 1.5 s on average, $M$ = 2, $P$ = 1, 1 epochs" in said
+    assert "a machine; commit abc" in said
+
+
 def test_a_torch_that_was_loaded_fails_the_build():
     script = (
         "import sys, types; sys.path.insert(0, sys.argv[1])\n"
