@@ -356,6 +356,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
+    begun_at = machine.commit()
     try:
         import art  # noqa: F401
         import torchattacks  # noqa: F401
@@ -426,7 +427,7 @@ def main() -> int:
             "copies": options.copies, "steps": options.steps, "epochs": options.epochs,
             "mean_seconds": round(float(seconds.mean()), 3), "device": options.device,
             "threads": options.threads, "machine": machine.describe(),
-            "commit": machine.commit(), "lock": machine.lock_hash(),
+            "commit": begun_at, "lock": machine.lock_hash(),
         }
         keep(turns, clips, parameters, about, options.out)
     return report(turns, clips, parameters, equal, 3.0 if device.type == "cuda" else 2.0)

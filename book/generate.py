@@ -447,14 +447,16 @@ def speed_page(target: Path) -> None:
             row = [title, f"{wide['seconds', contender].median():.0f}"]
             for clock in ("seconds", "attack_seconds", "processor_seconds"):
                 ratio = wide[clock, contender] / wide[clock, "quick"]
-                span = f"{ratio.median():.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
+                span = f"{ratio.median():.2f}"
+                if len(ratio) > 1:
+                    span += f" ({ratio.min():.2f} to {ratio.max():.2f})"
                 row.append("1" if contender == "quick" else span)
             rows.append(row)
         (machine_,) = own["machine"].unique()
         count = own["round"].nunique()
         parts.append(
             f"{about['n']} clips of {about['corpus']}, {own['mean_seconds'].iloc[0]:.1f} s on "
-            f"average, $M$ = {about['copies']}, $P$ = {about['steps']}, {about['epochs']} epochs, "
+            f"average, $M$ = {about['copies']}, $P$ = {about['steps']}, epochs: {about['epochs']}, "
             f"encoder `{about['encoder']}`, {count} {'round' if count == 1 else 'rounds'}; "
             f"{machine_}; commit {own['commit'].iloc[0]}:\n\n"
             + table(["", "seconds", "times quick's", "the attack alone", "processor time"], rows)

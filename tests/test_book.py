@@ -137,7 +137,7 @@ def test_ratios_of_speed_are_taken_within_a_round(tmp_path):
     assert row[1:] == [
         "4", "2.50 (2.00 to 3.00)", "3.00 (2.00 to 4.00)", "1.00 (1.00 to 1.00) |"
     ]
-    assert "3 clips of made up, 1.5 s on average, $M$ = 2, $P$ = 1, 1 epochs" in said
+    assert "3 clips of made up, 1.5 s on average, $M$ = 2, $P$ = 1, epochs: 1" in said
     assert "a machine; commit abc" in said
 
 

@@ -153,6 +153,7 @@ def test_what_is_said_of_our_method_is_what_the_leaderboards_say():
     for name in LEADERBOARDS[1:]:
         others = ranked[name].drop(index="retrain")
         assert others["gap"].idxmin() == "altered" and others.loc["altered", "passed"] == 1
+        assert others.loc["amun", "p"] > 0.05
     emotions = ranked["cpu-ravdess"]
     assert alone["cpu-ravdess"]["gap"].idxmin() == "amun"
     assert emotions.loc["altered", "p"] > 0.05 and emotions.loc["altered", "passed"] == 0
@@ -164,7 +165,7 @@ def test_what_is_said_of_our_method_is_what_the_leaderboards_say():
             "Altered copies, at once", "gap"
         ]
         assert several.loc["Altered copies, in 5 requests", "kept"] < 0.99
-        # tuning chose the end of its range: targets beyond the copies' answers were not tried
+        # tuning chose the end of its range, see the page on the method
         tried = pd.read_csv(tuning.FOLDER / f"{name}.csv").query("method == 'altered'")
         weights = tried["overrides"].map(lambda text: json.loads(text)["weight"])
         assert weights[tried["chosen"]].item() == weights.max() == 1
