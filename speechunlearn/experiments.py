@@ -45,9 +45,12 @@ REPEATED = ("ran_lab", "adv_ela", "neggrad", "delete", "altered")
 
 #: variant of cells of `altered` with one of its parts changed: followed by which
 PART = "altered copies: "
+NOT_SPLICED = "answers to spliced clips not held"
 #: its parts: (what is changed, parameters)
 PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("answers to the copies not held", {"anchor": 0.0}),
+    (NOT_SPLICED, {"splices": 0.0}),
+    ("targets at the copies", {"weight": 1.0}),
     ("targets half way to the copies", {"weight": 0.5}),
     ("faster copies alone", {"speeds": (1.25,)}),
     ("slower copies alone", {"speeds": (0.8,)}),
@@ -277,6 +280,8 @@ def repeated(
 ) -> Iterator[Cell]:
     """Yield methods on the leaderboard's requests made in five, each on what the last one left.
 
+    `altered` is there a second time, without the spliced clips.
+
     Args:
         study: its profile
         chosen: methods of the leaderboard; those of `REPEATED` are taken
@@ -286,8 +291,11 @@ def repeated(
     for seed, draw in study.pairs:
         steps = deletions.in_parts(ranked_request(study, draw), N_PARTS)
         for method in (name for name in REPEATED if name in chosen):
-            cell = study.after(method, steps, seed, **strengths.get(method, {}))
-            yield cell.as_variant(IN_PARTS)
+            own = strengths.get(method, {})
+            yield study.after(method, steps, seed, **own).as_variant(IN_PARTS)
+            if method == "altered":
+                cell = study.after(method, steps, seed, **{**own, "splices": 0.0})
+                yield cell.as_variant(f"{IN_PARTS}, {NOT_SPLICED}")
 
 
 def closeness_table(

@@ -132,14 +132,15 @@ def repeated(results: Results) -> pd.DataFrame:
             `speechunlearn.experiments.repeated`
 
     Returns:
-        two rows a method, at once and in several, see `_beside`
+        rows of each method, at once and in several, see `_beside`
 
     """
-    made = results.cells.loc[results.cells["variant"] == IN_PARTS, "method"].unique()
+    several = results.cells[results.cells["variant"].str.startswith(IN_PARTS)]
+    made = several.groupby("method")["variant"].unique()
     rows = [
-        (method, variant, f"{TITLES[method]}, {how}")
+        (method, variant, f"{TITLES[method]}, {variant or 'at once'}")
         for method in TITLES if method in made
-        for variant, how in (("", "at once"), (IN_PARTS, IN_PARTS))
+        for variant in ("", *sorted(made[method]))
     ]
     return _beside(results, rows).rename_axis("method")
 

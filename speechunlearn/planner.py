@@ -49,7 +49,7 @@ from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import elastic_penalty, estimate
 from speechunlearn.methods import amun, base, jit, l1_sparse
-from speechunlearn.methods.altered import altered
+from speechunlearn.methods.altered import altered, splices
 from speechunlearn.methods.bad_teacher import drawn
 from speechunlearn.methods.base import Descent, Resume
 from speechunlearn.methods.layers import last, moving
@@ -279,9 +279,15 @@ def _delete(case: Case) -> Work:
 
 
 def _altered(case: Case) -> Work:
-    """(K + 1) * N clips forward, epochs * (K + 1) * N to the weights, with K copies a clip."""
+    """(K + 1) * N clips forward, epochs * (K + 1) * N to the weights, with K copies a clip.
+
+    And a batch of spliced clips both ways at each step.
+    """
     own = case.parameters
-    work = _begin(case, kept=case.kept, altered=(tuple(own.speeds), tuple(own.shifts)))
+    work = _begin(
+        case, kept=case.kept, altered=(tuple(own.speeds), tuple(own.shifts)),
+        models=int(own.splices > 0),
+    )
     rates = [*own.speeds, *(1.0 for _ in own.shifts)]
     copies = [[max(1, round(n / rate)) for n in case.forget] for rate in rates]
     work.copies = sum(map(sum, copies))
@@ -291,11 +297,17 @@ def _altered(case: Case) -> Work:
     steps = _epoch(case.forget, own.batch_size, case.seed)
     rounds = own.epochs
     held = copies if own.anchor else []
-    work.together = 1 + len(held)
+    work.together = 1 + len(held) + (own.splices > 0)
     for lengths in (case.forget, *held):
         scale = sum(lengths) / sum(case.forget)
         shapes = ((clips, max(1, round(samples * scale))) for clips, samples in steps)
         work.add("descent", WEIGHTS, shapes, rounds)
+    if own.splices:
+        for step in range(rounds * len(steps)):
+            made = splices(case.forget, own.batch_size, case.seed, step)
+            longest = max(s.until + case.forget[s.second] - s.start for s in made)
+            for kind in (WEIGHTS, FORWARD):
+                work.add("descent", kind, [(len(made), longest)])
     work.often("descent", STEP, rounds * len(steps))
     work.often("descent", EPOCH, rounds)
     return work

@@ -59,7 +59,7 @@ STRENGTHS: dict[str, Strength] = dict.fromkeys(
     "influence": Strength("scale"),
     "fisher_forgetting": Strength("alpha", (1e-7, 1e-8, 1e-6, 1e-9, 1e-5)),
     "eu_k": Strength("k", (1, 2, 3, 4, 5)),
-    "altered": Strength("weight", (1.0, 0.8, 0.6, 0.4, 0.2)),
+    "altered": Strength("weight", (1.0, 1.25, 0.75, 1.5, 0.5)),
 }
 
 

@@ -4,14 +4,21 @@ Source: ours. The target is a guess, clip by clip, of what a model that never he
 say: the original's own answer, drawn towards its answers to copies of the clip that are unlike
 anything it was trained on (played faster and slower, moved in time). Where these agree the answer
 came from what clips have in common, and it stays; where they do not, it hung on the clip. The
-answers to the copies themselves are held, so that the model stays as it was around the clips. No
-label is looked at.
+answers to the copies themselves are held, and those to clips spliced from two, made anew at every
+step, so that the model stays as it was on speech like theirs. What is held counts as so many
+clips, whatever the size of the request: of few clips each moves the model little, and requests one
+after another come to what one request for all of them would. No label is looked at.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import soxr
 import torch
 from jaxtyping import Float
@@ -27,7 +34,6 @@ from speechunlearn.methods.base import (
     Outcome,
     Progress,
     Request,
-    counting,
     descend,
 )
 from speechunlearn.methods.losses import divergence, logits_of
@@ -43,67 +49,95 @@ class Parameters(Descent):
         epochs: passes over the forget set
         mode: ``eval``: the answers that are to be met are the eval mode's
         weight: how far the target is drawn from the original's answer to the clip (0) to its
-            answers to the altered copies (1)
+            answers to the altered copies (1), and beyond them: what copies still have of the clip
+            lies between the two
         speeds: rates that copies are played at; they should lie outside of what the model was
             trained on. Pitch changes with them, so they are no copies of a voice
         shifts: parts of its length that copies are moved by, the end coming first
-        anchor: weight of the divergence on the copies
+        anchor: so many clips the copies, whose answers are held, count as
+        splices: so many clips the spliced ones count as, whose answers are held, too
 
     """
 
     epochs: int = 10
     learning_rate: float = 1e-4
     mode: str = "eval"
-    weight: float = 0.6
+    weight: float = 1.0
     speeds: tuple[float, ...] = (0.78, 1.25)
     shifts: tuple[float, ...] = ()
-    anchor: float = 1.0
+    anchor: float = 100.0
+    splices: float = 100.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.weight <= 1:
-            raise ParameterError(f"weight: {self.weight} is not from 0 to 1")
+        if not 0 <= self.weight < float("inf"):
+            raise ParameterError(f"weight: {self.weight} is negative or not finite")
         if not (self.speeds or self.shifts):
             raise ParameterError("speeds and shifts are both empty: no copy is altered")
         if not all(speed > 0 and speed != 1 for speed in self.speeds):
             raise ParameterError(f"speeds: {self.speeds} are not all positive and other than 1")
         if not all(0 < shift < 1 for shift in self.shifts):
             raise ParameterError(f"shifts: {self.shifts} are not all between 0 and 1")
-        if not self.anchor >= 0:
-            raise ParameterError(f"anchor: {self.anchor} is negative")
+        for name in ("anchor", "splices"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ParameterError(f"{name}: {getattr(self, name)} is negative or not finite")
 
 
 def run(
     model: Classifier, request: Request, parameters: Parameters, seed: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Minimise KL(target || f(x_e)) + anchor * mean KL(f_original(copy) || f(copy))."""
+    r"""Minimise the divergence from the targets, with the answers to copies and splices held.
+
+    With N clips x_e, K copies a_k of each, and a batch of spliced clips s at each step, it is
+
+    .. math:: \operatorname{mean}_e \mathrm{KL}(p^*_e \,\|\, f(x_e))
+              + \frac{\lambda_a}{N K} \sum_k \operatorname{mean}_e
+                \mathrm{KL}(f_0(a_k(x_e)) \,\|\, f(a_k(x_e)))
+              + \frac{\lambda_s}{N} \operatorname{mean}_s \mathrm{KL}(f_0(s) \,\|\, f(s))
+    """
     cost = Cost()
-    normalised = model.frontend.do_normalize
-    copies = [
-        altered(request.forget, speed=speed, normalised=normalised) for speed in parameters.speeds
-    ]
-    copies += [
-        altered(request.forget, shift=shift, normalised=normalised) for shift in parameters.shifts
-    ]
+    forget, n, normalised = request.forget, len(request.forget), model.frontend.do_normalize
+    copies = [altered(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
+    copies += [altered(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
     device = next(model.parameters()).device
     answers = [predict(model, own, cost=cost).to(device) for own in copies]
-    own_answers = predict(model, request.forget, cost=cost).to(device)
+    own_answers = predict(model, forget, cost=cost).to(device)
     targets = drawn(own_answers, torch.stack(answers), parameters.weight)
+    original = copy.deepcopy(model).eval() if parameters.splices else None
+    steps = itertools.count()
 
     def loss(model: Classifier, positions: list[int]) -> Tensor:
-        logits = logits_of(model, request.forget, positions, cost)
-        value = divergence(logits, targets[positions])
+        value = divergence(logits_of(model, forget, positions, cost), targets[positions])
         if parameters.anchor:
             for own, answer in zip(copies, answers, strict=True):
                 held = divergence(logits_of(model, own, positions, cost), answer[positions])
-                value = value + parameters.anchor / len(copies) * held
+                value = value + parameters.anchor / n / len(copies) * held
+        if original is not None:
+            made = splices(forget.lengths, parameters.batch_size, seed, next(steps))
+            waveform_z, lengths = spliced(forget, made, normalised=normalised).batch(
+                range(len(made))
+            )
+            waveform_z, lengths = waveform_z.to(device), lengths.to(device)
+            with torch.no_grad():
+                answer = original(waveform_z, lengths)
+            held = divergence(model(waveform_z, lengths), answer)
+            cost.forward += len(made)
+            cost.forward_backward += len(made)
+            value = value + parameters.splices / n * held
         return value
 
-    passes = 1 + (len(copies) if parameters.anchor else 0)
+    def skip(positions: list[int]) -> None:
+        passes = 1 + (len(copies) if parameters.anchor else 0)
+        cost.forward_backward += passes * len(positions)
+        if original is not None:
+            next(steps)
+            cost.forward += parameters.batch_size
+            cost.forward_backward += parameters.batch_size
+
     history = descend(
-        model, request.forget, loss, parameters, seed=seed, progress=progress,
-        resume=request.resume, skip=counting(cost, passes),
+        model, forget, loss, parameters, seed=seed, progress=progress, resume=request.resume,
+        skip=skip,
     )
     changed = (targets.argmax(1) != own_answers.argmax(1)).float().mean().item()
     return Outcome(model, cost, {"history": history, "targets_changed": changed})
@@ -123,7 +157,7 @@ def drawn(
     Args:
         logits: of the clips
         of_copies: of their altered copies
-        weight: w, in [0, 1]
+        weight: w, 0 or more
 
     Returns:
         log-probabilities up to a constant for each clip
@@ -153,6 +187,64 @@ def altered(
         copy = torch.from_numpy(audio.normalise(samples) if normalised else samples)
         waveforms_z.append(torch.roll(copy, round(shift * len(copy))))
     return Clips(waveforms_z, clips.labels, clips.hashes, clips.speakers)
+
+
+class Splice(NamedTuple):
+    """The beginning of one clip before the end of another.
+
+    Attributes:
+        first: position of the clip that is heard first
+        until: samples of it
+        second: position of the other; the same where there is but one clip, end before beginning
+        start: sample of it where its part begins
+
+    """
+
+    first: int
+    until: int
+    second: int
+    start: int
+
+
+def splices(lengths: Sequence[int], count: int, seed: int, step: int) -> list[Splice]:
+    """Draw where clips are cut and joined.
+
+    Both are cut between 3 and 7 tenths of their length.
+
+    Args:
+        lengths: samples of each clip
+        count: splices to draw
+        seed: of the run
+        step: of the descent: each has splices of its own
+
+    """
+    generator = np.random.default_rng((seed, step))
+    found = []
+    for _ in range(count):
+        first, second = generator.choice(len(lengths), 2, replace=len(lengths) < 2).tolist()
+        at = generator.uniform(0.3, 0.7)
+        found.append(Splice(first, int(at * lengths[first]), second, int(at * lengths[second])))
+    return found
+
+
+def spliced(clips: Clips, made: Sequence[Splice], *, normalised: bool = True) -> Clips:
+    """Return the clips that splices describe; they have no label, and none is told.
+
+    Args:
+        clips: as the model takes them
+        made: of `splices`
+        normalised: whether clips have zero mean and unit variance: splices get it anew
+
+    """
+    waveforms_z = []
+    for first, until, second, start in made:
+        parts = [clips.waveforms_z[first][:until], clips.waveforms_z[second][start:]]
+        joined = torch.cat(parts if first != second else parts[::-1])
+        waveforms_z.append(
+            torch.from_numpy(audio.normalise(joined.numpy())) if normalised else joined
+        )
+    unknown = torch.full((len(made),), -1)
+    return Clips(waveforms_z, unknown, [""] * len(made), [""] * len(made))
 
 
 METHOD = Method("altered", "Altered copies", frozenset({"forget"}), Parameters, run)
