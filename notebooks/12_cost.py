@@ -61,7 +61,8 @@ run.keep(table, "cost")
 #
 # The clips sent forward and backward hang on no machine. Slopes are fitted on logarithmic axes: 1 is
 # growth in proportion, 0 is none. Passes do not grow with the length of a clip or the size of the
-# model: there, each of them takes longer.
+# model: there, each of them takes longer. Altered copies sends a batch of spliced clips beside each of
+# clips to forget, whole even where these are few: its passes grow less than N while N is small.
 
 # %%
 passes = scaling.slopes(table, "forward_backward")

@@ -30,7 +30,7 @@ from speechunlearn.methods import Request, altered
 from speechunlearn.training import Cost, predict
 
 __all__ = ["original", "plain_steps"]  # fixtures
-SHIFT = {"speeds": (), "shifts": (1 / 3,), "weight": 0.5}
+SHIFT = {"speeds": (), "shifts": (1 / 3,), "weight": 0.5, "splices": 0.0}
 
 
 def geometric(shares, weights):
@@ -54,6 +54,15 @@ def test_the_target_is_the_geometric_mean_by_hand():
     np.testing.assert_allclose(found, geometric(shares, (0.5, 0.25, 0.25)), rtol=1e-5)
 
 
+def test_a_target_may_lie_beyond_the_copies_by_hand():
+    own = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    copy = torch.log(torch.tensor([[[0.25, 0.5, 0.25]]]))
+    # p(copy)^1.5 / p(own)^0.5: in the ratio 0.125 / 0.5^0.5 to 0.5^1.5 / 0.5 to 0.125 / 0.5
+    expected = np.array([[0.125 / 0.5**0.5, 0.5**0.5, 0.25]])
+    found = altered.drawn(own, copy, 1.5).softmax(1).numpy()
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, 0), (1.0, 1)])
 def test_the_ends_of_the_weight_are_the_answer_and_that_of_the_copy(weight, expected):
     own, copy = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[[0.0, 1.0, 3.0]]])
@@ -62,7 +71,7 @@ def test_the_ends_of_the_weight_are_the_answer_and_that_of_the_copy(weight, expe
 
 
 @pytest.mark.usefixtures("plain_steps")
-@pytest.mark.parametrize("anchor", [0.0, 1.0])
+@pytest.mark.parametrize("anchor", [0.0, 8.0])
 def test_the_first_step_goes_to_the_target_and_the_second_holds_the_copies(anchor):
     own, copy = softmax(X_E @ WEIGHT.T), softmax(copies_by_hand() @ WEIGHT.T)
     target = geometric([own, copy], (0.5, 0.5))
@@ -74,10 +83,74 @@ def test_the_first_step_goes_to_the_target_and_the_second_holds_the_copies(ancho
     two = run("altered", linear(), Request(FORGET, 3), anchor=anchor, **SHIFT,
               **(STEP | {"epochs": 2}))
     gradient = ce_gradient(first, X_E, target)
-    gradient = gradient + anchor * ce_gradient(first, copies_by_hand(), copy)
+    # the copies count as so many clips: of four that are to be forgotten, eight are two each
+    gradient = gradient + anchor / 4 * ce_gradient(first, copies_by_hand(), copy)
     close(matrix(two), first - RATE * gradient)
     sent = 4 * (2 if anchor else 1)
     assert outcome.cost == Cost(forward_backward=sent, forward=8)
+
+
+@pytest.mark.usefixtures("plain_steps")
+def test_the_second_step_holds_the_spliced_clips():
+    values = SHIFT | STEP | {"anchor": 0.0, "splices": 12.0, "batch_size": 5}
+    own, copy = softmax(X_E @ WEIGHT.T), softmax(copies_by_hand() @ WEIGHT.T)
+    target = geometric([own, copy], (0.5, 0.5))
+    first = WEIGHT - RATE * ce_gradient(WEIGHT, X_E, target)
+    close(matrix(run("altered", linear(), Request(FORGET, 3), **values)), first)
+    outcome = run("altered", linear(), Request(FORGET, 3), **(values | {"epochs": 2}))
+    made = altered.splices([3] * 4, 5, 0, 1)  # those of the second step, as many as in a batch
+    rows = [np.r_[X_E[s.first, : s.until], X_E[s.second, s.start :]] for s in made]
+    rows = np.array([audio.normalise(row.astype(np.float32)) for row in rows], dtype=float)
+    gradient = ce_gradient(first, X_E, target)
+    gradient = gradient + 12 / 4 * ce_gradient(first, rows, softmax(rows @ WEIGHT.T))
+    close(matrix(outcome), first - RATE * gradient)
+    # the clips at both steps, and a batch of splices; these and the copies are asked about
+    assert outcome.cost == Cost(forward_backward=2 * (4 + 5), forward=8 + 2 * 5)
+
+
+def test_splices_are_two_clips_cut_and_joined():
+    clips = tiny.clips(4)
+    made = altered.splices(clips.lengths, 50, 3, 7)
+    assert made == altered.splices(clips.lengths, 50, 3, 7)
+    assert made != altered.splices(clips.lengths, 50, 3, 8)
+    assert made != altered.splices(clips.lengths, 50, 4, 7)
+    assert {s.first for s in made} == {s.second for s in made} == set(range(4))
+    parts = []
+    for s in made:
+        assert s.first != s.second
+        parts.append(s.until / clips.lengths[s.first])
+        assert s.start / clips.lengths[s.second] == pytest.approx(parts[-1], abs=1 / 400)  # a sample
+    assert 0.299 < min(parts) < 0.4 and 0.6 < max(parts) < 0.701
+    joined = altered.spliced(clips, made, normalised=False)
+    for s, waveform in zip(made, joined.waveforms_z, strict=True):
+        one, other = clips.waveforms_z[s.first], clips.waveforms_z[s.second]
+        assert torch.equal(waveform, torch.cat([one[: s.until], other[s.start :]]))
+    assert (joined.labels == -1).all()
+    for waveform in altered.spliced(clips, made).waveforms_z:
+        assert float(waveform.mean()) == pytest.approx(0, abs=1e-4)
+        assert float(waveform.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_single_clip_is_spliced_with_itself_its_end_first():
+    clips = tiny.clips(1)
+    (made,) = altered.splices(clips.lengths, 1, 0, 0)
+    (waveform,) = altered.spliced(clips, [made], normalised=False).waveforms_z
+    own = clips.waveforms_z[0]
+    assert torch.equal(waveform, torch.cat([own[made.until :], own[: made.until]]))
+    assert 0 < made.until == made.start < len(own)
+
+
+def test_held_splices_keep_the_model_where_it_was_on_speech_like_theirs(original):
+    values = {"weight": 1.0, "speeds": (0.5, 2.0), "epochs": 40, "learning_rate": 3e-3,
+              "anchor": 0.0}
+    fresh = altered.spliced(CLIPS, altered.splices(CLIPS.lengths, 60, 99, 0))
+    before = predict(original, fresh).softmax(1)
+
+    def moved(splices):
+        model = run("altered", original, request_of(), splices=splices, **values).model
+        return float((predict(model, fresh).softmax(1) - before).abs().mean())
+
+    assert moved(100.0) < 0.6 * moved(0.0)
 
 
 def test_a_weight_of_nought_changes_nothing(original):
@@ -88,7 +161,8 @@ def test_a_weight_of_nought_changes_nothing(original):
 
 
 def test_the_answers_come_to_the_targets_and_those_to_copies_stay(original):
-    values = {"weight": 1.0, "speeds": (0.5, 2.0), "epochs": 60, "learning_rate": 3e-3}
+    values = {"weight": 1.0, "speeds": (0.5, 2.0), "epochs": 60, "learning_rate": 3e-3,
+              "anchor": float(len(CLIPS)), "splices": 0.0}
     outcome = run("altered", original, request_of(), **values)
     copies = [altered.altered(CLIPS, speed=speed) for speed in (0.5, 2.0)]
     before = torch.stack([predict(original, own) for own in copies])
@@ -98,7 +172,7 @@ def test_the_answers_come_to_the_targets_and_those_to_copies_stay(original):
         return kl(target, predict(model, CLIPS).softmax(1).numpy())
 
     assert distance(outcome.model) < 0.3 * distance(original)
-    loose = run("altered", original, request_of(), anchor=0.0, **values)
+    loose = run("altered", original, request_of(), **(values | {"anchor": 0.0}))
 
     def moved(model):
         after = torch.stack([predict(model, own) for own in copies])
@@ -131,8 +205,10 @@ def test_copies_are_as_long_as_their_speed_says_and_normalised():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("weight", -0.1), ("weight", 1.1), ("speeds", (1.0,)), ("speeds", (0.0,)), ("speeds", ()),
-     ("shifts", (1.0,)), ("shifts", (0.0,)), ("anchor", -1.0), ("anchor", float("nan"))],
+    [("weight", -0.1), ("weight", float("inf")), ("speeds", (1.0,)),
+     ("speeds", (0.0,)), ("speeds", ()),
+     ("shifts", (1.0,)), ("shifts", (0.0,)), ("anchor", -1.0), ("anchor", float("nan")),
+     ("splices", -1.0), ("splices", float("inf"))],
 )  # fmt: skip
 def test_bad_parameters_are_refused_by_name(name, value):
     with pytest.raises(ParameterError, match=name):

@@ -87,6 +87,7 @@ def test_the_counted_passes_are_those_that_the_method_records(
     [
         ("adv", {"sets": "anew"}), ("adv_ela", {"importance": "none"}),
         ("adv_ela", {"fisher_per": "batch"}), ("altered", {"anchor": 0.0}),
+        ("altered", {"splices": 0.0}),
         ("altered", {"speeds": (0.9,), "shifts": (0.3, 0.5)}), ("scrub", {"max_epochs": 9}),
         ("scrub", {"max_epochs": 0}),
         # all clips leave their class at once, some later, none ever
@@ -266,7 +267,8 @@ def test_the_counts_have_closed_forms():
     beside = e * n
     assert found("ran_lab") == found("neggrad") == (e * n, 0)
     assert found("delete") == (e * n, n)
-    assert found("altered") == (e * 3 * n, 3 * n)  # two speeds
+    # two speeds, and as many spliced clips as a batch holds
+    assert found("altered") == (e * (3 * n + n), 3 * n + e * n)
     assert found("adv") == (m * n * p + e * m * n + m * beside, m * n)
     assert found("adv_ela") == (n + m * n * p + e * m * n + m * beside, m * n)
     assert found("finetune") == (e * r, 0)
