@@ -119,7 +119,7 @@ def test_splices_are_two_clips_cut_and_joined():
     for s in made:
         assert s.first != s.second
         parts.append(s.until / clips.lengths[s.first])
-        assert s.start / clips.lengths[s.second] == pytest.approx(parts[-1], abs=1 / 400)  # a sample
+        assert s.start / clips.lengths[s.second] == pytest.approx(parts[-1], abs=1 / 400)
     assert 0.299 < min(parts) < 0.4 and 0.6 < max(parts) < 0.701
     joined = altered.spliced(clips, made, normalised=False)
     for s, waveform in zip(made, joined.waveforms_z, strict=True):
