@@ -7,14 +7,17 @@ from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from scipy.stats import ttest_ind
 
 from speechunlearn import audit, corpora, methods, metrics, statistics
@@ -23,6 +26,9 @@ from speechunlearn.machine import REPOSITORY
 from speechunlearn.study import DEVELOPMENT, Cell
 
 COMMITTED = REPOSITORY / "data" / "results"
+
+#: file in a folder that is being written to
+LOCK = ".lock"
 
 #: what identifies a cell
 KEY = [
@@ -34,6 +40,17 @@ KEY = [
 ANOTHER_SEED = "another seed"
 
 TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
+
+
+@contextlib.contextmanager
+def replaced(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the file's place at the end of the block."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class Results:
@@ -85,10 +102,20 @@ class Results:
         text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs"), str)
         cells = pd.read_csv(folder / "cells.csv", dtype=text)
         cells = cells.fillna({"variant": "", "needs": ""})
-        return cls(cells, pd.read_parquet(folder / "predictions.parquet"))
+        with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
+            return cls(cells, pd.read_parquet(file))
 
     def write(self, folder: Path) -> None:
-        """Add these cells to a results folder; one that is there already is replaced."""
+        """Add these cells to a results folder; one that is there already is replaced.
+
+        Chapters that run side by side add to the same folder: one waits for the other. Each file is
+        replaced in one step, so that whoever reads, or a run that is killed, finds whole ones.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            self._add_to(folder)
+
+    def _add_to(self, folder: Path) -> None:
         cells, predictions = self.cells, self.predictions
         if (folder / "cells.csv").is_file():
             before = Results.read(folder)
@@ -96,14 +123,16 @@ class Results:
             cells = pd.concat([before.cells[kept], cells], ignore_index=True)
             old = before.predictions["cell"].isin(before.cells["cell"][kept])
             predictions = pd.concat([before.predictions[old], predictions], ignore_index=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
-        cells.sort_values(order).to_csv(folder / "cells.csv", index=False)
         real = predictions.select_dtypes("float64").columns
         compact = predictions.sort_values(["cell"], kind="stable").astype(
             dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
         )
-        compact.to_parquet(folder / "predictions.parquet", index=False, compression="zstd")
+        order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
+        # the predictions first: a cell that is read has its own
+        with replaced(folder / "predictions.parquet") as partial:
+            compact.to_parquet(partial, index=False, compression="zstd")
+        with replaced(folder / "cells.csv") as partial:
+            cells.sort_values(order).to_csv(partial, index=False)
 
     def select(self, **values: object) -> Results:
         """Return the cells whose columns have these values; a list means any of them."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from speechunlearn import corpora, methods
 from speechunlearn.errors import ParameterError
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.report_card import average_gap
-from speechunlearn.results import Results
+from speechunlearn.results import LOCK, Results, replaced
 
 FOLDER = REPOSITORY / "data" / "tuning"
 
@@ -183,11 +184,13 @@ def freeze(table: pd.DataFrame, file: Path) -> None:
         file: of `path`
 
     """
-    if file.is_file():
-        before = pd.read_csv(file, dtype={"draw": str})
-        table = pd.concat([before[~before["method"].isin(table["method"])], table])
     file.parent.mkdir(parents=True, exist_ok=True)
-    table.sort_values(["method", "gap"]).round(6).to_csv(file, index=False)
+    with FileLock(file.parent / LOCK):  # chapters that run side by side
+        if file.is_file():
+            before = pd.read_csv(file, dtype={"draw": str})
+            table = pd.concat([before[~before["method"].isin(table["method"])], table])
+        with replaced(file) as partial:
+            table.sort_values(["method", "gap"]).round(6).to_csv(partial, index=False)
 
 
 def names(given: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Tables, tests and verdicts computed from cells whose scores are known by hand."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,40 @@ def test_variants_and_development_cells_stay_out_of_the_main_tables(results, tmp
     assert shown.loc[(10, "step size"), "AUC to retrained"] == pytest.approx(
         abs(0.5 - 0.75 * 0.5)
     )
+
+
+def test_those_that_write_side_by_side_lose_nothing(tmp_path):
+    parts = [Results.of([cell("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
+             for n in range(1, 9)]
+    parts[0].write(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        written = [pool.submit(part.write, tmp_path) for part in parts[1:]]
+        while not all(future.done() for future in written):  # whoever reads finds whole files
+            found = Results.read(tmp_path)
+            assert all(len(found.of_cell(name)) for name in found.cells["cell"])
+        for future in written:
+            future.result()
+    assert sorted(Results.read(tmp_path).cells["n_forget"]) == list(range(1, 9))
+
+
+def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
+    one, other = (Results.of([cell("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
+                  for n in (1, 2))
+    one.write(tmp_path)
+
+    def cut_off(table, path, **how):
+        path.write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_parquet", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            other.write(tmp_path)
+    assert list(Results.read(tmp_path).cells["n_forget"]) == [1]
+    other.write(tmp_path)
+    assert sorted(Results.read(tmp_path).cells["n_forget"]) == [1, 2]
+    names = {path.name for path in tmp_path.iterdir()} - {protocol.LOCK}
+    assert names == {"cells.csv", "predictions.parquet"}
 
 
 def of_distances(**distances: tuple[float, ...]) -> Results:
