@@ -102,10 +102,10 @@ pages.beside(leaderboard.repeated(cells)) if {*experiments.REPEATED} & {*run.ran
 # %% [markdown]
 # ## On real speech
 #
-# The committed leaderboards of profile `cpu`. All methods had five trials; altered copies had more than
-# that: its form, and how much of what is held, were chosen on the development draws of these corpora. Its
-# rows were made after the others, on the Arabic corpora from originals trained anew from the same seeds,
-# which are not equal to the last bit on another processor; what it keeps is a share of what these had.
+# The committed leaderboards of profile `cpu`. Every method had at most five trials; altered copies had
+# more than that: its form, and how much what is held counts, were chosen on the development draws of
+# these corpora. Its rows were made after the others', on the Arabic corpora from originals trained anew
+# from the same seeds, which came out as other models; what it keeps is a share of what these had.
 #
 # RAVDESS emotions, N = 100:
 

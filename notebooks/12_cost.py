@@ -61,8 +61,8 @@ run.keep(table, "cost")
 #
 # The clips sent forward and backward hang on no machine. Slopes are fitted on logarithmic axes: 1 is
 # growth in proportion, 0 is none. Passes do not grow with the length of a clip or the size of the
-# model: there, each of them takes longer. Altered copies sends a batch of spliced clips beside each of
-# clips to forget, whole even where these are few: its passes grow less than N while N is small.
+# model: there, each of them takes longer. Altered copies sends a whole batch of spliced clips at
+# every step, however few clips there are to forget: while these are few, its passes grow less than N.
 
 # %%
 passes = scaling.slopes(table, "forward_backward")

@@ -29,8 +29,8 @@ FOLDER = REPOSITORY / "data" / "leaderboard"
 #: what a method may look at and still count as using the forget set alone
 ALONE = frozenset({"forget"})
 
-#: variant of an original that the named method alone started from. Training is not equal to the
-#: last bit between processors: a method's rows that are made anew elsewhere bring their own
+#: variant of an original that the named method alone started from. An original that is trained anew
+#: elsewhere is another model: rows of one method that are made anew bring their own
 BEFORE = "before "
 
 

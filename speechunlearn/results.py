@@ -7,28 +7,23 @@ from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from scipy.stats import ttest_ind
 
 from speechunlearn import audit, corpora, methods, metrics, statistics
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.study import DEVELOPMENT, Cell
 
 COMMITTED = REPOSITORY / "data" / "results"
-
-#: file in a folder that is being written to
-LOCK = ".lock"
 
 #: what identifies a cell
 KEY = [
@@ -40,17 +35,6 @@ KEY = [
 ANOTHER_SEED = "another seed"
 
 TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
-
-
-@contextlib.contextmanager
-def replaced(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which takes the file's place at the end of the block."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Results:
@@ -111,8 +95,7 @@ class Results:
         Chapters that run side by side add to the same folder: one waits for the other. Each file is
         replaced in one step, so that whoever reads, or a run that is killed, finds whole ones.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK):
+        with one_at_a_time(folder):
             self._add_to(folder)
 
     def _add_to(self, folder: Path) -> None:

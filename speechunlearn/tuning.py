@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 from speechunlearn import corpora, methods
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.report_card import average_gap
-from speechunlearn.results import LOCK, Results, replaced
+from speechunlearn.results import Results
 
 FOLDER = REPOSITORY / "data" / "tuning"
 
@@ -184,8 +184,7 @@ def freeze(table: pd.DataFrame, file: Path) -> None:
         file: of `path`
 
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.parent / LOCK):  # chapters that run side by side
+    with one_at_a_time(file.parent):  # chapters may run side by side
         if file.is_file():
             before = pd.read_csv(file, dtype={"draw": str})
             table = pd.concat([before[~before["method"].isin(table["method"])], table])

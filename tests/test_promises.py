@@ -190,4 +190,8 @@ def test_originals_that_altered_copies_brought_were_trained_as_the_others():
         assert len(brought) == (0 if name == LEADERBOARDS[0] else 3)
         same = ["seed", "draw", "corpus_hash", "encoder", "n_forget"]
         main = cells[(cells["method"] == "original") & (cells["variant"] == "")]
-        assert len(brought.merge(main, on=same)) == len(brought)
+        pairs = brought.merge(main, on=same, suffixes=("", "_main"))
+        assert len(pairs) == len(brought)
+        for row in pairs.to_dict("records"):
+            theirs = {"quick": False} | json.loads(row["hyperparameters_main"])
+            assert json.loads(row["hyperparameters"]) == theirs

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import experiments, figures
+from speechunlearn import experiments, figures, files
 from speechunlearn import results as protocol
 from speechunlearn.errors import ParameterError
 from speechunlearn.results import Results
@@ -194,7 +194,7 @@ def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
     assert list(Results.read(tmp_path).cells["n_forget"]) == [1]
     other.write(tmp_path)
     assert sorted(Results.read(tmp_path).cells["n_forget"]) == [1, 2]
-    names = {path.name for path in tmp_path.iterdir()} - {protocol.LOCK}
+    names = {path.name for path in tmp_path.iterdir()} - {files.LOCK}
     assert names == {"cells.csv", "predictions.parquet"}
 
 

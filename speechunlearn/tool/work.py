@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
+from speechunlearn.files import replaced
 
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
@@ -148,9 +149,8 @@ def publish(made: Path, out: Path) -> None:
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
     note = out / UNFINISHED / "publishing.json"
     if names and not note.is_file():
-        partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps(names))
-        os.replace(partial, note)
+        with replaced(note) as partial:
+            partial.write_text(json.dumps(names))
     for name in names:
         os.replace(made / name, out / name)
 
