@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +42,7 @@ from speechunlearn import (  # noqa: E402
     machine,
     methods,
     results,
+    sentences,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -375,9 +377,8 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
     text += narrower(header, rows, "The notebooks of these pages.", "status-notebooks") + "\n"
     rows = []
     for folder in sorted(path.parent for path in results.COMMITTED.glob("*/cells.csv")):
-        cells = results.Results.read(folder).cells
-        # one model may stand for forget sets of several sizes
-        models = cells.drop_duplicates(["setting", "method", "seed", "seconds"])
+        run = results.Results.read(folder)
+        cells, models = run.cells, run.models
 
         def unique(column: str, cells: pd.DataFrame = cells) -> str:
             return "; ".join(sorted({str(value) for value in cells[column].dropna()}))
@@ -393,7 +394,8 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
               "Machine and versions"]
     text += (
         "\n## Committed results\n\nThese are shown beside a page's own, under *On real speech*. "
-        "The time is the sum over the models.\n\n"
+        "The time is the sum over the models; one that is scored for several forget sets counts "
+        "once.\n\n"
     )
     text += narrower(header, rows, "Results in `data/results/`.", "status-results")
     packages = ("jupyter-book", "sphinx", "myst-nb", "pandas", "matplotlib")
@@ -502,34 +504,29 @@ OURS = "altered"
 
 
 def landing_page(folder: Path) -> dict[str, str]:
-    """Write the figure and the claims of the landing page; return the numbers in its prose."""
+    """Write the figure, tables and sentences of the first page; return the numbers in its prose.
+
+    README.md has the table and the sentences, too: ``results.md``, and ``leaderboards.md``.
+    """
     committed = results.committed(*SHOWN)
     if committed is None:
         raise FileNotFoundError(f"no committed results of {SHOWN}")
     shown = committed.reported().select(setting=SETTING, request="clips")
-    chance = 1 / committed.n_labels
+    chance, n_speakers = 1 / committed.n_labels, _speakers(shown)
     numbers = results.table_of_methods(shown, SETTING, generator=np.random.default_rng(0))
+    caption = sentences.caption(shown.cells, numbers, n_speakers, chance)
+    said = sentences.of_methods(shown.cells, numbers, chance)
+    (folder / "sentences.md").write_text("".join(f"- {sentence}\n" for sentence in said))
     matplotlib.rcParams["svg.hashsalt"] = "book"
     figures.over_n(numbers, chance).savefig(
         folder / "result.svg", metadata={"Date": None}, bbox_inches="tight"
     )
+    (folder / "result-figure.md").write_text(shown_figure(caption, said))
     verdicts = experiments.claims(
         shown, SETTING, chance=chance, generator=np.random.default_rng(0)
     )
-    rows = [
-        [words, found(verdicts[verdicts["claim"].str.contains(key, regex=False)]),
-         f"{{doc}}`../notebooks/{where}`"]
-        for words, key, where in CLAIMS
-    ]
-    rows.append(
-        ["**tau has a middle**: UAR on unseen speakers is below 0.4 at the smallest tau, and falls "
-         "again at the largest.",
-         found_over_tau(experiments.shape_over_tau(committed)), "{doc}`../notebooks/06_ablation`"]
-    )
-    (folder / "claims.md").write_text(
-        table(["Claim of the paper", "What we find", "Where"], rows,
-              f"The paper's claims on {provenance(shown.cells)}.", "claims-table")
-    )
+    decided = sentences.of_claims(shown.cells, verdicts, n_speakers)
+    (folder / "claims.md").write_text(claims(shown, verdicts, committed) + f"\n{decided}\n")
     (folder / "more.md").write_text(
         table(["Question", "What we find", "Where"], words_and_voices(),
               "Keyword spotting and speaker identification, profile `cpu`.", "more-table")
@@ -541,66 +538,88 @@ def landing_page(folder: Path) -> dict[str, str]:
         for m, title in results.TITLES.items() if (m, sizes[0], "forget") in value
     ]
     header = ["UAR on the forget set / on unseen speakers", *(f"N = {n}" for n in sizes)]
-    (folder / "result.md").write_text(table(header, rows))  # README.md has it, too
+    (folder / "result.md").write_text(table(header, rows))
+    (folder / "results.md").write_text("\n".join([
+        filled(caption), table(header, rows), *(filled(sentence, "- ") for sentence in said), "",
+        filled(decided),
+    ]))
+    (folder / "leaderboards.md").write_text(leaderboards())
+    return {"provenance": sentences.provenance(shown.cells)}
 
-    (folder / "leaderboards.md").write_text(leaderboards())  # and this
 
-    def span(method: str, split: str) -> str:
-        values = [value[method, n, split] for n in sizes]
-        low, high = f"{min(values):.2f}", f"{max(values):.2f}"
-        return low if low == high else f"{low} to {high}"
+def filled(text: str, mark: str = "") -> str:
+    """Return a paragraph, or an item of a list, in lines of README's width."""
+    return textwrap.fill(
+        text, 119, initial_indent=mark, subsequent_indent=" " * len(mark),
+        break_long_words=False, break_on_hyphens=False,
+    ) + "\n" * (not mark)
 
-    return {
-        "provenance": provenance(shown.cells),
-        "chance": f"{chance:.2f}",
-        "sizes": ", ".join(map(str, sizes[:-1])) + f" and {sizes[-1]}",
-        "retrained_forget": span("retrain", "forget"),
-        "retrained_unseen": span("retrain", "unseen"),
-        "original_forget": span("original", "forget"),
-        "original_unseen": span("original", "unseen"),
-        "ran_lab_forget": span("ran_lab", "forget"),
-        "ran_lab_unseen": span("ran_lab", "unseen"),
-        "adv_forget": span("adv", "forget"),
-        "adv_unseen": span("adv", "unseen"),
-        "adv_ela_forget": span("adv_ela", "forget"),
-        "adv_ela_unseen": span("adv_ela", "unseen"),
-        "n_speakers": str(_speakers(shown)),
-        "n_pairs": str(int(numbers["pairs"].max())),
-    }
+
+def shown_figure(caption: str, said: list[str]) -> str:
+    """Return the figure of the first page, whose alternative text says what its sentences say."""
+    plain = " ".join(said).replace("*", "").replace('"', "'")
+    return (
+        "```{figure} ../generated/result.svg\n:name: result\n:width: 600px\n"
+        ':alt: "Two line charts, one above the other, of UAR over the number of clips to forget: '
+        "on the forget set and on unseen speakers. One line with its own marker and dash for each "
+        "method, with 95 percent intervals; the retrained model is a thick black line with a grey "
+        f'band. {plain}"\n\n'
+        "UAR on the clips to forget (above) and on speakers whom no model has heard (below), with "
+        "95 % intervals from resampling runs and speakers. Each method should come close to the "
+        "thick black line, the model **retrained** without the forget set. Points are moved "
+        f"sideways so that intervals can be seen. {caption}\n```\n"
+    )
+
+
+def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Results) -> str:
+    """Return the rule of a verdict, and the table of the paper's claims with the verdict on each.
+
+    Args:
+        shown: reported cells
+        verdicts: of `speechunlearn.experiments.claims`
+        committed: with the cells over tau
+
+    """
+    unlike = sentences.unlike_the_paper(shown.cells, ("ran_lab", *experiments.ADVERSARIAL))
+    rows = []
+    for words, key, where in CLAIMS:
+        own = verdicts[verdicts["claim"].str.contains(key, regex=False)]
+        verdict = ", ".join(dict.fromkeys(own["verdict"]))
+        rows.append([words, verdict, found(own), f"{{doc}}`../notebooks/{where}`"])
+    rows.append(
+        ["**tau has a middle**: UAR on unseen speakers is below 0.4 at the smallest tau, and falls "
+         "again at the largest.", "not tested here" if unlike else "one run: no verdict",
+         found_over_tau(experiments.shape_over_tau(committed)), "{doc}`../notebooks/06_ablation`"]
+    )
+    title = f"The paper's claims, and what was measured on {sentences.provenance(shown.cells)}."
+    if unlike:
+        title += f" Not tested here: {unlike}."
+    header = ["Claim of the paper", "Verdict", "The difference measured", "Where"]
+    return f"{experiments.RULE}\n\n" + table(header, rows, title, "claims-table")
 
 
 def words_and_voices() -> list[list[object]]:
     """Return what the committed runs of chapters 07 and 08 say, a row a question."""
-    images = results.committed("cpu", "digits")
-    runs = {
-        words: (results.committed("cpu", corpus, task), where)
-        for words, corpus, task, where in MORE
-    }
-    known = {words: (run, where) for words, (run, where) in runs.items() if run is not None}
-    compared, audited = [], []
-    for words, (run, _) in known.items():
-        if images is not None:
-            count = results.further_from_retraining(run, images)["further"].value_counts()
-            said = [
-                f"{what} for {count[verdict]}" for verdict, what in
-                (("one", "speech"), ("other", "images"), ("undecided", "undecided"))
-                if verdict in count
-            ]
-            compared.append(f"{words}: {', '.join(said)} of {count.sum()} models.")
+    told, where = [], []
+    for words, corpus, task, chapter in MORE:
+        run = results.committed("cpu", corpus, task)
+        if run is None:
+            continue
         judged = results.verdicts(run.select(request="clips"))
         passed = judged.groupby("method")["passed"].all()
-        told = passed.drop(["original", "retrain"])
-        audited.append(
-            f"{words}: {int(told.sum())} of {len(told)} methods at {judged['request'].iloc[0]}; "
-            f"the original {'passes' if passed['original'] else 'fails'}, retrained models "
-            f"{'pass' if passed['retrain'] else 'fail'}."
+        others = passed.drop(["original", "retrain"])
+        retrained = judged.loc[judged["method"] == "retrain", "passed"]
+        told.append(
+            f"{words}: {int(others.sum())} of {len(others)} methods at "
+            f"{judged['request'].iloc[0]}, one request; the original "
+            f"{'does' if passed['original'] else 'does not'}; retrained models: "
+            f"{int(retrained.sum())} of {len(retrained)}."
         )
-    where = ", ".join(f"{{doc}}`../notebooks/{w}`" for w in sorted({w for _, w in known.values()}))
+        where.append(f"{{doc}}`../notebooks/{chapter}`")
     return [
-        ["**Is speech harder to unlearn than images?** Which is left further from retraining "
-         "{cite:p}`cheng2025speech`.", "<br>".join(compared), where],
-        ["**Who passes the audit?** UAR and membership AUC on the forgotten clips where one more "
-         "retrained model's would lie.", "<br>".join(audited), where],
+        ["**Whose two scores lie where one more retrained model's would?** UAR on the forgotten "
+         "clips and membership AUC; the report card below asks for more.", "<br>".join(told),
+         ", ".join(dict.fromkeys(where))],
     ]
 
 
@@ -643,22 +662,13 @@ def leaderboards() -> str:
     )
 
 
-def provenance(cells: pd.DataFrame) -> str:
-    """Return what the numbers of some cells are about."""
-    (profile,), (corpus,), (encoder,) = (
-        cells[column].unique() for column in ("profile", "corpus", "encoder")
-    )
-    title = corpora.get(corpus).title.partition(":")[0]
-    return f"{title}, profile `{profile}`, encoder `{encoder}`"
-
-
 def _speakers(shown: results.Results) -> int:
     predictions = shown.predictions
     return predictions[predictions["split"] == "unseen"]["speaker"].nunique()
 
 
 def found(verdicts: pd.DataFrame) -> str:
-    """Return what becomes of a claim, method by method: verdicts with the sizes they hold for."""
+    """Return where the differences of a claim lie, method by method, with their sizes."""
     parts = []
     for claim, rows in verdicts.groupby("claim", sort=False):
         text = str(claim)
@@ -666,12 +676,12 @@ def found(verdicts: pd.DataFrame) -> str:
         name = min(named, key=lambda title: (text.index(title), -len(title)))
         if "elastic" in text:
             name = "Adv. + Ela."
-        by_verdict = rows.groupby("verdict", sort=False)["n_forget"]
+        by_side = rows.groupby("difference", sort=False)["n_forget"]
         words = [
-            f"{verdict} at N = {', '.join(str(n) for n in sizes)}"
-            if len(rows) > 1 and by_verdict.ngroups > 1
-            else f"{verdict}" + (" at every N" if len(rows) > 1 else "")
-            for verdict, sizes in by_verdict
+            f"{side} at N = {', '.join(str(n) for n in sizes)}"
+            if len(rows) > 1 and by_side.ngroups > 1
+            else f"{side}" + (" at every N" if len(rows) > 1 else "")
+            for side, sizes in by_side
         ]
         parts.append(f"{name}: " + "; ".join(words) + ".")
     return "<br>".join(parts)

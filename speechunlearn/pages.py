@@ -24,6 +24,7 @@ from speechunlearn import (
     report_card,
     results,
     scaling,
+    sentences,
     statistics,
 )
 from speechunlearn.report_card import Auditor
@@ -33,14 +34,17 @@ Shown = pd.DataFrame | Figure | None
 
 
 def made_by(shown: Results) -> str:
-    """Return what made these cells: profile, corpus, encoder, seeds, machine, commit, hours."""
-    cells = shown.cells
+    """Return what made these cells: profile, corpus, encoder, seeds, machine, commit, hours.
+
+    A model that is scored for several sizes of the forget set counts once.
+    """
+    cells, models = shown.cells, shown.models
 
     def unique(column: str) -> str:
         return "; ".join(sorted({str(value) for value in cells[column]}))
 
     names = "; ".join(corpora.get(name).title for name in sorted(set(cells["corpus"])))
-    hours = cells["seconds"].sum() / 3600
+    hours = models["seconds"].sum() / 3600
     asked = []
     for kind, draws in cells.groupby("request")["draw"].unique().items():
         drawn = sorted(str(draw) for draw in draws)
@@ -51,8 +55,14 @@ def made_by(shown: Results) -> str:
     return (
         f"Profile **{unique('profile')}**; corpus: **{names}**; encoder {unique('encoder')}; "
         f"training seeds {unique('seed')}; {'; '.join(asked)}; "
-        f"{len(cells)} models, {hours:.1f} h on {unique('machine')}; code {unique('commit')}."
+        f"{len(models)} models, {hours:.1f} h on {unique('machine')}; code {unique('commit')}."
     )
+
+
+def _about(shown: Results) -> None:
+    """Show what made these cells, and what the paper's methods among them were run with."""
+    parts = (made_by(shown), sentences.settings(shown.cells), sentences.stand_ins(shown.cells))
+    display(Markdown("\n\n".join(part for part in parts if part)))
 
 
 def originals(shown: Results | None) -> Shown:
@@ -88,7 +98,7 @@ def table(shown: Results | None, setting: str, chosen: Sequence[str]) -> Shown:
     if shown is None:
         return _missing()
     cells = shown.reported().select(setting=setting, method=list(chosen))
-    display(Markdown(made_by(cells)))
+    _about(cells)
     numbers = results.table_of_methods(cells, setting, generator=np.random.default_rng(0))
     paper = results.paper_table1()
     display(results.readable(numbers, paper[paper["setting"] == setting]))
@@ -100,7 +110,7 @@ def requests(shown: Results | None) -> Shown:
     """Show every kind of request: clips, classes, speakers, sequences, and the audit."""
     if shown is None:
         return _missing()
-    display(Markdown(made_by(shown)))
+    _about(shown)
     generator = np.random.default_rng(0)
     clips = shown.select(request="clips")
     numbers = results.table_of_methods(clips, "validation", generator=generator)
@@ -142,7 +152,8 @@ def speech_and_images(speech: Mapping[str, Results | None], images: Results | No
             Markdown(
                 f"**{name}**: of {len(table)} models, the original's included, "
                 f"{count.get('one', 0)} are further from retraining on speech, "
-                f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided."
+                f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided. "
+                f"{sentences.of_power(table)}"
             )
         )
     named = {"one": "speech", "other": "images"}
@@ -158,15 +169,19 @@ def speech_and_images(speech: Mapping[str, Results | None], images: Results | No
 
 
 def tests_and_claims(shown: Results | None, setting: str) -> Shown:
-    """Show the tests against random labels and what becomes of the paper's claims."""
+    """Show the tests against random labels, the rule of a verdict, and the paper's claims by it."""
     if shown is None:
         return _missing()
     cells = shown.reported().select(setting=setting)
-    display(Markdown(made_by(cells)))
+    _about(cells)
     tests = results.tests_against(
         cells, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
     )
     display(tests.replace({"method": TITLES}).set_index(["method", "n_forget"]).round(4))
+    display(Markdown(experiments.RULE))
+    unlike = sentences.unlike_the_paper(cells.cells)
+    if unlike:
+        display(Markdown(f"Not tested here: {unlike}."))
     verdicts = experiments.claims(
         cells, setting, chance=1 / cells.n_labels, generator=np.random.default_rng(0)
     )
@@ -178,7 +193,7 @@ def figure2(shown: Results | None) -> Shown:
     if shown is None:
         return _missing()
     cells = shown.select(draw=experiments.DEVELOPMENT)
-    display(Markdown(made_by(cells)))
+    _about(cells)
     rows = cells.rows().query("split == 'unseen' and metric == 'uar'")
     before = rows.query("method == 'original'")["value"].iloc[0]
     figures.uar_over_tau(rows.query("method != 'original'"), before)
@@ -193,7 +208,7 @@ def gaps(shown: Results | None) -> Shown:
     if cells.empty:
         return _missing()
     chosen = shown.select(cell=list(cells["cell"]))
-    display(Markdown(made_by(chosen)))
+    _about(chosen)
     return experiments.variants(chosen).round(2)
 
 

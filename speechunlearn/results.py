@@ -133,6 +133,20 @@ class Results:
         main = (self.cells["draw"] != DEVELOPMENT) & (self.cells["variant"] == "")
         return Results(self.cells[main], self.predictions)
 
+    @property
+    def models(self) -> pd.DataFrame:
+        """The cells of different models: one that stands for forget sets of several sizes once.
+
+        The original and the retrained models are scored on several forget sets, and a variant may
+        be the profile's own choice: their seconds are then the same to the last digit.
+        """
+        unlearned = ~self.cells["method"].isin(["original", "retrain"])
+        forgotten = self.cells["draw"].astype(str) + " " + self.cells["n_forget"].astype(str)
+        same = ["profile", "task", "corpus", "setting", "encoder", "method", "seed",
+                "hyperparameters", "seconds"]
+        key = self.cells[same].assign(forgotten=forgotten.where(unlearned, ""))
+        return self.cells[~key.duplicated()]
+
     def of_cell(self, cell: str, split: str | None = None) -> pd.DataFrame:
         """Return the predictions of one cell, of one split if given."""
         table = self._by_cell[cell]
