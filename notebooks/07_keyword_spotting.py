@@ -179,8 +179,8 @@ protocol.side_by_side(
 )
 
 # %% [markdown]
-# Distances to retraining on one corpus of each kind, with one small network: they can refute that
-# speech is *always* harder, and they cannot show that it is.
+# Distances to retraining on one corpus of each kind, with one small network: whether they can tell
+# anything is asked of the committed results at the end.
 
 # %% [markdown]
 # ## On real speech
@@ -214,7 +214,7 @@ pages.speech_and_images(
 )
 
 # %% [markdown]
-# What follows from such a table: whether the claim holds for these methods, at these strengths, on
-# these corpora. What does not: that it holds of speech and images in general. The tasks differ in the
-# number of classes, the size of the training set and in what there is to remember, and each of
-# these changes the distances by itself.
+# From a table whose comparison had no power (see above it) nothing follows: neither that speech is harder,
+# nor that it is not. With more runs the intervals would be narrower; but the tasks also differ in the number of
+# classes, the size of the training set and in what there is to remember, and each of these changes the
+# distances by itself.

@@ -102,6 +102,9 @@ def table(shown: Results | None, setting: str, chosen: Sequence[str]) -> Shown:
     numbers = results.table_of_methods(cells, setting, generator=np.random.default_rng(0))
     paper = results.paper_table1()
     display(results.readable(numbers, paper[paper["setting"] == setting]))
+    if {"retrain", "ran_lab", *experiments.ADVERSARIAL} <= set(numbers["method"]):
+        said = sentences.of_methods(cells.cells, numbers, 1 / cells.n_labels)
+        display(Markdown("".join(f"- {sentence}\n" for sentence in said)))
     display(results.distances(numbers))
     return results.costs(cells)
 

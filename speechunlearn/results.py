@@ -137,14 +137,15 @@ class Results:
     def models(self) -> pd.DataFrame:
         """The cells of different models: one that stands for forget sets of several sizes once.
 
-        The original and the retrained models are scored on several forget sets, and a variant may
-        be the profile's own choice: their seconds are then the same to the last digit.
+        The original and the retrained models are scored on several forget sets, and one request
+        may be made twice (a variant that is the profile's own choice, the first of several
+        requests): the seconds are then the same to the last digit.
         """
         unlearned = ~self.cells["method"].isin(["original", "retrain"])
-        forgotten = self.cells["draw"].astype(str) + " " + self.cells["n_forget"].astype(str)
         same = ["profile", "task", "corpus", "setting", "encoder", "method", "seed",
                 "hyperparameters", "seconds"]
-        key = self.cells[same].assign(forgotten=forgotten.where(unlearned, ""))
+        sizes = self.cells["n_forget"].where(unlearned, 0)
+        key = self.cells[same].assign(n_forget=sizes)
         return self.cells[~key.duplicated()]
 
     def of_cell(self, cell: str, split: str | None = None) -> pd.DataFrame:
@@ -396,7 +397,7 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
         labels: class names, in the order of the logits
 
     Returns:
-        one row a removed class and method: share of its unseen clips still given to it, and the
+        one row a removed class and method: its unseen clips, the share still given to it, and the
         three classes that most of them go to, with their shares
 
     """
@@ -411,7 +412,7 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
         others = shares.drop(own, errors="ignore").head(3)
         rows.append(
             {
-                "removed": labels[own], "method": TITLES[record["method"]],
+                "removed": labels[own], "method": TITLES[record["method"]], "clips": len(table),
                 "still named": f"{shares.get(own, 0.0):.2f}",
                 "instead": ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items()),
             }

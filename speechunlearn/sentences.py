@@ -259,7 +259,7 @@ def _parameters(cells: pd.DataFrame, method: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in cells.loc[cells["method"] == method, "hyperparameters"]]
 
 
-def _values(cells: pd.DataFrame, method: str) -> dict[str, list[float]]:
+def _values(cells: pd.DataFrame, method: str) -> dict[str, list[Any]]:
     """Return the values that each hyperparameter of the paper's has in a method's cells."""
     found = _parameters(cells, method)
     for name in OF_THE_PAPER[method]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import experiments, figures, files
+from speechunlearn import experiments, figures, files, pages, sentences
 from speechunlearn import results as protocol
 from speechunlearn.errors import ParameterError
 from speechunlearn.results import Results
@@ -18,7 +18,7 @@ SPEAKERS = [f"s{i}" for i in range(6)]
 
 def cell(
     method: str, n: int, right: dict[str, float], *, seed: int = 0, draw: str = "0",
-    tau: float | None = None, variant: str = "",
+    tau: float | None = None, variant: str = "", **changed: float,
 ) -> Cell:
     """Make a cell in which a share of each class's clips is right, the same for each speaker."""
     rows = []
@@ -35,11 +35,12 @@ def cell(
                             "confidence": 0.9 if said == label else 0.05,
                         }
                     )
+    parameters = {"tau": tau, "batch_size": 16} | sentences.PAPER | changed
     record = {
         "profile": "smoke", "task": "emotion", "corpus": "embedded", "corpus_hash": "x",
         "setting": "validation", "encoder": "nano", "method": method, "n_forget": n, "tau": tau,
         "seed": seed, "draw": draw, "variant": variant,
-        "hyperparameters": json.dumps({"tau": tau}), "seconds": 2.0, "peak_memory_mb": 10.0,
+        "hyperparameters": json.dumps(parameters), "seconds": 2.0, "peak_memory_mb": 10.0,
         "forward_backward": 8, "forward": 0, "details": "{}", "commit": "c", "lock": "l",
         "machine": "m",
     }
@@ -111,6 +112,60 @@ def test_a_claim_that_one_pair_contradicts_is_undecided(results):
     ]
     changed = Results.of([*cells, worse])
     assert verdicts(changed)["Adv. keeps more than Ran. Lab. on unseen speakers", 10] == "undecided"
+
+
+def test_a_reduced_variant_decides_no_claim_of_the_paper(results):
+    """Fewer copies of one method: what it is compared in is not tested, the rest is."""
+    reduced = [
+        cell("adv", n, scores(0.0, 0.75), seed=s, draw=str(s), tau=0.1, copies=2)
+        for n in (10, 30) for s in (0, 1)
+    ]
+    others = results.select(method=["original", "retrain", "ran_lab", "adv_ela"])
+    cells = [
+        Cell({k: v for k, v in r.items() if k != "cell"}, others.of_cell(r["cell"]))
+        for r in others.cells.to_dict("records")
+    ]
+    table = experiments.claims(
+        Results.of([*cells, *reduced]), "validation", chance=1 / 7,
+        generator=np.random.default_rng(0),
+    ).set_index("claim")
+    of_adv = table.index.isin([
+        "forgetting: Adv. is below chance on the forget set",
+        "retention: Adv. loses less than 0.10 UAR on unseen speakers",
+        "Adv. keeps more than Ran. Lab. on unseen speakers",
+        "elastic weights help Adv. on unseen speakers",
+        "unseen UAR of Adv. falls with N",
+    ])
+    assert set(table["verdict"][of_adv]) == {"not tested here"}
+    assert "not tested here" not in set(table["verdict"][~of_adv])
+    below = table.loc["forgetting: Adv. is below chance on the forget set"]
+    assert set(below["difference"]) == {"above 0"}  # what was measured is said all the same
+
+
+def test_a_model_that_is_scored_for_several_sizes_counts_once():
+    """Two originals and retrained models of two sizes each; Ran. Lab. is one model a size."""
+    cells = []
+    for seed in (0, 1):
+        at = {"seed": seed, "draw": str(seed)}
+        for n in (10, 30):
+            cells += [cell(m, n, scores(1.0, 1.0), **at) for m in ("original", "retrain")]
+            cells.append(cell("ran_lab", n, scores(0.0, 1.0), **at))
+    found = Results.of(cells)
+    assert len(found.cells) == 12
+    assert found.models["method"].value_counts().to_dict() == {
+        "ran_lab": 4, "original": 2, "retrain": 2
+    }
+    assert "8 models, 0.0 h" in pages.made_by(found)
+    # a variant that is the profile's own choice is not a further model, one of another is
+    own = cell("ran_lab", 10, scores(0.0, 1.0), variant="the profile's choices")
+    other = cell("ran_lab", 10, scores(0.0, 1.0), variant="faster", learning_rate=1.0)
+    assert len(Results.of([*cells, own, other]).models) == 9
+
+
+def test_the_committed_models_are_counted_once():
+    real = protocol.committed("cpu", "ravdess").reported().select(setting="validation")
+    assert len(real.cells) == 84 and len(real.models) == 66
+    assert real.models["seconds"].sum() / 3600 == pytest.approx(1.42, abs=0.005)
 
 
 def test_tests_against_a_baseline_have_the_papers_z_beside_the_paired(results):

@@ -167,13 +167,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Descent:
-    """How the weights move during unlearning. The defaults are the paper's (section 3.2).
+    """How the weights move during unlearning.
+
+    The defaults are those of Ren et al. (2025), section 3.2, for their method. They give no batch
+    size for it, and fine-tune with 16; nor do they say whether dropout is on.
 
     Args:
         epochs: passes over the clips that are counted through
         learning_rate: Adam's
-        batch_size: clips a step; the paper does not say, and fine-tunes with 16
-        mode: ``train`` (dropout on) or ``eval``: the paper does not say
+        batch_size: clips a step
+        mode: ``train`` (dropout on) or ``eval``
 
     """
 
