@@ -295,7 +295,7 @@ def _span(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     return np.format_float_positional(value, trim="-")
 
 

@@ -37,7 +37,7 @@ class Parameters(Distillation):
 
     Args:
         retain_share: part of the retain set that is drawn, once, above 0 and at most 1 (the
-            paper: 0.3)
+            authors: 0.3)
         temperature: T of both divergences (the authors: 1)
 
     """
