@@ -103,14 +103,14 @@ def test_what_is_generated_needs_no_torch(tmp_path):
         "generate.method_pages(target)\n"
         "numbers = generate.landing_page(target)\n"
         "torchless.check()\n"
-        "assert numbers['sizes']\n"
+        "assert numbers['provenance']\n"
     )
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path), str(BOOK)], check=True, cwd=ROOT
     )
     assert (tmp_path / "generated" / "result.svg").stat().st_size > 10_000
     assert (tmp_path / "generated" / "claims.md").read_text().count("{doc}") == 6
-    for name in ("result.md", "leaderboards.md"):
+    for name in ("results.md", "leaderboards.md"):
         assert (tmp_path / "generated" / name).read_text() in (ROOT / "README.md").read_text()
     assert "lambda_adv" in (tmp_path / "generated" / "methods" / "adv.md").read_text()
 
