@@ -646,7 +646,7 @@ def leaderboards() -> str:
 def _halves_and_cards(row: pd.Series) -> list[object]:
     return [
         f"{row['forgetting']:.3f}", f"{row['utility']:.3f}",
-        f"{row['cards_passed']} of {row['cards']}",
+        f"{row['cards_passed']:.0f} of {row['cards']:.0f}",
     ]
 
 
@@ -680,8 +680,8 @@ def said_of_leaderboards() -> str:
     amun, original = ranking.loc["amun"], ranking.loc["original"]
     points = 100 * (original["retain_uar"] - amun["retain_uar"])
     lines = [
-        f"**No winner.** First from the forget set alone: {_listed(first)}. A test against the "
-        f"first (n = {ranking['pairs'].iloc[0]} pairs, Holm's correction) tells apart from it "
+        f"**First from the forget set alone:** {_listed(first)}. A test against the first "
+        f"(n = {ranking['pairs'].iloc[0]} pairs, Holm's correction) tells apart from it "
         f"{_listed(apart)}; AMUN and altered copies it never tells apart.",
         f"**What altered copies do.** They keep utility: its distance is {_listed(utility)}. They "
         f"close part of the original's distance in forgetting: {_listed(forgetting)}.",
