@@ -143,7 +143,9 @@ def sentences(readme: str, rankings: dict[str, pd.DataFrame], boards: dict) -> N
     compared = set()
 
     def numbers(pattern: str, *values: float, digits: int = 0) -> None:
-        (match,) = re.finditer(pattern, said)
+        matches = list(re.finditer(pattern, said))
+        assert len(matches) == 1, (pattern, len(matches))
+        match = matches[0]
         expected = tuple(f"{value + 1e-9:.{digits}f}" for value in values)
         assert match.groups() == expected, (pattern, match.groups(), expected)
         compared.update(match.span(i + 1) for i in range(len(values)))
