@@ -41,8 +41,10 @@ from speechunlearn import (  # noqa: E402
     leaderboard,
     machine,
     methods,
+    pages,
     results,
     sentences,
+    tuning,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -499,9 +501,6 @@ LEADERBOARDS = (
     ("Arabic speakers", "cpu-arabic_speech_commands-speaker"),
 )
 
-#: our own method, which is set beside the others
-OURS = "altered"
-
 
 def landing_page(folder: Path) -> dict[str, str]:
     """Write the figure, tables and sentences of the first page; return the numbers in its prose.
@@ -544,6 +543,7 @@ def landing_page(folder: Path) -> dict[str, str]:
         filled(decided),
     ]))
     (folder / "leaderboards.md").write_text(leaderboards())
+    (folder / "leaderboards_said.md").write_text(said_of_leaderboards())
     return {"provenance": sentences.provenance(shown.cells)}
 
 
@@ -624,43 +624,108 @@ def words_and_voices() -> list[list[object]]:
     ]
 
 
+def _ranked() -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Return the ranking, the requests in several and the trials of each committed leaderboard."""
+    return {
+        words: (
+            pd.read_csv(leaderboard.FOLDER / name / "ranking.csv").set_index("method"),
+            pd.read_csv(leaderboard.FOLDER / name / "repeated.csv").set_index("method"),
+            pd.read_csv(tuning.FOLDER / f"{name}.csv"),
+        )
+        for words, name in LEADERBOARDS
+    }
+
+
 def leaderboards() -> str:
-    """Return the committed leaderboards in short: a row a corpus, and who comes closest."""
-    rows = []
-    for words, name in LEADERBOARDS:
-        own = leaderboard.FOLDER / name
-        if not own.is_dir():
-            continue
-        ranking = pd.read_csv(own / "ranking.csv").set_index("method")
-        several = pd.read_csv(own / "repeated.csv").set_index("method")
-        others = ranking.drop(index=["original", "retrain", OURS]).sort_values("gap")
-
-        def said(method: str, ranking: pd.DataFrame = ranking) -> str:
-            row = ranking.loc[method]
-            return (
-                f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}], "
-                f"keeps {row['kept']:.2f}, passes {100 * row['passed']:.0f} %"
-            )
-
+    """Return the committed leaderboards in short: a row a model, those of a corpus together."""
+    rows: list[list[object]] = []
+    for words, (ranking, several, _) in _ranked().items():
+        others = ranking.drop(index=["original", "retrain", leaderboard.OURS]).sort_values("gap")
         alone, more = others[others["alone"]].index[0], others[~others["alone"]].index[0]
-        once, ours = (several.loc[f"{methods.get(OURS).title}, {how}"]
-                      for how in ("at once", "in 5 requests"))
-        rows.append([
-            words, said("retrain"), said("original"), said(OURS),
-            f"{ours['gap'] / once['gap']:.1f} times the gap, keeps {ours['kept']:.2f}, "
-            f"passes {100 * ours['passed']:.0f} %",
-            *(f"{methods.get(method).title}: {said(method)}" for method in (alone, more)),
-        ])
-    header = ["", *(row[0] for row in rows)]
-    titles = [
-        "Retrained models, each beside the others", "The original", "Altered copies (ours)",
-        "The same in five requests", "Closest other from the forget set alone",
-        "Closest that sees more",
+        rows.append([f"**{words}**", "", "", "", ""])
+        for method, title in (
+            ("retrain", "Retrained models, each beside the others"),
+            ("original", "The original"),
+            (leaderboard.OURS, "Altered copies (ours)"),
+            (alone, f"{methods.get(alone).title}: closest other from the forget set alone"),
+            (more, f"{methods.get(more).title}: closest that sees more"),
+        ):
+            row = ranking.loc[method]
+            gap = f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]"
+            rows.append([title, gap, *_halves_and_cards(row)])
+            if method == leaderboard.OURS:
+                row = several.loc[f"{methods.get(method).title}, in 5 requests"]
+                rows.append(
+                    ["The same in five requests", f"{row['gap']:.3f}", *_halves_and_cards(row)]
+                )
+    header = ["", "average gap", "forgetting distance", "utility distance", "cards passed"]
+    return table(header, rows)
+
+
+def _halves_and_cards(row: pd.Series) -> list[object]:
+    return [
+        f"{row['forgetting']:.3f}", f"{row['utility']:.3f}",
+        f"{row['cards_passed']:.0f} of {row['cards']:.0f}",
     ]
-    return table(
-        header,
-        [[title, *(row[i] for row in rows)] for i, title in enumerate(titles, start=1)],
+
+
+def said_of_leaderboards() -> str:
+    """Return what the committed leaderboards say, in sentences: README.md has them, too."""
+    found = _ranked()
+    first, apart, passed, several, utility, forgetting = [], [], [], [], [], []
+    for words, (ranking, repeated, _) in found.items():
+        ours, original, retrained = (
+            ranking.loc[name] for name in (leaderboard.OURS, "original", "retrain")
+        )
+        alone = ranking[ranking["alone"]].sort_values("gap")
+        best = alone.index[0]
+        told = alone["p"].drop(best) < 0.05
+        first.append(f"{methods.get(best).title} on {words}")
+        apart.append(f"{told.sum()} of the {len(told)} others on {words}")
+        once = repeated.loc[f"{methods.get(leaderboard.OURS).title}, at once"]
+        five = repeated.loc[f"{methods.get(leaderboard.OURS).title}, in 5 requests"]
+        several.append(
+            f"from {once['forgetting']:.3f} to {five['forgetting']:.3f} and from "
+            f"{once['utility']:.3f} to {five['utility']:.3f} on {words}"
+        )
+        utility.append(f"{ours['utility']:.3f} on {words} (retrained: {retrained['utility']:.3f})")
+        forgetting.append(f"{closed(ranking, leaderboard.OURS):.0f} % on {words}")
+        passed.append(
+            f"on {words} {ours['cards_passed']} of {ours['cards']} of altered copies, "
+            f"{original['cards_passed']} of {original['cards']} of the original, "
+            f"{retrained['cards_passed']} of {retrained['cards']} of retrained models"
+        )
+    words, (ranking, _, trials) = next(iter(found.items()))
+    amun, original = ranking.loc["amun"], ranking.loc["original"]
+    points = 100 * (original["retain_uar"] - amun["retain_uar"])
+    lines = [
+        f"**First from the forget set alone:** {_listed(first)}. A test against the first "
+        f"(n = {ranking['pairs'].iloc[0]} pairs, Holm's correction) tells apart from it "
+        f"{_listed(apart)}; AMUN and altered copies it never tells apart.",
+        f"**What altered copies do.** They keep utility: its distance is {_listed(utility)}. They "
+        f"close part of the original's distance in forgetting: {_listed(forgetting)}.",
+        f"**What AMUN does.** On {words} it closes {closed(ranking, 'amun'):.0f} % of the distance "
+        f"in forgetting, at a cost of {points:.0f} points of UAR on the retain set.",
+        f"**Cards passed:** {'; '.join(passed)}.",
+        "**Five requests in a row** change the distances of altered copies in forgetting and in "
+        f"utility {'; '.join(several)}.",
+        f"**Not the same budget.** {pages.budget(trials)} {leaderboard.REDESIGNED}",
+    ]
+    return "".join(
+        textwrap.fill(line, 118, initial_indent="- ", subsequent_indent="  ",
+                      break_long_words=False, break_on_hyphens=False) + "\n"
+        for line in lines
     )
+
+
+def closed(ranking: pd.DataFrame, method: str) -> float:
+    """Return how much of the original's forgetting distance a method closes, in percent."""
+    distance = ranking["forgetting"]
+    return 100 * (1 - distance[method] / distance["original"])
+
+
+def _listed(parts: list[str]) -> str:
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
 
 
 def _speakers(shown: results.Results) -> int:

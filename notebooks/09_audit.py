@@ -68,9 +68,13 @@ figures.losses(
 # Each attack tells the forgotten clips from others by what the model says: by the loss alone; by a
 # regression that knows the other clips' membership; by a support vector machine that learnt from
 # retained clips; on pairs of clips that are alike in class and duration, so that neither can give
-# them away; and clip by clip, against shadow models that did and did not hear the clip. `TPR` is the
-# share of the forgotten clips found at one false alarm in a hundred. `spread` is how far two
+# them away; and by the clip's likeness to the originals, beside that to the retrained models. `TPR`
+# is the share of the forgotten clips found at one false alarm in a hundred. `spread` is how far two
 # retrained models are apart: a `distance` of that size says nothing.
+#
+# {ref}`Likeness to the originals <metric-mia_likelihood_ratio>` is not the attack on unlearned models
+# of the literature (U-LiRA), whose shadow models unlearned the clips by the same method: these did not
+# unlearn.
 
 # %%
 generator = np.random.default_rng(0)
@@ -114,7 +118,8 @@ experiments.relearning_table(study, method, seed, draw, **run.strengths().get(me
 # %% [markdown]
 # ## The report card
 #
-# The original has to fail.
+# The original, which forgot nothing, should fail. Shown beside, not judged: the
+# {ref}`average gap <metric-average_gap>` and its halves, in forgetting and in utility.
 
 # %%
 pages.card(auditor.card(request.judged["original"]))

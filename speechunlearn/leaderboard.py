@@ -29,9 +29,24 @@ FOLDER = REPOSITORY / "data" / "leaderboard"
 #: what a method may look at and still count as using the forget set alone
 ALONE = frozenset({"forget"})
 
+#: our own method
+OURS = "altered"
+
+#: what has to stand beside its rows, wherever they are shown
+REDESIGNED = (
+    "Altered copies, our own method, had more than that: they were redesigned after they had been "
+    "scored on the reported requests, and were then scored on the same requests again."
+)
+
 #: variant of an original that the named method alone started from. An original that is trained anew
 #: elsewhere is another model: rows of one method that are made anew bring their own
 BEFORE = "before "
+
+
+#: the halves of the average gap: the forget set's UAR and AUC; the UAR on the rest
+HALVES = ("forgetting", "utility")
+#: scores of the report card that a ranking has an interval of
+_IN_GAPS = ("average_gap", "forgetting_distance", "utility_distance")
 
 
 class Request(NamedTuple):
@@ -50,9 +65,13 @@ class Request(NamedTuple):
     originals: list[pd.DataFrame]
     before: dict[str, pd.DataFrame]
 
+    def started_from(self, method: str) -> pd.DataFrame:
+        """Return the table of the model that a method started from."""
+        return self.before.get(method, self.judged["original"])
+
     def unseen_before(self, method: str, n_labels: int) -> float:
         """Return the UAR on unseen clips of the model that a method started from."""
-        table = self.before.get(method, self.judged["original"])
+        table = self.started_from(method)
         unseen = table[table["split"] == "unseen"]
         return uar(unseen["label"], unseen["prediction"], n_labels)
 
@@ -100,25 +119,31 @@ def requests(results: Results) -> dict[tuple[int, str], Request]:
 def scored(results: Results) -> pd.DataFrame:
     """Return what the audit says of every model of every request.
 
-    Retrained models are there, too, each judged by the others: the row ``retrain``.
+    Retrained models are there, too, each judged by the others: the row ``retrain``. Theirs is a
+    card of fewer references and fewer scores, so that how many pass is counted on cards that leave
+    one retrained model out, for every model: see `report_card.Auditor.leave_one_out`.
 
     Args:
         results: cells of `speechunlearn.experiments.ranked`
 
     Returns:
-        columns seed, draw, method, model (its number within the request), and those of
-        `report_card.Card.scores`
+        columns seed, draw, method, model (its number within the request), those of
+        `report_card.Card.scores`, and of the model's cards that leave one retrained model out
+        ``cards`` (how many there are) and ``cards_passed``
 
     """
     tables = []
     for (seed, draw), request in requests(results).items():
         auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
-        cards = [(method, auditor.card(table)) for method, table in request.judged.items()]
-        if len(request.retrained) > 2:
-            cards += [("retrain", card) for card in auditor.cards_of_retrained()]
-        for model, (method, card) in enumerate(cards):
+        cards = [
+            (method, auditor.card(table), auditor.leave_one_out(table))
+            for method, table in request.judged.items()
+        ]
+        cards += [("retrain", card, [card]) for card in auditor.cards_of_retrained()]
+        for model, (method, card, others) in enumerate(cards):
             about = {"seed": seed, "draw": draw, "method": method, "model": model}
-            tables.append(card.scores.assign(**about))
+            counts = {"cards": len(others), "cards_passed": sum(other.passed for other in others)}
+            tables.append(card.scores.assign(**about, **counts))
     first = ["seed", "draw", "method", "model"]
     table = pd.concat(tables, ignore_index=True)
     return table[first + [c for c in table if c not in first]]
@@ -171,9 +196,10 @@ def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFr
         rows: method, variant, name of the row
 
     Returns:
-        the means over the requests: ``gap`` (average gap), ``kept`` (share of the original's UAR
-        on unseen clips), ``forget_uar``, ``loss_ks``, ``mia_matched``, ``mia_likelihood_ratio``
-        and ``passed`` (share of the requests)
+        the means over the requests: ``gap``, ``forgetting``, ``utility`` (the average gap and its
+        halves), ``kept`` (share of the original's UAR on unseen clips), ``forget_uar``,
+        ``loss_ks``, ``mia_matched``, ``mia_likelihood_ratio``; and the sums ``cards`` and
+        ``cards_passed``, see `scored`
 
     """
     found = []
@@ -183,19 +209,24 @@ def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFr
         cells = cells[(cells["seed"] == seed) & (cells["draw"] == draw)]
         for method, variant, name in rows:
             own = cells[(cells["method"] == method) & (cells["variant"] == variant)]
-            card = auditor.card(results.of_cell(own["cell"].iloc[0]))
-            value = card.scores.set_index("score")["value"]
+            table = results.of_cell(own["cell"].iloc[0])
+            value = auditor.card(table).scores.set_index("score")["value"]
+            cards = auditor.leave_one_out(table)
             found.append(
                 {
                     "name": name, "gap": value["average_gap"],
+                    "forgetting": value["forgetting_distance"],
+                    "utility": value["utility_distance"],
                     "kept": value["unseen_uar"] / request.unseen_before(method, results.n_labels),
                     "forget_uar": value["forget_uar"], "loss_ks": value["loss_ks"],
                     "mia_matched": value["mia_matched"],
                     "mia_likelihood_ratio": value.get("mia_likelihood_ratio", np.nan),
-                    "passed": float(card.passed),
+                    "cards": len(cards), "cards_passed": sum(card.passed for card in cards),
                 }
             )
-    return pd.DataFrame(found).groupby("name", sort=False).mean()
+    by_name = pd.DataFrame(found).groupby("name", sort=False)
+    counted = ["cards", "cards_passed"]
+    return by_name.mean().assign(**by_name[counted].sum())
 
 
 def ranking(
@@ -217,11 +248,16 @@ def ranking(
     Returns:
         a row a method, and one of the retrained models, each beside the others: ``method``,
         ``needs``, ``alone`` (it looks at the forget set alone), ``gap`` with ``gap_low`` and
-        ``gap_high`` (the average gap to the mean retrained model), ``kept`` (share of the
-        original's UAR on unseen clips), the means over the pairs of the scores and distances of
-        the report card, ``passed`` (share of the models), ``seconds``, ``forward_backward``,
-        ``peak_memory_mb``; ``p`` against the best of those that look at the forget set alone, for
-        these, by Holm's correction, NaN for the best itself
+        ``gap_high`` (the average gap to the mean retrained model, see `report_card.average_gap`),
+        the same of its halves ``forgetting`` and ``utility``, ``kept`` (share of the original's
+        UAR on unseen clips), ``changed`` (share of the judged clips whose predicted class is
+        another than that of the model it started from), ``same_as`` (the first other row whose
+        answers are the same in every bit, or empty), ``pairs`` and ``clips`` (how many pairs of
+        seed and draw, and judged clips of all of these, the means are over), the means over the
+        pairs of the scores and distances of the report card, ``cards`` and ``cards_passed`` (see
+        `scored`), ``seconds``, ``forward_backward``, ``peak_memory_mb``; ``p`` against the best of
+        those that look at the forget set alone, for these, by Holm's correction, NaN for the best
+        itself
 
     """
     of_requests = requests(results)
@@ -229,33 +265,75 @@ def ranking(
         name for name in TITLES
         if name == "retrain" or all(name in request.judged for request in of_requests.values())
     ]
-    gaps = _gaps(list(of_requests.values()), names, results.n_labels, n_resamples, generator)
+    asked = list(of_requests.values())
+    gaps = _gaps(asked, names, results.n_labels, n_resamples, generator)
+    same = _same_answers(asked, names)
     main = results.cells[results.cells["variant"] == ""]
     mean_scores = scores.groupby(["method", "score"])["value"].mean()
     means = {name: mean_scores.get(name, pd.Series(dtype=float)).to_dict() for name in names}
-    judged = scores[scores["judged"]].groupby(["method", "seed", "draw", "model"])["passed"].all()
+    models = scores.drop_duplicates(["method", "seed", "draw", "model"])
+    counts = models.groupby("method")[["cards", "cards_passed"]].sum()
     rows = []
     for name in names:
-        before = [r.unseen_before(name, results.n_labels) for r in of_requests.values()]
+        before = [r.unseen_before(name, results.n_labels) for r in asked]
         cells = main[main["method"] == name]
         reference = name in ("original", "retrain")
         needs = "" if reference else ", ".join(sorted(methods.get(name).needs))
-        interval = percentile_interval(gaps[name][0], gaps[name][1:])
+        intervals = {
+            what: percentile_interval(values[0], values[1:])
+            for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
+        }
         rows.append(
             {
                 "method": name, "needs": needs,
                 "alone": not reference and methods.get(name).needs <= ALONE,
-                "gap": interval.value, "gap_low": interval.low, "gap_high": interval.high,
+                **{
+                    what + end: getattr(interval, part)
+                    for what, interval in intervals.items()
+                    for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+                },
                 "kept": means[name].get("unseen_uar", np.nan) / float(np.mean(before)),
-                **{score: means[name].get(score, np.nan) for score in (*SCORES, *DISTANCES)},
-                "passed": float(judged[name].mean()) if name in judged else np.nan,
+                "changed": float(np.mean([_changed(r, name) for r in asked])),
+                "same_as": same[name], "pairs": len(asked),
+                "clips": sum(len(r.retrained[0]) for r in asked),
+                **{
+                    score: means[name].get(score, np.nan) for score in (*SCORES, *DISTANCES)
+                    if score not in _IN_GAPS
+                },
+                **(counts.loc[name] if name in counts.index else dict.fromkeys(counts, 0)),
                 "seconds": cells["seconds"].mean(),
                 "forward_backward": cells["forward_backward"].mean(),
                 "peak_memory_mb": cells["peak_memory_mb"].max(),
             }
         )
     table = pd.DataFrame(rows).sort_values("gap", ignore_index=True)
-    return table.assign(p=_against_the_best(table, gaps))
+    return table.assign(p=_against_the_best(table, {name: gaps[name][0] for name in names}))
+
+
+def _changed(request: Request, method: str) -> float:
+    """Return the share of the judged clips that get another class than before the method."""
+    models = request.retrained if method == "retrain" else [request.judged[method]]
+    before = _by_clip(request.started_from(method), "prediction")
+    return float(np.mean([(_by_clip(table, "prediction") != before).mean() for table in models]))
+
+
+def _same_answers(of_requests: Sequence[Request], names: Sequence[str]) -> dict[str, str]:
+    """Return for each method the first other one with the same answers and losses, or ''."""
+    found = dict.fromkeys(names, "")
+    answers: dict[bytes, str] = {}
+    for name in ("original", *(name for name in names if name not in ("original", "retrain"))):
+        key = b"".join(
+            _by_clip(request.judged[name], column).to_numpy().tobytes()
+            for request in of_requests for column in ("prediction", "loss")
+        )
+        found[name] = answers.setdefault(key, name)
+        if found[name] == name:
+            found[name] = ""
+    return found
+
+
+def _by_clip(table: pd.DataFrame, column: str) -> pd.Series:
+    return table.sort_values(["split", "hash"], ignore_index=True)[column]
 
 
 def _against_the_best(
@@ -279,8 +357,12 @@ def _gaps(
     n_labels: int,
     n_resamples: int,
     generator: np.random.Generator,
-) -> dict[str, Float[np.ndarray, " one_and_resamples"]]:
-    """Return each method's mean average gap on the clips as they are, then on every resample."""
+) -> dict[str, Float[np.ndarray, "3 one_and_resamples"]]:
+    """Return each method's mean average gap, and its halves as `HALVES` has them.
+
+    On the clips as they are, then on every resample. A resample in which one of the four scores
+    is not there counts for none of the three.
+    """
     units = [
         sorted({unit for request in of_requests for unit in _units(request, unseen)})
         for unseen in (False, True)
@@ -292,8 +374,8 @@ def _gaps(
     pairs = np.concatenate(
         [np.ones((1, len(of_requests))), _counts(len(of_requests), n_resamples, generator)]
     )
-    total: dict[str, Float[np.ndarray, " one_and_resamples"]] = {
-        name: np.zeros(n_resamples + 1) for name in names
+    total: dict[str, Float[np.ndarray, "3 one_and_resamples"]] = {
+        name: np.zeros((3, n_resamples + 1)) for name in names
     }
     counted = {name: np.zeros(n_resamples + 1) for name in names}
     for i, request in enumerate(of_requests):
@@ -304,16 +386,18 @@ def _gaps(
         for name in names:
             if name == "retrain":  # each by the others
                 others = (k * mean - references) / (k - 1)
-                gap = np.abs(references - others).mean(axis=(0, 1))
+                apart = np.abs(references - others).mean(axis=0)
             else:
                 own = _resampled(request.judged[name], units, weights, n_labels)
-                gap = np.abs(own - mean).mean(axis=0)
+                apart = np.abs(own - mean)
+            gap = apart.mean(axis=0)
             there = ~np.isnan(gap)
-            total[name] += np.where(there, gap * pairs[:, i], 0)
+            halves = apart[[0, 3]].mean(axis=0), apart[[1, 2]].mean(axis=0)
+            total[name] += np.where(there, np.array([gap, *halves]) * pairs[:, i], 0)
             counted[name] += np.where(there, pairs[:, i], 0)
     return {
         name: np.divide(
-            total[name], counted[name], out=np.full(n_resamples + 1, np.nan),
+            total[name], counted[name], out=np.full((3, n_resamples + 1), np.nan),
             where=counted[name] > 0,
         )
         for name in names
@@ -332,7 +416,7 @@ def _counts(n: int, n_resamples: int, generator: np.random.Generator) -> np.ndar
 def _resampled(
     table: pd.DataFrame, units: list[list[str]], weights: list[np.ndarray], n_labels: int
 ) -> Float[np.ndarray, "score resample"]:
-    """Return the four scores of the average gap on every resample.
+    """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample.
 
     A resample without clips of a split, or a class in it, has the scores of those it holds.
     """
@@ -393,6 +477,19 @@ class Committed(NamedTuple):
 def write(results: Results, folder: Path) -> pd.DataFrame:
     """Write a leaderboard's cells, predictions, scores, ranking and parts; return the scores."""
     results.write(folder)
+    return write_tables(folder)
+
+
+def write_tables(folder: Path) -> pd.DataFrame:
+    """Compute a leaderboard's tables from the predictions it holds, and write them anew.
+
+    Args:
+        folder: one that `write` wrote
+
+    Returns:
+        the scores
+
+    """
     written = Results.read(folder)
     scores = scored(written)
     scores.round(6).to_csv(folder / "scores.csv", index=False)
@@ -417,7 +514,7 @@ def committed(folder_name: str) -> Committed | None:
     if not (folder / "scores.csv").is_file():
         return None
     ranked = pd.read_csv(folder / "ranking.csv")
-    ranked["needs"] = ranked["needs"].fillna("")
+    ranked[["needs", "same_as"]] = ranked[["needs", "same_as"]].fillna("")
     further = [
         pd.read_csv(path, index_col=0) if path.is_file() else None
         for path in (folder / "parts.csv", folder / "repeated.csv")

@@ -26,6 +26,7 @@ from speechunlearn import (
     scaling,
     sentences,
     statistics,
+    tuning,
 )
 from speechunlearn.report_card import Auditor
 from speechunlearn.results import TITLES, Results
@@ -294,13 +295,38 @@ def trials(table: pd.DataFrame) -> pd.DataFrame:
         Markdown(
             "\n".join(
                 f"- tuned on: draw {row.draw}, {row.n_forget} clips, training seed {row.seed}, "
-                f"{row.unseen_clips} spare unseen clips, one model retrained without the draw"
+                f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
+                "without the draw"
                 for row in used.itertuples()
             )
         )
     )
     best["chosen"] = best["overrides"].str.strip("{}").str.replace('"', "")
-    return best.set_index("method")[["trials", "chosen", "gap"]].round({"gap": 3})
+    shown = best.set_index("method")[["trials", "chosen", "gap"]].round({"gap": 3})
+    return shown.rename(columns={"gap": "average gap"})
+
+
+def budget(table: pd.DataFrame) -> str:
+    """Return how many trials the methods had, and which had fewer than most.
+
+    Args:
+        table: of `speechunlearn.tuning.trial_table`
+
+    Examples:
+        >>> budget(pd.DataFrame({"method": ["adv", "adv", "delete", "delete", "sisa"]}))
+        'Trials: 2 of each method, but 1 of SISA, which has nothing to tune.'
+
+    """
+    count = table["method"].value_counts()
+    most = int(count.max())
+    single = [TITLES[name] for name in TITLES if count.get(name, most) == 1 < most]
+    if not single:
+        return f"Trials: {most} of each method."
+    has = "has" if len(single) == 1 else "have"
+    return (
+        f"Trials: {most} of each method, but 1 of {' and of '.join(single)}, which {has} nothing "
+        "to tune."
+    )
 
 
 def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
@@ -308,25 +334,61 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
 
     Args:
         table: of `speechunlearn.leaderboard.ranking`
-        alone: only methods that look at the forget set alone, with their tests
+        alone: only methods that look at the forget set alone, with their scores and tests
 
     """
     shown = table[table["alone"]] if alone else table
-    columns = {
-        "method": shown["method"],
-        "looks at": shown["needs"].replace("", "–"),
-        "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
-        "UAR kept": shown["kept"].map(lambda value: _number(value, 3)),
-        "forget UAR": shown["forget_uar"].map(_number),
-        "KS": shown["loss_ks"].map(_number),
-        "matched": shown["mia_matched"].map(_number),
-        "clip by clip": shown["mia_likelihood_ratio"].map(_number),
-        "passed": shown["passed"].map(lambda value: f"{100 * value:.0f} %"),
-    }
+    pairs, clips = table[["pairs", "clips"]].iloc[0]
     if alone:
-        columns["p"] = shown["p"].map(lambda value: _number(value, 3))
-        del columns["looks at"]
-    return pd.DataFrame(columns).set_index("method")
+        display(
+            Markdown(
+                f"Means over n = {pairs} pairs of training seed and forget draw. `p`: that a "
+                f"method's gap is no other than that of the first, from a paired bootstrap of "
+                f"n = {pairs} pairs and of speakers (or what the task keeps apart), by Holm's "
+                "correction. A `p` above .05 tells two methods apart no more than chance does."
+            )
+        )
+        columns = {
+            "average gap": shown["gap"].map(lambda value: _number(value, 3)),
+            "p": shown["p"].map(lambda value: _number(value, 3)),
+            **{
+                title: shown[name].map(_number) for title, name in {
+                    "forget UAR": "forget_uar", "retain UAR": "retain_uar",
+                    "unseen UAR": "unseen_uar", "matched": "mia_matched",
+                    "likeness": "mia_likelihood_ratio",
+                }.items()
+            },
+        }
+    else:
+        display(
+            Markdown(
+                f"Means over n = {pairs} pairs of training seed and forget draw; in brackets 95 % "
+                f"intervals of a bootstrap of these {pairs} and of speakers (or what the task "
+                f"keeps apart). Answers changed: of n = {clips} clips."
+            )
+        )
+        columns = {
+            "data used": shown["needs"].replace("", "–"),
+            "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
+            "forgetting distance": _with_interval(
+                shown, "forgetting", "forgetting_low", "forgetting_high", 3
+            ),
+            "utility distance": _with_interval(
+                shown, "utility", "utility_low", "utility_high", 3
+            ),
+            "answers changed": shown["changed"].map(lambda share: f"{_number(100 * share, 1)} %"),
+            "cards passed": _passed(shown),
+        }
+    named = shown["method"] + shown["same_as"].map(lambda name: f" (= {name})" if name else "")
+    return pd.DataFrame(columns).set_index(named.rename("method"))
+
+
+def _passed(table: pd.DataFrame) -> list[str]:
+    """Return how many report cards passed, of how many."""
+    return [
+        f"{passed} of {cards}" if cards else "–"
+        for passed, cards in zip(table["cards_passed"], table["cards"], strict=True)
+    ]
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -343,15 +405,17 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 
     """
     names = {
-        "gap": "average gap", "kept": "UAR kept", "forget_uar": "forget UAR", "loss_ks": "KS",
-        "mia_matched": "matched", "mia_likelihood_ratio": "clip by clip",
+        "gap": "average gap", "forgetting": "forgetting distance", "utility": "utility distance",
+        "forget_uar": "forget UAR", "mia_matched": "matched", "mia_likelihood_ratio": "likeness",
     }
     text = {
-        shown: [_number(value, 3 if name in ("gap", "kept") else 2) for value in table[name]]
+        shown: [
+            _number(value, 3 if name in ("gap", "forgetting", "utility") else 2)
+            for value in table[name]
+        ]
         for name, shown in names.items()
     }
-    passed = [f"{100 * share:.0f} %" for share in table["passed"]]
-    return pd.DataFrame(text | {"passed": passed}, index=table.index)
+    return pd.DataFrame(text | {"cards passed": _passed(table)}, index=table.index)
 
 
 def committed_leaderboard(folder_name: str) -> Shown:
@@ -371,7 +435,13 @@ def committed_leaderboard(folder_name: str) -> Shown:
             f"-p task={task} -p methods=METHOD{quick}`"
         )
     )
+    tuned = tuning.frozen(profile, corpus, task)
+    said = [] if tuned is None else [budget(tuned)]
+    if leaderboard.OURS in set(cells["method"]):
+        said.append(leaderboard.REDESIGNED)
+    display(Markdown(" ".join(said)))
     table = found.ranking
+    pairs = table["pairs"].iloc[0]
     display(ranking(table))
     display(Markdown("**From the forget set alone**"), ranking(table, alone=True))
     for title, more in (
@@ -379,7 +449,7 @@ def committed_leaderboard(folder_name: str) -> Shown:
         ("Five requests in a row", found.repeated),
     ):
         if more is not None:
-            display(Markdown(f"**{title}**"), beside(more))
+            display(Markdown(f"**{title}** (means over n = {pairs} pairs)"), beside(more))
     figures.forgetting_and_cost(table)
     return costs(table)
 

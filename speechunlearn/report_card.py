@@ -8,7 +8,7 @@ retrained model would score; nothing is read against 0 or 0.5.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +34,13 @@ SCORES = {
     "mia_regression": "attack by regression, AUC",
     "mia_svc": "attack by support vectors, AUC",
     "mia_matched": "attack on matched clips, AUC",
-    "mia_likelihood_ratio": "attack clip by clip, AUC",
+    "mia_likelihood_ratio": "likeness to the originals, AUC",
 }
 #: and those with a limit
 DISTANCES = {
     "average_gap": "average gap",
+    "forgetting_distance": "forgetting distance",
+    "utility_distance": "utility distance",
     "loss_ks": "losses, Kolmogorov-Smirnov",
     "loss_emd": "losses, earth mover's",
     "activation_distance": "activation distance",
@@ -61,16 +63,24 @@ class Card(NamedTuple):
     scores: pd.DataFrame
 
 
+class _Scored(NamedTuple):
+    """A model, and what it scores by itself."""
+
+    table: pd.DataFrame
+    values: audit.Values
+    scores: dict[str, float]
+
+
 class Auditor:
     """Judges models of one request.
 
     Args:
         retrained: per-clip tables (see `speechunlearn.scoring.table`) of models retrained without
-            the forget set, from different seeds; two or more. With four or more, the attack clip
-            by clip is made, too. Where there are no clips of the retain set, what needs these is
-            left out
+            the forget set, from different seeds; two or more. With four or more, the attack by
+            likeness to the originals is made, too. Where there are no clips of the retain set,
+            what needs these is left out
         originals: the same of models that were trained on all clips, from seeds other than the
-            judged model's; two or more for the attack clip by clip
+            judged model's; two or more for the attack by likeness to the originals
         n_labels: number of classes
         seed: of the folds and halves of the attacks
         level: chance that one more retrained model passes, in (0, 1)
@@ -108,21 +118,18 @@ class Auditor:
         )
         generator = np.random.default_rng(seed)
         self._held_apart = membership.hold_apart(list(outside["unit"]), generator)
-        found = [
-            self._scores(table, self.retrained[:i] + self.retrained[i + 1 :])
-            for i, table in enumerate(self.retrained)
-        ]
-        self._of_retrained = {name: np.array([f[name] for f in found]) for name in found[0]}
-        self._limits = self._between()
+        self._known = [self._scored(table) for table in self.retrained]
+        self._of_retrained = self._each_by_the_others(self._known)
 
     def card(self, model: pd.DataFrame) -> Card:
         """Judge a model.
 
         A score passes where one more retrained model's would lie, see
         `speechunlearn.audit.verdict`, at a level shared between all that is judged (Bonferroni).
-        A distance is the mean over the retrained models, and each of these has one to the others.
-        That of the loss distributions passes below the upper end of the same interval; the rest
-        is not judged, and shown beside the largest distance between two retrained models.
+        Distances are to the mean scores of the retrained models for the average gap and its
+        halves, see `average_gap`, and else the mean over the retrained models; each of these has
+        its own to the others. That of the loss distributions passes below the upper end of the
+        same interval; the rest is not judged, and shown beside the largest of a retrained model.
 
         Args:
             model: per-clip table of the same clips
@@ -131,17 +138,53 @@ class Auditor:
             ParameterError: a table of other clips
 
         """
-        return self._judge(self._scores(self._checked(model), self.retrained), self._of_retrained)
+        own = self._scored(self._checked(model))
+        return self._judge(self._beside(own, self._known), self._of_retrained)
+
+    def leave_one_out(self, model: pd.DataFrame) -> list[Card]:
+        """Judge a model by all retrained models but one, each left out in turn.
+
+        They ask what `cards_of_retrained` asks of the model left out, the same scores beside as
+        many references: only such cards can be counted side by side.
+
+        Args:
+            model: per-clip table of the same clips
+
+        Returns:
+            a card for each retrained model left out; none where there are but two of them
+
+        Raises:
+            ParameterError: a table of other clips
+
+        """
+        own = self._scored(self._checked(model))
+        return [
+            self._judge(self._beside(own, rest), of_rest) for rest, of_rest in self._rests
+        ]
 
     def cards_of_retrained(self) -> list[Card]:
-        """Judge each retrained model by the others; of these there must be two or more."""
+        """Judge each retrained model by the others; of two there are no cards."""
         return [
-            Auditor(
-                self.retrained[:i] + self.retrained[i + 1 :], self.originals,
-                n_labels=self.n_labels, seed=self.seed, level=self.level,
-            ).card(table)
-            for i, table in enumerate(self.retrained)
+            self._judge(self._beside(own, rest), of_rest)
+            for own, (rest, of_rest) in zip(self._known, self._rests, strict=False)
         ]
+
+    @cached_property
+    def _rests(self) -> list[tuple[list[_Scored], dict[str, Float[np.ndarray, " retrained"]]]]:
+        """The retrained models but one, and their scores, for each that is left out."""
+        if len(self._known) < 3:
+            return []
+        rests = [self._known[:i] + self._known[i + 1 :] for i in range(len(self._known))]
+        return [(rest, self._each_by_the_others(rest)) for rest in rests]
+
+    def _each_by_the_others(
+        self, models: Sequence[_Scored]
+    ) -> dict[str, Float[np.ndarray, " retrained"]]:
+        """Return every score of each of some retrained models beside the rest of these."""
+        found = [
+            self._beside(own, [*models[:i], *models[i + 1 :]]) for i, own in enumerate(models)
+        ]
+        return {name: np.array([scores[name] for scores in found]) for name in found[0]}
 
     def _judge(
         self, own: dict[str, float], others: dict[str, Float[np.ndarray, " retrained"]]
@@ -160,7 +203,7 @@ class Auditor:
                 (name, value, others[name].mean(), low, high, True, low <= value <= high)
             )
         for name in (name for name in DISTANCES if name in own):
-            value, limit, judged = own[name], self._limits[name], name in JUDGED_DISTANCES
+            value, limit, judged = own[name], others[name].max(), name in JUDGED_DISTANCES
             if judged:  # a distance of shares of clips, which chance moves as it does a UAR
                 _, limit = audit.of_one_more(others[name], self.n_forget, None, quantile)
             rows.append((name, value, others[name].mean(), 0.0, limit, judged, value <= limit))
@@ -229,22 +272,32 @@ class Auditor:
                 )
         return pd.DataFrame(rows)
 
-    def _scores(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
-    ) -> dict[str, float]:
-        """Every score of a model beside these retrained models."""
+    def _scored(self, model: pd.DataFrame) -> _Scored:
         values = audit.scores(model, self.n_labels)
-        found = {
+        scores = {
             f"{split}_uar": values[split, "uar"]
             for split in ("forget", "retain", "unseen") if (split, "uar") in values
         }
-        for name, (scores, _) in self._attacks(model, retrained).items():
-            found[name] = membership.auc(scores)
-        apart = [self._distances(model, other) for other in retrained]
+        for name, (found, _) in self._attacks(model).items():
+            scores[name] = membership.auc(found)
+        return _Scored(model, values, scores)
+
+    def _beside(self, model: _Scored, retrained: Sequence[_Scored]) -> dict[str, float]:
+        """Every score of a model beside these retrained models."""
+        tables = [other.table for other in retrained]
+        found = dict(model.scores)
+        if self._likeness_can_be_told(tables):
+            found["mia_likelihood_ratio"] = membership.auc(self._likeness(model.table, tables))
+        references = [other.values for other in retrained]
+        found["forgetting_distance"] = forgetting_distance(model.values, references)
+        if ("retain", "uar") in model.values:
+            found["utility_distance"] = utility_distance(model.values, references)
+            found["average_gap"] = average_gap(model.values, references)
+        apart = [self._distances(model.table, table) for table in tables]
         return found | {name: float(np.mean([d[name] for d in apart])) for name in apart[0]}
 
     def _attacks(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame] = ()
     ) -> dict[str, tuple[Scores, tuple[list, list]]]:
         """Every attack's scores, and the groups that their bootstrap draws."""
         forget, outside = self._sides(model)
@@ -271,16 +324,19 @@ class Auditor:
                 (members, list(asked["unit"])),
             )
         found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
-        if len(retrained) >= 3 and len(self.originals) >= 2:
-            ratios = self._clip_by_clip(model, retrained)
+        if self._likeness_can_be_told(retrained):
+            ratios = self._likeness(model, retrained)
             found["mia_likelihood_ratio"] = ratios, (members * len(retrained),) * 2
         return found
 
-    def _clip_by_clip(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
-    ) -> Scores:
-        """Likelihood ratios of the forget set's clips under the model and under retrained ones.
+    def _likeness_can_be_told(self, retrained: Sequence[pd.DataFrame]) -> bool:
+        return len(retrained) >= 3 and len(self.originals) >= 2
 
+    def _likeness(self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]) -> Scores:
+        """How like the originals' the answers to the forget set are: log-likelihood ratios.
+
+        Under the model, and under retrained ones. It is not U-LiRA, whose 'in' shadows unlearned
+        the clips by the judged method: these are models that were trained on them and kept them.
         Each retrained model is the non-member once; the others and the originals are the shadows.
         The same clips lie on both sides, so that their difficulty tells nothing.
         """
@@ -298,20 +354,13 @@ class Auditor:
 
     def _distances(self, model: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
         """Return how far two models are apart."""
-        own, theirs = (audit.scores(table, self.n_labels) for table in (model, other))
         losses, reference = (self._sides(table)[0]["loss"] for table in (model, other))
         p, q = (softmax(forget_logits(table), axis=1) for table in (model, other))
-        gap = {"average_gap": average_gap(own, theirs)} if ("retain", "uar") in own else {}
-        return gap | {
+        return {
             "loss_ks": closeness.loss_ks(losses, reference),
             "loss_emd": closeness.loss_emd(losses, reference),
             "activation_distance": closeness.activation_distance(p, q),
         }
-
-    def _between(self) -> dict[str, float]:
-        """Return the largest distance between two retrained models."""
-        apart = [self._distances(a, b) for a, b in combinations(self.retrained, 2)]
-        return {name: max(d[name] for d in apart) for name in apart[0]}
 
     def _sides(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the clips of the forget set, and those an attack sets beside them."""
@@ -324,21 +373,25 @@ class Auditor:
         return _ordered(table)
 
 
-def average_gap(
-    scores: audit.Values, retrained: audit.Values
-) -> float:
-    r"""Mean distance to the retrained model in the four scores the field reports.
+#: what the halves of the average gap are made of
+FORGETTING = (("forget", "uar"), ("forget", "mia_auc"))
+UTILITY = (("retain", "uar"), ("unseen", "uar"))
 
-    .. math:: \text{gap} = \tfrac14 \left( \sum_{s} |u_s - u_s^\text{retrained}|
-        + |a - a^\text{retrained}| \right)
 
-    with the UAR u on s = forget set, retain set and unseen clips, and the AUC a of the loss-based
-    membership attack. Source: Fan et al. 2024, https://arxiv.org/abs/2310.12508, with accuracy
-    and another attack. It cannot see which of the four is far off, nor clips whose errors cancel.
+def average_gap(scores: audit.Values, retrained: Sequence[audit.Values]) -> float:
+    r"""Mean distance to the mean retrained model in the four scores the field reports.
+
+    .. math:: \text{gap} = \tfrac14 \left( \sum_{s} |u_s - \bar{u}_s| + |a - \bar{a}| \right)
+
+    with the UAR u on s = forget set, retain set and unseen clips, the AUC a of the loss-based
+    membership attack, and the means of these over the retrained models. Source: Fan et al. 2024,
+    https://arxiv.org/abs/2310.12508, with accuracy and another attack. It is the mean of
+    `forgetting_distance` and `utility_distance`, and cannot see which of them is far off, nor
+    clips whose errors cancel.
 
     Args:
         scores: value by split and metric, see `speechunlearn.audit.scores`
-        retrained: the same of the retrained model
+        retrained: the same of each retrained model, one or more
 
     Returns:
         gap in [0, 1], 0 is best
@@ -346,14 +399,48 @@ def average_gap(
     Examples:
         >>> one = {("forget", "uar"): 1.0, ("retain", "uar"): 1.0, ("unseen", "uar"): 0.75,
         ...        ("forget", "mia_auc"): 0.75}
-        >>> average_gap(one, one | {("forget", "uar"): 0.5, ("forget", "mia_auc"): 0.5})
+        >>> average_gap(one, [one | {("forget", "uar"): 0.5, ("forget", "mia_auc"): 0.5}])
         0.1875
 
     """
-    wanted = [
-        ("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc"),
-    ]
-    return float(np.mean([abs(scores[key] - retrained[key]) for key in wanted]))
+    return (forgetting_distance(scores, retrained) + utility_distance(scores, retrained)) / 2
+
+
+def forgetting_distance(scores: audit.Values, retrained: Sequence[audit.Values]) -> float:
+    """Half of `average_gap`: mean distance in the UAR and the membership AUC of the forget set.
+
+    Args:
+        scores: see `average_gap`
+        retrained: see `average_gap`
+
+    Returns:
+        distance in [0, 1]; a model that forgot nothing has a large one
+
+    """
+    return _distance_to_mean(scores, retrained, FORGETTING)
+
+
+def utility_distance(scores: audit.Values, retrained: Sequence[audit.Values]) -> float:
+    """Half of `average_gap`: mean distance in the UAR on the retain set and on unseen clips.
+
+    Args:
+        scores: see `average_gap`
+        retrained: see `average_gap`
+
+    Returns:
+        distance in [0, 1]; a model to which nothing was done has one near 0
+
+    """
+    return _distance_to_mean(scores, retrained, UTILITY)
+
+
+def _distance_to_mean(
+    scores: audit.Values,
+    retrained: Sequence[audit.Values],
+    names: Sequence[tuple[str, str]],
+) -> float:
+    means = {name: np.mean([other[name] for other in retrained]) for name in names}
+    return float(np.mean([abs(scores[name] - mean) for name, mean in means.items()]))
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Fair tuning: every method gets the same number of trials, on clips that are not reported.
+"""Tuning: every method that has a strength gets as many trials, on clips that are not reported.
 
 A trial is a method with one strength on the development draw, which shares no clip with a reported
 draw, and its utility is read on speakers (or words) that neither training nor the reported tables
@@ -123,7 +123,7 @@ def trial_table(results: Results) -> pd.DataFrame:
             {
                 "method": record["method"],
                 "overrides": record["variant"].removeprefix(f"{TRIAL} "),
-                "gap": average_gap(own, reference),
+                "gap": average_gap(own, [reference]),
                 **{split: own[split, "uar"] for split in ("forget", "retain", "unseen")},
                 "mia_auc": own["forget", "mia_auc"],
                 "seconds": record["seconds"],

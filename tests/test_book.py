@@ -110,7 +110,7 @@ def test_what_is_generated_needs_no_torch(tmp_path):
     )
     assert (tmp_path / "generated" / "result.svg").stat().st_size > 10_000
     assert (tmp_path / "generated" / "claims.md").read_text().count("{doc}") == 6
-    for name in ("results.md", "leaderboards.md"):
+    for name in ("results.md", "leaderboards.md", "leaderboards_said.md"):
         assert (tmp_path / "generated" / name).read_text() in (ROOT / "README.md").read_text()
     assert "lambda_adv" in (tmp_path / "generated" / "methods" / "adv.md").read_text()
 

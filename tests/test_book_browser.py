@@ -188,7 +188,7 @@ def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -
     tab.open(urljoin(site, "notebooks/10_leaderboard.html"))
     heading = (
         "[...document.querySelectorAll('table.dataframe th.sortable')]"
-        ".find(th => th.innerText.trim().startsWith('UAR kept'))"
+        ".find(th => th.innerText.trim().startsWith('answers changed'))"
     )
     column = (
         f"(() => {{ const th = {heading}; return [...th.closest('table').tBodies[0].rows]"

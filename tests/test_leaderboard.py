@@ -57,7 +57,47 @@ def test_the_gap_on_the_clips_as_they_are_is_that_of_the_scores(made):
         keys = [("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc")]
         gaps.append(np.mean([abs(ours[k] - np.mean([t[k] for t in theirs])) for k in keys]))
     assert table.loc["finetune", "gap"] == pytest.approx(np.mean(gaps), abs=1e-12)
-    assert (table["gap_low"] <= table["gap"]).all() and (table["gap"] <= table["gap_high"]).all()
+    for name in ("gap", "forgetting", "utility"):
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+
+
+def test_the_gap_has_two_halves_and_is_that_of_the_card(made):
+    _, scores, table = made
+    np.testing.assert_allclose(
+        table["gap"], (table["forgetting"] + table["utility"]) / 2, atol=1e-12
+    )
+    means = scores.groupby(["method", "score"])["value"].mean().unstack()
+    for name, score in (
+        ("gap", "average_gap"), ("forgetting", "forgetting_distance"),
+        ("utility", "utility_distance"),
+    ):
+        np.testing.assert_allclose(table[name], means.loc[table.index, score], atol=1e-12)
+    # nothing was done to the original: what it has not forgotten is its gap
+    assert table.loc["original", "forgetting"] > 5 * table.loc["original", "utility"]
+
+
+def test_answers_changed_and_rows_under_two_names(made):
+    own, _, table = made
+    by_hand = []
+    for request in leaderboard.requests(own).values():
+        before, after = request.judged["original"], request.judged["delete"]
+        both = before.merge(after, on=["split", "hash"])
+        by_hand.append((both["prediction_x"] != both["prediction_y"]).mean())
+    assert table.loc["delete", "changed"] == pytest.approx(np.mean(by_hand))
+    assert table.loc["original", "changed"] == 0 == table.loc["jit", "changed"]
+    # the made-up JiT is the original; a loss that is another in one clip makes a row of its own
+    assert table.loc["jit", "same_as"] == "original"
+    assert set(table["same_as"].drop("jit")) == {""}
+    pairs = [c for c in cells(n_pairs=1)]
+    next(c for c in pairs if c.record["method"] == "jit").predictions.loc[7, "loss"] += 1e-12
+    other = Results.of(pairs)
+    assert set(
+        leaderboard.ranking(
+            other, leaderboard.scored(other), n_resamples=5, generator=np.random.default_rng(0)
+        )["same_as"]
+    ) == {""}
+    assert (table["pairs"] == 2).all() and (table["clips"] == 2 * 240).all()
 
 
 def test_only_methods_on_the_forget_set_alone_are_tested_against_the_best_of_them(made):
@@ -77,8 +117,10 @@ def test_models_that_are_alike_are_not_told_apart():
 
 def test_the_audit_passes_retrained_models_and_not_the_original(made):
     _, scores, table = made
-    assert table.loc["original", "passed"] == 0 and table.loc["ran_lab", "passed"] == 0
-    assert table.loc["retrain", "passed"] >= 0.5
+    assert table.loc["original", "cards_passed"] == 0 == table.loc["ran_lab", "cards_passed"]
+    assert table.loc["retrain", "cards_passed"] >= 4
+    # four retrained models a pair, each left out once: of theirs, and of every method's
+    assert (table["cards"] == 2 * 4).all()
     assert {"seed", "draw", "method", "score", "value", "passed"} <= set(scores)
 
 
@@ -121,7 +163,15 @@ def test_a_changed_part_stands_beside_the_whole():
     table = leaderboard.parts(both)
     assert list(table.index) == ["nothing", "not held"]
     assert table.loc["not held", "gap"] > 3 * table.loc["nothing", "gap"]
-    assert table.loc["not held", "passed"] == 0 and table.loc["nothing", "passed"] > 0
+    assert table.loc["not held", "cards_passed"] == 0 < table.loc["nothing", "cards_passed"]
+    assert (table["cards"] == 8).all()
+    ranked = leaderboard.ranking(
+        both, leaderboard.scored(both), n_resamples=5, generator=np.random.default_rng(0)
+    ).set_index("method")
+    names = ["gap", "forgetting", "utility", "cards_passed", "forget_uar"]
+    np.testing.assert_allclose(
+        table.loc["nothing", names].astype(float), ranked.loc["altered", names].astype(float)
+    )
     assert table.loc["nothing", "kept"] == pytest.approx(1.0)
 
 
@@ -137,7 +187,7 @@ def test_requests_in_several_stand_beside_the_one_at_once():
         "DELETE, at once", "DELETE, in 5 requests", "DELETE, in 5 requests, loose"
     ]
     assert table["forget_uar"].is_monotonic_decreasing and table["forget_uar"].is_unique
-    assert table["passed"].tolist()[1:] == [0, 0]
+    assert table["cards_passed"].tolist()[1:] == [0, 0]
 
 
 def test_what_is_written_comes_back(tmp_path, monkeypatch):
@@ -158,6 +208,13 @@ def test_what_is_written_comes_back(tmp_path, monkeypatch):
     )
     assert found.parts is None and found.repeated is None
     once = pd.read_parquet(folder / "predictions.parquet")
+    before = {path: path.read_bytes() for path in folder.glob("*.csv")}
+    (folder / "ranking.csv").unlink()
+    leaderboard.write_tables(folder)
+    assert before == {path: path.read_bytes() for path in folder.glob("*.csv")}
+    # of two retrained models none can be judged by the others: no cards are counted
+    assert (found.ranking["cards"] == 0).all()
+    assert set(pages.ranking(found.ranking)["cards passed"]) == {"–"}
     assert set(once.select_dtypes("number").dtypes.astype(str)) == {"float32", "int16"}
 
 
@@ -174,11 +231,14 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
     costs = pages.committed_leaderboard("cpu-somewhere")
     assert set(costs.columns) == {"seconds", "forward_backward", "peak_memory_mb"}
     everyone, alone, parts = (table for table in shown if isinstance(table, pd.DataFrame))
-    assert {"original", "retrain", "finetune"} < set(everyone.index)
-    assert set(alone.index) == {"altered", "delete", "jit", "ran_lab"}
+    assert {"original", "retrain", "finetune", "jit (= original)"} < set(everyone.index)
+    assert everyone.loc["original", "answers changed"] == "0.0 %"
+    assert everyone.loc["original", "cards passed"] == "0 of 4"
+    assert set(alone.index) == {"altered", "delete", "jit (= original)", "ran_lab"}
     assert list(parts.index) == ["nothing", "not held"]
     text = " ".join(thing.data for thing in shown if hasattr(thing, "data"))
     assert "made up" in text and "run 10 --profile cpu --corpus digits" in text
+    assert leaderboard.REDESIGNED in text and "n = 1 pairs" in text and "n = 240 clips" in text
     card = pages.committed_card("cpu-somewhere", "original")
     assert "fails" in set(card[""])
     assert pages.committed_card("cpu-nowhere", "original") is None

@@ -8,7 +8,14 @@ from scipy.stats import norm
 
 from speechunlearn import audit, closeness
 from speechunlearn.errors import ParameterError
-from speechunlearn.report_card import DISTANCES, SCORES, Auditor, average_gap
+from speechunlearn.report_card import (
+    DISTANCES,
+    SCORES,
+    Auditor,
+    average_gap,
+    forgetting_distance,
+    utility_distance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +73,42 @@ def test_the_limit_of_the_judged_distance_is_that_of_one_more_retrained(auditor)
     assert found["high"] == pytest.approx(mean + reach, abs=1e-12)
 
 
-def test_the_limit_of_a_distance_is_the_largest_between_two_retrained(auditor):
+def test_the_limit_of_a_distance_is_the_largest_of_a_retrained_model(auditor):
     losses = [t.loc[t["split"] == "forget", "loss"] for t in auditor.retrained]
     largest = max(
-        closeness.loss_emd(a, b) for i, a in enumerate(losses) for b in losses[:i]
+        np.mean([closeness.loss_emd(a, b) for j, b in enumerate(losses) if j != i])
+        for i, a in enumerate(losses)
     )
     found = values(auditor.card(answers(20)))
     assert found.loc["loss_emd", "high"] == pytest.approx(largest, abs=1e-12)
     assert found.loc["loss_emd", "low"] == 0
+    own = [audit.scores(table, N_LABELS) for table in auditor.retrained]
+    gaps = [average_gap(one, own[:i] + own[i + 1 :]) for i, one in enumerate(own)]
+    assert found.loc["average_gap", "high"] == pytest.approx(max(gaps), abs=1e-12)
 
 
-def test_clip_by_clip_sees_what_a_threshold_cannot(auditor):
+def test_cards_that_leave_one_out_are_those_of_an_auditor_without_it(auditor):
+    """All models by the same card, the left-out retrained one among them."""
+    model = answers(20, forget=1)
+    for i, (card, left_out) in enumerate(
+        zip(auditor.leave_one_out(model), auditor.cards_of_retrained(), strict=True)
+    ):
+        rest = auditor.retrained[:i] + auditor.retrained[i + 1 :]
+        other = Auditor(rest, auditor.originals, n_labels=N_LABELS)
+        pd.testing.assert_frame_equal(card.scores, other.card(model).scores)
+        pd.testing.assert_frame_equal(left_out.scores, other.card(auditor.retrained[i]).scores)
+        assert list(card.scores["score"]) == list(left_out.scores["score"])
+        for one in (card, left_out):
+            own = one.scores.set_index("score")
+            assert own["judged"].sum() == 8
+            # both are judged by the same intervals
+            np.testing.assert_array_equal(own["high"], left_out.scores["high"])
+            np.testing.assert_array_equal(own["retrained"], left_out.scores["retrained"])
+    two = Auditor(auditor.retrained[:2], n_labels=N_LABELS)
+    assert two.leave_one_out(model) == [] == two.cards_of_retrained()
+
+
+def test_likeness_to_the_originals_sees_what_a_threshold_cannot(auditor):
     # the easy half remembered, the hard half pushed away: as many low losses as before
     model, forgotten = answers(20, forget=1.2), answers(20, forget=-1.2)
     half = (np.arange(len(model)) % 2 == 0) & (model["split"] == "forget").to_numpy()
@@ -89,7 +121,7 @@ def test_clip_by_clip_sees_what_a_threshold_cannot(auditor):
     assert found.loc["activation_distance", "value"] > found.loc["activation_distance", "retrained"]
 
 
-def test_the_clip_by_clip_attack_is_at_chance_on_a_retrained_model(auditor):
+def test_likeness_to_the_originals_is_at_chance_on_a_retrained_model(auditor):
     found = [
         values(auditor.card(answers(seed))).loc["mia_likelihood_ratio", "value"]
         for seed in range(20, 40)
@@ -97,7 +129,7 @@ def test_the_clip_by_clip_attack_is_at_chance_on_a_retrained_model(auditor):
     assert np.mean(found) == pytest.approx(0.5, abs=0.03)
 
 
-def test_too_few_models_leave_the_clip_by_clip_attack_out():
+def test_too_few_models_leave_likeness_to_the_originals_out():
     auditor = Auditor([answers(0), answers(1)], n_labels=N_LABELS)
     assert "mia_likelihood_ratio" not in set(auditor.card(answers(2)).scores["score"])
 
@@ -132,7 +164,12 @@ def test_the_average_gap_by_hand():
            ("forget", "mia_auc"): 0.7}
     other = {("forget", "uar"): 0.8, ("retain", "uar"): 0.9, ("unseen", "uar"): 0.9,
              ("forget", "mia_auc"): 0.5}
-    assert average_gap(own, other) == pytest.approx(0.5 / 4)
+    assert average_gap(own, [other]) == pytest.approx(0.5 / 4)
+    assert forgetting_distance(own, [other]) == pytest.approx(0.3 / 2)
+    assert utility_distance(own, [other]) == pytest.approx(0.2 / 2)
+    # of several it is the distance to their mean, not the mean of distances: here 0, not 0.1
+    around = [{key: value + by for key, value in own.items()} for by in (-0.1, 0.1)]
+    assert average_gap(own, around) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

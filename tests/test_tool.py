@@ -179,11 +179,11 @@ def test_references_give_a_card_and_absent_sets_are_named(desk: Path, tmp_path: 
         desk / "model", desk / "forget.csv", unseen=desk / "unseen.csv", references=others
     ).report
     fewer = {row["score"] for row in without["cards"]["model"]["scores"]}
-    assert named - fewer == {"retain_uar", "mia_svc", "average_gap"}
+    assert named - fewer == {"retain_uar", "mia_svc", "average_gap", "utility_distance"}
     alone = audit(desk / "model", desk / "forget.csv", references=others).report
     assert alone["cards"]["model"] is None and alone["membership"]["model"] is None
     said = [gap["what"] for gap in alone["not_assessed"]]
-    assert len(with_all["not_assessed"]) == 1  # the attack clip by clip
+    assert len(with_all["not_assessed"]) == 1  # likeness to the originals
     assert len(said) == 5 and any("attacker can tell" in what for what in said)
 
 
