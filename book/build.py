@@ -3,7 +3,8 @@
 The pages, what is generated for them (see ``generate.py``) and the executed notebooks are laid out
 in ``_build/source`` as Jupyter Book expects them. The notebooks stand there with their outputs and
 are not run again; torch is not needed. A build that is not clean returns 0 from cached pages even
-after a failure, so everything built before is removed first.
+after a failure, so everything built before is removed first. A page that lacks something of what
+its notebook made fails the build, too (see ``complete.py``).
 
     python book/build.py                                 # from the stored notebooks
     python book/build.py --notebooks _build/executed     # from notebooks that a run wrote
@@ -18,6 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import complete
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,10 +99,16 @@ def main() -> int:
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     # the extensions in book/, and the package of this checkout
     path = os.pathsep.join([str(ROOT / "book"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
+    done = subprocess.run(
         [jupyter_book, "build", source, "--path-output", out, "--all", "-n", "-W", "--keep-going"],
         check=False, env=os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)},
-    ).returncode
+    )
+    if done.returncode:
+        return done.returncode
+    lost = complete.check(shown, build / "html")
+    if lost:
+        print("\nPages do not show what their notebooks made:", *lost, sep="\n", file=sys.stderr)
+    return bool(lost)
 
 
 if __name__ == "__main__":

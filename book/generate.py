@@ -17,6 +17,7 @@ import platform
 import re
 import subprocess
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -91,6 +92,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     speed_page(source / "generated" / "speed.md")
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
+        keep_intervals(notebook)
     return landing_page(source / "generated")
 
 
@@ -296,39 +298,73 @@ def api_pages(folder: Path, overview: Path) -> None:
 def caption(notebook: Path) -> None:
     """Put captions and alternative texts beside the figures of a notebook.
 
+    A caption holds for all outputs of a cell. So a cell that shows a figure and something else is
+    parted: its outputs keep their order, and each figure is alone in a cell.
+
     Raises:
-        ValueError: a figure whose function has neither
+        ValueError: a figure whose function has no text
 
     """
     texts = yaml.safe_load((ROOT / "book" / "captions.yml").read_text())
     content = json.loads(notebook.read_text())
-    cells = []
+    cells: list[dict[str, Any]] = []
+    names: Counter[str] = Counter()
     for number, cell in enumerate(content["cells"]):
-        cells.append(cell)
         outputs = cell.get("outputs", [])
-        images = [output for output in outputs if "image/png" in output.get("data", {})]
-        if not images:
+        if not any(is_image(output) for output in outputs):
+            cells.append(cell)
             continue
         drawn = re.findall(r"\b(?:figures|pages)\.(\w+)\(", "".join(cell["source"]))
         known = [name for name in drawn if name in texts]
         if not known:
             raise ValueError(f"{notebook.name}, cell {number}: no text in captions.yml: {drawn}")
         text = texts[known[-1]]
-        if len(outputs) > 1:  # a caption holds for all outputs of a cell
-            cell["outputs"] = [output for output in outputs if output not in images]
-            cell = {
-                "cell_type": "code", "execution_count": None, "id": f"figure-{number}",
-                "metadata": {"tags": ["remove-input"]}, "outputs": images, "source": "",
-            }
-            cells.append(cell)
-        cell["metadata"]["mystnb"] = {
-            "figure": {
-                "caption": text["caption"].strip(),
-                "name": f"{notebook.stem}-{known[-1].replace('_', '-')}",
-            },
-            "image": {"alt": " ".join(text["alt"].split())},
-        }
+        parts: list[list[dict[str, Any]]] = []
+        for output in outputs:
+            if not parts or is_image(output) or is_image(parts[-1][-1]):
+                parts.append([output])
+            else:
+                parts[-1].append(output)
+        for index, part in enumerate(parts):
+            if index == 0:
+                own_cell = cell
+                cell["outputs"] = part
+            else:
+                own_cell = {
+                    "cell_type": "code", "execution_count": None, "id": f"part-{number}-{index}",
+                    # a cell without a source is not rendered, whatever it holds
+                    "metadata": {"tags": ["remove-input"]}, "source": "# more of the cell above",
+                    "outputs": part,
+                }
+            cells.append(own_cell)
+            if is_image(part[0]):
+                name = f"{notebook.stem}-{known[-1].replace('_', '-')}"
+                names[name] += 1
+                own_cell["metadata"]["mystnb"] = {
+                    "figure": {
+                        "caption": text["caption"].strip(),
+                        "name": name if names[name] == 1 else f"{name}-{names[name]}",
+                    },
+                    "image": {"alt": " ".join(text["alt"].split())},
+                }
     notebook.write_text(json.dumps(content | {"cells": cells}))
+
+
+def is_image(output: dict[str, Any]) -> bool:
+    return "image/png" in output.get("data", {})
+
+
+def keep_intervals(notebook: Path) -> None:
+    """Let no line of a notebook's tables end within an interval: ``0.43 [0.35,&nbsp;0.51]``."""
+    content = json.loads(notebook.read_text())
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                html = "".join(output["data"]["text/html"])
+                output["data"]["text/html"] = re.sub(
+                    r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1,&nbsp;\2]", html
+                )
+    notebook.write_text(json.dumps(content))
 
 
 # Status

@@ -8,6 +8,7 @@ from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -304,7 +305,7 @@ def table_of_methods(
 
 
 def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return a table of methods as a reader wants it: methods down, N and sets across.
+    """Return a table of methods as a reader wants it: N and methods down, sets across.
 
     Args:
         table: of `table_of_methods`
@@ -322,26 +323,17 @@ def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         ],
         method=table["method"].map(TITLES),
     )
-    wide = text.pivot(index="method", columns=["n_forget", "split"], values="text").loc[order]
+    long = text.pivot(index=["n_forget", "method"], columns="split", values="text")
+    sizes = sorted(set(table["n_forget"]))
+    long = long.loc[[pair for pair in itertools.product(sizes, order) if pair in long.index]]
     if paper is not None:
-        theirs = paper[paper["n_forget"].isin(table["n_forget"])]
+        theirs = paper.assign(method=paper["method"].map(TITLES)).set_index(["n_forget", "method"])
+        theirs = theirs.reindex(long.index)
         for split in ("forget", "unseen"):
-            for (method, n), value in theirs.set_index(["method", "n_forget"])[split].items():
-                if TITLES[method] in wide.index:
-                    wide.loc[TITLES[method], (n, f"{split}, paper")] = (
-                        "–" if pd.isna(value) else f"{value:.3f}"
-                    )
+            long[f"{split}, paper"] = theirs[split].map("{:.3f}".format, na_action="ignore")
     splits = ["forget", "forget, paper", "retain", "unseen", "unseen, paper"]
-    columns = [
-        (n, split) for n in sorted(set(table["n_forget"])) for split in splits
-        if (n, split) in wide.columns
-    ]
-    wide = wide[columns].fillna("–")
-    wide.columns = pd.MultiIndex.from_tuples(
-        [(f"N = {n}", split) for n, split in columns], names=["", "UAR"]
-    )
-    wide.index.name = None
-    return wide
+    long = long[[split for split in splits if split in long]].fillna("–")
+    return long.rename_axis(index=["N", "method"], columns="UAR")
 
 
 def references(table: pd.DataFrame) -> pd.DataFrame:

@@ -187,11 +187,14 @@ def test_the_readable_table_has_the_papers_numbers_beside_ours(results):
     table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
     paper = protocol.paper_table1().query("setting == 'validation'")
     shown = protocol.readable(table, paper)
-    assert shown.loc["Adv.", ("N = 10", "unseen, paper")] == "0.840"
-    assert shown.loc["Ran. Lab.", ("N = 30", "forget, paper")] == "0.048"
-    assert shown.loc["Fine-tune", ("N = 10", "forget, paper")] == "–"
-    assert shown.loc["Retrained", ("N = 10", "unseen, paper")] == "–"
-    assert shown.loc["Adv.", ("N = 10", "unseen")].startswith("0.75 [")
+    assert shown.loc[(10, "Adv."), "unseen, paper"] == "0.840"
+    assert shown.loc[(30, "Ran. Lab."), "forget, paper"] == "0.048"
+    assert shown.loc[(10, "Fine-tune"), "forget, paper"] == "–"
+    assert shown.loc[(10, "Retrained"), "unseen, paper"] == "–"
+    assert shown.loc[(10, "Adv."), "unseen"].startswith("0.75 [")
+    methods = list(dict.fromkeys(table["method"]))
+    in_order = [title for name, title in protocol.TITLES.items() if name in methods]
+    assert [*shown.index] == [(n, title) for n in (10, 30) for title in in_order]
 
 
 def test_the_papers_table_is_whole():
