@@ -45,7 +45,8 @@ test: export MKL_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --ignore=tests/test_book_browser.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
-	    --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks/*.ipynb
+	    -p tests.compare_outputs --nbval --nbval-current-env --nbval-cell-timeout=1200 \
+	    notebooks/*.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .

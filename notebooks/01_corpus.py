@@ -42,7 +42,7 @@ manifest.groupby("split").agg(
 # %% [markdown]
 # The classes, and how long the clips are:
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from speechunlearn import figures
 
 figures.clip_counts(manifest);

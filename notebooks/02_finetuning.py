@@ -39,7 +39,7 @@ studies = {setting: run.study(setting) for setting in run.profile.settings}
 seed, draw = run.profile.pairs[0]
 n = max(run.profile.n_values)
 
-# %% tags=["nbval-ignore-output"]
+# %%
 histories = {setting: study.history(seed) for setting, study in studies.items()}
 figures.training_curves(histories);
 
@@ -84,14 +84,14 @@ table
 results = run.results(cells.values())
 rows = results.rows()
 attack = rows[rows["metric"] == "mia_auc"].set_index(["setting", "method"])["value"]
-attack.round(2).unstack()
+attack.round(2).unstack().rename_axis(columns="attack AUC")
 
 # %% [markdown]
 # ## Where the model errs
 #
 # Unseen speakers of the first setting; each row is a class, in shares of its clips.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 first = run.profile.settings[0]
 unseen = cells[first, "original"].predictions.query("split == 'unseen'")
 figures.confusion(unseen, studies[first].labels);

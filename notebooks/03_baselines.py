@@ -57,7 +57,7 @@ protocol.distances(table)
 # %% [markdown]
 # What each cost. A clip that is sent forward and backward in two epochs counts twice.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 protocol.costs(results)
 
 # %% [markdown]

@@ -97,7 +97,7 @@ display(
 )
 display(Audio(copy.waveforms_z[0][: 3 * sampling_rate].numpy(), rate=sampling_rate))
 
-# %% tags=["nbval-ignore-output"]
+# %%
 figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
 
 # %% [markdown]

@@ -56,7 +56,7 @@ protocol.readable(table, paper)
 # Ren et al., wav2vec2-base on DEMoS: another corpus and another model, beside these numbers and
 # not comparable clip by clip.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 figures.by_method(table, paper);
 
 # %% [markdown]
@@ -108,7 +108,7 @@ for other in others:
     its_table = protocol.table_of_methods(more, other, generator=np.random.default_rng(0))
     display(protocol.readable(its_table, protocol.paper_table1().query("setting == @other")))
 
-# %% tags=["nbval-ignore-output"]
+# %%
 protocol.costs(results)
 
 # %% [markdown]

@@ -29,7 +29,7 @@ run = runs.start(
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
@@ -44,6 +44,7 @@ figures.uar_over_tau(rows.query("method != 'original'"), before);
     .replace({"method": protocol.TITLES})
     .pivot(index="tau", columns=["method", "n_forget"], values="value")
     .sort_index(axis=1)
+    .rename_axis(columns=["UAR, unseen", "N"])
     .round(2)
 )
 
@@ -56,6 +57,7 @@ forgotten = results.rows().query("split == 'forget' and metric == 'uar' and meth
     forgotten.replace({"method": protocol.TITLES})
     .pivot(index="tau", columns=["method", "n_forget"], values="value")
     .sort_index(axis=1)
+    .rename_axis(columns=["UAR, forget", "N"])
     .round(2)
 )
 

@@ -74,7 +74,7 @@ generator = np.random.default_rng(0)
 clip_table = protocol.table_of_methods(clip_results, "validation", generator=generator)
 protocol.references(clip_table)
 
-# %% tags=["nbval-ignore-output"]
+# %%
 original = clip_results.reported().select(method="original").cells["cell"].iloc[0]
 figures.confusion(clip_results.of_cell(original, "unseen"), study.labels);
 
@@ -90,7 +90,7 @@ protocol.readable(clip_table)
 # %%
 protocol.distances(clip_table)
 
-# %% tags=["nbval-ignore-output"]
+# %%
 figures.by_method(clip_table);
 
 # %% [markdown]
@@ -148,10 +148,10 @@ protocol.sequence_table(sequence_results)
 #
 # Seconds, memory and clips sent through the network, by request: retraining is the bar.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 protocol.costs(clip_results)
 
-# %% tags=["nbval-ignore-output"]
+# %%
 protocol.costs(class_results)
 
 # %% [markdown]

@@ -56,7 +56,7 @@ cells.cells.groupby(["method", "variant"]).agg(models=("cell", "size"), clips=("
 # The loss on each forgotten clip. A model that remembers has small ones; one that was pushed too
 # far has larger ones than a model that never heard the clips.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 figures.losses(
     {"original": request.judged["original"], method: request.judged[method],
      "retrained": request.retrained[0]}

@@ -86,7 +86,7 @@ pages.ranking(table, alone=True)
 # %% tags=["nbval-ignore-output"]
 pages.costs(table)
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from speechunlearn import figures
 
 figures.forgetting_and_cost(table);

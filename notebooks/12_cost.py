@@ -71,7 +71,7 @@ pages.slopes(passes)
 # %% [markdown]
 # ## Seconds
 
-# %% tags=["nbval-ignore-output"]
+# %%
 figures.growth(table, scaling.AXES);
 
 # %% [markdown]

@@ -1,9 +1,9 @@
 """The artefact cache: finished work, found again by what it was made from.
 
 An artefact is a folder whose name is the hash of its specification: every parameter, the hash of
-the data, the code that makes it, and the versions of the numerical packages. It is written beside
-its place and moved there in one step, with the hash of each of its files, so a process killed at
-any moment leaves nothing that a later run would trust.
+the data, the code that makes it, the versions of the numerical packages, and what sums are taken
+on. It is written beside its place and moved there in one step, with the hash of each of its files,
+so a process killed at any moment leaves nothing that a later run would trust.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from speechunlearn import deletions, experiments, methods, runs, tuning, workflow
+from speechunlearn import deletions, experiments, machine, methods, runs, tuning, workflow
 from speechunlearn.attacks import AttackParameters
 from speechunlearn.cache import Cache
 from speechunlearn.deletions import Deletion
@@ -169,6 +169,7 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
         plan.studies |= own.studies
         plan.jobs = own.jobs | plan.jobs
         plan.chapters[path.stem] = {"needs": list(own.jobs)}
+    plan.plan_for(machine.computing())
     _share_sets(plan)
     for name in plan.later:
         del plan.chapters[name]
@@ -474,6 +475,7 @@ def of_grid(grid: Grid) -> Plan:
     for run in grid.runs():
         for setting in grid.settings:
             grid.cells(_PlannedRun(**vars(run), plan=plan).study(setting))
+    plan.plan_for(machine.computing())
     _share_sets(plan)
     return plan
 

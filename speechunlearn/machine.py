@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -81,6 +82,31 @@ def _resident_peak_mb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+#: environment variable with what `computing` returns, threads excepted, where a plan was made
+PLANNED = "SPEECHUNLEARN_PLANNED"
+
+
+def computing() -> dict[str, str | int]:
+    """Return what decides how sums are taken: instruction set, device and threads.
+
+    What is trained differs with them, so they are part of its key in the cache. Jobs and chapters
+    of one plan may run on unlike machines and still have to find each other's work: there,
+    instruction set and device are those of where it was planned.
+    """
+    import torch
+
+    found = {
+        "instructions": ", ".join([
+            torch.backends.cpu.get_cpu_capability(),
+            *(f"{name}={os.environ[name]}" for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
+              if name in os.environ),
+        ]),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+    found |= json.loads(os.environ.get(PLANNED, "{}"))
+    return found | {"threads": torch.get_num_threads()}
 
 
 def describe() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -493,17 +492,19 @@ def get(name: str) -> Profile:
 
 
 def prepare_process(profile: Profile) -> None:
-    """Set threads and instruction set as the profile says. Call it before torch is imported.
+    """Set threads and instruction set as the profile says. Call it before torch computes.
 
-    The instruction set is chosen once, when the libraries load; where torch is already there,
-    the threads alone are set.
+    The libraries choose their instructions once, at the first computation and not at the import.
+    Where one was made before, theirs stay, and the keys of the cache say so, see
+    `speechunlearn.machine.computing`. What is set in the environment stays, too; on processors
+    that lack these instructions (arm64, say) nothing is set.
     """
-    if profile.reproducible and "torch" not in sys.modules:
-        os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
-        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-        os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
     # a missing widget is no news to the reader of a page
     warnings.filterwarnings("ignore", message="IProgress not found")
     import torch
 
+    if profile.reproducible and torch.cpu._is_avx2_supported():
+        os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+        os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
     torch.set_num_threads(profile.threads)

@@ -114,6 +114,7 @@ class Study:
         self.cache = cache or Cache()
         self.skip_bad = skip_bad
         self.report = report
+        self._computing = machine.computing()
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
         self.recipe = Recipe(**profile.recipe)
@@ -709,6 +710,7 @@ class Study:
             "max_seconds": self.profile.max_seconds,
             "seed": seed,
             "stack": stack(),
+            "computing": self._computing,
         }
 
     def _provenance(self) -> dict[str, str]:

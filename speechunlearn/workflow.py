@@ -25,7 +25,7 @@ from typing import Any
 
 from speechunlearn import profiles, runs
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.machine import REPOSITORY
+from speechunlearn.machine import PLANNED, REPOSITORY
 from speechunlearn.profiles import Profile
 
 SNAKEFILE = REPOSITORY / "workflow" / "Snakefile"
@@ -49,6 +49,7 @@ class Plan:
         chapters: by name: notebook, values, out, needs
         processes: so many processes train a model together
         later: chapters whose other cells are known when the planned ones are there
+        computing: instruction set and device that the keys are for
 
     """
 
@@ -59,6 +60,11 @@ class Plan:
     chapters: dict[str, dict[str, Any]] = field(default_factory=dict)
     processes: int = 1
     later: list[str] = field(default_factory=list)
+    computing: dict[str, Any] = field(default_factory=dict)
+
+    def plan_for(self, computing: dict[str, Any]) -> None:
+        """Note what the keys are for: the jobs set their threads themselves."""
+        self.computing = {name: computing[name] for name in ("instructions", "device")}
 
     def is_made(self, name: str) -> bool:
         """Return whether an artefact is complete in the cache."""
@@ -253,6 +259,8 @@ def main(arguments: list[str]) -> int:
     plan_file, name, marker = Path(arguments[0]).resolve(), arguments[1], Path(arguments[2])
     marker = marker.absolute()
     plan = Plan.read(plan_file)
+    if plan.computing:
+        os.environ[PLANNED] = json.dumps(plan.computing)
     try:
         os.chdir(plan.cwd)
         if name.startswith("models/") and plan.processes > 1 and "WORLD_SIZE" not in os.environ:

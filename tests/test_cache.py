@@ -1,17 +1,29 @@
 """Artefacts: found by what they were made from, never trusted half-written."""
 
+import ast
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import tiny_study
+import torch
 
 from speechunlearn import cache as cache_module
+from speechunlearn import machine
 from speechunlearn.cache import Cache, code_hash
+from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.grid import Planner
+from speechunlearn.machine import PLANNED
+from speechunlearn.workflow import Plan
+
+SET_BY_THE_PROFILE = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 
 
 def writer(text: str, calls: list[str]):
@@ -128,3 +140,58 @@ def test_code_counts_where_it_is_used_and_its_explanation_does_not(package):
     assert package("left", '# why\ndef f():\n    """One."""\n    return (1)\n') == before
     assert package("aside", "x = 2\n") == before
     assert package("left", "def f():\n    return 2\n") != before
+
+
+COMPUTING = """
+import torch
+from speechunlearn import machine, profiles
+profiles.prepare_process(profiles.get("smoke"))
+print(machine.computing())
+"""
+
+
+def computing(**environment: str) -> dict:
+    """Return what a new process computes with that has torch before it chooses a profile."""
+    clean = {k: v for k, v in os.environ.items() if k not in (*SET_BY_THE_PROFILE, PLANNED)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPUTING],
+        env=clean | environment, capture_output=True, text=True, check=True,
+    )
+    return ast.literal_eval(done.stdout)
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="no other instruction set here")
+def test_the_profile_sets_instructions_although_torch_is_there_and_the_key_names_them():
+    usual = {
+        "instructions": "AVX2, MKL_CBWR=COMPATIBLE, ONEDNN_MAX_CPU_ISA=AVX2", "threads": 1,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+    assert computing() == usual
+    other = usual["instructions"].replace("AVX2", "DEFAULT", 1)
+    assert computing(ATEN_CPU_CAPABILITY="default") == usual | {"instructions": other}
+
+
+def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch):
+    plan = Plan("cache")
+    plan.plan_for({"instructions": "of another", "device": "cuda", "threads": 64})
+    monkeypatch.setenv(PLANNED, json.dumps(plan.computing))
+    assert machine.computing() == {
+        "instructions": "of another", "device": "cuda", "threads": torch.get_num_threads(),
+    }
+
+
+@pytest.mark.parametrize(
+    "other", [{"instructions": "AVX512"}, {"device": "cuda"}, {"threads": 64}]
+)
+def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeypatch, other):
+    def keys() -> list[str]:
+        planned = Planner(
+            Plan(str(tmp_path)), tiny_study.profile(), "demos", demos_root, cache=Cache(tmp_path)
+        )
+        planned.cell("adv_ela", clips(2, 0), 0)
+        return list(planned.plan.jobs)
+
+    here, usual = machine.computing(), keys()
+    assert len(usual) >= 3 and keys() == usual
+    monkeypatch.setattr(machine, "computing", lambda: here | other)
+    assert not {*keys()} & {*usual}

@@ -66,9 +66,9 @@ def nbval(*paths: Path) -> subprocess.CompletedProcess:
         ["make", "--dry-run", "--always-make", "test"], cwd=REPOSITORY, capture_output=True,
         text=True, check=True,
     ).stdout.replace("\\\n", " ")
-    found = re.search(r"-m pytest (.*--nbval .*) notebooks/\*\.ipynb", recipe)
+    found = re.search(r"(-p \S+ --nbval .*) +notebooks/\*\.ipynb", recipe)
     assert found, "make test does not compare the notebooks"
-    options = [o for o in found[1].split() if o.startswith("--nbval")]
+    options = found[1].split()
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options, *paths],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
@@ -76,23 +76,39 @@ def nbval(*paths: Path) -> subprocess.CompletedProcess:
 
 
 def test_a_failing_cell_and_a_changed_number_are_red(stored):
-    """Three copies, compared at once: one as it was run, and one with each fault."""
+    """Copies, compared at once: one as it was run, a number within its tolerance, each fault."""
     assert check.faults(stored) == []
-    failing, other = (stored.with_name(f"{name}.ipynb") for name in ("failing", "other"))
-    for path in (failing, other):
+    failing, other, near, unrun, empty = (
+        stored.with_name(f"{name}.ipynb") for name in ("failing", "other", "near", "unrun", "empty")
+    )
+    for path in (failing, other, near, unrun, empty):
         shutil.copy(stored, path)
     changed(failing, "value = 0.25", "value = 1 / 0")
-    changed(other, "UAR 0.25", "UAR 0.26")
-    done = nbval(stored, failing, other)
+    changed(near, "UAR 0.25", "UAR 0.26")
+    changed(other, "UAR 0.25", "UAR 0.65")
+    for path, ran, number in ((unrun, None, 1), (empty, 3, 2)):
+        notebook = nbformat.read(path, as_version=4)
+        cell = [cell for cell in notebook.cells if cell.cell_type == "code"][number]
+        cell.execution_count, cell.outputs = ran, []
+        nbformat.write(notebook, path)
+    done = nbval(stored, near, failing, other, unrun, empty)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     failed = [line for line in lines if line.startswith("FAILED")]
-    assert not any(stored.name in line for line in failed)
-    assert sum(stored.name in line for line in lines if line.startswith("PASSED")) == 3
+    for path in (stored, near):
+        assert sum(path.name in line for line in lines if line.startswith("PASSED")) == 3
     # the cell after the failing one lacks its value, too
-    assert [failing.name in line for line in failed] == [True, True, False]
-    assert other.name in failed[-1]
-    assert "ZeroDivisionError" in done.stdout and "UAR 0.26" in done.stdout
+    names = [failing, failing, other, unrun, empty]
+    assert len(failed) == len(names)
+    assert all(path.name in line for path, line in zip(names, failed, strict=True))
+    assert "ZeroDivisionError" in done.stdout
+    for line in (
+        "other.ipynb, cell 1, line 1: stored UAR 0.65, now UAR 0.25; 0.65 and 0.25 differ by 0.4, "
+        "tolerance 0.05 (UAR)",
+        "unrun.ipynb, cell 1: no stored output, it was not executed",
+        "empty.ipynb, cell 2, outputs: stored no output, now stream stdout",
+    ):
+        assert line in done.stdout
 
 
 @pytest.mark.parametrize(

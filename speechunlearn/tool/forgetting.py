@@ -277,6 +277,7 @@ def _made(
     specification = asked | {
         "code": code_hash("speechunlearn.tool.forgetting", _module(choice.method)),
         "stack": stack(),
+        "computing": machine.computing(),
     }
 
     def unlearn(folder: Path, resume: Path) -> None:
@@ -439,6 +440,7 @@ def _in_pieces(
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
                 "quick": specification["quick"],
                 "code": code_hash("speechunlearn.attacks"), "stack": stack(),
+                "computing": specification["computing"],
             }
             kept = cache.find("adversarial", own) is not None
 
