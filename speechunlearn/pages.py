@@ -153,7 +153,7 @@ def speech_and_images(speech: Mapping[str, Results | None], images: Results | No
             ).round(2)
             for name, table in tables.items()
         },
-        axis=1,
+        names=["speech"],
     )
 
 

@@ -80,6 +80,36 @@ class Browser:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=width < 600)
 
+    def theme(self, name: str) -> None:
+        """Say what the system's theme is, light or dark."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.send("Emulation.setEmulatedMedia", features=features)
+
+    def click(self, element: str) -> None:
+        """Click an element with the mouse.
+
+        Args:
+            element: a JavaScript expression
+
+        Raises:
+            AssertionError: something else lies above its middle, or it is not on the screen
+
+        """
+        place = self.run(
+            f"(() => {{ const e = {element};"
+            " if (!e) return null;"
+            " e.scrollIntoView({block: 'nearest', behavior: 'instant'});"
+            " const r = e.getBoundingClientRect();"
+            " const [x, y] = [r.x + r.width / 2, r.y + r.height / 2];"
+            " const found = document.elementFromPoint(x, y);"
+            " return [x, y, e.contains(found), found?.outerHTML.slice(0, 99)]; })()"
+        )
+        assert place is not None, f"no such element: {element}"
+        x, y, hit, above = place
+        assert hit, f"{element} cannot be clicked at {x:.0f}, {y:.0f}: {above} is there"
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def open(self, address: str, leads_to: str = "") -> None:
         """Open a page, or the one that it leads on to, and wait until what it holds is there."""
         self.events.clear()
@@ -103,7 +133,14 @@ class Browser:
 
         """
         end = time.monotonic() + self.seconds
-        while not self.run(condition):
+        while True:
+            try:
+                if self.run(condition):
+                    return
+            except RuntimeError as error:
+                if not re.search("navigated|context", str(error)):
+                    raise
+                # the page was left while it was asked: the next one answers
             if time.monotonic() > end:
                 raise TimeoutError(condition)
             time.sleep(0.05)

@@ -1,6 +1,7 @@
 """The pages of the book agree with the registries, and are made without torch."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -154,3 +155,148 @@ def test_a_torch_that_was_loaded_fails_the_build():
     )
     assert done.returncode == 1
     assert "RuntimeError: the book is rendered without torchaudio" in done.stderr
+
+
+def output(kind: str, data: str) -> dict:
+    return {"output_type": "display_data", "data": {kind: data}, "metadata": {}}
+
+
+def code(source: str, *outputs: dict) -> dict:
+    return {
+        "cell_type": "code", "source": source, "outputs": list(outputs), "execution_count": 1,
+        "metadata": {}, "id": "a",
+    }
+
+
+def test_captions_lose_no_output_and_name_each_figure_once(tmp_path):
+    """Figures between other outputs, two in a cell, and the same figure in two cells."""
+    made = [
+        code("print()", output("text/plain", "first")),
+        code(
+            "pages.figure2(shown)", output("text/markdown", "*before*"), output("image/png", "A"),
+            output("text/html", "<p>between</p>"), output("text/plain", "and"),
+            output("image/png", "B"), output("image/png", "C"), output("text/plain", "after"),
+        ),
+        code("pages.figure2(other)", output("image/png", "D")),
+    ]
+    path = tmp_path / "06_ablation.ipynb"
+    path.write_text(json.dumps({"cells": made}))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import generate\n"
+        "generate.caption(generate.Path(sys.argv[2]))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(BOOK), str(path)], check=True, cwd=ROOT)
+    cells = json.loads(path.read_text())["cells"]
+    outputs = [o for cell in cells for o in cell["outputs"]]
+    assert outputs == [o for cell in made for o in cell["outputs"]]
+    assert all(cell["source"] for cell in cells)  # one without is not rendered
+    figures = [cell for cell in cells if "image/png" in cell["outputs"][0]["data"]]
+    assert [len(cell["outputs"]) for cell in figures] == [1, 1, 1, 1]
+    names = [cell["metadata"]["mystnb"]["figure"]["name"] for cell in figures]
+    assert len(set(names)) == 4 and names[0] == "06_ablation-figure2"
+    assert [cell["source"] for cell in cells if "tags" not in cell["metadata"]] == [
+        cell["source"] for cell in made
+    ]
+
+
+@pytest.fixture()
+def complete(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import complete
+
+    return complete
+
+
+NOTEBOOK = {
+    "cells": [
+        {"cell_type": "markdown", "source": "not an ![image](made.png)"},
+        code(
+            "f()", {"output_type": "stream", "name": "stdout", "text": ["of two\n", "lines\n"]},
+            output("text/markdown", "**63 %** of [them](https://example.org)"),
+            output("text/html", "<table><tr><td>0.45 [0.40, 0.50]</td></tr></table>"),
+            output("text/html", "<audio controls></audio>"),
+            output("image/png", "iVBOR"), output("text/plain", "63"),
+        ),
+    ]
+}
+PAGE = """<p>prose, of two lines</p><img src="logo.svg"><div class="cell"><div class="cell_output">
+<pre>of two
+lines</pre><p><strong>63 %</strong> of <a href="https://example.org">them</a></p>
+<div><table><tr><td>0.45 [0.40,&nbsp;0.50]</td></tr></table></div><audio controls></audio></div>
+</div><div class="cell"><div class="cell_output"><figure><img src="a.png"></figure><pre>63</pre>
+</div></div>"""
+
+
+def test_a_page_with_all_that_its_notebook_made_is_complete(complete):
+    assert complete.losses(NOTEBOOK, PAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "instead", "said"),
+    [
+        ('<img src="a.png">', "", "images: 1 made, 0 shown"),
+        ('<img src="a.png">', '<img src="a.png">' * 2, "images: 1 made, 2 shown"),
+        ("<audio controls></audio>", "", "audio players: 1 made, 0 shown"),
+        ("<table><tr><td>0.45 [0.40,&nbsp;0.50]</td></tr></table>", "0.45 [0.40, 0.50]",
+         "tables: 1 made, 0 shown"),
+        ("0.50]", "0.51]", "text made 1 times, shown 0 times: '0 45 0 40 0 50'"),
+        ("of two\nlines", "", "text made 1 times, shown 0 times: 'of two lines'"),
+        (">them<", "><", "text made 1 times, shown 0 times: '63 of them'"),
+    ],
+)
+def test_whatever_a_page_lacks_is_said(complete, fault, instead, said):
+    assert fault in PAGE
+    assert complete.losses(NOTEBOOK, PAGE.replace(fault, instead)) == [said]
+
+
+def test_a_missing_page_is_said(complete, tmp_path):
+    (tmp_path / "06_ablation.ipynb").write_text(json.dumps(NOTEBOOK))
+    assert complete.check([tmp_path / "06_ablation.ipynb"], tmp_path) == [
+        "06_ablation.ipynb: no page 06_ablation.html"
+    ]
+
+
+SUM = '<munderover><mo movablelimits="true">∑</mo><mi>i</mi><mi>n</mi></munderover>'
+Y_HAT = '<mover accent="true"><mi>y</mi><mo stretchy="false">ˆ</mo></mover>'
+
+
+@pytest.mark.parametrize(
+    ("tex", "drawn"),
+    [
+        (r"\hat y_e", f"<msub>{Y_HAT}<mi>e</mi></msub>"),
+        (r"\hat{y}_{e}", f"<msub>{Y_HAT}<mi>e</mi></msub>"),
+        (r"\hat y_e^2", f"<msubsup>{Y_HAT}<mi>e</mi><mn>2</mn></msubsup>"),
+        (r"\hat y^2_e", f"<msubsup>{Y_HAT}<mi>e</mi><mn>2</mn></msubsup>"),
+        (r"\hat y", Y_HAT),
+        (r"\overline{y}_e", '<msub><mover accent="false"><mi>y</mi><mo accent="true">_</mo></mover>'
+         "<mi>e</mi></msub>"),
+        (r"\sum_{\hat y_e} x", '<munder><mo movablelimits="true">∑</mo>'
+         f"<msub>{Y_HAT}<mi>e</mi></msub></munder><mi>x</mi>"),
+        # what is a limit stays one
+        (r"\sum_i^n", SUM),
+        (r"\sum^n_i", SUM),
+        (r"y_e^2 < 1", "<msubsup><mi>y</mi><mi>e</mi><mn>2</mn></msubsup><mo>&lt;</mo><mn>1</mn>"),
+    ],
+)
+def test_an_index_is_beside_an_accent(monkeypatch, tex, drawn):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import offline
+
+    found = re.sub(r">\s+<", "><", offline.mathml(tex, True))
+    space = "http://www.w3.org/1998/Math/MathML"
+    assert found == f'<math xmlns="{space}" display="block">{drawn}</math>'
+
+
+def test_no_line_of_a_table_ends_within_an_interval(tmp_path):
+    path = tmp_path / "chapter.ipynb"
+    table = "<td>-0.12 [-0.20, 0.05]</td><td>[a, b]</td>"
+    path.write_text(json.dumps({"cells": [code("f()", output("text/html", table))]}))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import generate\n"
+        "generate.keep_intervals(generate.Path(sys.argv[2]))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(BOOK), str(path)], check=True, cwd=ROOT)
+    found = json.loads(path.read_text())["cells"][0]["outputs"][0]["data"]["text/html"]
+    assert found == table.replace("0.20, 0.05", "0.20,&nbsp;0.05")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,7 +15,11 @@ from urllib.parse import unquote, urljoin, urlsplit
 import browser
 import pytest
 
-HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "book"))
+import complete  # noqa: E402
+
+HTML = ROOT / "_build" / "html"
 CHROMIUM = browser.find()
 
 pytestmark = [
@@ -30,7 +36,15 @@ PAGES = sorted(
 )
 #: where index.html leads on to
 START = "book/intro.html"
-PHONE, DESKTOP = (390, 844), (1280, 900)
+PHONE, TABLET, DESKTOP = (390, 844), (820, 1180), (1280, 900)
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+
+#: whether an element, e, is on the screen
+SEEN = (
+    "(e => { const r = e.getBoundingClientRect();"
+    " return r.width > 0 && r.height > 0 && r.right > 1 && r.bottom > 1 && r.left < innerWidth - 1"
+    " && r.top < innerHeight - 1 && e.checkVisibility({visibilityProperty: true}); })"
+)
 
 
 class Names(HTMLParser):
@@ -145,10 +159,29 @@ def test_a_page_in_the_browser(page: str, site: str, tab: browser.Browser) -> No
     assert tab.errors() == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index.html"])
+@pytest.mark.parametrize("size, theme", [(TABLET, "dark"), (DESKTOP, "light")])
+def test_a_page_on_larger_screens(
+    page: str, size: tuple[int, int], theme: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.theme(theme)
+    tab.open(urljoin(site, page))
+    assert tab.run("document.documentElement.dataset.theme") == theme
+    assert tab.run("document.documentElement.scrollWidth") <= size[0]
+    assert tab.errors() == []
+
+
+def test_the_page_of_a_chapter_shows_all_that_its_notebook_made() -> None:
+    staged = sorted((HTML.parent / "source" / "notebooks").glob("*.ipynb"))
+    assert [f"notebooks/{path.stem}.html" for path in staged] == CHAPTERS
+    assert complete.check(staged, HTML) == []
+
+
 def test_figures_of_chapters_are_numbered_and_captioned(
     site: str, tab: browser.Browser
 ) -> None:
-    for page in (page for page in PAGES if page.startswith("notebooks/")):
+    for page in CHAPTERS:
         tab.open(urljoin(site, page))
         bare = tab.run(
             "[...document.querySelectorAll('main article img')].filter("
@@ -168,19 +201,152 @@ def test_search_finds_elastic_weight(site: str, tab: browser.Browser) -> None:
     assert tab.errors() == []
 
 
-def test_theme_switch(site: str, tab: browser.Browser) -> None:
-    tab.size(*DESKTOP)
-    tab.open(urljoin(site, START))
+def visible(selector: str) -> str:
+    """The first element of a selector that is on the screen, in JavaScript."""
+    return f"[...document.querySelectorAll('{selector}')].find({SEEN})"
+
+
+MENU, CONTENTS = "#pst-primary-sidebar", "#pst-secondary-sidebar"
+
+
+def open_menu(tab: browser.Browser, size: tuple[int, int]) -> str:
+    """Make the menu visible where it is not, and return the selector of what holds it."""
+    if size == DESKTOP:
+        return MENU
+    tab.click(visible(".primary-toggle"))
+    tab.wait(f"!!{visible(f'{MENU}-modal[open] nav a')}")
+    return f"{MENU}-modal"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, TABLET, DESKTOP])
+@pytest.mark.parametrize("page", [START, "notebooks/05_table1.html"])
+def test_every_toggle_does_something(
+    page: str, size: tuple[int, int], theme: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.theme(theme)
+    tab.open(urljoin(site, page))
     tab.run("localStorage.clear()")
-    tab.open(urljoin(site, START))
+    tab.open(urljoin(site, page))
+    toggles = {
+        kind: tab.run(f"[...document.querySelectorAll('{selector}')].filter({SEEN}).length")
+        for kind, selector in {
+            "menu": ".primary-toggle", "contents": ".secondary-toggle",
+            "theme": ".theme-switch-button", "search": ".search-button, .search-button-field",
+        }.items()
+    }
+    # on a desktop the contents are always there
+    expected = {"menu": 1, "contents": int(size != DESKTOP), "theme": 1, "search": 1}
+    assert toggles == expected
+    assert tab.run(f"!!{visible('header.bd-header')}") is False
+
+    # menu
+    if size == DESKTOP:
+        assert tab.run(f"!!{visible(f'{MENU} nav a')}")
+        tab.click(visible(".primary-toggle"))
+        tab.wait(f"!{visible(f'{MENU} nav a')}")
+        tab.click(visible(".primary-toggle"))
+        tab.wait(f"!!{visible(f'{MENU} nav a')}")
+        assert tab.run(f"!!{visible(f'{CONTENTS} nav a')}")
+    else:
+        for toggle, sidebar in ((".primary-toggle", MENU), (".secondary-toggle", CONTENTS)):
+            assert not tab.run(f"!!{visible(f'{sidebar} nav a')}")
+            tab.click(visible(toggle))
+            tab.wait(f"!!{visible(f'{sidebar}-modal[open] nav a')}")
+            tab.send("Input.dispatchKeyEvent", type="keyDown", key="Escape", code="Escape")
+            tab.wait(f"!document.querySelector('{sidebar}-modal').open")
+            tab.wait(f"!{visible(f'{sidebar} nav a')}")
+
+    # theme: the system's, light and dark follow each other
     colour = "getComputedStyle(document.body).backgroundColor"
-    seen = {tab.run("document.documentElement.dataset.theme"): tab.run(colour)}
+    icon = f"{visible('.theme-switch-button svg, .theme-switch-button i')}?.outerHTML"
+    modes, colours = [], {}
     for _ in range(3):
-        tab.run("[...document.querySelectorAll('.theme-switch-button')]"
-                ".find(button => button.offsetParent).click()")
-        seen[tab.run("document.documentElement.dataset.theme")] = tab.run(colour)
-    assert set(seen) == {"light", "dark"}
-    assert seen["light"] != seen["dark"]
+        before = tab.run(icon)
+        tab.click(visible(".theme-switch-button"))
+        tab.wait(f"{icon} !== {json.dumps(before)}")
+        modes.append(tab.run("document.documentElement.dataset.mode"))
+        colours[tab.run("document.documentElement.dataset.theme")] = tab.run(colour)
+    assert sorted(modes) == ["auto", "dark", "light"]
+    assert set(colours) == {"light", "dark"} and colours["light"] != colours["dark"]
+
+    # search
+    tab.click(visible(".search-button, .search-button-field"))
+    tab.wait(f"!!{visible('#pst-search-dialog[open] input')}")
+    assert tab.run("document.activeElement.name") == "q"
+    assert tab.errors() == []
+
+
+@pytest.mark.parametrize("size", [PHONE, TABLET, DESKTOP])
+def test_a_link_of_the_menu_leads_to_its_page(
+    size: tuple[int, int], site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.open(urljoin(site, START))
+    menu = open_menu(tab, size)
+    target = "notebooks/01_corpus.html"
+    tab.wait(f"document.querySelector('{menu}').getAnimations().length === 0")
+    tab.click(f"document.querySelector('{menu} nav a[href$=\"{target}\"]')")
+    tab.wait(f"location.pathname === '/{target}' && document.readyState === 'complete'")
+    assert tab.run(f"!!{visible('article h1')}")
+    assert tab.errors() == []
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_no_table_or_code_of_a_chapter_is_wider_than_its_page(
+    page: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*DESKTOP)
+    tab.open(urljoin(site, page))
+    tab.run("document.fonts.ready")
+    wide = tab.run(
+        "[...document.querySelectorAll('article table, article .highlight pre')]"
+        ".filter(e => { for (let b = e; b.tagName !== 'ARTICLE'; b = b.parentElement)"
+        "   if (b.scrollWidth > b.clientWidth + 1 && getComputedStyle(b).display !== 'inline')"
+        "     return true; })"
+        ".map(e => e.innerText.slice(0, 80))"
+    )
+    assert wide == []
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, "book/status.html"])
+def test_a_table_wider_than_a_phone_says_so_and_keeps_its_first_column(
+    page: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*PHONE)
+    tab.open(urljoin(site, page))
+    left = "(cell => cell.getBoundingClientRect().left)"
+    count = tab.run(
+        "(window.wide = [...document.querySelectorAll('article table')]"
+        ".map(table => ({table, box: table.parentElement}))"
+        ".filter(({box}) => box.scrollWidth > box.clientWidth + 1)"
+        ".map(({table, box}) => ({box, column: [...table.querySelectorAll('th, td')]"
+        f".filter(cell => {left}(cell) < {left}(table) + 2)}}))).length"
+    )
+    for number in range(count):
+        one = f"window.wide[{number}]"
+        fades = f"(getComputedStyle({one}.box).maskImage !== 'none')"
+        at = f"{one}.column.map(cell => {left}(cell) - {left}({one}.box))"
+        assert tab.run(f"{one}.column.length") > 1
+        assert tab.run(fades)
+        share = f"{one}.column.at(-1).getBoundingClientRect().width / {one}.box.clientWidth"
+        assert tab.run(share) < 0.6  # there is room for another
+        tab.run(f"{one}.box.scrollLeft = 1e6")
+        tab.wait(f"!{fades}")
+        assert tab.run(f"{one}.box.scrollLeft") > 0
+        assert all(abs(place) <= 1.5 for place in tab.run(at))
+    assert tab.errors() == []
+
+
+def test_formulas_are_drawn_with_the_font_of_the_book(site: str, tab: browser.Browser) -> None:
+    tab.open(urljoin(site, "book/method.html"))
+    tab.run("document.fonts.ready.then(() => true)")
+    used = tab.run("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
+    assert any("STIX Two Math" in family for family in used), used
+    assert tab.run("getComputedStyle(document.querySelector('math')).fontFamily").startswith(
+        '"STIX Two Math"'
+    )
 
 
 def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -> None:
