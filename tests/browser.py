@@ -133,7 +133,14 @@ class Browser:
 
         """
         end = time.monotonic() + self.seconds
-        while not self.run(condition):
+        while True:
+            try:
+                if self.run(condition):
+                    return
+            except RuntimeError as error:
+                if not re.search("navigated|context", str(error)):
+                    raise
+                # the page was left while it was asked: the next one answers
             if time.monotonic() > end:
                 raise TimeoutError(condition)
             time.sleep(0.05)
