@@ -501,15 +501,20 @@ def struck_out(
     answer: Float[np.ndarray, " classes"], target: Float[np.ndarray, " classes"],
     labels: Sequence[str],
 ) -> Figure:
-    """Draw what the original says of a clip, and DELETE's target: that without the true class."""
+    """Draw what the original says of a clip, and DELETE's target: that without the true class.
+
+    The ten classes that the original finds likeliest are shown, the likeliest first.
+    """
+    shown = np.argsort(-answer, kind="stable")[:10]
+    names = [labels[i] for i in shown]
     figure, axes = plt.subplots(
-        1, 2, figsize=(8, 0.9 + 0.22 * len(labels)), sharex=True, sharey=True,
+        1, 2, figsize=(8, 0.9 + 0.24 * len(names)), sharex=True, sharey=True,
         layout="constrained",
     )
     for axis, values, hatch, title in zip(
         axes, (answer, target), ("", "///"), ("the original's answer", "the target"), strict=True
     ):
-        axis.barh(list(labels), values, color="lightgrey", edgecolor="black", hatch=hatch)
+        axis.barh(names, values[shown], color="lightgrey", edgecolor="black", hatch=hatch)
         axis.set(title=title, xlabel="probability", xlim=(0, 1))
     axes[0].invert_yaxis()
     return figure
