@@ -88,11 +88,12 @@ def random_split(manifest, shares, generator):
 
 
 def imbalance(manifest, split, shares):
-    """Mean squared deviation of the parts from their shares of each class and gender."""
+    """Mean squared deviation of the parts from their shares of classes and genders."""
     wanted, total = pd.Series(shares), 0.0
     for column in ("label", "gender"):
         known = manifest[column] != ""
-        found = pd.crosstab(split[known], manifest.loc[known, column], normalize="columns")
+        counts = pd.crosstab(split[known], manifest.loc[known, column])
+        found = counts / counts.sum()
         deviation = found.reindex(wanted.index, fill_value=0).div(wanted, axis=0) - 1
         total += np.nan_to_num((deviation**2).to_numpy().mean()) if known.any() else 0
     return total
@@ -114,9 +115,8 @@ from speechunlearn import audio, splits
 
 generator = np.random.default_rng(0)
 shares = run.profile.splits
-tried = [
-    imbalance(manifest, random_split(manifest, shares, generator), shares) for _ in range(20)
-]
+drawn = [random_split(manifest, shares, generator) for _ in range(20)]
+tried = [imbalance(manifest, split, shares) for split in drawn]
 even = splits.speaker_split(manifest, shares)["split"]
 figures.random_splits(tried, imbalance(manifest, even, shares));
 
@@ -125,7 +125,8 @@ figures.random_splits(tried, imbalance(manifest, even, shares));
 
 # %% tags=["agrees"]
 path, rate = manifest["path"].iloc[0], 16000
-assert np.allclose(read(path, rate), audio.normalise(audio.read_clip(path, rate)), atol=1e-4)
+theirs = audio.normalise(audio.read_clip(path, rate))
+assert np.allclose(read(path, rate), theirs, atol=1e-4)
 print("clip: equal to 1e-4 of its standard deviation")
 
 assert imbalance(manifest, even, shares) <= min(tried) + 1e-9
@@ -133,8 +134,9 @@ assert (manifest.groupby("speaker")["split"].nunique() == 1).all()
 print("split: no speaker in two parts, and more even than any that was tried here")
 
 train = study.train_manifest
+hashes = train["hash"].to_numpy(str)
 for name in ("development", 0, 1):
-    assert draw_clips(train["hash"].to_numpy(str), 5, name) == splits.forget_draw(train, 5, name)
+    assert draw_clips(hashes, 5, name) == splits.forget_draw(train, 5, name)
 print("draws of clips: the same clips in the same order")
 
 # %% [markdown]
@@ -239,7 +241,8 @@ print("Most of them: such a test says little about strangers.")
 # clip more or less?
 
 # %% tags=["solution", "hide-cell"]
-hashes = train["hash"].to_numpy(str)
-before, after = draw_clips(hashes, 5, 0), draw_clips(np.append(hashes, "0" * 64), 5, 0)
+contents = train["hash"].to_numpy(str)
+before = draw_clips(contents, 5, 0)
+after = draw_clips(np.append(contents, "0" * 64), 5, 0)
 assert before != after
 print("No: the order is one of all contents. A draw belongs to its training set.")

@@ -102,7 +102,9 @@ figures.seen_and_unseen(losses);
 
 # %% tags=["agrees"]
 theirs = fresh()
-recipe = training.Recipe(epochs=steps, learning_rate=learning_rate, batch_size=len(batch))
+recipe = training.Recipe(
+    epochs=steps, learning_rate=learning_rate, batch_size=len(batch)
+)
 history = training.train(theirs, batch, recipe, seed=0)
 assert np.allclose(losses["trained on"], history, atol=1e-6)
 for ours, weight in zip(model.parameters(), theirs.parameters(), strict=True):

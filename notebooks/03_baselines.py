@@ -47,13 +47,15 @@ from torch.nn.functional import cross_entropy
 
 
 def draw_wrong(labels, n_classes, generator):
-    """Another class for each clip: move its number on by 1 to K - 1, round the circle."""
-    return (labels + torch.randint(1, n_classes, labels.shape, generator=generator)) % n_classes
+    """Another class for each clip: its number moves on by 1 to K - 1, in a circle."""
+    shift = torch.randint(1, n_classes, labels.shape, generator=generator)
+    return (labels + shift) % n_classes
 
 
 def losses_of(model, clips, labels):
     """Cross-entropy of each clip, in nats."""
-    return cross_entropy(model(*clips.batch(range(len(clips)))), labels, reduction="none")
+    logits = model(*clips.batch(range(len(clips))))
+    return cross_entropy(logits, labels, reduction="none")
 
 
 def unlearn(model, forget, wrong, retain=None, *, steps, learning_rate):
@@ -146,7 +148,6 @@ import numpy as np
 from speechunlearn import experiments
 from speechunlearn import results as protocol
 
-study = run.study("validation")
 results = run.results(experiments.baselines(study))
 table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
 protocol.readable(table)
@@ -210,8 +211,8 @@ assert means["original"] < means["retrained"]
 print("The original's is smaller: it has heard these clips.")
 
 # %% [markdown]
-# **3.** Edit one line: let `unlearn` climb the loss of the true labels of the forget set in place of
-# descending that of wrong ones. (This is NegGrad.) Does its loss have an upper end?
+# **3.** Edit one line: let `unlearn` climb the loss of the true labels of the forget set in place
+# of descending that of wrong ones. (This is NegGrad.) Does its loss have an upper end?
 
 # %% tags=["solution", "hide-cell"]
 climbing = deepcopy(original).double()

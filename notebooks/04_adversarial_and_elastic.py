@@ -68,7 +68,7 @@ def attack(model, clip, target, start, tau, steps, sigma):
 # %% tags=["component"]
 def fisher(model, clips, labels):
     """Mean over clips of the squared gradient of the label's loss, for each weight."""
-    total = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
+    total = {name: torch.zeros_like(w) for name, w in model.named_parameters()}
     for i in range(len(clips)):
         model.zero_grad()
         cross_entropy(model(*clips.batch([i])), labels[[i]]).backward()
@@ -81,7 +81,7 @@ def fisher(model, clips, labels):
 def penalty(model, anchor, importance):
     """Sum over weights of importance times squared distance from the anchor."""
     weights = model.named_parameters()
-    return sum((importance[name] * (w - anchor[name]) ** 2).sum() for name, w in weights)
+    return sum((importance[n] * (w - anchor[n]) ** 2).sum() for n, w in weights)
 
 # %% [markdown]
 # And Adv. + Ela. is the descent of the three losses' sum, here with whole sets at a time.
@@ -89,7 +89,7 @@ def penalty(model, anchor, importance):
 # %% tags=["component"]
 def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_rate):
     """Descend lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
-    anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    anchor = {name: w.detach().clone() for name, w in model.named_parameters()}
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
     for _ in range(steps):
         l_mis = cross_entropy(model(*clips.batch(range(len(clips)))), wrong)
@@ -115,7 +115,8 @@ wrong = attacks.random_wrong_labels(
     forget.labels, n_classes, torch.Generator().manual_seed(seed)
 )
 tau, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
-start = (2 * torch.rand(clip.shape, generator=torch.Generator().manual_seed(0)) - 1) * tau
+generator = torch.Generator().manual_seed(0)
+start = (2 * torch.rand(clip.shape, generator=generator) - 1) * tau
 moved, path = attack(original, clip, wrong[:1], start, tau, steps=15, sigma=tau / 4)
 figures.attack_steps(*zip(*path, strict=True), tau);
 
@@ -127,9 +128,9 @@ importance = fisher(original, forget, wrong)
 figures.by_layer(importance);
 
 # %% [markdown]
-# The package gives the same copies, the same importance and penalty, and the same weights. (The last
-# in double precision and without dropout: nothing is drawn but labels and copies, which both get,
-# and two programs which add in another order agree.)
+# The package gives the same copies, the same importance and penalty, and the same weights. (The
+# last in double precision and without dropout: nothing is drawn but labels and copies, which both
+# get, and two programs which add in another order agree.)
 
 # %% tags=["agrees"]
 from copy import deepcopy
@@ -195,7 +196,6 @@ from IPython.display import Audio, Markdown, display
 from speechunlearn import attacks, deletions, experiments, figures
 from speechunlearn import methods as registry
 
-study = run.study("validation")
 seed, draw = run.profile.pairs[0]
 n = min(run.profile.n_values)
 sampling_rate = 16000
@@ -309,13 +309,14 @@ assert climbed[-1][0] > climbed[0][0]
 print("It climbs: the copy moves away from the class that it was to be taken for.")
 
 # %% [markdown]
-# **2.** Do the true labels need the same weights as the wrong ones? Compare the sums of their Fisher
-# information.
+# **2.** Do the true labels need the same weights as the wrong ones? Compare the sums of their
+# Fisher information.
 
 # %% tags=["solution", "hide-cell"]
 of_true = fisher(original, forget, forget.labels)
-assert sum(v.sum() for v in of_true.values()) < sum(v.sum() for v in importance.values())
-print("The wrong labels' is larger: the model is far from saying them, and gradients are steep.")
+of_true, of_wrong = (sum(v.sum() for v in of.values()) for of in (of_true, importance))
+assert of_true < of_wrong
+print("The wrong labels' is larger: the model is far from saying them.")
 
 # %% [markdown]
 # **3.** Set lambda_3 to 0 in `unlearn`. How far do the weights that matter move, by the penalty?

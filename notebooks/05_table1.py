@@ -91,7 +91,8 @@ from speechunlearn import metrics, statistics
 
 n_classes = len(own.labels)
 for table in (original, ran_lab):
-    assert np.isclose(uar(table), metrics.uar(table["label"], table["prediction"], n_classes))
+    theirs = metrics.uar(table["label"], table["prediction"], n_classes)
+    assert np.isclose(uar(table), theirs)
 print("UAR: the same")
 
 paired = statistics.paired_bootstrap(
@@ -101,7 +102,8 @@ assert np.allclose(paired[:3], [difference, low, high])
 print("paired bootstrap: the same interval, from the same resamples")
 
 # the smallest difference that the paper marks with p < 0.001: N = 10, 3,024 clips
-assert np.allclose(z_test(0.855, 0.746, 3024), statistics.uar_z_test(0.855, 0.746, 3024))
+numbers = 0.855, 0.746, 3024
+assert np.allclose(z_test(*numbers), statistics.uar_z_test(*numbers))
 print("z-test: the same, on the paper's numbers")
 
 # %%
@@ -222,8 +224,8 @@ pages.tests_and_claims(real, "validation")
 #
 # ## Exercises
 #
-# **1.** Ten speakers of a hundred clips each; a model is right on all clips of five of them. How many
-# times wider is the interval when speakers are drawn than when clips are?
+# **1.** Ten speakers of a hundred clips each; a model is right on all clips of five of them. How
+# many times wider is the interval when speakers are drawn than when clips are?
 
 # %% tags=["solution", "hide-cell"]
 alike = pd.DataFrame(
@@ -239,13 +241,15 @@ assert 7 < width["speaker"] / width["hash"] < 13
 print("About ten times, the square root of a hundred: a speaker's clips count as one.")
 
 # %% [markdown]
-# **2.** McNemar's test counts the clips on which one model alone is right; without a difference each
-# is as likely the one's as the other's. Write it with `scipy.stats.binom`.
+# **2.** McNemar's test counts the clips on which one model alone is right; without a difference
+# each is as likely the one's as the other's. Write it with `scipy.stats.binom`.
 
 # %% tags=["solution", "hide-cell"]
 from scipy.stats import binom
 
-right = [table["label"].eq(table["prediction"]).to_numpy() for table in (original, ran_lab)]
+right = [
+    table["label"].eq(table["prediction"]).to_numpy() for table in (original, ran_lab)
+]
 only = [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())]
 p_value = min(1, 2 * binom.cdf(min(only), sum(only), 0.5))
 assert np.isclose(p_value, statistics.mcnemar(original, ran_lab).p_value)

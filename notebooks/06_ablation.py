@@ -107,7 +107,7 @@ print("a copy has reached its target where the model says it")
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
-results = run.results(experiments.ablation(run.study("validation")))
+results = run.results(experiments.ablation(study))
 rows = results.rows().query("split == 'unseen' and metric == 'uar'")
 before = rows.query("method == 'original'")["value"].iloc[0]
 figures.uar_over_tau(rows.query("method != 'original'"), before);
@@ -175,7 +175,8 @@ print("0.1, the smallest of the paper's; each tenth of it is another 20 dB.")
 # **2.** What signal-to-noise ratio has noise that is uniform between -tau and tau?
 
 # %% tags=["solution", "hide-cell"]
-noise = (2 * torch.rand(clip.shape, generator=torch.Generator().manual_seed(0)) - 1) * 0.3
+generator = torch.Generator().manual_seed(0)
+noise = (2 * torch.rand(clip.shape, generator=generator) - 1) * 0.3
 assert abs(snr_db(clip, clip + noise) - (least_snr_db(0.3) + 10 * np.log10(3))) < 0.5
 print("4.8 dB more than the least: its power is a third of tau squared.")
 

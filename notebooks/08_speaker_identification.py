@@ -35,8 +35,8 @@ print(run.made_by())
 # %% [markdown]
 # ## A removal and a target, rebuilt
 #
-# Removing a class cuts the corpus in four: its training clips (*forget*), the others' (*retain*), its
-# unseen clips (*removed*) and the others' (*unseen*).
+# Removing a class cuts the corpus in four: its training clips (*forget*), the others' (*retain*),
+# its unseen clips (*removed*) and the others' (*unseen*).
 
 # %% tags=["component"]
 import torch
@@ -66,7 +66,7 @@ def strike_out(logits, labels):
 
 
 def delete(model, forget, targets, steps, learning_rate):
-    """Train a model to give these probabilities on the forget set, all clips at a time."""
+    """Train a model to give these probabilities on the forget set, all at a time."""
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
     for _ in range(steps):
         loss = cross_entropy(model(*forget.batch(range(len(forget)))), targets)
@@ -76,7 +76,8 @@ def delete(model, forget, targets, steps, learning_rate):
     return model
 
 # %% [markdown]
-# Of the speaker whose removal this chapter reports first, the clip that the original is least sure of:
+# Of the speaker whose removal this chapter reports first, the clip that the original is least sure
+# of:
 
 # %% tags=["nbval-ignore-output"]
 from copy import deepcopy
@@ -97,7 +98,8 @@ forget = replace(forget, waveforms_z=[w.double() for w in forget.waveforms_z])
 logits = training.predict(original, forget)
 targets = strike_out(logits, forget.labels)
 unsure = int(logits.softmax(1).max(1).values.argmin())
-figures.struck_out(logits.softmax(1)[unsure].numpy(), targets[unsure].numpy(), study.labels);
+answer, target = logits[unsure].softmax(0).numpy(), targets[unsure].numpy()
+figures.struck_out(answer, target, study.labels);
 
 # %% tags=["agrees"]
 from speechunlearn import methods as registry
@@ -112,11 +114,11 @@ assert parts["removed"] == theirs["removed"] and parts["unseen"] == theirs["unse
 print("forget, retain, removed, unseen: the same clips")
 
 assert torch.allclose(targets, masked(logits, forget.labels).softmax(1))
-theirs = registry.get("delete").unlearn(
-    original, registry.Request(forget, len(study.labels)),
-    registry.parameters("delete", epochs=5, learning_rate=1e-3, batch_size=8, mode="eval"),
-    seed=seed,
-).model
+asked = registry.Request(forget, len(study.labels))
+parameters = registry.parameters(
+    "delete", epochs=5, learning_rate=1e-3, batch_size=8, mode="eval"
+)
+theirs = registry.get("delete").unlearn(original, asked, parameters, seed=seed).model
 ours = delete(deepcopy(original), forget, targets, steps=5, learning_rate=1e-3)
 for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
     assert torch.allclose(weight, other, rtol=0, atol=1e-6)
@@ -133,7 +135,6 @@ import numpy as np
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
-study = run.study("validation")
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("unit", "nunique"), speakers=("label", "nunique")
 )

@@ -53,10 +53,11 @@ cells.cells.groupby(["method", "variant"]).agg(models=("cell", "size"), clips=("
 # %% [markdown]
 # ## Three scores, rebuilt
 #
-# The AUC of an attack is a count of pairs: how often a forgotten clip has a lower loss than one that
-# was never trained on. The attack clip by clip is a ratio of two likelihoods: how likely is what the
-# model says of the clip, if it is like the models that heard it, and if it is like those that did
-# not? And whether a score is good is read from where *one more* retrained model's would lie.
+# The AUC of an attack is a count of pairs: how often a forgotten clip has a lower loss than one
+# that was never trained on. The attack clip by clip is a ratio of two likelihoods: how likely is
+# what the model says of the clip, if it is like the models that heard it, and if it is like those
+# that did not? And whether a score is good is read from where *one more* retrained model's would
+# lie.
 
 # %% tags=["component"]
 from scipy.special import logsumexp
@@ -64,7 +65,7 @@ from scipy.stats import norm
 
 
 def auc(members, nonmembers):
-    """Share of the pairs in which the member has the lower loss; a tie is half a pair."""
+    """Share of the pairs in which the member has the lower loss; a tie is half."""
     lower = np.less.outer(members, nonmembers).mean()
     return lower + np.equal.outer(members, nonmembers).mean() / 2
 
@@ -75,7 +76,7 @@ def confidence(logits, label):
 
 
 def likelihood_ratio(value, heard, never):
-    """log N(value; heard) - log N(value; never), with mean and spread of either side."""
+    """log N(value; heard) - log N(value; never), each with its mean and spread."""
     inside, outside = (
         norm.logpdf(value, of.mean(), of.std(ddof=1)) for of in (heard, never)
     )
@@ -125,7 +126,8 @@ figures.likelihoods(value, heard, never);
 # %% tags=["agrees"]
 from speechunlearn import audit, membership
 
-assert np.isclose(auc(members, nonmembers), audit.loss_membership_attack(members, nonmembers).auc)
+theirs = audit.loss_membership_attack(members, nonmembers).auc
+assert np.isclose(auc(members, nonmembers), theirs)
 print("AUC: the same as by ranks")
 
 shadows = np.concatenate([heard, never])[:, None]
@@ -239,14 +241,15 @@ pages.committed_card("cpu-arabic_speech_commands", method)
 
 # %% tags=["solution", "hide-cell"]
 assert np.isclose(auc(-members, -nonmembers), 1 - auc(members, nonmembers))
-print("One of 0.8: whoever calls the clips with the *higher* losses members gets the rest to one.")
+print("One of 0.8: clips with *higher* losses are called members.")
 
 # %% [markdown]
 # **2.** All losses grow by the same amount, or are squared. What does the AUC do?
 
 # %% tags=["solution", "hide-cell"]
 for changed in (lambda loss: loss + 1, np.sqrt, np.square):
-    assert np.isclose(auc(changed(members), changed(nonmembers)), auc(members, nonmembers))
+    again = auc(changed(members), changed(nonmembers))
+    assert np.isclose(again, auc(members, nonmembers))
 print("Nothing: only the order counts, and so it cannot see how confident a model is.")
 
 # %% [markdown]
