@@ -114,11 +114,11 @@ original, n_classes = study.original(seed).cpu().eval(), len(study.labels)
 wrong = attacks.random_wrong_labels(
     forget.labels, n_classes, torch.Generator().manual_seed(seed)
 )
-tau, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
+bound, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
 generator = torch.Generator().manual_seed(0)
-start = (2 * torch.rand(clip.shape, generator=generator) - 1) * tau
-moved, path = attack(original, clip, wrong[:1], start, tau, steps=15, sigma=tau / 4)
-figures.attack_steps(*zip(*path, strict=True), tau);
+start = (2 * torch.rand(clip.shape, generator=generator) - 1) * bound
+moved, path = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=bound / 4)
+figures.attack_steps(*zip(*path, strict=True), bound);
 
 # %% [markdown]
 # Where the weights are that matter for the wrong labels:
@@ -140,13 +140,13 @@ from speechunlearn import methods as registry
 from speechunlearn.importance import elastic_penalty, estimate
 from speechunlearn.methods.ran_lab import wrong_labels
 
-parameters = attacks.AttackParameters(tau=tau, steps=15)
+parameters = attacks.AttackParameters(tau=bound, steps=15)
 theirs = attacks.targeted_pgd(
     original, clip, torch.tensor([clip.shape[1]]), wrong[:1], parameters,
     [torch.Generator().manual_seed(0)],
 )
 assert torch.allclose(moved, theirs, atol=1e-6)
-assert (theirs.double() - clip.double()).abs().max() <= tau
+assert (theirs.double() - clip.double()).abs().max() <= bound
 print("copy: equal to 1e-6, and no sample farther than tau")
 
 theirs = estimate("fisher", original, forget, wrong)
@@ -304,7 +304,7 @@ pages.gaps(protocol.committed("cpu", "ravdess"))
 # **1.** The paper prints the step with a plus sign. What becomes of the target's loss?
 
 # %% tags=["solution", "hide-cell"]
-_, climbed = attack(original, clip, wrong[:1], start, tau, steps=15, sigma=-tau / 4)
+_, climbed = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=-bound / 4)
 assert climbed[-1][0] > climbed[0][0]
 print("It climbs: the copy moves away from the class that it was to be taken for.")
 

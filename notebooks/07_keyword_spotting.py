@@ -101,7 +101,7 @@ from speechunlearn.importance import estimate
 
 study = run.study("validation")
 seed, draw = study.pairs[0]
-original = study.original(seed).cpu().eval().double()
+trained = study.original(seed).cpu().eval().double()
 
 
 def exact(clips, n):
@@ -113,10 +113,10 @@ def exact(clips, n):
 request = deletions.clips(min(study.sizes), draw)
 forget, retain = exact(study.forget(request), 8), exact(study.retain(request), 24)
 teachers = {
-    "max": training.predict(original, forget),
-    "min": training.predict(original, retain),
+    "max": training.predict(trained, forget),
+    "min": training.predict(trained, retain),
 }
-student = deepcopy(original)
+student = deepcopy(trained)
 
 
 def standing(name):
@@ -136,8 +136,8 @@ figures.alternation(pd.DataFrame(rows));
 
 # %% tags=["nbval-ignore-output"]
 selection = 2.0
-of_forget = estimate("fisher", original, forget, forget.labels)
-of_retain = estimate("fisher", original, retain, retain.labels)
+of_forget = estimate("fisher", trained, forget, forget.labels)
+of_retain = estimate("fisher", trained, retain, retain.labels)
 n, m = len(forget), len(retain)
 of_all = {k: (n * of_forget[k] + m * of_retain[k]) / (n + m) for k in of_forget}
 both = np.array([
@@ -156,16 +156,16 @@ parameters = registry.parameters(
     "scrub", epochs=4, max_epochs=3, learning_rate=1e-3, batch_size=24, mode="eval",
     alpha=0.5, gamma=1.0, temperature=2.0,
 )
-theirs = registry.get("scrub").unlearn(original, asked, parameters, seed=seed).model
+theirs = registry.get("scrub").unlearn(trained, asked, parameters, seed=seed).model
 for weight, other in zip(student.parameters(), theirs.parameters(), strict=True):
     assert torch.allclose(weight, other, rtol=0, atol=1e-6)
 print("SCRUB: weights equal to 1e-6 after 7 passes")
 
 theirs = registry.get("ssd").unlearn(
-    original, asked, registry.parameters("ssd", selection=selection), seed=seed
+    trained, asked, registry.parameters("ssd", selection=selection), seed=seed
 ).model
 for (name, weight), other in zip(
-    original.named_parameters(), theirs.parameters(), strict=True
+    trained.named_parameters(), theirs.parameters(), strict=True
 ):
     ours = dampen(weight, of_forget[name], of_all[name], selection)
     assert torch.allclose(ours, other, rtol=0, atol=1e-9)
@@ -381,7 +381,7 @@ print("No: it asks how badly the student says what the teacher says.")
 # **3.** Leave out the min passes. What becomes of the retain set?
 
 # %% tags=["solution", "hide-cell"]
-student = deepcopy(original)
+student = deepcopy(trained)
 optimiser = torch.optim.Adam(student.parameters(), lr=1e-3)
 for _ in range(10):
     optimiser.zero_grad()

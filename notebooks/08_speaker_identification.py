@@ -90,12 +90,12 @@ from speechunlearn import deletions, figures, training
 study = run.study("validation")
 seed = study.pairs[0][0]
 speaker = study.removable("class")[0]
-original = study.original(seed).cpu().eval().double()
+trained = study.original(seed).cpu().eval().double()
 forget = study.forget(deletions.classes(speaker))
 forget = forget.at(range(min(8, len(forget))))
 # double precision: programs that add in another order agree
 forget = replace(forget, waveforms_z=[w.double() for w in forget.waveforms_z])
-logits = training.predict(original, forget)
+logits = training.predict(trained, forget)
 targets = strike_out(logits, forget.labels)
 unsure = int(logits.softmax(1).max(1).values.argmin())
 answer, target = logits[unsure].softmax(0).numpy(), targets[unsure].numpy()
@@ -118,8 +118,8 @@ asked = registry.Request(forget, len(study.labels))
 parameters = registry.parameters(
     "delete", epochs=5, learning_rate=1e-3, batch_size=8, mode="eval"
 )
-theirs = registry.get("delete").unlearn(original, asked, parameters, seed=seed).model
-ours = delete(deepcopy(original), forget, targets, steps=5, learning_rate=1e-3)
+theirs = registry.get("delete").unlearn(trained, asked, parameters, seed=seed).model
+ours = delete(deepcopy(trained), forget, targets, steps=5, learning_rate=1e-3)
 for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
     assert torch.allclose(weight, other, rtol=0, atol=1e-6)
 print("DELETE: weights equal to 1e-6 after 5 steps")
@@ -265,5 +265,5 @@ def known(model):
     return said.gather(1, forget.labels[:, None]).mean().item()
 
 
-assert known(ours) < known(original)
+assert known(ours) < known(trained)
 print("Less and less: the probability of the true speaker falls with every step.")
