@@ -118,7 +118,8 @@ def of_clip(table, clip=0):
     return confidence(forget_logits(forgotten)[clip], labels[clip])
 
 
-heard = np.array([of_clip(table) for table in request.originals])
+hearers = [request.judged["original"], *request.originals]
+heard = np.array([of_clip(table) for table in hearers])
 never = np.array([of_clip(table) for table in request.retrained])
 value = of_clip(audited)
 figures.likelihoods(value, heard, never);
