@@ -48,6 +48,98 @@ from speechunlearn import figures
 figures.clip_counts(manifest);
 
 # %% [markdown]
+# ## A clip and a split, rebuilt
+#
+# A file is not yet what a model takes. Channels are averaged, all clips are brought to one sampling
+# rate, and each is given zero mean and unit variance. The result is `waveform_z`; its unit is the
+# clip's own standard deviation.
+
+# %% tags=["component"]
+import hashlib
+
+import numpy as np
+import pandas as pd
+import soundfile
+import soxr
+
+
+def read(path, sampling_rate):
+    """One clip: mono, at one sampling rate, with zero mean and unit variance."""
+    channels, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    waveform = channels.mean(axis=1)
+    if own_rate != sampling_rate:
+        waveform = soxr.resample(waveform, own_rate, sampling_rate, quality="VHQ")
+    return (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+
+# %% [markdown]
+# A split that keeps speakers together puts them in a random order and cuts it where the clips so
+# far reach a part's share. Such a split can be uneven: a part may get few clips of a class, or few
+# women. So many are drawn, and the most even one is taken.
+
+# %% tags=["component"]
+def random_split(manifest, shares, generator):
+    """Whole speakers to each part, in random order, until the part has its share."""
+    sizes = manifest["speaker"].value_counts()
+    order = sizes.loc[generator.permutation(sizes.index)]
+    middle = (order.cumsum() - order / 2) / order.sum()
+    part = np.searchsorted(np.cumsum(list(shares.values()))[:-1], middle)
+    names = np.array(list(shares))[part]
+    return manifest["speaker"].map(dict(zip(order.index, names, strict=True)))
+
+
+def imbalance(manifest, split, shares):
+    """Mean squared deviation of the parts from their shares of classes and genders."""
+    wanted, total = pd.Series(shares), 0.0
+    for column in ("label", "gender"):
+        known = manifest[column] != ""
+        counts = pd.crosstab(split[known], manifest.loc[known, column])
+        found = counts / counts.sum()
+        deviation = found.reindex(wanted.index, fill_value=0).div(wanted, axis=0) - 1
+        total += np.nan_to_num((deviation**2).to_numpy().mean()) if known.any() else 0
+    return total
+
+# %% [markdown]
+# The clips to forget are the first of a random order of the *contents* (a content is known by its
+# hash), and the order depends on the name of the draw alone. So the draw of 10 begins with the draw
+# of 5, on every machine.
+
+# %% tags=["component"]
+def draw_clips(hashes, n, name):
+    """The first n contents in the order that belongs to this name."""
+    digest = hashlib.sha256(f"0:{name}".encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest, "big"))
+    return list(generator.permutation(np.unique(hashes))[:n])
+
+# %% tags=["nbval-ignore-output"]
+from speechunlearn import audio, splits
+
+generator = np.random.default_rng(0)
+shares = run.profile.splits
+drawn = [random_split(manifest, shares, generator) for _ in range(20)]
+tried = [imbalance(manifest, split, shares) for split in drawn]
+even = splits.speaker_split(manifest, shares)["split"]
+figures.random_splits(tried, imbalance(manifest, even, shares));
+
+# %% [markdown]
+# The package's own readers, splits and draws do the same:
+
+# %% tags=["agrees"]
+path, rate = manifest["path"].iloc[0], 16000
+theirs = audio.normalise(audio.read_clip(path, rate))
+assert np.allclose(read(path, rate), theirs, atol=1e-4)
+print("clip: equal to 1e-4 of its standard deviation")
+
+assert imbalance(manifest, even, shares) <= min(tried) + 1e-9
+assert (manifest.groupby("speaker")["split"].nunique() == 1).all()
+print("split: no speaker in two parts, and more even than any that was tried here")
+
+train = study.train_manifest
+hashes = train["hash"].to_numpy(str)
+for name in ("development", 0, 1):
+    assert draw_clips(hashes, 5, name) == splits.forget_draw(train, 5, name)
+print("draws of clips: the same clips in the same order")
+
+# %% [markdown]
 # ## What the emotions sound like
 #
 # One clip of each class, all by the same training speaker.
@@ -114,3 +206,43 @@ pd.DataFrame(
 # DEMoS itself is licensed: whoever has it runs this chapter with `--profile paper --root …`. Its
 # split was never published; the reader's is *reconstructed* from the paper's counts, see the page
 # on corpora.
+
+# %% [markdown]
+# ## What to remember
+#
+# - A model takes `waveform_z`: mono, one sampling rate, zero mean, unit variance.
+# - A split keeps speakers and contents apart, and the most even of many random ones is taken.
+# - A forget set is the start of a fixed random order, so those of one draw are nested; the
+#   development draw shares no clip with the reported ones.
+#
+# ## Exercises
+#
+# **1.** A clip is recorded again at half the volume. What does the model get to hear of it?
+
+# %% tags=["solution", "hide-cell"]
+waveform = audio.read_clip(path, rate)
+loud, quiet = audio.normalise(waveform), audio.normalise(0.5 * waveform)
+assert np.abs(loud - quiet).max() < 0.01
+print("Nothing: zero mean and unit variance leave the same waveform.")
+
+# %% [markdown]
+# **2.** Cut the clips at random, without regard to speakers. How many of the test speakers has the
+# model then heard in training?
+
+# %% tags=["solution", "hide-cell"]
+generator = np.random.default_rng(0)
+parts = generator.choice(list(shares), p=list(shares.values()), size=len(manifest))
+heard = {part: set(manifest["speaker"][parts == part]) for part in shares}
+assert len(heard["test"] & heard["train"]) > len(heard["test"]) / 2
+print("Most of them: such a test says little about strangers.")
+
+# %% [markdown]
+# **3.** Add one clip to the training set, and draw again. Is the new draw still the old one with a
+# clip more or less?
+
+# %% tags=["solution", "hide-cell"]
+contents = train["hash"].to_numpy(str)
+before = draw_clips(contents, 5, 0)
+after = draw_clips(np.append(contents, "0" * 64), 5, 0)
+assert before != after
+print("No: the order is one of all contents. A draw belongs to its training set.")

@@ -29,6 +29,88 @@ run = runs.start(
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
 
+# %% [markdown]
+# ## A step of fine-tuning, rebuilt
+#
+# All training here is one step, repeated: the loss of a batch, its gradient, and the weights moved
+# against it.
+
+# %% tags=["component"]
+import torch
+from torch.nn.functional import cross_entropy
+
+
+def loss_of(model, clips):
+    """Mean cross-entropy of the true labels, in nats."""
+    return cross_entropy(model(*clips.batch(range(len(clips)))), clips.labels)
+
+
+def step(model, optimiser, clips):
+    """Move the weights against the gradient of the batch's loss."""
+    loss = loss_of(model, clips)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+# %% [markdown]
+# Here it is on one batch, beside as many clips of speakers whom the model never hears. Dropout and
+# masking are off, so that nothing is drawn, and sums are taken in double precision, so that two
+# programs which add in another order agree.
+
+# %% tags=["nbval-ignore-output"]
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from speechunlearn import figures, models, training
+
+study = run.study("validation")
+rates = ("hidden", "attention", "activation", "feat_proj", "final")
+nothing_drawn = {f"{rate}_dropout": 0.0 for rate in rates} | {
+    "layerdrop": 0.0, "apply_spec_augment": False,
+}
+
+
+def fresh():
+    """The model before any training."""
+    config = study.recipe.encoder | nothing_drawn
+    return models.build(study.profile.encoder, study.labels, 0, **config).double()
+
+
+def some(clips, n=16):
+    """A few clips at random, in double precision."""
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0))
+    chosen = clips.at(order[:n].tolist())
+    return replace(chosen, waveforms_z=[w.double() for w in chosen.waveforms_z])
+
+
+batch, strangers = some(study.train), some(study.unseen)
+model, learning_rate, steps = fresh(), 1e-3, 25
+optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+losses = []
+for _ in range(steps):
+    with torch.no_grad():
+        unseen_loss = loss_of(model, strangers).item()
+    losses.append({"trained on": step(model, optimiser, batch), "unseen": unseen_loss})
+losses = pd.DataFrame(losses)
+figures.seen_and_unseen(losses);
+
+# %% [markdown]
+# The package's `train` does the same, with one batch as the whole training set:
+
+# %% tags=["agrees"]
+theirs = fresh()
+recipe = training.Recipe(
+    epochs=steps, learning_rate=learning_rate, batch_size=len(batch)
+)
+history = training.train(theirs, batch, recipe, seed=0)
+assert np.allclose(losses["trained on"], history, atol=1e-6)
+for ours, weight in zip(model.parameters(), theirs.parameters(), strict=True):
+    assert torch.allclose(ours, weight, rtol=0, atol=1e-6)
+print("losses and weights: equal to 1e-6")
+
 # %%
 import numpy as np
 import pandas as pd
@@ -108,3 +190,45 @@ from speechunlearn import pages
 from speechunlearn import results as protocol
 
 pages.originals(protocol.committed("cpu", "ravdess"))
+
+# %% [markdown]
+# ## What to remember
+#
+# - Fine-tuning is one step, repeated: loss, gradient, step of the optimiser.
+# - The loss of the clips that are trained on falls below that of strangers' clips. That gap is what
+#   a model remembers of single clips, and what there is to forget.
+# - A model without the gap makes every method of unlearning look good.
+#
+# ## Exercises
+#
+# **1.** What loss has a model that gives every class the same probability?
+
+# %% tags=["solution", "hide-cell"]
+n_classes = len(study.labels)
+undecided = cross_entropy(torch.zeros(len(batch), n_classes), batch.labels).item()
+assert np.isclose(undecided, np.log(n_classes))
+print("The logarithm of the number of classes; the curves above begin near it.")
+
+# %% [markdown]
+# **2.** How far does the first step move the weight that it moves most? (Adam divides the gradient
+# by its own size.)
+
+# %% tags=["solution", "hide-cell"]
+moved = fresh()
+step(moved, torch.optim.Adam(moved.parameters(), lr=learning_rate), batch)
+pairs = zip(moved.parameters(), fresh().parameters(), strict=True)
+farthest = max((after - before).abs().max().item() for after, before in pairs)
+assert 0.99 * learning_rate < farthest < 1.01 * learning_rate
+print("By the learning rate, whatever the loss.")
+
+# %% [markdown]
+# **3.** After these steps, of how many clips more is the model right on its batch than on the
+# strangers' clips?
+
+# %% tags=["solution", "hide-cell"]
+right = {
+    name: (training.predict(model, clips).argmax(1) == clips.labels).sum().item()
+    for name, clips in {"trained on": batch, "unseen": strangers}.items()
+}
+assert right["trained on"] > right["unseen"]
+print("Of several: it knows its batch, and little else.")

@@ -34,13 +34,120 @@ run = runs.start(
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
 
+# %% [markdown]
+# ## Wrong labels, rebuilt
+#
+# A wrong label is one of the other classes, each as likely. A step of Ran. Lab. moves the weights
+# towards the wrong labels of the forget set; Remain. Unl. adds the loss of the true labels of the
+# retain set. (With the curriculum, the wrong labels' losses are weighted in addition.)
+
+# %% tags=["component"]
+import torch
+from torch.nn.functional import cross_entropy
+
+
+def draw_wrong(labels, n_classes, generator):
+    """Another class for each clip: its number moves on by 1 to K - 1, in a circle."""
+    shift = torch.randint(1, n_classes, labels.shape, generator=generator)
+    return (labels + shift) % n_classes
+
+
+def losses_of(model, clips, labels):
+    """Cross-entropy of each clip, in nats."""
+    logits = model(*clips.batch(range(len(clips))))
+    return cross_entropy(logits, labels, reduction="none")
+
+
+def unlearn(model, forget, wrong, retain=None, *, steps, learning_rate):
+    """Ran. Lab., or with a retain set Remain. Unl., whole sets at a time."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    for _ in range(steps):
+        loss = losses_of(model, forget, wrong).mean()
+        if retain is not None:
+            loss = loss + losses_of(model, retain, retain.labels).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model
+
+# %% [markdown]
+# What there is to forget: the loss of each clip of the forget set under the original, which was
+# trained on it, and under the model retrained without it.
+
+# %% tags=["nbval-ignore-output"]
+import pandas as pd
+
+from speechunlearn import deletions, figures
+
+study = run.study("validation")
+seed, draw = study.pairs[0]
+request = deletions.clips(max(study.profile.n_values), draw)
+forget = study.forget(request)
+original = study.original(seed).cpu().eval()
+retrained = study.retrained(seed, request).cpu().eval()
+with torch.no_grad():
+    side_by_side = pd.DataFrame(
+        {
+            "original": losses_of(original, forget, forget.labels),
+            "retrained": losses_of(retrained, forget, forget.labels),
+        }
+    )
+figures.loss_pairs(side_by_side);
+
+# %% [markdown]
+# The package draws the same labels from the same generator, scores the same losses, and its two
+# methods end at the same weights. (In double precision and without dropout: nothing is drawn beside
+# the labels, and two programs which add in another order agree.)
+
+# %% tags=["agrees"]
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+
+from speechunlearn import attacks
+from speechunlearn import methods as registry
+from speechunlearn.methods.ran_lab import wrong_labels
+
+n_classes = len(study.labels)
+generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
+ours = draw_wrong(forget.labels, n_classes, generators[0])
+assert ours.equal(attacks.random_wrong_labels(forget.labels, n_classes, generators[1]))
+print("wrong labels: the same")
+
+scored = study.cell("original", request, seed).predictions.query("split == 'forget'")
+assert np.allclose(side_by_side["original"], scored["loss"], atol=1e-4)
+print("losses on the forget set: equal to 1e-4 nats")
+
+
+def exact(clips):
+    """Clips in double precision."""
+    return replace(clips, waveforms_z=[w.double() for w in clips.waveforms_z])
+
+
+few = exact(forget.at(range(min(8, len(forget)))))
+kept = exact(study.retain(request).at(range(8)))
+how = {"learning_rate": 1e-3, "batch_size": 8, "mode": "eval"}
+for name, retain in (("ran_lab", None), ("remain", kept)):
+    asked = registry.Request(few, n_classes, retain=retain)
+    ours = unlearn(
+        deepcopy(original).double(), few, wrong_labels(asked, seed), retain,
+        steps=3, learning_rate=1e-3,
+    )
+    theirs = registry.get(name).unlearn(
+        deepcopy(original).double(), asked, registry.parameters(name, epochs=3, **how),
+        seed=seed,
+    ).model
+    for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(weight, other, rtol=0, atol=1e-6)
+    print(f"{name}: weights equal to 1e-6 after 3 steps")
+
 # %%
 import numpy as np
 
 from speechunlearn import experiments
 from speechunlearn import results as protocol
 
-study = run.study("validation")
 results = run.results(experiments.baselines(study))
 table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
 protocol.readable(table)
@@ -70,3 +177,52 @@ protocol.costs(results)
 from speechunlearn import pages
 
 pages.table(protocol.committed("cpu", "ravdess"), "validation", experiments.BASELINES)
+
+# %% [markdown]
+# ## What to remember
+#
+# - Retraining without the forget set defines forgetting; its scores are the aim, not 0.
+# - The original has smaller losses on the forget set than the retrained model: that is what there
+#   is to forget.
+# - Ran. Lab. needs the forget set alone and destroys more than that; Remain. Unl. repairs it with
+#   the retain set, which may be gone.
+#
+# ## Exercises
+#
+# **1.** Wrong labels are drawn anew for each step, for ever. What is the least mean loss that any
+# model can reach on them?
+
+# %% tags=["solution", "hide-cell"]
+generator = torch.Generator().manual_seed(0)
+label = torch.zeros(100_000, dtype=torch.long)
+wrong = draw_wrong(label, n_classes, generator)
+best = torch.zeros(n_classes)
+best[0] = -torch.inf  # nothing for the true class, the same for every other
+assert np.isclose(cross_entropy(best.expand(100_000, -1), wrong), np.log(n_classes - 1))
+print("log(K - 1): that of a model which gives each other class the same probability.")
+
+# %% [markdown]
+# **2.** By how much do the clips stand out? Compare the mean loss of the forget set under the two
+# models above.
+
+# %% tags=["solution", "hide-cell"]
+means = side_by_side.mean()
+assert means["original"] < means["retrained"]
+print("The original's is smaller: it has heard these clips.")
+
+# %% [markdown]
+# **3.** Edit one line: let `unlearn` climb the loss of the true labels of the forget set in place
+# of descending that of wrong ones. (This is NegGrad.) Does its loss have an upper end?
+
+# %% tags=["solution", "hide-cell"]
+climbing = deepcopy(original).double()
+optimiser = torch.optim.Adam(climbing.parameters(), lr=1e-3)
+climbed = []
+for _ in range(10):
+    loss = losses_of(climbing, few, few.labels).mean()
+    climbed.append(loss.item())
+    optimiser.zero_grad()
+    (-loss).backward()
+    optimiser.step()
+assert climbed[-1] > climbed[0]
+print("It climbs, and has no end: when to stop is the method's strength.")

@@ -39,6 +39,156 @@ run = runs.start(
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
 
+# %% [markdown]
+# ## The method, rebuilt
+#
+# The attack: a small step against the sign of the gradient of the target's loss, then back inside
+# the bound, over and over.
+
+# %% tags=["component"]
+import torch
+from torch.nn.functional import cross_entropy
+
+
+def attack(model, clip, target, start, tau, steps, sigma):
+    """Targeted PGD: move each sample by at most tau until the model says the target."""
+    delta, length, path = start, torch.tensor([clip.shape[1]]), []
+    for _ in range(steps):
+        moved = (clip + delta).requires_grad_()
+        loss = cross_entropy(model(moved, length), target)
+        (gradient,) = torch.autograd.grad(loss, moved)
+        path.append((loss.item(), delta.abs().mean().item()))
+        delta = (delta - sigma * gradient.sign()).clamp(-tau, tau)
+    return clip + delta, path
+
+# %% [markdown]
+# What matters: the Fisher information is the squared gradient, clip by clip, of the loss of the
+# wrong labels; the penalty is its sum with the squared distance from where the weights were.
+
+# %% tags=["component"]
+def fisher(model, clips, labels):
+    """Mean over clips of the squared gradient of the label's loss, for each weight."""
+    total = {name: torch.zeros_like(w) for name, w in model.named_parameters()}
+    for i in range(len(clips)):
+        model.zero_grad()
+        cross_entropy(model(*clips.batch([i])), labels[[i]]).backward()
+        for name, weight in model.named_parameters():
+            if weight.grad is not None:
+                total[name] += weight.grad.square() / len(clips)
+    return total
+
+
+def penalty(model, anchor, importance):
+    """Sum over weights of importance times squared distance from the anchor."""
+    weights = model.named_parameters()
+    return sum((importance[n] * (w - anchor[n]) ** 2).sum() for n, w in weights)
+
+# %% [markdown]
+# And Adv. + Ela. is the descent of the three losses' sum, here with whole sets at a time.
+
+# %% tags=["component"]
+def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_rate):
+    """Descend lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
+    anchor = {name: w.detach().clone() for name, w in model.named_parameters()}
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    for _ in range(steps):
+        l_mis = cross_entropy(model(*clips.batch(range(len(clips)))), wrong)
+        l_adv = cross_entropy(model(*copies.batch(range(len(copies)))), copies.labels)
+        l_ewc = penalty(model, anchor, importance)
+        loss = weights[0] * l_mis + weights[1] * l_adv + weights[2] * l_ewc
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model
+
+# %% [markdown]
+# One clip of the forget set under attack:
+
+# %% tags=["nbval-ignore-output"]
+from speechunlearn import attacks, deletions, figures
+
+study = run.study("validation")
+seed, draw = run.profile.pairs[0]
+forget = study.forget(deletions.clips(min(run.profile.n_values), draw))
+original, n_classes = study.original(seed).cpu().eval(), len(study.labels)
+wrong = attacks.random_wrong_labels(
+    forget.labels, n_classes, torch.Generator().manual_seed(seed)
+)
+bound, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
+generator = torch.Generator().manual_seed(0)
+start = (2 * torch.rand(clip.shape, generator=generator) - 1) * bound
+moved, path = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=bound / 4)
+figures.attack_steps(*zip(*path, strict=True), bound);
+
+# %% [markdown]
+# Where the weights are that matter for the wrong labels:
+
+# %% tags=["nbval-ignore-output"]
+importance = fisher(original, forget, wrong)
+figures.by_layer(importance);
+
+# %% [markdown]
+# The package gives the same copies, the same importance and penalty, and the same weights. (The
+# last in double precision and without dropout: nothing is drawn but labels and copies, which both
+# get, and two programs which add in another order agree.)
+
+# %% tags=["agrees"]
+from copy import deepcopy
+from dataclasses import replace
+
+from speechunlearn import methods as registry
+from speechunlearn.importance import elastic_penalty, estimate
+from speechunlearn.methods.ran_lab import wrong_labels
+
+parameters = attacks.AttackParameters(tau=bound, steps=15)
+theirs = attacks.targeted_pgd(
+    original, clip, torch.tensor([clip.shape[1]]), wrong[:1], parameters,
+    [torch.Generator().manual_seed(0)],
+)
+assert torch.allclose(moved, theirs, atol=1e-6)
+assert (theirs.double() - clip.double()).abs().max() <= bound
+print("copy: equal to 1e-6, and no sample farther than tau")
+
+theirs = estimate("fisher", original, forget, wrong)
+scale = max(value.max() for value in theirs.values())
+assert all(torch.allclose(importance[n], theirs[n], atol=1e-6 * scale) for n in theirs)
+print("Fisher information: equal to 1e-6 of its largest value")
+
+
+def exact(clips):
+    """Clips in double precision."""
+    return replace(clips, waveforms_z=[w.double() for w in clips.waveforms_z])
+
+
+made = attacks.adversarial_set(
+    original, forget, n_classes, replace(parameters, copies=2, steps=4), seed=seed
+)
+made, few = replace(made, clips=exact(made.clips)), exact(forget)
+asked = registry.Request(few, n_classes, adversarial=lambda *_: made)
+wrong = wrong_labels(asked, seed)
+before = deepcopy(original).double()
+matters = fisher(before, few, wrong)
+ours = unlearn(
+    deepcopy(before), few, wrong, made.clips, matters, (0.1, 1.0, 1000.0),
+    steps=5, learning_rate=3e-4,
+)
+theirs = registry.get("adv_ela").unlearn(
+    before, asked,
+    registry.parameters(
+        "adv_ela", lambda_mis=0.1, lambda_adv=1.0, lambda_ewc=1000.0, fisher_per="clip",
+        epochs=5, learning_rate=3e-4, batch_size=len(made.clips), mode="eval",
+    ),
+    seed=seed,
+).model
+for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+    assert torch.allclose(weight, other, rtol=0, atol=1e-6)
+print("Adv. + Ela.: weights equal to 1e-6 after 5 steps")
+
+anchor = dict(before.named_parameters())
+drift = penalty(theirs, anchor, matters)
+assert torch.isclose(drift, elastic_penalty(theirs, anchor, matters))
+print("penalty: the same")
+
 # %%
 import pandas as pd
 from IPython.display import Audio, Markdown, display
@@ -46,7 +196,6 @@ from IPython.display import Audio, Markdown, display
 from speechunlearn import attacks, deletions, experiments, figures
 from speechunlearn import methods as registry
 
-study = run.study("validation")
 seed, draw = run.profile.pairs[0]
 n = min(run.profile.n_values)
 sampling_rate = 16000
@@ -142,3 +291,42 @@ pages.gaps(protocol.committed("cpu", "ravdess"))
 # **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the paper's weight of
 # 1000, UAR on the forget set is that of the model before unlearning: nothing is forgotten. In the two rows with
 # the paper's M and P it is furthest below the retrained model's.
+
+# %% [markdown]
+# ## What to remember
+#
+# - A targeted attack descends the target's loss and never leaves the bound; its copies sound like
+#   the clip and are taken for another class.
+# - The copies stand in for the other classes' clips, which are gone.
+# - The penalty holds those weights which matter by the Fisher information. What is estimated, and a
+#   clip or a batch at a time, decides what lambda_3 means.
+#
+# ## Exercises
+#
+# **1.** The paper prints the step with a plus sign. What becomes of the target's loss?
+
+# %% tags=["solution", "hide-cell"]
+_, climbed = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=-bound / 4)
+assert climbed[-1][0] > climbed[0][0]
+print("It climbs: the copy moves away from the class that it was to be taken for.")
+
+# %% [markdown]
+# **2.** Do the true labels need the same weights as the wrong ones? Compare the sums of their
+# Fisher information.
+
+# %% tags=["solution", "hide-cell"]
+of_true = fisher(original, forget, forget.labels)
+of_true, of_wrong = (sum(v.sum() for v in of.values()) for of in (of_true, importance))
+assert of_true < of_wrong
+print("The wrong labels' is larger: the model is far from saying them.")
+
+# %% [markdown]
+# **3.** Set lambda_3 to 0 in `unlearn`. How far do the weights that matter move, by the penalty?
+
+# %% tags=["solution", "hide-cell"]
+free = unlearn(
+    deepcopy(before), few, wrong, made.clips, matters, (0.1, 1.0, 0.0),
+    steps=5, learning_rate=3e-4,
+)
+assert penalty(free, anchor, matters) > drift
+print("Farther than with the elastic term.")

@@ -51,6 +51,101 @@ auditor = report_card.Auditor(request.retrained, request.originals, n_labels=cel
 cells.cells.groupby(["method", "variant"]).agg(models=("cell", "size"), clips=("n_forget", "max"))
 
 # %% [markdown]
+# ## Three scores, rebuilt
+#
+# The AUC of an attack is a count of pairs: how often a forgotten clip has a lower loss than one
+# that was never trained on. The attack clip by clip is a ratio of two likelihoods: how likely is
+# what the model says of the clip, if it is like the models that heard it, and if it is like those
+# that did not? And whether a score is good is read from where *one more* retrained model's would
+# lie.
+
+# %% tags=["component"]
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+
+def auc(members, nonmembers):
+    """Share of the pairs in which the member has the lower loss; a tie is half."""
+    lower = np.less.outer(members, nonmembers).mean()
+    return lower + np.equal.outer(members, nonmembers).mean() / 2
+
+
+def confidence(logits, label):
+    """How far the true class is ahead of all others together."""
+    return logits[label] - logsumexp(np.delete(logits, label))
+
+
+def likelihood_ratio(value, heard, never):
+    """log N(value; heard) - log N(value; never), each with its mean and spread."""
+    inside, outside = (
+        norm.logpdf(value, of.mean(), of.std(ddof=1)) for of in (heard, never)
+    )
+    return inside - outside
+
+
+def of_one_more(shares, n, quantile):
+    """Where a share of n clips would lie under one more retrained model."""
+    mean, k = shares.mean(), len(shares)
+    variance = max(shares.var(ddof=1), mean * (1 - mean) / n)
+    reach = quantile * np.sqrt((1 + 1 / k) * variance) + 0.5 / n
+    return mean - reach, mean + reach
+
+# %% [markdown]
+# All pairs of the audited model:
+
+# %% tags=["nbval-ignore-output"]
+def losses(table, split):
+    """The losses of one part, in the order of the contents."""
+    return table[table["split"] == split].sort_values("hash")["loss"].to_numpy()
+
+
+audited = request.judged[method]
+outside = "removed" if "removed" in set(audited["split"]) else "unseen"
+members, nonmembers = losses(audited, "forget"), losses(audited, outside)
+figures.pairs(members, nonmembers);
+
+# %% [markdown]
+# One clip, under the models that heard it, under those that never did, and under the audited one:
+
+# %% tags=["nbval-ignore-output"]
+from speechunlearn.scoring import forget_logits
+
+
+def of_clip(table, clip=0):
+    """A model's confidence in the true class of one forgotten clip."""
+    forgotten = table[table["split"] == "forget"].sort_values("hash")
+    labels = forgotten["label"].to_numpy()
+    return confidence(forget_logits(forgotten)[clip], labels[clip])
+
+
+hearers = [request.judged["original"], *request.originals]
+heard = np.array([of_clip(table) for table in hearers])
+never = np.array([of_clip(table) for table in request.retrained])
+value = of_clip(audited)
+figures.likelihoods(value, heard, never);
+
+# %% tags=["agrees"]
+from speechunlearn import audit, membership
+
+theirs = audit.loss_membership_attack(members, nonmembers).auc
+assert np.isclose(auc(members, nonmembers), theirs)
+print("AUC: the same as by ranks")
+
+shadows = np.concatenate([heard, never])[:, None]
+inside = (np.arange(len(shadows)) < len(heard))[:, None]
+theirs = membership.likelihood_ratio(shadows, inside, np.array([value]), prior=0)
+assert np.isclose(likelihood_ratio(value, heard, never), theirs[0])
+print("likelihood ratio of one clip: the same, where each clip has its own spread")
+
+forgotten = [table[table["split"] == "forget"] for table in request.retrained]
+shares = np.array([(part["label"] == part["prediction"]).mean() for part in forgotten])
+n_clips = len(members)
+assert np.allclose(
+    of_one_more(shares, n_clips, 1.96), audit.of_one_more(shares, n_clips, None, 1.96)
+)
+print("interval of one more retrained model: the same")
+
+# %% [markdown]
 # ## What the losses say
 #
 # The loss on each forgotten clip. A model that remembers has small ones; one that was pushed too
@@ -134,3 +229,44 @@ pages.card(auditor.card(request.judged[method]))
 
 # %%
 pages.committed_card("cpu-arabic_speech_commands", method)
+
+# %% [markdown]
+# ## What to remember
+#
+# - No score is read against 0 or 0.5; each is read against models retrained without the clips.
+# - An AUC is a count of pairs; far below that of the retrained models it gives the clips away as
+#   well as far above.
+# - Clips differ in difficulty, so the strongest attack compares a clip with itself under models
+#   that did and did not hear it.
+# - A few retrained models make a wide interval: passing it is weak evidence where there are few
+#   clips.
+#
+# ## Exercises
+#
+# **1.** An attack has the AUC 0.2. What does an attacker make of it?
+
+# %% tags=["solution", "hide-cell"]
+assert np.isclose(auc(-members, -nonmembers), 1 - auc(members, nonmembers))
+print("One of 0.8: clips with *higher* losses are called members.")
+
+# %% [markdown]
+# **2.** All losses grow by the same amount, or are squared. What does the AUC do?
+
+# %% tags=["solution", "hide-cell"]
+for changed in (lambda loss: loss + 1, np.sqrt, np.square):
+    again = auc(changed(members), changed(nonmembers))
+    assert np.isclose(again, auc(members, nonmembers))
+print("Nothing: only the order counts, and so it cannot see how confident a model is.")
+
+# %% [markdown]
+# **3.** What narrows the interval more: four times as many clips, or four times as many retrained
+# models? Let the models agree.
+
+# %% tags=["solution", "hide-cell"]
+def width(n, k):
+    low, high = of_one_more(np.full(k, 0.5), n, 1.96)
+    return high - low
+
+
+assert width(400, 5) < width(100, 20) < width(100, 5)
+print("More clips: with many models the luck of the clips remains.")

@@ -41,6 +41,48 @@ run = runs.start(
 print(run.made_by())
 
 # %% [markdown]
+# ## The gap, rebuilt
+#
+# The leaderboard ranks by one number, which is the mean of four distances to the retrained model: UAR
+# on the forgotten, the retained and the unseen clips, and the AUC of the attack on the losses.
+
+# %% tags=["component"]
+import numpy as np
+
+
+def four_scores(clips):
+    """UAR on each part, and the AUC of the losses as a count of pairs."""
+    right = clips["label"] == clips["prediction"]
+    recalls = right.groupby([clips["split"], clips["label"]]).mean()
+    found = recalls.groupby("split").mean()
+    losses = {split: part["loss"].to_numpy() for split, part in clips.groupby("split")}
+    lower = np.less.outer(losses["forget"], losses["unseen"]).mean()
+    equal = np.equal.outer(losses["forget"], losses["unseen"]).mean()
+    return np.array([*found[["forget", "retain", "unseen"]], lower + equal / 2])
+
+
+def average_gap(clips, retrained):
+    """Mean distance of the four scores to those of the retrained model."""
+    return np.abs(four_scores(clips) - four_scores(retrained)).mean()
+
+# %% [markdown]
+# For the original, which has forgotten nothing, it is how much there was to forget.
+
+# %% tags=["agrees"]
+from speechunlearn import audit, experiments, report_card
+
+study = run.study("validation")
+seed, draw = study.pairs[0]
+request = experiments.ranked_request(study, draw)
+original, retrained = (
+    study.cell(name, request, seed).predictions for name in ("original", "retrain")
+)
+gap = average_gap(original, retrained)
+scores = [audit.scores(table, len(study.labels)) for table in (original, retrained)]
+assert np.isclose(gap, report_card.average_gap(*scores))
+print("average gap: the same")
+
+# %% [markdown]
 # ## Tuning
 #
 # Each method has one hyperparameter that decides how far it goes. So many values of it are tried on
@@ -134,3 +176,33 @@ pages.committed_leaderboard("cpu-arabic_speech_commands")
 
 # %%
 pages.committed_leaderboard("cpu-arabic_speech_commands-speaker")
+
+# %% [markdown]
+# ## What to remember
+#
+# - A method is ranked by its distance to retraining, in both directions: too much forgetting counts
+#   as too little does.
+# - One number hides which of the four scores is off. The report card shows each.
+# - Strengths are tuned on a draw that no table reports, all methods with as many trials.
+#
+# ## Exercises
+#
+# **1.** A model says something wrong on every forgotten clip and is otherwise the retrained one. Is its
+# gap smaller than that of a model which says what the retrained one does?
+
+# %% tags=["solution", "hide-cell"]
+forgotten = retrained["split"] == "forget"
+wrong = (retrained["label"] + 1) % len(study.labels)
+denying = retrained.assign(prediction=retrained["prediction"].mask(forgotten, wrong))
+assert average_gap(denying, retrained) >= average_gap(retrained, retrained) == 0
+print("No: to be wrong on purpose is a distance like any other.")
+
+# %% [markdown]
+# **2.** Can two models that differ in their answers have no gap?
+
+# %% tags=["solution", "hide-cell"]
+mixed = retrained.copy()
+for _, part in retrained[forgotten].groupby("label"):
+    mixed.loc[part.index, "prediction"] = part["prediction"].to_numpy()[::-1]
+assert np.isclose(average_gap(mixed, retrained), 0)
+print("Yes: errors on other clips of the same class cancel. The gap cannot see it.")

@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from scipy.stats import norm
 from torch import Tensor
 
 from speechunlearn.results import TITLES
@@ -311,4 +312,244 @@ def growth(table: pd.DataFrame, axes: Mapping[str, str]) -> Figure:
         panel.set_axis_off()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure
+
+
+def random_splits(imbalances: Sequence[float], chosen: float) -> Figure:
+    """Draw how uneven random splits are, and the one that is taken.
+
+    Args:
+        imbalances: of splits that were drawn at random
+        chosen: of the split that is taken
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
+    sns.histplot(x=list(imbalances), ax=axis, color="lightgrey", edgecolor="black", bins=20)
+    axis.axvline(chosen, color="black", linestyle="--", label="the split that is taken")
+    axis.set(xlabel="imbalance (0: each part has its share of everything)", ylabel="splits")
+    axis.set_xlim(left=0)
+    axis.legend(frameon=False)
+    return figure
+
+
+def seen_and_unseen(losses: pd.DataFrame) -> Figure:
+    """Draw the loss by step, one line a set of clips.
+
+    Args:
+        losses: a column a set of clips, a row a step
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    colours = sns.color_palette(PALETTE, losses.shape[1])
+    for name, line, colour in zip(losses, cycle(_LINES), colours, strict=False):
+        axis.plot(losses.index, losses[name], linestyle=line, color=colour, label=name)
+    axis.set(xlabel="steps", ylabel="loss (nats)", ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def loss_pairs(losses: pd.DataFrame) -> Figure:
+    """Draw each clip's loss under two models, joined by a line.
+
+    Args:
+        losses: two columns, a model each, a row a clip
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    rows = losses.clip(lower=1e-6).sort_values(losses.columns[0]).reset_index(drop=True)
+    axis.vlines(rows.index, rows.min(axis=1), rows.max(axis=1), color="grey", linewidth=0.8)
+    for name, marker, colour in zip(rows, "os", sns.color_palette(PALETTE, 2), strict=True):
+        axis.plot(
+            rows.index, rows[name], marker=marker, color=colour, linestyle="none", label=name
+        )
+    axis.set(xlabel="clips to forget", ylabel="loss (nats)", yscale="log", xticks=[])
+    axis.legend(frameon=False)
+    return figure
+
+
+def attack_steps(losses: Sequence[float], offsets: Sequence[float], tau: float) -> Figure:
+    """Draw the target's loss and the mean abs(delta) before each step of an attack."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    left.plot(losses, marker="o", color="black")
+    left.set(xlabel="steps", ylabel="loss of the target (nats)", ylim=(0, None))
+    right.plot(offsets, marker="s", color="black")
+    right.axhline(tau, color="grey", linestyle="--", label="tau")
+    right.set(xlabel="steps", ylabel="mean |delta|", ylim=(0, 1.2 * tau))
+    right.legend(frameon=False)
+    return figure
+
+
+def by_layer(importance: Mapping[str, Tensor]) -> Figure:
+    """Draw the mean importance of the weights of each layer.
+
+    Args:
+        importance: by the name of the weight, from the waveform to the logits
+
+    """
+    layers: dict[str, list[Tensor]] = {}
+    for name, value in importance.items():
+        parts = name.partition(".parametrizations")[0].removeprefix("network.").split(".")
+        parts = parts[:-1] if parts[-1] in ("weight", "bias") else parts
+        number = next((i for i, part in enumerate(parts) if part.isdecimal()), None)
+        layer = parts[-2:] if number is None else parts[number - 1 : number + 1]
+        layers.setdefault(" ".join(layer), []).append(value.flatten())
+    means = {layer: float(np.mean(np.concatenate(values))) for layer, values in layers.items()}
+    means = {layer: mean for layer, mean in means.items() if mean > 0}  # an unused one has none
+    figure, axis = plt.subplots(figsize=(6, 0.8 + 0.28 * len(means)), layout="constrained")
+    axis.barh(list(means), list(means.values()), color="lightgrey", edgecolor="black")
+    axis.set(xlabel="mean importance of a weight", xscale="log")
+    axis.invert_yaxis()
+    return figure
+
+
+def resampled(differences: Sequence[float], interval: tuple[float, float, float]) -> Figure:
+    """Draw the differences of two models on resamples.
+
+    Args:
+        differences: one a resample
+        interval: the difference on the clips as they are, lower and upper end
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
+    sns.histplot(x=list(differences), ax=axis, color="lightgrey", edgecolor="black", bins=25)
+    value, low, high = interval
+    axis.axvline(value, color="black", label="on the clips as they are")
+    axis.axvline(low, color="black", linestyle="--", label="95 % of the resamples lie between")
+    axis.axvline(high, color="black", linestyle="--")
+    axis.axvline(0, color="grey", linestyle=":", label="no difference")
+    axis.set(xlabel="difference of UAR", ylabel="resamples")
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def what_tau_means(curve: pd.DataFrame) -> Figure:
+    """Draw the target's loss and the signal-to-noise ratio over tau.
+
+    Args:
+        curve: columns tau; copy and noise (the target's loss of each, nats); snr and bound (dB)
+
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    colours = sns.color_palette(PALETTE, 2)
+    for axis, names in (
+        (left, {"copy": "adversarial copy", "noise": "random noise"}),
+        (right, {"snr": "adversarial copy", "bound": "all samples moved by tau"}),
+    ):
+        for (column, name), marker, line, colour in zip(
+            names.items(), "os", ("-", "--"), colours, strict=True
+        ):
+            axis.plot(
+                curve["tau"], curve[column], marker=marker, linestyle=line, color=colour,
+                label=name,
+            )
+        axis.set_xlabel("tau")
+        axis.legend(frameon=False, fontsize=8)
+    left.set(ylabel="loss of the target (nats)", ylim=(0, None))
+    right.set_ylabel("signal-to-noise ratio (dB)")
+    return figure
+
+
+def alternation(passes: pd.DataFrame) -> Figure:
+    """Draw what each pass of SCRUB does to the two losses.
+
+    Args:
+        passes: columns pass (``start``, ``max`` or ``min``), forget (divergence from the teacher)
+            and retain (cross-entropy), one row after each pass
+
+    """
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    for column, name, marker, line, colour in zip(
+        ("forget", "retain"), ("forget: divergence from the teacher", "retain: cross-entropy"),
+        "os", ("-", "--"), sns.color_palette(PALETTE, 2), strict=True,
+    ):
+        axis.plot(
+            range(len(passes)), passes[column], marker=marker, linestyle=line, color=colour,
+            label=name,
+        )
+    axis.set_xticks(range(len(passes)), list(passes["pass"]))
+    axis.set(xlabel="after each pass", ylabel="nats", ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def dampened(
+    of_forget: Float[np.ndarray, " weights"], of_all: Float[np.ndarray, " weights"],
+    selection: float,
+) -> Figure:
+    """Draw the importance of weights to the forget set over that to all clips; SSD's choice."""
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    chosen = of_forget > selection * of_all
+    for inside, marker, colour, name in (
+        (~chosen, ".", "grey", "left as they are"),
+        (chosen, "^", sns.color_palette(PALETTE)[1], "dampened"),
+    ):
+        axis.plot(
+            of_all[inside], of_forget[inside], marker=marker, color=colour, linestyle="none",
+            markersize=3, label=name,
+        )
+    ends = np.array([of_all[of_all > 0].min(), of_all.max()])
+    axis.plot(ends, selection * ends, color="black", linewidth=0.8)
+    axis.set(
+        xscale="log", yscale="log", xlabel="importance to all clips",
+        ylabel="importance to the forget set",
+    )
+    axis.legend(frameon=False)
+    return figure
+
+
+def struck_out(
+    answer: Float[np.ndarray, " classes"], target: Float[np.ndarray, " classes"],
+    labels: Sequence[str],
+) -> Figure:
+    """Draw what the original says of a clip, and DELETE's target: that without the true class.
+
+    The ten classes that the original finds likeliest are shown, the likeliest first.
+    """
+    shown = np.argsort(-answer, kind="stable")[:10]
+    names = [labels[i] for i in shown]
+    figure, axes = plt.subplots(
+        1, 2, figsize=(8, 0.9 + 0.24 * len(names)), sharex=True, sharey=True,
+        layout="constrained",
+    )
+    for axis, values, hatch, title in zip(
+        axes, (answer, target), ("", "///"), ("the original's answer", "the target"), strict=True
+    ):
+        axis.barh(names, values[shown], color="lightgrey", edgecolor="black", hatch=hatch)
+        axis.set(title=title, xlabel="probability", xlim=(0, 1))
+    axes[0].invert_yaxis()
+    return figure
+
+
+def pairs(
+    members: Float[np.ndarray, " members"], nonmembers: Float[np.ndarray, " nonmembers"]
+) -> Figure:
+    """Draw every pair of a member and a non-member: dark where the member has the lower loss."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    won = np.sort(members)[:, None] < np.sort(nonmembers)[None, :]
+    axis.pcolormesh(won, cmap="Greys", vmin=-0.2, vmax=1.4)
+    axis.set(
+        xlabel="clips not trained on, by their loss", ylabel="forgotten clips, by their loss",
+        xticks=[], yticks=[],
+    )
+    return figure
+
+
+def likelihoods(
+    value: float, inside: Float[np.ndarray, " inside"], outside: Float[np.ndarray, " outside"]
+) -> Figure:
+    """Draw one clip's confidence under the attacked model between those of shadow models."""
+    figure, axis = plt.subplots(figsize=(5.5, 3), layout="constrained")
+    both = np.concatenate([inside, outside, [value]])
+    reach = 0.5 * (both.max() - both.min())
+    grid = np.linspace(both.min() - reach, both.max() + reach, 300)
+    for values, line, marker, colour, name in zip(
+        (inside, outside), ("-", "--"), "os", sns.color_palette(PALETTE, 2),
+        ("heard the clip", "never heard it"), strict=True,
+    ):
+        density = norm.pdf(grid, values.mean(), values.std(ddof=1))
+        axis.plot(grid, density, linestyle=line, color=colour, label=name)
+        axis.plot(values, np.zeros_like(values), marker=marker, color=colour, linestyle="none")
+    axis.axvline(value, color="black", linestyle=":", label="the attacked model")
+    axis.set(xlabel="logit-scaled confidence of the true class", ylabel="density")
+    axis.legend(frameon=False, fontsize=8)
     return figure

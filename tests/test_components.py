@@ -1,0 +1,166 @@
+"""Chapters 01 to 10 rebuild what they are about, and assert that the package does the same.
+
+The asserts themselves run where the stored notebooks are compared. Here: that none has lost them.
+"""
+
+import ast
+from pathlib import Path
+
+import jupytext
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from speechunlearn import figures
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))[:10]
+WIDTH = 88  # of a page's code column
+A_DOZEN = 16  # lines of a definition, docstring included
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def trees(cells):
+    return [ast.parse(cell.source) for cell in cells if cell.cell_type == "code"]
+
+
+def asserts(tree):
+    return any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+
+
+def defined(tree):
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def of_the_package(cells):
+    """Names that are imported from the package."""
+    return {
+        alias.asname or alias.name for tree in trees(cells) for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("speechunlearn")
+        for alias in node.names
+    }
+
+
+def calls(cells):
+    """What is called in some cells, by name."""
+    nodes = (node for tree in trees(cells) for node in ast.walk(tree))
+    return {
+        node.func.id for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+
+
+def faults(notebook):
+    """What a chapter lacks, one line a fault."""
+    components, agreements, solutions = (
+        tagged(notebook, tag) for tag in ("component", "agrees", "solution")
+    )
+    found = [
+        f"no cell that {what}" for what, cells in
+        {"defines it": components, "compares it": agreements}.items() if not cells
+    ]
+    functions = [function for tree in trees(components) for function in defined(tree)]
+    called = calls(notebook.cells)
+    for function in functions:
+        if function.end_lineno - function.lineno >= A_DOZEN:
+            found.append(f"{function.name} is too long to be read at a glance")
+        if function.name not in called:
+            found.append(f"{function.name} is never called")
+        if not ast.get_docstring(function):
+            found.append(f"{function.name} does not say what it is")
+    if components and not functions:
+        found.append("no definition")
+    package = of_the_package(notebook.cells)
+    for tree in trees(agreements):
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if not asserts(tree) or not names & package:
+            found.append("a comparison that asserts nothing of the package")
+    if len(solutions) < 2:
+        found.append(f"{len(solutions)} solutions")
+    for cell, tree in zip(solutions, trees(solutions), strict=True):
+        if not asserts(tree) or "hide-cell" not in cell.metadata["tags"]:
+            found.append("a solution that asserts nothing, or is not folded")
+    for cell in [*components, *agreements, *solutions]:
+        found += [
+            f"wider than the page: {line!r}" for line in cell.source.splitlines()
+            if len(line) > WIDTH
+        ]
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found += [f"no {title!r}" for title in ("What to remember", "Exercises") if title not in text]
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_rebuilds_its_component(path):
+    assert faults(jupytext.read(path)) == []
+
+
+def test_no_chapter_is_passed_over():
+    assert [path.name[:2] for path in CHAPTERS] == [f"{i:02d}" for i in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    "tag, change, said",
+    [
+        ("agrees", lambda source: source.replace("assert ", "print, "), "asserts nothing of"),
+        ("solution", lambda source: source.replace("assert ", "print, "), "a solution that"),
+        ("component", lambda source: source.replace("def read", "def unread"), "never called"),
+        ("component", lambda source: "import numpy", "no definition"),
+        ("agrees", lambda source: source + "\n" + "x = 1  #" + 90 * "-", "wider than"),
+    ],
+)
+def test_what_is_lost_is_named(tag, change, said):
+    notebook = jupytext.read(CHAPTERS[0])
+    for cell in tagged(notebook, tag):
+        cell.source = change(cell.source)
+    assert any(said in fault for fault in faults(notebook))
+
+
+def test_importance_is_drawn_by_layer():
+    importance = {
+        "network.wav2vec2.masked_spec_embed": torch.zeros(3),
+        "network.wav2vec2.encoder.layers.0.attention.k_proj.weight": torch.ones(2, 2),
+        "network.wav2vec2.encoder.layers.0.attention.k_proj.bias": torch.full((4,), 3.0),
+        "network.classifier.weight": torch.full((2,), 5.0),
+    }
+    axis = figures.by_layer(importance).axes[0]
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["layers 0", "classifier"]
+    assert [bar.get_width() for bar in axis.patches] == [2, 5]
+    plt.close("all")
+
+
+def test_dark_pairs_are_those_the_attack_wins():
+    drawn = figures.pairs(np.array([0.3, 0.1]), np.array([0.2, 0.4, 0.05])).axes[0].collections[0]
+    assert drawn.get_array().reshape(2, 3).tolist() == [
+        [False, True, True], [False, False, True],
+    ]
+    plt.close("all")
+
+
+def test_the_likeliest_classes_are_drawn_first():
+    answer = np.linspace(0, 1, 12)
+    labels = [f"class {i}" for i in range(12)]
+    left, right = figures.struck_out(answer, answer[::-1], labels).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == labels[:1:-1]
+    assert [bar.get_width() for bar in right.patches] == answer[:10].tolist()
+    plt.close("all")
+
+
+def test_dampened_weights_lie_above_the_line():
+    of_forget, of_all = np.array([1.0, 3.0, 9.0]), np.array([1.0, 1.0, 5.0])
+    left, chosen, _ = figures.dampened(of_forget, of_all, 2.0).axes[0].get_lines()
+    assert left.get_ydata().tolist() == [1, 9] and chosen.get_ydata().tolist() == [3]
+    plt.close("all")
+
+
+def test_losses_of_a_clip_stand_one_above_the_other():
+    losses = pd.DataFrame({"original": [0.5, 0.1], "retrained": [2.0, 3.0]})
+    one, other = figures.loss_pairs(losses).axes[0].get_lines()
+    assert one.get_ydata().tolist() == [0.1, 0.5] and other.get_ydata().tolist() == [3, 2]
+    plt.close("all")
