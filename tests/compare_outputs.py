@@ -400,10 +400,16 @@ def _place(cell: IPyNbCell) -> str:
     return f"{cell.parent.path.name}, cell {cell.cell_num}"
 
 
+def _shown(cell: IPyNbCell, now: Sequence[Mapping]) -> list[Mapping]:
+    """Return what a cell shows. nbval runs it outside the history, where IPython reads a ``;``."""
+    silent = cell.cell.source.rstrip().endswith(";")
+    return [out for out in now if not (silent and out["output_type"] == "execute_result")]
+
+
 def _compare_outputs(cell: IPyNbCell, now: list, stored: list) -> bool:
     code = [c.source for c in cell.parent.nb.cells if c.cell_type == "code"]
     exact = of_committed(code)[cell.cell_num]
-    cell.comparison_traceback = compare(_place(cell), stored, now, exact=exact)
+    cell.comparison_traceback = compare(_place(cell), stored, _shown(cell, now), exact=exact)
     return not cell.comparison_traceback
 
 
@@ -419,7 +425,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         item.raise_cell_error(f"{_place(item)}: no stored output, it was not executed")
     yield
     if isinstance(item, IPyNbCell) and not item.options["check"]:
-        stored, now = coalesce_streams(item.cell.outputs), item.test_outputs
+        stored, now = coalesce_streams(item.cell.outputs), _shown(item, item.test_outputs)
         if [*map(_shape, stored)] != [*map(_shape, now)]:
             item.raise_cell_error(
                 f"{_place(item)}, outputs: stored {_shapes(stored)}, now {_shapes(now)}"

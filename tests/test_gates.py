@@ -30,6 +30,7 @@ value = 0.25
 
 # %%
 print(f"UAR {value:.2f}")
+value;
 
 # %% tags=["nbval-ignore-output"]
 import time
