@@ -79,20 +79,25 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
         the numbers that stand in prose, by the name of their substitution
 
     """
-    for folder in ("corpora", "methods"):
-        (source / "generated" / folder).mkdir(parents=True)
-    corpus_pages(source / "generated")
-    method_pages(source / "generated")
-    for name, title in [(c.name, c.name) for c in own_corpora()]:
-        page_without_notes(source, "corpora", f"corpus-{name}", name, title)
-    for method in own_methods():
-        page_without_notes(source, "methods", f"method-{method.name}", method.name, method.title)
+    registry_pages(source)
     api_pages(source / "book" / "api", source / "generated" / "api.md")
     status_page(source / "generated" / "status.md", notebooks)
     speed_page(source / "generated" / "speed.md")
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
     return landing_page(source / "generated")
+
+
+def registry_pages(source: Path) -> None:
+    """Write the facts of corpora and methods, and the pages that nobody has written for them."""
+    for folder in ("corpora", "methods"):
+        (source / "generated" / folder).mkdir(parents=True)
+    corpus_pages(source / "generated")
+    method_pages(source / "generated")
+    for corpus in own_corpora():
+        page_without_notes(source, "corpora", f"corpus-{corpus.name}", corpus.name, corpus.name)
+    for method in own_methods():
+        page_without_notes(source, "methods", f"method-{method.name}", method.name, method.title)
 
 
 # Tables

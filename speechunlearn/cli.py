@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool | None) -> None:
     if asked:
         from speechunlearn import __version__, machine
 
@@ -38,8 +38,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="what this is")
-    ] = False,
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="what this is"),
+    ] = None,
 ) -> None:
     """Make trained speech models forget, and check that they did."""
 

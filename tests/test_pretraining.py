@@ -288,6 +288,8 @@ def test_carried_encoder_has_a_card(name):
     encoder = models.build(name, ["a", "b"], 0).network.wav2vec2
     assert models.pretrained_on(name) == [corpus["folder"] for corpus in card["data"]]
     assert card["parameters"] == sum(p.numel() for p in encoder.parameters())
+    if "final_losses" not in card:
+        return  # not made by `pretrain`
     assert {part: set(terms) for part, terms in card["final_losses"].items()} == {
         part: set(weights) for part, weights in pretraining.WEIGHTS.items()
     }
