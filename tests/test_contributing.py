@@ -7,6 +7,7 @@ was added: the rest cannot tell that there is one more. The whole suite would ta
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -84,24 +85,24 @@ def command(copy: Path, *arguments: object, also: Path | None = None) -> str:
     return copied.python("-m", "speechunlearn.cli", *arguments, cwd=copy, path=path)
 
 
+#: tests that look at a registry as a whole, at what was added, or at committed results beside it
+SEEING = (
+    "my_words or uniform or median_loss or my-encoder or registry or registered or has_a_card or "
+    "known_ones or evaluate or each_metric or every_chapter or strength or "
+    "(committed_leaderboard and cpu-ravdess)"
+)
+FILES = (
+    "my_words", "corpora", "methods", "tuning", "book", "runs", "pretraining", "audit", "metrics",
+    "promises",
+)
+
+
 def test_the_tests_of_the_copy_pass(copy):
-    files = (
-        "test_my_words", "test_corpora", "test_methods", "test_tuning", "test_book", "test_runs",
-        "test_pretraining", "test_gates", "test_metrics", "test_audit", "test_leaderboard",
-        "test_results", "test_promises",
-    )
-    seeing = (
-        "test_my_words or my_words or uniform or median_loss or my-encoder or registry or "
-        "registered or reader or known or metric or carried or chapter or stored or committed or "
-        "leaderboard or evaluate or scores or strength"
-    )
-    not_them = "smoke_model or from_a_clean or fails_a_model"
     said = copied.python(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider",
-        "-k", f"({seeing}) and not ({not_them})", "speechunlearn/metrics.py", "speechunlearn/audit.py",
-        *(f"tests/{name}.py" for name in files), cwd=copy, path=copy,
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SEEING, "speechunlearn/metrics.py",
+        "speechunlearn/audit.py", *(f"tests/test_{name}.py" for name in FILES), cwd=copy, path=copy,
     )
-    assert "passed" in said
+    assert int(re.search(r"(\d+) passed", said)[1]) > 30
 
 
 def test_a_corpus(copy, tmp_path):
@@ -120,6 +121,12 @@ def test_a_method(copy, desk, tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["method"]["title"] == "Uniform" and report["cost"]["forward_backward"] == 15 * 4
     assert "its own default" in report["method"]["why"]
+
+
+@pytest.mark.xfail(reason="planner.WORK names the methods that it plans", strict=True)
+def test_cost_takes_a_method(copy, desk):
+    given = ["--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform"]
+    assert "Uniform: 4 forget clips" in command(copy, "cost", *given, "--budget", "0.3")
 
 
 RANKED = """
@@ -193,9 +200,11 @@ def own_package(tmp_path):
         (package / Path(step.file).name).write_text(step.code)
     nano = REPOSITORY / "speechunlearn" / "encoders" / "nano-arabic"
     (package / "__init__.py").write_text(f"ENCODER = {str(nano)!r}\n")
-    points = re.sub(
-        r'\[project\.entry-points\."(.*)"\]', r"[\1]", toml.code.replace('"speechunlearn.m', '"speechunlearn.m')
-    ).replace('= "', "= ").replace('"\n', "\n")
+    groups = tomllib.loads(toml.code)["project"]["entry-points"]
+    points = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
+        for group, named in groups.items()
+    )
     about = tmp_path / "site" / "my_package-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
@@ -205,8 +214,9 @@ def own_package(tmp_path):
 
 def test_a_package_of_your_own(own_package, desk, tmp_path):
     given = ["--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform"]
-    command(REPOSITORY, "forget", *given, "-p", "epochs=1", "--out", tmp_path / "o", also=own_package)
-    report = json.loads((tmp_path / "o" / "report.json").read_text())
+    out = tmp_path / "out"
+    command(REPOSITORY, "forget", *given, "-p", "epochs=1", "--out", out, also=own_package)
+    report = json.loads((out / "report.json").read_text())
     assert report["method"]["name"] == "uniform"
     for i, name in enumerate(("yes/anna-1", "no/anna-1", "yes/ben-1", "no/ben-1")):
         write_clip(tmp_path / "words" / f"{name}.wav", seed=i)

@@ -31,8 +31,8 @@ def target(checkout, tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     source = shutil.copytree(checkout, tmp_path_factory.mktemp("built") / "source")
     copied.run(
-        *pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels, source,
-        cwd=wheels,
+        *pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", wheels,
+        source, cwd=wheels,
     )
     (wheel,) = wheels.glob("speechunlearn-*.whl")
     theirs = tmp_path_factory.mktemp("theirs")
