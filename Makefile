@@ -86,10 +86,12 @@ html: $(READY)
 test-book: $(READY)
 	$(BIN)/python -m pytest tests/test_book_browser.py -rs
 
+# One of them: make notebooks CHAPTERS=notebooks/04_adversarial_and_elastic.py
+CHAPTERS ?= $(wildcard notebooks/*.py)
 notebooks: $(READY)
-	$(BIN)/jupytext --to ipynb --update --set-kernel python3 notebooks/*.py
+	$(BIN)/jupytext --to ipynb --update --set-kernel python3 $(CHAPTERS)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=-1 \
-	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	    --ExecutePreprocessor.record_timing=False $(CHAPTERS:.py=.ipynb)
 
 # torchattacks pins a requests from 2021 and needs torchvision only for its image models.
 bench: $(READY)

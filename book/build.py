@@ -26,21 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "notebooks"
 
 
-def pages(toc: dict) -> list[str]:
-    """All documents that ``_toc.yml`` names, without suffix and in reading order."""
-
-    def below(entries: list[dict]) -> list[str]:
-        found = []
-        for entry in entries:
-            if "file" in entry:  # a glob stands for generated pages
-                found += [entry["file"], *below(entry.get("sections", []))]
-        return found
-
-    return [toc["root"]] + [page for part in toc["parts"] for page in below(part["chapters"])]
-
-
 def stage(notebooks: Path, source: Path) -> list[Path]:
-    """Lay out configuration, prose pages and the notebooks of the table of contents.
+    """Lay out configuration, prose pages and the chapters.
 
     Returns:
         the notebooks that are shown, where they were taken from
@@ -57,14 +44,10 @@ def stage(notebooks: Path, source: Path) -> list[Path]:
         shutil.copy(ROOT / name, source)
     (source / "notebooks").mkdir()
     shown = []
-    for page in pages(yaml.safe_load((ROOT / "_toc.yml").read_text())):
-        if page.startswith("notebooks/"):
-            name = f"{Path(page).name}.ipynb"
-            found = [folder / name for folder in (notebooks, STORED) if (folder / name).is_file()]
-            if not found:
-                sys.exit(f"{name}: _toc.yml names this chapter, but there is no such notebook")
-            shown.append(found[0])
-            shutil.copy(found[0], source / "notebooks")
+    for stored in sorted(STORED.glob("*.ipynb")):
+        own = notebooks / stored.name
+        shown.append(own if own.is_file() else stored)
+        shutil.copy(shown[-1], source / "notebooks")
     if notebooks not in {path.parent for path in shown}:
         sys.exit(f"--notebooks {notebooks}: none of the chapters is there")
     return shown

@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -83,10 +84,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
         the numbers that stand in prose, by the name of their substitution
 
     """
-    for folder in ("corpora", "methods"):
-        (source / "generated" / folder).mkdir(parents=True)
-    corpus_pages(source / "generated")
-    method_pages(source / "generated")
+    registry_pages(source)
     api_pages(source / "book" / "api", source / "generated" / "api.md")
     status_page(source / "generated" / "status.md", notebooks)
     speed_page(source / "generated" / "speed.md")
@@ -94,6 +92,18 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
         caption(notebook)
         keep_intervals(notebook)
     return landing_page(source / "generated")
+
+
+def registry_pages(source: Path) -> None:
+    """Write the facts of corpora and methods, and the pages that nobody has written for them."""
+    for folder in ("corpora", "methods"):
+        (source / "generated" / folder).mkdir(parents=True)
+    corpus_pages(source / "generated")
+    method_pages(source / "generated")
+    for corpus in own_corpora():
+        page_without_notes(source, "corpora", f"corpus-{corpus.name}", corpus.name, corpus.name)
+    for method in own_methods():
+        page_without_notes(source, "methods", f"method-{method.name}", method.name, method.title)
 
 
 # Tables
@@ -145,18 +155,32 @@ def linked(text: str) -> str:
     return re.sub(r"https?://[^\s;,]+[^\s;,.)]", lambda m: f"<{m[0]}>", text)
 
 
+def page_without_notes(source: Path, folder: str, label: str, name: str, title: str) -> None:
+    """Write a page that holds what is generated alone, where nobody has written one."""
+    page = source / "book" / folder / f"{name}.md"
+    if page.is_file():
+        return
+    parts = [name] + ([f"{name}-file"] if folder == "methods" else [])
+    page.write_text(
+        f"({label})=\n# {title}\n"
+        + "".join(f"\n```{{include}} ../../generated/{folder}/{part}.md\n```\n" for part in parts)
+    )
+
+
 # Corpora
 
 
-def card(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "data" / "cards" / f"{name}.json").read_text())
+def own_corpora() -> list[corpora.Corpus]:
+    """Return the corpora of this package: another's readers are no part of its book."""
+    return [c for c in corpora.known().values() if _file_of(c) is not None]
 
 
 def corpus_pages(folder: Path) -> None:
     """Write the facts of each corpus, from its reader and its card."""
     rows = []
-    for name, corpus in corpora.known().items():
-        facts = card(name)
+    for corpus in own_corpora():
+        name, facts, file = corpus.name, corpora.card(corpus.name), _file_of(corpus)
+        assert file is not None
         rows.append(
             [f"{{ref}}`{name} <corpus-{name}>`", corpus.task, ", ".join(facts["languages"]),
              corpus.licence]
@@ -184,7 +208,7 @@ def corpus_pages(folder: Path) -> None:
             ["Split", facts["split"]],
             *made,
             ["Citation", linked(facts["citation"])],
-            ["Reader", source_link(_file_of(corpus))],
+            ["Reader", source_link(file)],
         ]
         text = f"{corpus.title}.\n\n" + table(
             ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-corpus-{name}"
@@ -196,22 +220,31 @@ def corpus_pages(folder: Path) -> None:
     )
 
 
-def _file_of(corpus: corpora.Corpus) -> Path:
-    """Return the file that defines a corpus."""
-    for name, module in inspect.getmembers(corpora, inspect.ismodule):
-        if any(value is corpus for value in vars(module).values()):
-            return PACKAGE / "corpora" / f"{name}.py"
-    raise ValueError(f"no file of the package defines corpus {corpus.name!r}")
+def _file_of(corpus: corpora.Corpus) -> Path | None:
+    """Return the file of this package that defines a corpus."""
+    for path in sorted((PACKAGE / "corpora").glob("*.py")):
+        module = sys.modules.get(f"speechunlearn.corpora.{path.stem}")
+        if module is not None and any(value is corpus for value in vars(module).values()):
+            return path
+    return None
 
 
 # Methods
 
 
+def own_methods() -> list[methods.Method]:
+    """Return the methods of this package: another's are no part of its book."""
+    return [
+        method for method in methods.METHODS.values()
+        if method.run.__module__.startswith("speechunlearn.")
+    ]
+
+
 def method_pages(folder: Path) -> None:
     """Write the facts of each method, from the registry and its file."""
     rows = []
-    for name, method in methods.METHODS.items():
-        path = PACKAGE / "methods" / f"{name}.py"
+    for method in own_methods():
+        name, path = method.name, PACKAGE / "methods" / f"{method.name}.py"
         needs = ", ".join(words for need, words in NEEDS.items() if need in method.needs)
         rows.append([f"{{ref}}`{name} <method-{name}>`", method.title, needs])
         told = inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text())) or "")
@@ -220,6 +253,7 @@ def method_pages(folder: Path) -> None:
         lines = [
             ["In tables", method.title],
             ["Data needed", needs],
+            ["Strength", f"`{method.strength}`" if method.strength else f"none: {method.untuned}"],
             ["Source", linked(source[:1].upper() + source[1:])],
             ["File", source_link(path)],
         ]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.metrics import accuracy, by_split, distance_to_retrained, uar
+from speechunlearn.metrics import SCORES, by_split, distance_to_retrained
 
 #: value by split and metric
 Values = dict[tuple[str, str], float]
@@ -136,15 +136,9 @@ def evaluate(
         ...         "loss": [0.25, 0.5, 2.0],
         ...     }
         ... )
-        >>> evaluate(clips, n_labels=2)
-            split     metric  value
-        0  forget        uar   1.00
-        1  forget   accuracy   1.00
-        2  forget  mean_loss   0.25
-        3  forget    mia_auc   1.00
-        4  unseen        uar   0.50
-        5  unseen   accuracy   0.50
-        6  unseen  mean_loss   1.25
+        >>> scores = evaluate(clips, n_labels=2).set_index(["split", "metric"])["value"]
+        >>> float(scores["forget", "mia_auc"]), float(scores["unseen", "uar"])
+        (1.0, 0.5)
 
     """
     found = scores(predictions, n_labels)
@@ -303,9 +297,8 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
     found: Values = {}
     outside = "removed" if "removed" in clips else "unseen"
     for split, part in clips.items():
-        found[split, "uar"] = uar(part["label"], part["prediction"], n_labels)
-        found[split, "accuracy"] = accuracy(part["label"], part["prediction"], n_labels)
-        found[split, "mean_loss"] = float(part["loss"].mean())
+        for name, score in SCORES.items():
+            found[split, name] = score(part, n_labels)
         if split == "forget" and outside in clips:
             attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
             found[split, "mia_auc"] = attack.auc

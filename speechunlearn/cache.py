@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from typing import Any
 from filelock import FileLock
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.machine import REPOSITORY
+from speechunlearn.machine import REPOSITORY, in_checkout
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,13 @@ class Cache:
 
     Args:
         root: folder, made on first use; by default ``$SPEECHUNLEARN_CACHE``, else ``artefacts``
-            in the repository
+            in the repository, and the user's cache folder where the package is installed
 
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(
-            root or os.environ.get("SPEECHUNLEARN_CACHE") or REPOSITORY / "artefacts"
+            root or os.environ.get("SPEECHUNLEARN_CACHE") or _default_root()
         ).expanduser()
         self._trusted: set[Path] = set()
 
@@ -130,6 +131,14 @@ class Cache:
             lock.release()
 
 
+def _default_root() -> Path:
+    if in_checkout():
+        return REPOSITORY / "artefacts"
+    import pooch
+
+    return Path(pooch.os_cache("speechunlearn"))
+
+
 def stack() -> dict[str, str]:
     """Return the versions of the packages that change numbers."""
     return {name: version(name) for name in STACK}
@@ -139,10 +148,11 @@ def stack() -> dict[str, str]:
 def code_hash(*modules: str) -> str:
     """Return a hash of these modules and of every module of the package that they import.
 
-    Comments, docstrings and layout do not count: explaining code better redoes no work.
+    Comments, docstrings and layout do not count: explaining code better redoes no work. Of a
+    method's ``METHOD``, only what it runs counts: its title or what tuning tries changes no model.
 
     Args:
-        modules: e.g. ``speechunlearn.training``
+        modules: e.g. ``speechunlearn.training``, or another package's, whose own imports count too
 
     """
     closure: set[str] = set()
@@ -158,6 +168,10 @@ def code_hash(*modules: str) -> str:
 
 
 def _source(module: str) -> Path | None:
+    if not _of_package(module, "speechunlearn"):
+        spec = importlib.util.find_spec(module)
+        origin = None if spec is None else spec.origin
+        return Path(origin) if origin is not None and origin.endswith(".py") else None
     path = REPOSITORY.joinpath(*module.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():
@@ -165,19 +179,43 @@ def _source(module: str) -> Path | None:
     return None
 
 
+def _of_package(module: str, package: str) -> bool:
+    return module.partition(".")[0] == package.partition(".")[0]
+
+
 @cache
 def _imports(module: str) -> list[str]:
+    """Return what a module imports of this package and of its own."""
     path = _source(module)
     assert path is not None, module
+    inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("speechunlearn"):
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            submodules = [name for name in inner if _source(name) is not None]
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if _counts(alias.name, module)]
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            if node.level:
+                source = importlib.util.resolve_name(source, inside)
+            if not _counts(source, module):
+                continue
+            inner = [f"{source}.{alias.name}" for alias in node.names]
+            submodules = [name for name in inner if _is_module(name)]
             found += submodules
             if len(submodules) < len(inner):
-                found.append(str(node.module))
+                found.append(source)
     return found
+
+
+def _counts(imported: str, module: str) -> bool:
+    return _of_package(imported, "speechunlearn") or _of_package(imported, module)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return _source(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
 
 
 @cache
@@ -187,6 +225,12 @@ def _stripped(module: str) -> str:
     assert path is not None, module
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and _names_method(node.targets[0]):
+            if isinstance(node.value, ast.Call):  # name, title and needs come before
+                node.value.args = node.value.args[3:]
+                node.value.keywords = [
+                    given for given in node.value.keywords if given.arg in ("parameters", "run")
+                ]
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -196,6 +240,10 @@ def _stripped(module: str) -> str:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+def _names_method(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "METHOD"
 
 
 def _digest(specification: dict[str, Any]) -> str:

@@ -25,6 +25,26 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool | None) -> None:
+    if asked:
+        from speechunlearn import __version__, machine
+
+        typer.echo(
+            f"speechunlearn {__version__}, commit {machine.commit()}, lock {machine.lock_hash()}"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="what this is"),
+    ] = None,
+) -> None:
+    """Make trained speech models forget, and check that they did."""
+
+
 @app.command()
 def corpora() -> None:
     """List the corpora: licence, how to get each, and whether it is here."""
@@ -100,8 +120,9 @@ def run(
     profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
-    from speechunlearn import chapters, profiles, runs
+    from speechunlearn import chapters, machine, profiles, runs
 
+    machine.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
     chosen = profiles.get(profile)
     if chapter:
@@ -135,8 +156,9 @@ def grid(
 ) -> None:
     """Make every cell of a grid, each by a job of its own. Run it again to resume."""
     from speechunlearn import grid as grids
-    from speechunlearn import workflow
+    from speechunlearn import machine, workflow
 
+    machine.need_checkout("speechunlearn grid")
     values = _values("-C", config)
     chosen = grids.Grid.read(file, values) if file is not None else grids.Grid.of(values)
     if processes < 1:
@@ -290,12 +312,14 @@ def results(
     """Print the results as tidy rows."""
     import pandas as pd
 
+    from speechunlearn import machine
     from speechunlearn import results as protocol
     from speechunlearn.errors import ParameterError
 
     if format not in ("table", "csv", "parquet"):
         raise ParameterError(f"format: {format!r} is not table, csv or parquet")
     if out is None:
+        machine.need_checkout("speechunlearn results without --out")
         rows = protocol.all_committed()
     else:
         folders = sorted(p.parent for p in (out / "results").glob("*/cells.csv"))

@@ -1,4 +1,8 @@
-"""What a result was made on, and what it took: machine, versions, seconds, peak memory."""
+"""What a result was made on, and what it took: machine, versions, seconds, peak memory.
+
+A wheel holds a record of what it was built from, which ``setup.py`` writes. Without that record the
+package is in a checkout, if it lies beside this project's own ``pyproject.toml``.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,21 @@ import platform
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
+from speechunlearn.errors import SpeechUnlearnError
+
+#: folder that the package lies in: of a checkout, the repository
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: file of the package that says what a wheel was built from; a checkout has none
+BUILT_FROM = "built_from.json"
 
 
 @dataclass
@@ -133,9 +145,54 @@ def describe() -> str:
 
 
 @lru_cache(maxsize=1)
+def built_from() -> dict[str, str] | None:
+    """Return the commit and the package lock that a wheel was built from; None in a checkout."""
+    record = resources.files("speechunlearn").joinpath(BUILT_FROM)
+    return json.loads(record.read_text("utf-8")) if record.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def in_checkout() -> bool:
+    """Return whether the package lies in a checkout of this project."""
+    project = REPOSITORY / "pyproject.toml"
+    if built_from() is not None or not project.is_file():
+        return False
+    with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return tomllib.loads(project.read_text("utf-8")).get("project", {}).get("name") == (
+            "speechunlearn"
+        )
+    return False
+
+
+def need_checkout(what: str) -> None:
+    """Refuse what is made of files of the repository, where they are not there.
+
+    Raises:
+        SpeechUnlearnError: the package is an installed one
+
+    """
+    if not in_checkout():
+        raise SpeechUnlearnError(
+            f"{what} needs the project's repository, and this is the package alone, in "
+            f"{str(REPOSITORY)!r}: run it in a clone, after make env"
+        )
+
+
+@lru_cache(maxsize=1)
 def commit() -> str:
-    """Return the code's commit, with ``+changes`` if the package's files differ from it."""
+    """Return the code's commit, with ``+changes`` if the package's files differ from it.
+
+    It is that of the project's own checkout, or the one that a wheel was built from; never that of
+    another repository that the package happens to lie in.
+    """
+    built = built_from()
+    if built is not None:
+        return built["commit"]
+    if not in_checkout():
+        return "unknown"
     try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != REPOSITORY:
+            return "unknown"
         head = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--", "speechunlearn")
     except (OSError, subprocess.CalledProcessError):
@@ -146,6 +203,9 @@ def commit() -> str:
 @lru_cache(maxsize=1)
 def lock_hash() -> str:
     """Return the first 12 hex digits of the SHA-256 of the package lock."""
+    built = built_from()
+    if built is not None:
+        return built["lock"]
     lock = REPOSITORY / "requirements.lock"
     return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "unknown"
 

@@ -12,7 +12,7 @@ The functions read the per-clip predictions table, a DataFrame with one row a cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -240,3 +240,11 @@ def distance_to_retrained(value: float, reference: float) -> float:
 
     """
     return abs(difference_to_retrained(value, reference))
+
+
+#: the scores of each split's clips, given the number of classes, by their name in tables
+SCORES: dict[str, Callable[[pd.DataFrame, int], float]] = {
+    "uar": lambda clips, n_labels: uar(clips["label"], clips["prediction"], n_labels),
+    "accuracy": lambda clips, n_labels: accuracy(clips["label"], clips["prediction"], n_labels),
+    "mean_loss": lambda clips, n_labels: float(clips["loss"].mean()),
+}

@@ -12,6 +12,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from torch import Tensor
 
+from speechunlearn import registry
 from speechunlearn.errors import ModelError, ParameterError
-from speechunlearn.machine import REPOSITORY
 
 #: wav2vec 2.0 (Baevski et al. 2020) made small. Three convolutions instead of seven give frames at
 #: 25 Hz; the first is as wide as a short-time Fourier transform's window (25 ms, a step of 10 ms),
@@ -128,11 +130,31 @@ class Classifier(torch.nn.Module):
         (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
-#: encoders that the repository carries, by name: each a folder with a card
-CARRIED = {
-    path.parent.name: path.parent
-    for path in sorted((REPOSITORY / "data" / "encoders").glob("*/card.json"))
-}
+@cache
+def carried() -> dict[str, Path]:
+    """Return the encoders that are at hand by name: folders, each with weights and a card.
+
+    They lie in ``speechunlearn/encoders``; another package adds one by an entry point of the group
+    ``speechunlearn.encoders`` that leads to the path of such a folder.
+
+    Raises:
+        RegistryError: an entry point that leads to something else, or two encoders of one name
+
+    """
+    own = Path(str(resources.files("speechunlearn").joinpath("encoders")))
+    found = {path.parent.name: path.parent for path in sorted(own.glob("*/card.json"))}
+    for point, folder in registry.added("speechunlearn.encoders"):
+        if point.name == "nano" or point.name in found:
+            there = found.get(point.name, "nano, which is made anew")
+            raise registry.RegistryError(
+                f"encoders: {point.name!r} is {str(there)!r} and {registry.said(point)}"
+            )
+        if not isinstance(folder, str | Path) or not (Path(folder) / "card.json").is_file():
+            raise registry.RegistryError(
+                f"{registry.said(point)} is {folder!r}, not the path of a folder with a card.json"
+            )
+        found[point.name] = Path(folder)
+    return found
 
 
 @contextlib.contextmanager
@@ -267,9 +289,9 @@ def check_encoder(encoder: str) -> None:
 
 def pretrained_on(encoder: str) -> list[str]:
     """Return the corpora, by the names of their folders, that a carried encoder was trained on."""
-    if encoder not in CARRIED:
+    if encoder not in carried():
         return []
-    card = json.loads((CARRIED[encoder] / "card.json").read_text())
+    card = json.loads((carried()[encoder] / "card.json").read_text())
     return [corpus["folder"] for corpus in card["data"]]
 
 
@@ -329,4 +351,4 @@ def load(folder: Path) -> Classifier:
 
 
 def _resolve(encoder: str) -> str:
-    return str(CARRIED.get(encoder, encoder))
+    return str(carried().get(encoder, encoder))

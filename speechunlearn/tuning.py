@@ -1,15 +1,15 @@
 """Tuning: every method that has a strength gets as many trials, on clips that are not reported.
 
-A trial is a method with one strength on the development draw, which shares no clip with a reported
-draw, and its utility is read on speakers (or words) that neither training nor the reported tables
-use. What comes closest to the retrained model is chosen and frozen in a file.
+A trial is a method with one strength (its ``METHOD`` says which hyperparameter that is) on the
+development draw, which shares no clip with a reported draw, and its utility is read on speakers (or
+words) that neither training nor the reported tables use. What comes closest to the retrained model
+is chosen and frozen in a file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,39 +29,6 @@ TRIAL = "trial"
 
 #: by how much a strength is scaled, the profile's own value first
 FACTORS = (1.0, 1 / 3, 3.0, 1 / 9, 9.0)
-
-
-@dataclass(frozen=True)
-class Strength:
-    """What decides how far a method goes.
-
-    Args:
-        parameter: its hyperparameter
-        values: tried in this order; none are the profile's own times `FACTORS`
-
-    """
-
-    parameter: str
-    values: tuple[float | int, ...] = ()
-
-
-_RATE = Strength("learning_rate")
-
-#: the hyperparameter that each method is tuned by; a method that is not here has none
-STRENGTHS: dict[str, Strength] = dict.fromkeys(
-    (
-        "remain", "remain_superloss", "ran_lab", "adv", "adv_ela", "finetune", "neggrad",
-        "neggrad_plus", "scrub", "scrub_r", "salun", "bad_teacher", "delete", "cf_k", "l1_sparse",
-        "unsir", "boundary_shrink", "boundary_expand", "jit", "l2ul", "amun", "amun_r",
-    ),
-    _RATE,
-) | {
-    "ssd": Strength("selection"),
-    "influence": Strength("scale"),
-    "fisher_forgetting": Strength("alpha", (1e-7, 1e-8, 1e-6, 1e-9, 1e-5)),
-    "eu_k": Strength("k", (1, 2, 3, 4, 5)),
-    "altered": Strength("weight", (1.0, 1.25, 0.75, 1.5, 0.5)),
-}
 
 
 def candidates(
@@ -86,12 +53,12 @@ def candidates(
     if not 1 <= n_trials <= len(FACTORS):
         raise ParameterError(f"trials: {n_trials} is not from 1 to {len(FACTORS)}")
     own = methods.parameters(method, **values)
-    strength = STRENGTHS.get(method)
-    if strength is None:
+    told = methods.get(method)
+    if not told.strength:
         return [{}]
-    base = getattr(own, strength.parameter)
-    tried = strength.values or tuple(float(f"{base * factor:.3g}") for factor in FACTORS)
-    return [{strength.parameter: value} for value in tried[:n_trials]]
+    base = getattr(own, told.strength)
+    tried = told.tried or tuple(float(f"{base * factor:.3g}") for factor in FACTORS)
+    return [{told.strength: value} for value in tried[:n_trials]]
 
 
 def trial_table(results: Results) -> pd.DataFrame:

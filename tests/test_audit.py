@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from speechunlearn import audit
 from speechunlearn.audit import MembershipResult, evaluate, loss_membership_attack
 from speechunlearn.errors import ParameterError
+from speechunlearn.metrics import SCORES
 
 
 def random_losses(seed):
@@ -96,7 +97,7 @@ def values(table):
 def test_evaluate_holds_every_split_and_metric_once(predictions):
     table = evaluate(predictions, n_labels=2)
     assert list(table.columns) == ["split", "metric", "value"]
-    assert values(table).to_dict() == {
+    known = {
         ("forget", "uar"): 0.5,
         ("forget", "accuracy"): 0.5,
         ("forget", "mean_loss"): 1.5,
@@ -108,6 +109,8 @@ def test_evaluate_holds_every_split_and_metric_once(predictions):
         ("unseen", "accuracy"): 1.0,
         ("unseen", "mean_loss"): 1.0,
     }
+    assert values(table).to_dict().items() >= known.items()
+    assert len(table) == 3 * len(SCORES) + 1
     assert not table.duplicated(["split", "metric"]).any()
 
 
@@ -125,14 +128,14 @@ def test_evaluate_measures_distances_to_the_reference(predictions):
     assert both["unseen", "mean_loss_distance"] == 0.375
     # reference: of the pairs (.5, .75), (.5, 2), (1, .75), (1, 2) the member is lower in 3
     assert both["forget", "mia_auc_distance"] == 0.5
-    assert len(both) == 20
     alone = values(evaluate(predictions, n_labels=2))
+    assert len(both) == 2 * len(alone)
     pd.testing.assert_series_equal(both[alone.index], alone)
 
 
 def test_evaluate_attacks_only_where_both_sides_are_there(predictions):
     table = evaluate(predictions[predictions["split"] != "forget"], n_labels=2)
-    assert set(table["metric"]) == {"uar", "accuracy", "mean_loss"}
+    assert set(table["metric"]) == set(SCORES)
     assert set(table["split"]) == {"retain", "unseen"}
 
 

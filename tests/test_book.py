@@ -21,17 +21,14 @@ def pages(folder: str) -> set[str]:
     return {path.stem for path in (BOOK / folder).glob("*.md")}
 
 
-def in_contents(folder: str) -> set[str]:
-    """The pages of a folder that the table of contents names."""
-    return set(re.findall(rf"file: book/{folder}/(\w+)", (ROOT / "_toc.yml").read_text()))
-
-
 @pytest.mark.parametrize(
     "folder, names", [("corpora", list(corpora.known())), ("methods", list(methods.METHODS))]
 )
 def test_each_registered_name_has_a_page_with_its_facts(folder, names):
-    assert pages(folder) == in_contents(folder) == set(names)
-    for name in names:
+    # one that has no page of its own gets what is generated alone
+    assert pages(folder) <= set(names)
+    assert f"- glob: book/{folder}/*\n" in (ROOT / "_toc.yml").read_text()
+    for name in pages(folder):
         text = (BOOK / folder / f"{name}.md").read_text()
         assert f"generated/{folder}/{name}.md" in text
         assert f"({'corpus' if folder == 'corpora' else 'method'}-{name})=" in text
@@ -39,8 +36,10 @@ def test_each_registered_name_has_a_page_with_its_facts(folder, names):
 
 @pytest.mark.parametrize("name", list(methods.METHODS))
 def test_a_method_page_has_rule_source_and_file(name):
-    text = (BOOK / "methods" / f"{name}.md").read_text()
-    assert "\n## Rule\n" in text and f"generated/methods/{name}-file.md" in text
+    page = BOOK / "methods" / f"{name}.md"
+    if page.is_file():
+        text = page.read_text()
+        assert "\n## Rule\n" in text and f"generated/methods/{name}-file.md" in text
     source = (ROOT / "speechunlearn" / "methods" / f"{name}.py").read_text()
     assert "\nSource: " in source  # the page's facts take it from there
 
@@ -58,7 +57,8 @@ def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
         "average_gap", "verdict", "report_card", "cost", "statistics",
         *closeness.METRICS, *membership.ATTACKS,
     }
-    assert own | others == pages("metrics") == in_contents("metrics")
+    assert own | others == pages("metrics")
+    assert "- glob: book/metrics/*\n" in (ROOT / "_toc.yml").read_text()
     for name in pages("metrics") - {"statistics"}:
         text = (BOOK / "metrics" / f"{name}.md").read_text()
         for heading in ("Formula", "Range", "What it cannot see", "In code"):

@@ -195,3 +195,32 @@ def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeyp
     assert len(usual) >= 3 and keys() == usual
     monkeypatch.setattr(machine, "computing", lambda: here | other)
     assert not {*keys()} & {*usual}
+
+
+def test_of_a_method_what_it_runs_counts(package):
+    line = 'METHOD = Method("a", "A", {"forget"}, Parameters, run, strength="rate", tried=(1, 2))\n'
+    before = package("left", f"def f():\n    return 1\n\n\n{line}")
+    for old, new in (("(1, 2)", "(3,)"), ('"A"', '"B"'), ('"rate"', '"epochs"')):
+        assert package("left", f"def f():\n    return 1\n\n\n{line.replace(old, new)}") == before
+    for old, new in ((" run,", " other,"), ("Parameters", "Others")):
+        assert package("left", f"def f():\n    return 1\n\n\n{line.replace(old, new)}") != before
+
+
+def test_a_method_of_another_package_counts_with_its_own_modules(package, tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    for name, text in {
+        "__init__": "", "method": "from . import tools\nfrom speechunlearn.left import f\n",
+        "tools": "x = 1\n",
+    }.items():
+        (tmp_path / "theirs" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def hashed() -> str:
+        forget_what_was_read()
+        return code_hash("theirs.method")
+
+    before = hashed()
+    package("left", "def f():\n    return 3\n")
+    between = hashed()
+    (tmp_path / "theirs" / "tools.py").write_text("x = 2\n")
+    assert len({before, between, hashed()}) == 3

@@ -281,13 +281,15 @@ def test_bad_input_is_named(tmp_path):
             pretrain(words, **wrong)
 
 
-@pytest.mark.parametrize("name", models.CARRIED)
+@pytest.mark.parametrize("name", models.carried())
 def test_carried_encoder_has_a_card(name):
-    folder = models.CARRIED[name]
+    folder = models.carried()[name]
     card = json.loads((folder / "card.json").read_text())
     encoder = models.build(name, ["a", "b"], 0).network.wav2vec2
     assert models.pretrained_on(name) == [corpus["folder"] for corpus in card["data"]]
     assert card["parameters"] == sum(p.numel() for p in encoder.parameters())
+    if "final_losses" not in card:
+        return  # not made by `pretrain`
     assert {part: set(terms) for part, terms in card["final_losses"].items()} == {
         part: set(weights) for part, weights in pretraining.WEIGHTS.items()
     }

@@ -119,9 +119,7 @@ def test_a_committed_leaderboard_is_what_its_cells_say(folder):
     frozen = pd.read_csv(tuning.FOLDER / f"{folder}.csv")
     for request in made.values():
         assert len(request.retrained) >= 4 and len(request.originals) >= 2
-        assert set(request.judged) == {"original", *tuning.names(())} == {
-            "original", *frozen["method"]
-        }
+        assert set(request.judged) == {"original", *frozen["method"]}
     # what is shown is what the audit says of the committed predictions
     (seed, draw), request = next(iter(made.items()))
     auditor = report_card.Auditor(

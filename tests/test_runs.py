@@ -121,7 +121,8 @@ def test_chapters_are_found_by_number_and_name():
 
 
 def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
-    assert [p.stem[:2] for p in runs.chapters()] == [f"{i:02d}" for i in range(1, 13)]
+    numbers = [path.stem[:2] for path in runs.chapters()]
+    assert numbers == [f"{i:02d}" for i in range(1, len(numbers) + 1)] and len(numbers) >= 12
     for path in runs.chapters():
         parameters = runs.parameters_of(path)
         assert parameters["profile"] == "smoke"

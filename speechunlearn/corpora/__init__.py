@@ -1,52 +1,61 @@
 """The registry of corpora: every reader gives the same manifest.
 
 A new corpus is one new file beside this one, which defines a
-:class:`~speechunlearn.corpora.base.Corpus`, and one line in ``_REGISTRY``.
+:class:`~speechunlearn.corpora.base.Corpus`. Another package adds one by an entry point of the group
+``speechunlearn.corpora`` that leads to it.
 """
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from speechunlearn.corpora import (
-    arabic_speech_commands,
-    csv,
-    demos,
-    digits,
-    embedded_keywords,
-    ravdess,
-    speech_commands,
-    voxceleb1,
-)
+from speechunlearn import registry
 from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest
 from speechunlearn.errors import CorpusError
 
-__all__ = ["COLUMNS", "SPLITS", "Corpus", "get", "known", "read_manifest"]
+__all__ = ["COLUMNS", "SPLITS", "Corpus", "card", "get", "known", "read_manifest"]
 
-_REGISTRY = (
-    demos.EMBEDDED,
-    embedded_keywords.CORPUS,
-    demos.CORPUS,
-    ravdess.CORPUS,
-    speech_commands.CORPUS,
-    speech_commands.TEN_WORDS,
-    speech_commands.TWELVE_CLASSES,
-    arabic_speech_commands.CORPUS,
-    voxceleb1.CORPUS,
-    digits.CORPUS,
-    csv.CORPUS,
-)
+
+@cache
+def _found() -> dict[str, Corpus]:
+    return dict(sorted(registry.found(__name__, Corpus).items()))
 
 
 def known() -> dict[str, Corpus]:
     """All corpora that have a reader, by name.
 
     Returns:
-        name -> corpus, in the order of the registry
+        name -> corpus, sorted
+
+    Raises:
+        RegistryError: one that another package adds, and that cannot be used
     """
-    return {corpus.name: corpus for corpus in _REGISTRY}
+    return dict(_found())
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is to be known of a corpus of this package, and what it is not.
+
+    Args:
+        name: one of :func:`known`
+
+    Returns:
+        its card, ``cards/<name>.json``: facts of the reader, ``languages``, ``speakers``,
+        ``clips``, ``split``, ``citation`` and ``is_not``
+
+    Raises:
+        CorpusError: if there is no card of that name
+    """
+    file = resources.files(__name__).joinpath("cards", f"{name}.json")
+    if not file.is_file():
+        raise CorpusError(f"corpus {name!r} has no card")
+    return json.loads(file.read_text("utf-8"))
 
 
 def get(name: str) -> Corpus:

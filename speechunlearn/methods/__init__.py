@@ -1,56 +1,43 @@
-"""The unlearning methods: one file each, one line each here."""
+"""The unlearning methods: one file each, found by its ``METHOD``.
+
+Another package adds one by an entry point of the group ``speechunlearn.methods`` that names its
+`speechunlearn.methods.base.Method`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
+from speechunlearn import registry
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import (
-    adv,
-    adv_ela,
-    altered,
-    amun,
-    amun_r,
-    bad_teacher,
-    boundary_expand,
-    boundary_shrink,
-    cf_k,
-    delete,
-    eu_k,
-    finetune,
-    fisher_forgetting,
-    influence,
-    jit,
-    l1_sparse,
-    l2ul,
-    neggrad,
-    neggrad_plus,
-    ran_lab,
-    remain,
-    remain_superloss,
-    retrain,
-    salun,
-    scrub,
-    scrub_r,
-    sisa,
-    sisa_plus,
-    ssd,
-    unsir,
-)
 from speechunlearn.methods.base import Method, Outcome, Request
 
-METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (
-        retrain, remain, remain_superloss, ran_lab, adv, adv_ela,
-        finetune, neggrad, neggrad_plus, scrub, scrub_r, salun, bad_teacher, delete, ssd,
-        cf_k, eu_k, l1_sparse, fisher_forgetting, influence, unsir, boundary_shrink,
-        boundary_expand, jit, l2ul, amun, amun_r, sisa, sisa_plus, altered,
-    )
-}
-
 __all__ = ["METHODS", "Method", "Outcome", "Request", "get", "parameters"]
+
+#: the paper's, in the order of its table; the others follow by name
+_PAPER = ("retrain", "remain", "remain_superloss", "ran_lab", "adv", "adv_ela")
+
+#: every method by its name; found when it is first asked for, as another package's may import
+#: `speechunlearn.methods.base` before it has defined its own
+METHODS: dict[str, Method]
+
+
+@cache
+def _found() -> dict[str, Method]:
+    found = registry.found(__name__, Method)
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[int, str]:
+    return _PAPER.index(name) if name in _PAPER else len(_PAPER), name
+
+
+def __getattr__(name: str) -> Any:
+    if name == "METHODS":
+        return _found()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def get(name: str) -> Method:
@@ -60,9 +47,10 @@ def get(name: str) -> Method:
         ParameterError: there is none
 
     """
-    if name not in METHODS:
-        raise ParameterError(f"method: {name!r} is not one of {', '.join(METHODS)}")
-    return METHODS[name]
+    known = _found()
+    if name not in known:
+        raise ParameterError(f"method: {name!r} is not one of {', '.join(known)}")
+    return known[name]
 
 
 def parameters(name: str, **values: Any) -> Any:

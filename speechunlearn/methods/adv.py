@@ -129,4 +129,6 @@ def run(
     return Outcome(model, cost, {"history": history, "reached_target": rates})
 
 
-METHOD = Method("adv", "Adv.", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "adv", "Adv.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
+)

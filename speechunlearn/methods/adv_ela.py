@@ -71,4 +71,6 @@ def run(
     return adv.run(model, request, parameters, seed, progress, penalty, cost)
 
 
-METHOD = Method("adv_ela", "Adv. + Ela.", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "adv_ela", "Adv. + Ela.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
+)

@@ -247,4 +247,7 @@ def spliced(clips: Clips, made: Sequence[Splice], *, normalised: bool = True) ->
     return Clips(waveforms_z, unknown, [""] * len(made), [""] * len(made))
 
 
-METHOD = Method("altered", "Altered copies", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "altered", "Altered copies", frozenset({"forget"}), Parameters, run, strength="weight",
+    tried=(1.0, 1.25, 0.75, 1.5, 0.5),
+)

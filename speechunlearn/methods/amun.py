@@ -113,4 +113,7 @@ def nearest(
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
-METHOD = Method("amun", "AMUN", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "amun", "AMUN", frozenset({"forget"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

@@ -21,5 +21,6 @@ def run(
 
 
 METHOD = Method(
-    "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run
+    "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run,
+    strength="learning_rate", resumes=False,
 )

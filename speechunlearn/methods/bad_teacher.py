@@ -92,4 +92,7 @@ def _joined(first: Clips, second: Clips) -> Clips:
     )
 
 
-METHOD = Method("bad_teacher", "Bad teacher", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "bad_teacher", "Bad teacher", frozenset({"forget", "retain"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

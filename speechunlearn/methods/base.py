@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,16 @@ class Method:
             ``statistic`` (of the training set, in place of its clips)
         parameters: dataclass of its hyperparameters
         run: ``run(model, request, parameters, seed, progress) -> Outcome``
+        strength: the hyperparameter that decides how far it goes, which it is tuned by
+        tried: values of its strength that tuning tries, in this order; none are the profile's own
+            times `speechunlearn.tuning.FACTORS`
+        untuned: why it has no strength, where it has none
+        trains_anew: by the recipe that made the model, which a checkpoint does not tell
+        resumes: goes on after a kill where it was, to the same weights
+
+    Raises:
+        ParameterError: no strength and no reason for it, both, or a strength that is none of its
+            hyperparameters
 
     """
 
@@ -129,6 +139,24 @@ class Method:
     needs: frozenset[str]
     parameters: type
     run: Callable[..., Outcome]
+    strength: str = ""
+    tried: tuple[float | int, ...] = ()
+    untuned: str = ""
+    trains_anew: bool = False
+    resumes: bool = True
+
+    def __post_init__(self) -> None:
+        if bool(self.strength) == bool(self.untuned) or (self.tried and not self.strength):
+            raise ParameterError(
+                f"method {self.name!r}: it has either a strength, or in untuned why it has none: "
+                f"strength={self.strength!r}, untuned={self.untuned!r}, tried={self.tried}"
+            )
+        known = [own.name for own in fields(self.parameters)]
+        if self.strength and self.strength not in known:
+            raise ParameterError(
+                f"method {self.name!r}: strength {self.strength!r} is none of its hyperparameters "
+                f"{known}"
+            )
 
     def unlearn(
         self,

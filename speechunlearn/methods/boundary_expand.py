@@ -62,4 +62,7 @@ def run(
     return Outcome(model, cost, {"history": history})
 
 
-METHOD = Method("boundary_expand", "Boundary expand", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "boundary_expand", "Boundary expand", frozenset({"forget"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

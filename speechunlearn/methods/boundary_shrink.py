@@ -70,4 +70,7 @@ def run(
     return Outcome(model, cost, {"history": history, "left_their_class": crossed})
 
 
-METHOD = Method("boundary_shrink", "Boundary shrink", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "boundary_shrink", "Boundary shrink", frozenset({"forget"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

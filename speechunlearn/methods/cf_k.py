@@ -39,4 +39,7 @@ def run(
         return finetune.run(model, request, parameters, seed, progress)
 
 
-METHOD = Method("cf_k", "CF-k", frozenset({"retain"}), Parameters, run)
+METHOD = Method(
+    "cf_k", "CF-k", frozenset({"retain"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

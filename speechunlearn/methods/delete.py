@@ -57,4 +57,6 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method("delete", "DELETE", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "delete", "DELETE", frozenset({"forget"}), Parameters, run, strength="learning_rate"
+)

@@ -68,4 +68,7 @@ def run(
     return Outcome(model, cost, {"history": history})
 
 
-METHOD = Method("eu_k", "EU-k", frozenset({"retain"}), Parameters, run)
+METHOD = Method(
+    "eu_k", "EU-k", frozenset({"retain"}), Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
+    trains_anew=True, resumes=False,
+)

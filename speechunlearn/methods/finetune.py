@@ -37,4 +37,7 @@ def run(
     return Outcome(model, cost, {"history": history})
 
 
-METHOD = Method("finetune", "Fine-tune on rest", frozenset({"retain"}), Parameters, run)
+METHOD = Method(
+    "finetune", "Fine-tune on rest", frozenset({"retain"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

@@ -90,5 +90,6 @@ def drawn_labels(
 
 
 METHOD = Method(
-    "fisher_forgetting", "Fisher forgetting", frozenset({"retain"}), Parameters, run
+    "fisher_forgetting", "Fisher forgetting", frozenset({"retain"}), Parameters, run,
+    strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5), resumes=False,
 )

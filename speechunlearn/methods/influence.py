@@ -76,4 +76,7 @@ def run(
     return Outcome(model, cost, {"moved": moved**0.5})
 
 
-METHOD = Method("influence", "Influence", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "influence", "Influence", frozenset({"forget", "retain"}), Parameters, run, strength="scale",
+    resumes=False,
+)

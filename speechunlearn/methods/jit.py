@@ -86,4 +86,6 @@ def to_noise(
     return answers, torch.stack([n.norm() for n in noise])
 
 
-METHOD = Method("jit", "JiT", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "jit", "JiT", frozenset({"forget"}), Parameters, run, strength="learning_rate", resumes=False
+)

@@ -70,4 +70,7 @@ def size(model: torch.nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
 
 
-METHOD = Method("l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run)
+METHOD = Method(
+    "l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

@@ -114,4 +114,7 @@ def adversarial_copies(
     return moved(model, repeated.relabelled(targets), parameters.moves, cost, seed)
 
 
-METHOD = Method("l2ul", "L2UL", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "l2ul", "L2UL", frozenset({"forget"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

@@ -68,4 +68,6 @@ def run(
     return Outcome(model, cost, {"history": history})
 
 
-METHOD = Method("neggrad", "NegGrad", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "neggrad", "NegGrad", frozenset({"forget"}), Parameters, run, strength="learning_rate"
+)

@@ -59,4 +59,7 @@ def run(
     return Outcome(model, cost, {"history": history})
 
 
-METHOD = Method("neggrad_plus", "NegGrad+", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "neggrad_plus", "NegGrad+", frozenset({"forget", "retain"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

@@ -58,4 +58,6 @@ def wrong_labels(request: Request, seed: int) -> Tensor:
     return random_wrong_labels(request.forget.labels, request.n_classes, generator)
 
 
-METHOD = Method("ran_lab", "Ran. Lab.", frozenset({"forget"}), Parameters, run)
+METHOD = Method(
+    "ran_lab", "Ran. Lab.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
+)

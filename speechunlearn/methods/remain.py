@@ -103,4 +103,7 @@ def superloss(
     return excess * sigma + regularisation * sigma.log().square()
 
 
-METHOD = Method("remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run,
+    strength="learning_rate", resumes=False,
+)

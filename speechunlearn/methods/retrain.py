@@ -40,4 +40,7 @@ def run(
     return Outcome(retrained, cost, {"history": history})
 
 
-METHOD = Method("retrain", "Retrained", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "retrain", "Retrained", frozenset({"forget", "retain"}), Parameters, run,
+    untuned="it is what the others are compared with", trains_anew=True, resumes=False,
+)

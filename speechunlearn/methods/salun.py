@@ -74,4 +74,7 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
     }
 
 
-METHOD = Method("salun", "SalUn", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "salun", "SalUn", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

@@ -156,4 +156,7 @@ def matching_weights(request: Request) -> Float[Tensor, " clips"]:
     return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
 
 
-METHOD = Method("scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

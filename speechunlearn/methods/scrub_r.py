@@ -19,5 +19,6 @@ class Parameters(scrub.Parameters):
 
 
 METHOD = Method(
-    "scrub_r", "SCRUB+R", frozenset({"forget", "retain", "validation"}), Parameters, scrub.run
+    "scrub_r", "SCRUB+R", frozenset({"forget", "retain", "validation"}), Parameters, scrub.run,
+    strength="learning_rate", resumes=False,
 )

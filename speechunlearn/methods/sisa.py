@@ -155,4 +155,8 @@ def _share(progress: Progress | None, before: int, parts: int) -> Progress | Non
     return lambda done, total, loss: progress(before * total + done, parts * total, loss)
 
 
-METHOD = Method("sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run,
+    untuned="how the training set is cut is decided before the request", trains_anew=True,
+    resumes=False,
+)

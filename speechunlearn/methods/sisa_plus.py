@@ -34,4 +34,8 @@ def run(
     return Outcome(members[0], cost, details)
 
 
-METHOD = Method("sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run)
+METHOD = Method(
+    "sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run,
+    untuned="how the training set is cut is decided before the request", trains_anew=True,
+    resumes=False,
+)

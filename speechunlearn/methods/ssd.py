@@ -135,4 +135,7 @@ def dampen_(
     return selected / total
 
 
-METHOD = Method("ssd", "SSD", frozenset({"forget", "statistic"}), Parameters, run)
+METHOD = Method(
+    "ssd", "SSD", frozenset({"forget", "statistic"}), Parameters, run, strength="selection",
+    resumes=False,
+)

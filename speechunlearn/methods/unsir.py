@@ -144,4 +144,7 @@ def learned_noise(
     return Clips(found, forget.labels, forget.hashes, forget.speakers)
 
 
-METHOD = Method("unsir", "UNSIR", frozenset({"forget", "retain"}), Parameters, run)
+METHOD = Method(
+    "unsir", "UNSIR", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
+    resumes=False,
+)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechunlearn import fast, machine, methods, training
+from speechunlearn import __version__, fast, machine, methods, training
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.clips import Clips
@@ -384,7 +384,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
         },
         "forgotten": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
         "notes": prepared.notes,
-        "machine": machine.describe(), "commit": machine.commit(), "lock": machine.lock_hash(),
+        "machine": machine.describe(), "version": __version__, "commit": machine.commit(),
+        "lock": machine.lock_hash(),
         "stack": stack(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -1,25 +1,19 @@
-"""Which method a request is done by where none is named: what the leaderboard says."""
+"""Which method a request is done by where none is named, and how strongly each acts.
+
+Both are read from ``recommended.json`` beside this file, which ``data/make_recommended.py`` makes
+from the committed leaderboards and trials.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from speechunlearn import leaderboard, methods, profiles, tuning
+from speechunlearn import methods
 from speechunlearn.errors import ParameterError
-
-#: methods that train anew, by the recipe that made the model, which a checkpoint does not tell
-BY_RECIPE = ("retrain", "sisa", "sisa_plus", "eu_k")
-#: and one that chooses among its steps by clips that are neither trained on nor reported
-BY_VALIDATION = ("scrub_r",)
-
-#: the leaderboards that count: of real speech
-PROFILE = "cpu"
-#: where there is none
-FALLBACK = "altered"
 
 
 class Choice(NamedTuple):
@@ -59,22 +53,20 @@ def choose(
         check(method, available)
         values, how = _strength(method, given)
         return Choice(method, values, f"named in the request; {how}")
-    ratios = _ratios()
-    usable = [
-        name for name in methods.METHODS
-        if name not in (*BY_RECIPE, *BY_VALIDATION) and methods.get(name).needs <= set(available)
-    ]
-    if ratios.empty:
-        values, how = _strength(FALLBACK, given)
-        return Choice(FALLBACK, values, f"no leaderboard of real speech is there; {how}")
-    ratios = ratios[ratios.index.isin(usable)]
-    best = str(ratios.idxmin())
-    values, how = _strength(best, given)
+    clips = " and ".join(sorted(available))
+    best = _table()["best"][clips]
+    values, how = _strength(best["method"], given)
     why = (
-        f"closest to retraining on the leaderboards of real speech among the {len(ratios)} methods "
-        f"that get by with {' and '.join(sorted(available))}; {how}"
+        f"closest to retraining on the leaderboards of real speech among the {best['among']} "
+        f"methods that get by with {clips}; {how}"
     )
-    return Choice(best, values, why)
+    return Choice(best["method"], values, why)
+
+
+def usable(method: str) -> bool:
+    """Return whether a request can be done by a method at all: it has no recipe, no validation."""
+    own = methods.get(method)
+    return not own.trains_anew and "validation" not in own.needs
 
 
 def check(method: str, available: Collection[str]) -> None:
@@ -84,17 +76,17 @@ def check(method: str, available: Collection[str]) -> None:
         ParameterError: see `choose`
 
     """
-    needs = methods.get(method).needs
-    if method in BY_RECIPE:
+    own = methods.get(method)
+    if own.trains_anew:
         raise ParameterError(
             f"method: {method!r} trains anew, and a checkpoint does not tell the recipe"
         )
-    if method in BY_VALIDATION:
+    if "validation" in own.needs:
         raise ParameterError(
             f"method: {method!r} needs validation clips, which a request does not have"
         )
-    missing = sorted(needs - set(available) - {"statistic"})
-    if "statistic" in needs and "retain" not in available:
+    missing = sorted(own.needs - set(available) - {"statistic"})
+    if "statistic" in own.needs and "retain" not in available:
         missing.append("retain")
     if missing:
         raise ParameterError(
@@ -102,32 +94,20 @@ def check(method: str, available: Collection[str]) -> None:
         )
 
 
-def _ratios() -> pd.Series:
-    """Return the mean over leaderboards of each method's gap by the retrained models'."""
-    found = []
-    for folder in sorted(leaderboard.FOLDER.glob(f"{PROFILE}-*/scores.csv")):
-        scores = pd.read_csv(folder)
-        gaps = scores[scores["score"] == "average_gap"].groupby("method")["value"].mean()
-        found.append(gaps / gaps["retrain"])
-    if not found:
-        return pd.Series(dtype=float)
-    return pd.concat(found, axis=1).dropna().mean(axis=1)
+@cache
+def _table() -> dict[str, Any]:
+    return json.loads(resources.files(__package__).joinpath("recommended.json").read_text("utf-8"))
 
 
 def _strength(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
     """Return hyperparameters, and where they come from."""
-    values = dict(profiles.get(PROFILE).methods.get(method, {}))
-    chosen: dict[str, list[float]] = {}
-    for file in sorted(tuning.FOLDER.glob(f"{PROFILE}-*.csv")):
-        for name, value in tuning.chosen(pd.read_csv(file)).get(method, {}).items():
-            chosen.setdefault(name, []).append(value)
-    own = methods.parameters(method)
-    for name, found in chosen.items():
-        mean = float(np.exp(np.mean(np.log(found))))
-        values[name] = round(mean) if isinstance(getattr(own, name), int) else float(f"{mean:.3g}")
-    strength = tuning.STRENGTHS.get(method)
-    if strength is not None and strength.parameter in given:
-        return values, f"its strength ({strength.parameter}) is the request's own"
-    if chosen:
+    own, strength = _table()["methods"].get(method), methods.get(method).strength
+    found = {} if own is None else own["values"]
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    if strength and strength in given:
+        return values, f"its strength ({strength}) is the request's own"
+    if own is None:
+        return values, "its strength is its own default: it was not tuned here"
+    if own["tuned"]:
         return values, "its strength is the mean of those tuned on real speech with a small encoder"
     return values, "its strength is that of the profile cpu, for a small encoder"
