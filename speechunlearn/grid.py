@@ -13,11 +13,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import pandas as pd
+from pydantic import Field
 
-from speechunlearn import deletions, experiments, methods, runs, tuning, workflow
+from speechunlearn import deletions, experiments, methods, runs, schema, tuning, workflow
 from speechunlearn.attacks import AttackParameters
 from speechunlearn.cache import Cache
 from speechunlearn.deletions import Deletion
@@ -25,7 +26,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.profiles import Profile
 from speechunlearn.results import Results
 from speechunlearn.runs import Run
-from speechunlearn.study import DEVELOPMENT, Cell, Study, together
+from speechunlearn.study import Cell, Study, together
 from speechunlearn.workflow import Plan
 
 
@@ -317,12 +318,16 @@ _CHAPTERS: dict[str, Callable[[_PlannedRun, Mapping[str, Any]], bool]] = {
 }
 
 
+_T = TypeVar("_T")
+_Some = Annotated[tuple[_T, ...], Field(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Grid:
     """A grid of cells: the product of its lists.
 
     Args:
-        profile: ``smoke``, ``cpu`` or ``paper``; sets what the grid does not
+        profile: as of `speechunlearn.profiles.get`; sets what the grid does not
         task: what the model names; empty is the corpus's own, with the profile's usual sizes
         corpora: names of readers; empty: the profile's
         roots: folder or CSV of a corpus by its name; without it, its own place
@@ -340,77 +345,41 @@ class Grid:
     profile: str = "smoke"
     task: str = ""
     corpora: tuple[str, ...] = ()
-    roots: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    roots: dict[str, str] = dataclasses.field(default_factory=dict)
     encoders: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ("validation",)
-    methods: tuple[str, ...] = (*experiments.BASELINES, *experiments.ADVERSARIAL)
+    settings: _Some[Literal["validation", "test"]] = ("validation",)
+    methods: _Some[str] = (*experiments.BASELINES, *experiments.ADVERSARIAL)
     n_values: tuple[int, ...] = ()
     tau_values: tuple[float, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    draws: tuple[int | str, ...] = (0,)
+    seeds: _Some[int] = (0,)
+    draws: _Some[int | Literal["development"]] = (0,)
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
         for name in self.methods:
             if name != "original":
                 methods.get(name)
-        for setting in self.settings:
-            if setting not in ("validation", "test"):
-                raise ParameterError(f"grid: settings has {setting!r}, not validation or test")
-        for draw in self.draws:
-            if isinstance(draw, str) and draw != DEVELOPMENT:
-                raise ParameterError(f"grid: draws has {draw!r}, no number and not {DEVELOPMENT}")
-        if not (self.settings and self.methods and self.seeds and self.draws):
-            raise ParameterError("grid: settings, methods, seeds and draws must not be empty")
         strange = sorted(set(self.roots) - set(self.corpora))
         if strange:
             raise ParameterError(f"grid: roots has {strange[0]!r}, which corpora has not")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Grid:
-        """Return a grid of plain values, checked; a single value stands for a list of one.
+    def of(cls, values: Mapping[str, Any], file: Path | None = None) -> Grid:
+        """Return a grid of plain values; a single one stands for a list of one.
+
+        Args:
+            values: by name
+            file: YAML or JSON; its values are taken where these have none
 
         Raises:
-            ParameterError: an unknown name, a wrong type or a value out of range
+            ParameterError: a file that cannot be read, an unknown name, a wrong type or a value
+                out of range
 
         """
-        unknown = sorted(set(values) - set(_TYPES))
-        if unknown:
-            raise ParameterError(f"grid has no {unknown[0]!r}; it has {', '.join(_TYPES)}")
-        checked: dict[str, Any] = {}
-        for name, value in values.items():
-            types, many = _TYPES[name]
-            members = [value]
-            if name == "roots":
-                members = list(value.values()) if isinstance(value, Mapping) else [None]
-            elif many:
-                value = members = list(value) if isinstance(value, list | tuple) else [value]
-            if not all(type(member) in types for member in members):
-                wanted = " or ".join(t.__name__ for t in types)
-                shape = "corpus: " if name == "roots" else "a list of " if many else "a "
-                raise ParameterError(f"grid: {name!r} is {value!r}; it must be {shape}{wanted}")
-            if many and name != "roots":
-                value = tuple(map(float, value)) if name == "tau_values" else tuple(value)
-            checked[name] = value
-        return cls(**checked)
-
-    @classmethod
-    def read(cls, file: Path, values: Mapping[str, Any] | None = None) -> Grid:
-        """Return the grid of a YAML or JSON file, with these values in place of the file's.
-
-        Raises:
-            ParameterError: a file that cannot be read, or what `of` refuses
-
-        """
-        import yaml
-
-        try:
-            found = yaml.safe_load(file.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ParameterError(f"grid: cannot read {str(file)!r}: {error}") from error
-        if not isinstance(found, dict):
-            raise ParameterError(f"grid: {str(file)!r} does not hold name: value")
-        return cls.of(found | dict(values or {}))
+        where = "grid"
+        if file is not None:
+            values, where = schema.read(file) | dict(values), f"grid {str(file)!r}"
+        return schema.checked(cls, values, where)
 
     def runs(self) -> list[Run]:
         """Return the run of each corpus and encoder, checked.
@@ -443,23 +412,6 @@ class Grid:
                     given = {} if tau is None else {"tau": tau}
                     found.append(study.cell(method, deletions.clips(n, draw), seed, **given))
         return found
-
-
-#: name -> (types, whether it is a list)
-_TYPES: dict[str, tuple[tuple[type, ...], bool]] = {
-    "profile": ((str,), False),
-    "task": ((str,), False),
-    "corpora": ((str,), True),
-    "roots": ((str,), True),
-    "encoders": ((str,), True),
-    "settings": ((str,), True),
-    "methods": ((str,), True),
-    "n_values": ((int,), True),
-    "tau_values": ((float, int), True),
-    "seeds": ((int,), True),
-    "draws": ((int, str), True),
-    "skip_bad": ((bool,), False),
-}
 
 
 def of_grid(grid: Grid) -> Plan:

@@ -32,6 +32,7 @@ from speechunlearn import (
     machine,
     methods,
     models,
+    schema,
     scoring,
     splits,
     tasks,
@@ -116,11 +117,11 @@ class Study:
         self.report = report
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
-        self.recipe = Recipe(**profile.recipe)
+        self.recipe = schema.checked(Recipe, profile.recipe, "recipe")
         if self.recipe.quick and distributed.processes() > 1:
             raise ParameterError("quick: several processes train a model in the usual computation")
         for name, values in profile.methods.items():
-            methods.parameters(name, **values)
+            schema.checked(methods.get(name).parameters, values, f"method {name!r}")
         for tau in profile.tau_values:
             AttackParameters(tau=tau)
         if min(profile.n_values, default=1) < 1 or not (profile.n_values or profile.shares):

@@ -8,7 +8,6 @@ A job is ``python -m speechunlearn.workflow PLAN NAME MARKER``, on this machine 
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import hashlib
 import json
@@ -23,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechunlearn import profiles, runs
+from speechunlearn import profiles, runs, schema
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.profiles import Profile
@@ -85,13 +84,12 @@ class Plan:
 
 def described(profile: Profile, **others: Any) -> dict[str, Any]:
     """Return a study's description, as JSON types; `profile_of` reads its profile back."""
-    # JSON would turn tuples into lists
-    return {"profile": repr(asdict(profile))} | others
+    return {"profile": asdict(profile)} | others
 
 
 def profile_of(description: dict[str, Any]) -> Profile:
     """Return the profile of a study's description."""
-    return Profile(**ast.literal_eval(description["profile"]))
+    return schema.checked(Profile, description["profile"], "profile")
 
 
 def executor(folder: str | Path) -> Path:
