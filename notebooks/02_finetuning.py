@@ -33,11 +33,10 @@ print(run.made_by())
 import numpy as np
 import pandas as pd
 
-from speechunlearn import deletions, figures, statistics
+from speechunlearn import experiments, figures, statistics
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
-seed, draw = run.profile.pairs[0]
-n = max(run.profile.n_values)
+seed, _ = run.profile.pairs[0]
 
 # %% tags=["nbval-ignore-output"]
 histories = {setting: study.history(seed) for setting, study in studies.items()}
@@ -50,9 +49,9 @@ figures.training_curves(histories);
 
 # %%
 cells = {
-    (setting, method): study.cell(method, deletions.clips(n, draw), seed)
-    for setting, study in studies.items()
-    for method in ("original", "retrain")
+    (setting, method): cell
+    for setting, asked in experiments.finetuning(run).items()
+    for method, cell in zip(("original", "retrain"), asked, strict=True)
 }
 generator = np.random.default_rng(0)
 

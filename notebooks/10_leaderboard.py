@@ -59,11 +59,8 @@ pages.trials(trials_made)
 # matched clips and clip by clip; and how often the {ref}`report card <metric-report_card>` passes.
 
 # %%
-study = run.study("validation")
-asked = study, run.ranked(), run.strengths()
-cells, scores = run.leaderboard(
-    [*experiments.ranked(*asked), *experiments.parts(*asked), *experiments.repeated(*asked)]
-)
+asked = experiments.leaderboard(run)
+cells, scores = run.leaderboard(cell for group in asked.values() for cell in group)
 table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
 

@@ -124,7 +124,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(no_args_is_help=True)
 def grid(
     file: Annotated[Path | None, typer.Argument(help="YAML or JSON file: name: value")] = None,
     config: Annotated[

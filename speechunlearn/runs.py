@@ -15,11 +15,12 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechunlearn import profiles, schema
+from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.machine import REPOSITORY
@@ -51,7 +52,7 @@ class Run:
         corpus: name of a reader
         root: the corpus's folder or CSV; None is its default
         skip_bad: leave out clips that cannot be used
-        cache: folder of finished work; None is the default
+        store: finished work
         results_folder: results are added below it; None writes none
 
     """
@@ -62,8 +63,10 @@ class Run:
     corpus: str
     root: Path | None
     skip_bad: bool
-    cache: Path | None
+    store: Cache
     results_folder: Path | None
+    #: so that clips are in memory once
+    _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def study(self, setting: str = "validation", **values: Any) -> Study:
         """Return the study of one setting, with values in place of the profile's."""
@@ -76,13 +79,15 @@ class Run:
         return self._study(other, corpus, None, "validation")
 
     def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
-        from speechunlearn.cache import Cache
         from speechunlearn.study import Study
 
-        return Study(
-            profile, corpus, root, setting=setting, cache=Cache(self.cache),
-            skip_bad=self.skip_bad, report=report,
-        )
+        key = repr((profile, corpus, root, setting))
+        if key not in self._studies:
+            self._studies[key] = Study(
+                profile, corpus, root, setting=setting, cache=self.store,
+                skip_bad=self.skip_bad, report=report,
+            )
+        return self._studies[key]
 
     def results(self, cells: Iterable[Cell], below: str = "") -> Results:
         """Collect cells as they are made, and add them to the results folder.
@@ -235,7 +240,7 @@ def start(
     name = corpora.get(corpus or chosen.corpus).name
     run = Run(
         chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
-        bool(skip_bad), Path(cache).expanduser() if cache else None,
+        bool(skip_bad), Cache(cache or None),
         Path(results).expanduser() if results else None,
     )
     run.study()  # refuses what it can before anything is read
