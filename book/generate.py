@@ -483,7 +483,7 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
 def made_by(notebook: dict[str, Any]) -> dict[str, str]:
     """Return what a notebook says of itself: profile, corpus, encoder, machine, versions."""
     pattern = re.compile(
-        r"Profile (?P<profile>\w+); corpus: (?P<corpus>.*?); encoder (?P<encoder>.*?); "
+        r"Profile (?P<profile>[\w-]+); corpus: (?P<corpus>.*?); encoder (?P<encoder>.*?); "
         r"pairs .*?; machine: (?P<machine>.*?), (?P<versions>Python .*)\."
     )
     for cell in notebook["cells"]:

@@ -115,11 +115,10 @@ print("losses and weights: equal to 1e-6")
 import numpy as np
 import pandas as pd
 
-from speechunlearn import deletions, figures, statistics
+from speechunlearn import experiments, figures, statistics
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
-seed, draw = run.profile.pairs[0]
-n = max(run.profile.n_values)
+seed, _ = run.profile.pairs[0]
 
 # %%
 histories = {setting: study.history(seed) for setting, study in studies.items()}
@@ -132,9 +131,9 @@ figures.training_curves(histories);
 
 # %%
 cells = {
-    (setting, method): study.cell(method, deletions.clips(n, draw), seed)
-    for setting, study in studies.items()
-    for method in ("original", "retrain")
+    (setting, method): cell
+    for setting, asked in experiments.finetuning(run).items()
+    for method, cell in zip(("original", "retrain"), asked, strict=True)
 }
 generator = np.random.default_rng(0)
 

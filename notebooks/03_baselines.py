@@ -148,7 +148,7 @@ import numpy as np
 from speechunlearn import experiments
 from speechunlearn import results as protocol
 
-results = run.results(experiments.baselines(study))
+results = run.results(experiments.paper_baselines(run)["baselines"])
 table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
 protocol.readable(table)
 

@@ -194,7 +194,6 @@ import pandas as pd
 from IPython.display import Audio, Markdown, display
 
 from speechunlearn import attacks, deletions, experiments, figures
-from speechunlearn import methods as registry
 
 seed, draw = run.profile.pairs[0]
 n = min(run.profile.n_values)
@@ -207,14 +206,10 @@ sampling_rate = 16000
 # normalised waveform's standard deviation: at tau = 1 it would be as loud as the speech.
 
 # %%
-base = registry.parameters("adv", **run.profile.methods.get("adv", {}))
+asked = experiments.adversarial_and_elastic(run, other_copies, other_steps)
 wanted = deletions.clips(n, draw)
 clips = study.forget(wanted)
-sets = {
-    tau: study.adversarial(wanted, seed, registry.parameters(
-        "adv", **{**run.profile.methods.get("adv", {}), "tau": tau}).attack)
-    for tau in run.profile.tau_values
-}
+sets = {tau: study.adversarial(wanted, seed, attack) for tau, attack in asked["copies"]}
 pd.DataFrame(
     {
         "reached their target": {
@@ -262,8 +257,7 @@ figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
 # N:
 
 # %%
-middle = run.profile.tau_values[len(run.profile.tau_values) // 2]
-experiments.variants(run.results(experiments.gaps(study, n, middle))).round(2)
+experiments.variants(run.results(asked["gaps"])).round(2)
 
 # %% [markdown]
 # M and P cost the most: with `-p other_copies=20 -p other_steps=50` both methods are repeated with
@@ -271,8 +265,7 @@ experiments.variants(run.results(experiments.gaps(study, n, middle))).round(2)
 
 # %%
 if other_copies and other_steps:
-    smallest = run.profile.tau_values[0]
-    more = run.results(experiments.sizes(study, n, smallest, other_copies, other_steps))
+    more = run.results(asked["sizes"])
     display(experiments.variants(more).round(2))
 
 # %% [markdown]

@@ -113,13 +113,14 @@ import pandas as pd
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
-development = run.results(experiments.ablation(run.study("validation")))
+asked = experiments.replication(run)
+development = run.results(asked["development"])
 taus = experiments.chosen_taus(development)
 pd.Series(taus, name="tau").rename_axis(["method", "N"]).unstack()
 
 # %%
 setting = run.profile.settings[0]
-results = run.results(experiments.table1(run.study(setting), taus))
+results = run.results(asked[setting])
 table = protocol.table_of_methods(results, setting, generator=np.random.default_rng(0))
 paper = protocol.paper_table1().query("setting == @setting")
 protocol.readable(table, paper)
@@ -178,7 +179,7 @@ claims.set_index(["claim", "n_forget"]).round(2)
 # %%
 others = [s for s in run.profile.settings if s != setting]
 for other in others:
-    more = run.results(experiments.table1(run.study(other), taus))
+    more = run.results(asked[other])
     its_table = protocol.table_of_methods(more, other, generator=np.random.default_rng(0))
     display(protocol.readable(its_table, protocol.paper_table1().query("setting == @other")))
 

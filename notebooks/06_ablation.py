@@ -107,7 +107,7 @@ print("a copy has reached its target where the model says it")
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 
-results = run.results(experiments.ablation(study))
+results = run.results(experiments.over_tau(run)["ablation"])
 rows = results.rows().query("split == 'unseen' and metric == 'uar'")
 before = rows.query("method == 'original'")["value"].iloc[0]
 figures.uar_over_tau(rows.query("method != 'original'"), before);

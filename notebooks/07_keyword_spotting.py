@@ -198,7 +198,8 @@ experiments.requested(study)
 # It has to remember its training clips better than others, or there is nothing to forget.
 
 # %%
-clip_results = run.results(experiments.clip_requests(study, run.profile.compared))
+asked = experiments.requests(run)
+clip_results = run.results(asked["clips"])
 generator = np.random.default_rng(0)
 clip_table = protocol.table_of_methods(clip_results, "validation", generator=generator)
 protocol.references(clip_table)
@@ -230,7 +231,7 @@ figures.by_method(clip_table);
 # The attack compares the word's own training clips with these, or it would tell words apart.
 
 # %%
-class_results = run.results(experiments.removals(study, "class", run.profile.compared))
+class_results = run.results(asked["class"])
 class_table = protocol.table_of_methods(
     class_results, "validation", request="class", generator=generator
 )
@@ -253,7 +254,7 @@ protocol.confused_with(class_results, study.labels)
 # knowing them; it should treat the speaker's clips as those of a stranger.
 
 # %%
-speaker_results = run.results(experiments.removals(study, "speaker", run.profile.compared))
+speaker_results = run.results(asked["speaker"])
 speaker_table = protocol.table_of_methods(
     speaker_results, "validation", request="speaker", generator=generator
 )
@@ -269,7 +270,7 @@ protocol.distances(speaker_table)
 # are on everything that was to be forgotten so far, and the reference is retrained without all.
 
 # %%
-sequence_results = run.results(experiments.one_after_another(study, run.profile.in_sequence))
+sequence_results = run.results(asked["one after another"])
 protocol.sequence_table(sequence_results)
 
 # %% [markdown]
@@ -301,8 +302,7 @@ protocol.verdict_table(clip_results)
 # training set small enough that it remembers what it has seen.
 
 # %%
-image_study = run.study_of("image", "digits")
-images = run.results(experiments.clip_requests(image_study, image_study.profile.compared))
+images = run.results(asked["images"])
 protocol.side_by_side(
     {run.corpus: clip_results, "digits": images}, generator=np.random.default_rng(0)
 )

@@ -149,7 +149,8 @@ experiments.requested(study)
 # ## The trained model
 
 # %%
-clip_results = run.results(experiments.clip_requests(study, run.profile.compared))
+asked = experiments.requests(run)
+clip_results = run.results(asked["clips"])
 generator = np.random.default_rng(0)
 clip_table = protocol.table_of_methods(clip_results, "validation", generator=generator)
 protocol.references(clip_table)
@@ -174,7 +175,7 @@ protocol.distances(clip_table)
 # ## A speaker
 
 # %%
-class_results = run.results(experiments.removals(study, "class", run.profile.compared))
+class_results = run.results(asked["class"])
 class_table = protocol.table_of_methods(
     class_results, "validation", request="class", generator=generator
 )
@@ -194,7 +195,7 @@ protocol.confused_with(class_results, study.labels)
 # ## One speaker after another
 
 # %%
-sequence_results = run.results(experiments.one_after_another(study, run.profile.in_sequence))
+sequence_results = run.results(asked["one after another"])
 protocol.sequence_table(sequence_results)
 
 # %% [markdown]

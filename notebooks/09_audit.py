@@ -44,7 +44,7 @@ import numpy as np
 from speechunlearn import experiments, figures, leaderboard, pages, report_card
 
 study = run.study("validation", pairs=run.profile.pairs[:1])
-cells = run.results(experiments.ranked(study, [method], run.strengths()), "leaderboard")
+cells = run.results(experiments.audited(run)["ranked"], "leaderboard")
 seed, draw = study.pairs[0]
 request = leaderboard.requests(cells)[seed, str(draw)]
 auditor = report_card.Auditor(request.retrained, request.originals, n_labels=cells.n_labels)

@@ -110,11 +110,8 @@ pages.trials(trials_made)
 # left out in turn, and the left-out one and every method are judged by the others, by the same scores.
 
 # %%
-study = run.study("validation")
-asked = study, run.ranked(), run.strengths()
-cells, scores = run.leaderboard(
-    [*experiments.ranked(*asked), *experiments.parts(*asked), *experiments.repeated(*asked)]
-)
+asked = experiments.leaderboard(run)
+cells, scores = run.leaderboard(cell for group in asked.values() for cell in group)
 table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
 

@@ -16,7 +16,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,32 @@ log = logging.getLogger(__name__)
 STACK = ("torch", "transformers", "numpy", "scipy", "soxr", "soundfile")
 
 _RECORD = "artefact.json"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something that is made once, and how.
+
+    Args:
+        kind: subfolder of the cache
+        specification: what it is made from; JSON types
+        make: as of `Cache.find_or_make`
+        title: what it is, for people
+        call: arguments with which ``source`` gives it again, in another process
+        source: description of the study that it is of; JSON types
+        needs: returns those that making it begins with
+        instead: one that serves as well, where it is there
+
+    """
+
+    kind: str
+    specification: dict[str, Any]
+    make: Callable[[Path, Path], None]
+    title: str
+    call: Mapping[str, Any]
+    source: Mapping[str, Any]
+    needs: Callable[[], list[Artefact]] = list
+    instead: Artefact | None = None
 
 
 class Cache:
@@ -73,6 +100,15 @@ class Cache:
                 return None
         self._trusted.add(folder)
         return folder
+
+    def get(self, artefact: Artefact) -> Path:
+        """Return the folder of an artefact, making it if it is not there.
+
+        Raises:
+            NotMade: it is not there, of a store that makes nothing
+
+        """
+        return self.find_or_make(artefact.kind, artefact.specification, artefact.make)
 
     def find_or_make(
         self,

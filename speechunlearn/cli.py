@@ -105,7 +105,9 @@ def run(
     chapter: Annotated[
         list[str] | None, typer.Argument(help="numbers or names; all without it")
     ] = None,
-    profile: Annotated[str, typer.Option(help="smoke, cpu or paper")] = "smoke",
+    profile: Annotated[
+        str, typer.Option(help="smoke, cpu, paper, or a YAML file of your own")
+    ] = "smoke",
     corpus: Annotated[str, typer.Option(help="name of a reader; the profile's without it")] = "",
     root: Annotated[str, typer.Option(help="the corpus's folder, or the CSV")] = "",
     parameter: Annotated[
@@ -132,7 +134,8 @@ def run(
     for path in paths:
         runs.check_root(runs.corpus_of(path, profile, corpus, str(values.get("task", ""))), root)
     values |= {
-        "profile": profile, "corpus": corpus, "skip_bad": skip_bad,
+        "profile": profile if profile in profiles.NAMES else str(Path(profile).resolve()),
+        "corpus": corpus, "skip_bad": skip_bad,
         "root": str(Path(root).expanduser().resolve()) if root else "",
         "results": str((out / "results").resolve()),
     }
@@ -142,7 +145,7 @@ def run(
     )
 
 
-@app.command()
+@app.command(no_args_is_help=True)
 def grid(
     file: Annotated[Path | None, typer.Argument(help="YAML or JSON file: name: value")] = None,
     config: Annotated[
@@ -160,7 +163,7 @@ def grid(
 
     machine.need_checkout("speechunlearn grid")
     values = _values("-C", config)
-    chosen = grids.Grid.read(file, values) if file is not None else grids.Grid.of(values)
+    chosen = grids.Grid.of(values, file)
     if processes < 1:
         raise SpeechUnlearnError(f"processes: {processes} is not positive")
     plan = grids.of_grid(chosen)

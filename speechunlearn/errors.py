@@ -20,3 +20,7 @@ class ParameterError(SpeechUnlearnError):
 
 class ModelError(SpeechUnlearnError):
     """An encoder or checkpoint that cannot be loaded."""
+
+
+class NotMade(SpeechUnlearnError):
+    """What is asked for is not there, and is not to be made now: it is being planned."""

@@ -1,5 +1,8 @@
 """The experiments of the chapters: which cells each of them consists of, and what they say.
 
+`CHAPTERS` has a function for each: its notebook works on what it asks for, and
+`speechunlearn.grid` plans it.
+
 Every function yields cells; a cell that is in the artefact cache costs nothing, so chapters share
 work and an experiment that was stopped goes on where it was.
 """
@@ -8,8 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -26,9 +29,11 @@ from speechunlearn import (
     training,
     tuning,
 )
+from speechunlearn.attacks import AttackParameters
 from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import uar
+from speechunlearn.profiles import Profile
 from speechunlearn.relearning import relearn
 from speechunlearn.results import ANOTHER_SEED, TITLES, Results, best_tau
 from speechunlearn.study import DEVELOPMENT, Cell, Study
@@ -84,6 +89,130 @@ GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+@runtime_checkable
+class Run(Protocol):
+    """What a chapter asks for its studies: see `speechunlearn.runs.Run`."""
+
+    @property
+    def profile(self) -> Profile: ...
+
+    def study(self, setting: str = "validation", **values: Any) -> Study: ...
+
+    def study_of(self, task: str, corpus: str) -> Study: ...
+
+    def ranked(self) -> tuple[str, ...]: ...
+
+    def strengths(self) -> dict[str, dict[str, Any]]: ...
+
+
+#: what a chapter asks for, by what it is for
+Asked = dict[str, Iterable[Any]]
+
+
+def finetuning(run: Run) -> Asked:
+    """Ask for the first pair's two references in each setting."""
+    seed, draw = run.profile.pairs[0]
+    request = clips(max(run.profile.n_values), draw)
+    return {setting: references(run.study(setting), request, seed)
+            for setting in run.profile.settings}
+
+
+def paper_baselines(run: Run) -> Asked:
+    """Ask for the paper's baselines."""
+    return {"baselines": baselines(run.study())}
+
+
+def adversarial_and_elastic(run: Run, other_copies: int = 0, other_steps: int = 0) -> Asked:
+    """Ask for copies of the smallest draw at each tau, and for what is left open, varied.
+
+    Args:
+        run: of the chapter
+        other_copies: M of one more setting; 0: none
+        other_steps: P of that setting; 0: none
+
+    """
+    study, taus = run.study(), run.profile.tau_values
+    n = min(run.profile.n_values)
+    more = sizes(study, n, taus[0], other_copies, other_steps)
+    return {
+        "copies": copies(study, n),
+        "gaps": gaps(study, n, taus[len(taus) // 2]),
+        "sizes": more if other_copies and other_steps else (),
+    }
+
+
+def replication(run: Run) -> Asked:
+    """Ask for Table 1 in each setting; its taus come from the ``development`` cells."""
+    development = list(ablation(run.study()))
+    taus = chosen_taus(Results.of(development))
+    tables = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
+    return {"development": development, **tables}
+
+
+def over_tau(run: Run) -> Asked:
+    """Ask for Figure 2."""
+    return {"ablation": ablation(run.study())}
+
+
+def requests(run: Run) -> Asked:
+    """Ask for every kind of request on words or speakers; ``images`` beside words."""
+    study, profile = run.study(), run.profile
+    asked: Asked = {
+        "clips": clip_requests(study, profile.compared),
+        "class": removals(study, "class", profile.compared),
+        "one after another": one_after_another(study, profile.in_sequence),
+    }
+    if study.task.label != "speaker":
+        asked["speaker"] = removals(study, "speaker", profile.compared)
+    if study.task.name == "keyword":
+        images = run.study_of("image", "digits")
+        asked["images"] = clip_requests(images, images.profile.compared)
+    return asked
+
+
+def audited(run: Run) -> Asked:
+    """Ask for the first pair's models, and those that they are judged by."""
+    study = run.study(pairs=run.profile.pairs[:1])
+    return {"ranked": ranked(study, run.ranked(), run.strengths())}
+
+
+def leaderboard(run: Run) -> Asked:
+    """Ask for every model of the leaderboard; strengths come from the trials."""
+    asked = run.study(), run.ranked(), run.strengths()
+    return {"ranked": ranked(*asked), "parts": parts(*asked), "repeated": repeated(*asked)}
+
+
+def one_request(run: Run) -> Asked:
+    """Ask for the models of one request: the original, and some retrained without its clips."""
+    study = run.study(pairs=run.profile.pairs[:1])
+    seed, draw = study.pairs[0]
+    study.ask("models", without=None, seed=seed)
+    for other in range(study.profile.references):
+        study.ask("models", without=ranked_request(study, draw), seed=other)
+    return {}
+
+
+#: what each chapter asks for; a chapter that is not here asks for nothing
+CHAPTERS: dict[str, Callable[..., Asked]] = {
+    "02_finetuning": finetuning,
+    "03_baselines": paper_baselines,
+    "04_adversarial_and_elastic": adversarial_and_elastic,
+    "05_table1": replication,
+    "06_ablation": over_tau,
+    "07_keyword_spotting": requests,
+    "08_speaker_identification": requests,
+    "09_audit": audited,
+    "10_leaderboard": leaderboard,
+    "11_request": one_request,
+}
+
+
+def references(study: Study, request: deletions.Deletion, seed: int) -> Iterator[Cell]:
+    """Yield the original model and the one retrained without a request."""
+    for method in ("original", "retrain"):
+        yield study.cell(method, request, seed)
+
+
 def baselines(study: Study) -> Iterator[Cell]:
     """Yield the baselines on the first pair of seed and draw, for every N."""
     seed, draw = study.pairs[0]
@@ -130,6 +259,16 @@ def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
     yield study.cell("retrain", clips(n, draw), seed).as_variant("retrained")
     for what, overrides in GAPS:
         yield study.cell("adv_ela", clips(n, draw), seed, tau=tau, **overrides).as_variant(what)
+
+
+def copies(study: Study, n: int) -> Iterator[tuple[float, AttackParameters]]:
+    """Have adversarial copies of the first pair's draw made, and yield each tau and its attack."""
+    seed, draw = study.pairs[0]
+    own = study.profile.methods.get("adv", {})
+    for tau in study.profile.tau_values:
+        attack = methods.parameters("adv", **{**own, "tau": tau}).attack
+        study.ask("adversarial", deletion=clips(n, draw), seed=seed, parameters=attack)
+        yield tau, attack
 
 
 def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Cell]:

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import ttest_ind
 
 from speechunlearn import audit, corpora, methods, metrics, statistics
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import NotMade, ParameterError
 from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.study import DEVELOPMENT, Cell
@@ -62,8 +62,17 @@ class Results:
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> Results:
-        """Collect cells; one that occurs twice is kept once."""
+        """Collect cells; one that occurs twice is kept once.
+
+        Raises:
+            ParameterError: there are none
+            NotMade: one of them is only planned
+
+        """
         records, tables = {}, {}
+        cells = list(cells)  # a plan has all of them, before it is said that one is not made
+        if not all(cell.record for cell in cells):
+            raise NotMade("results: a cell is not made yet")
         for cell in cells:
             name = _name(cell.record)
             records[name] = {"cell": name} | cell.record

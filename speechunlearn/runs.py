@@ -15,12 +15,14 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechunlearn import profiles
+from speechunlearn import profiles, schema
+from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.machine import REPOSITORY
 from speechunlearn.profiles import Profile
 
@@ -45,22 +47,26 @@ class Run:
 
     Args:
         profile: sizes, with the chapter's own parameters in place
+        base: the profile as it is without them and without a task
         given: those parameters, for the studies of other tasks
         corpus: name of a reader
         root: the corpus's folder or CSV; None is its default
         skip_bad: leave out clips that cannot be used
-        cache: folder of finished work; None is the default
+        store: finished work
         results_folder: results are added below it; None writes none
 
     """
 
     profile: Profile
+    base: Profile
     given: Mapping[str, Any]
     corpus: str
     root: Path | None
     skip_bad: bool
-    cache: Path | None
+    store: Cache
     results_folder: Path | None
+    #: so that clips are in memory once
+    _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def study(self, setting: str = "validation", **values: Any) -> Study:
         """Return the study of one setting, with values in place of the profile's."""
@@ -69,17 +75,19 @@ class Run:
     def study_of(self, task: str, corpus: str) -> Study:
         """Return the study of another task, on a corpus that needs no folder, in this profile."""
         given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
-        other = profiles.get(self.profile.name).for_task(task).with_values(**given)
+        other = self.base.for_task(task).with_values(**given)
         return self._study(other, corpus, None, "validation")
 
     def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
-        from speechunlearn.cache import Cache
         from speechunlearn.study import Study
 
-        return Study(
-            profile, corpus, root, setting=setting, cache=Cache(self.cache),
-            skip_bad=self.skip_bad, report=report,
-        )
+        key = repr((profile, corpus, root, setting))
+        if key not in self._studies:
+            self._studies[key] = Study(
+                profile, corpus, root, setting=setting, cache=self.store,
+                skip_bad=self.skip_bad, report=report,
+            )
+        return self._studies[key]
 
     def results(self, cells: Iterable[Cell], below: str = "") -> Results:
         """Collect cells as they are made, and add them to the results folder.
@@ -186,14 +194,15 @@ def start(
     """Check a chapter's parameters and prepare the process. Call it before torch is imported.
 
     Args:
-        profile: ``smoke``, ``cpu`` or ``paper``
+        profile: ``smoke``, ``cpu``, ``paper``, or a YAML file: see `speechunlearn.profiles.get`
         corpus: name of a reader; empty takes the profile's
         root: its folder, or the CSV; empty takes its default
         encoder: ``nano``, ``nano-pretrained``, a local folder or a hub id; empty takes the
             profile's
         skip_bad: leave out clips that cannot be used
         cache: folder of finished work; empty takes the default
-        results: folder that results are added to; empty writes none
+        results: folder that results are added to, and a copy of one's own profile; empty writes
+            none
         attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
             keep the profile's
         task: what the model names; empty is the corpus's own
@@ -205,15 +214,15 @@ def start(
         ParameterError: an unknown name, a wrong type or a value out of range
 
     """
-    chosen = profiles.get(profile)
-    if task:
-        chosen = chosen.for_task(task)
-    for name in sizes:
-        chosen.with_values(**{name: getattr(chosen, name, None)})
+    base = profiles.get(profile)
+    chosen = base.for_task(task) if task else base
     given = {
-        name: _like(name, value, getattr(chosen, name)) for name, value in sizes.items() if value
+        name: parse_value(value) if isinstance(value, str) else value
+        for name, value in sizes.items() if value
     }
-    chosen = chosen.with_values(**given)
+    unchanged = {name: getattr(chosen, name, None) for name in sizes}
+    chosen = chosen.with_values(**{**unchanged, **given})
+    given = {name: getattr(chosen, name) for name in given}
     if quick:
         chosen = chosen.with_values(recipe=chosen.recipe | {"quick": True})
     encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
@@ -230,52 +239,16 @@ def start(
 
     name = corpora.get(corpus or chosen.corpus).name
     run = Run(
-        chosen, given, name, Path(root).expanduser().resolve() if root else None, bool(skip_bad),
-        Path(cache).expanduser() if cache else None,
+        chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
+        bool(skip_bad), Cache(cache or None),
         Path(results).expanduser() if results else None,
     )
     run.study()  # refuses what it can before anything is read
+    if run.results_folder is not None and base.name not in profiles.NAMES:
+        copy = run.results_folder / f"{base.name}.yaml"
+        with one_at_a_time(run.results_folder), replaced(copy) as partial:
+            partial.write_bytes(Path(profile).expanduser().read_bytes())
     return run
-
-
-def _like(name: str, value: Any, own: Any) -> Any:
-    """Return a value of the kind that a profile has: a number, or several values.
-
-    Raises:
-        ParameterError: a value unlike the profile's own
-
-    """
-    if isinstance(own, tuple):
-        return _several(name, value, own)
-    number = parse_value(value) if isinstance(value, str) else value
-    if type(own) is float and type(number) is int:
-        number = float(number)
-    if type(number) is not type(own):
-        raise ParameterError(f"{name}: {value!r} is not a {type(own).__name__}, such as {own!r}")
-    if number < 0:
-        raise ParameterError(f"{name}: {value!r} is negative")
-    return number
-
-
-def _several(name: str, value: Any, own: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a list's values; papermill's own ``-p`` hands a list over as its text.
-
-    Raises:
-        ParameterError: values unlike the profile's own
-
-    """
-    if isinstance(value, str):
-        value = parse_value(value)
-    if not isinstance(value, list | tuple):
-        value = [value]
-    values = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    kind = type(own[0]) if own else object
-    if kind is float:
-        values = tuple(float(v) if type(v) is int else v for v in values)
-    for v in values:
-        if not isinstance(v, kind):
-            raise ParameterError(f"{name}: {v!r} is not a {kind.__name__}, such as {own[0]!r}")
-    return values
 
 
 def chapters() -> list[Path]:
@@ -397,20 +370,10 @@ def check_parameters(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any
             f"{notebook.stem} has no parameter {', '.join(map(repr, unknown))}; "
             f"it has {', '.join(defaults)}"
         )
-    checked = {}
-    for name, value in values.items():
-        default = defaults[name]
-        if isinstance(default, list) and not isinstance(value, list):
-            value = [value]
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not type(default):
-            raise ParameterError(
-                f"{notebook.stem}: parameter {name!r} is {value!r}, "
-                f"a {type(value).__name__}; it must be a {type(default).__name__}"
-            )
-        checked[name] = value
-    return checked
+    return {
+        name: schema.value_of(type(defaults[name]), value, f"{notebook.stem}: parameter {name!r}")
+        for name, value in values.items()
+    }
 
 
 def parse_value(text: str) -> Any:

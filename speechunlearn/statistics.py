@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
-from scipy import stats
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.proportion import proportions_ztest
 
 from speechunlearn.audit import loss_membership_attack
 from speechunlearn.errors import ParameterError
@@ -79,23 +80,6 @@ class ZTest(NamedTuple):
 
     z: float
     p_value: float
-
-
-class Spread(NamedTuple):
-    """Mean of a few values with its confidence interval.
-
-    Attributes:
-        mean: arithmetic mean
-        sd: sample standard deviation (n - 1 in the denominator), NaN for one value
-        low: lower end of the interval of the mean, NaN for one value
-        high: upper end of the interval of the mean, NaN for one value
-
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
 
 
 # Each statistic is the mean, over the groups present, of the share of correct clips in a group.
@@ -178,8 +162,7 @@ def pooled_bootstrap(
     2007, https://doi.org/10.1214/07-AOAS122). The speakers are drawn once for all pairs, not anew
     within each: the pairs are tested on the same speakers, so that more pairs can't average away
     the chance of which speakers were recorded. A drawn pair with no drawn speaker is left out of
-    the mean. With few pairs the interval is too narrow, see :func:`mean_and_spread` for one that
-    is not but that ignores the speakers.
+    the mean. With few pairs the interval is too narrow.
 
     Args:
         predictions: per-clip predictions tables of one split, one for each pair
@@ -356,61 +339,23 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
     _check_paired(a, b, ["split", "hash", "label"])
     right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    p_value = min(1.0, 2 * stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5))
+    p_value = contingency_tables.mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue
     return McNemar(float(p_value), only_a, only_b)
 
 
-def proportions_z_test(correct_a: int | float, n_a: int, correct_b: int | float, n_b: int) -> ZTest:
-    r"""One-tailed z-test that the first of two independent proportions is the larger.
+def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
+    r"""The paper's test: a one-tailed z-test that takes UAR for a share of n clips.
 
     .. math::
 
-        z = \frac{\hat{p}_a - \hat{p}_b}
-                 {\sqrt{\hat{p} (1 - \hat{p}) (1 / n_a + 1 / n_b)}},
-        \quad \hat{p} = \frac{c_a + c_b}{n_a + n_b},
+        z = \frac{u_a - u_b}{\sqrt{2 u (1 - u) / n}}, \quad u = \frac{u_a + u_b}{2},
         \quad p = 1 - \Phi(z)
 
-    Dietterich 1998 (https://doi.org/10.1162/089976698300017197) says why two models on the same
-    clips should not be compared by it. Where all clips or none are correct the variance is 0, and
-    z is set to 0.
-
-    Args:
-        correct_a: number of correct clips of the first model
-        n_a: number of its clips
-        correct_b: number of correct clips of the second model
-        n_b: number of its clips
-
-    Returns:
-        z and the p-value of a not being larger than b
-
-    Raises:
-        ParameterError: if a number of clips is below 1
-            or a number of correct clips is not in 0 … number of clips
-
-    Examples:
-        >>> z, p_value = proportions_z_test(90, 100, 80, 100)
-        >>> f"{z:.4f} {p_value:.4f}"
-        '1.9803 0.0238'
-
-    """
-    for name, correct, n in (("a", correct_a, n_a), ("b", correct_b, n_b)):
-        if n < 1:
-            raise ParameterError(f"n_{name} must be at least 1, got {n}")
-        if not 0 <= correct <= n:
-            raise ParameterError(f"correct_{name} must be in 0 … {n}, got {correct}")
-    pooled = (correct_a + correct_b) / (n_a + n_b)
-    variance = pooled * (1 - pooled) * (1 / n_a + 1 / n_b)
-    z = (correct_a / n_a - correct_b / n_b) / math.sqrt(variance) if variance > 0 else 0.0
-    return ZTest(float(z), float(stats.norm.sf(z)))
-
-
-def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
-    """The paper's test: a one-tailed z-test that takes UAR for a share of n clips.
-
-    It is :func:`proportions_z_test` with UAR * n correct clips. The field does so, and it is flawed
-    thrice: UAR is a mean of recalls and not a proportion; both models are tested on the same
-    clips, so that the two are not independent; the clips of one speaker aren't either. Report it
-    beside :func:`paired_bootstrap`, never alone.
+    The field does so, and it is flawed thrice: UAR is a mean of recalls and not a proportion; both
+    models are tested on the same clips, so that the two are not independent (Dietterich 1998,
+    https://doi.org/10.1162/089976698300017197); the clips of one speaker aren't either. Report it
+    beside :func:`paired_bootstrap`, never alone. Where all clips or none are correct the variance
+    is 0, and z is set to 0.
 
     Args:
         uar_a: UAR in [0, 1] of the model thought to be better
@@ -435,45 +380,12 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
     for name, value in (("uar_a", uar_a), ("uar_b", uar_b)):
         if not 0 <= value <= 1:
             raise ParameterError(f"{name} must be in [0, 1], got {value}")
-    return proportions_z_test(uar_a * n, n, uar_b * n, n)
-
-
-def mean_and_spread(
-    values: Sequence[float] | Float[np.ndarray, " runs"] | pd.Series, *, level: float = 0.95
-) -> Spread:
-    r"""Mean of a score over a few training runs, with a t-interval.
-
-    .. math::
-
-        \bar{x} \pm t_{n - 1, (1 + \text{level}) / 2} \cdot s / \sqrt{n}
-
-    Args:
-        values: one score for each run
-        level: confidence level in (0, 1)
-
-    Returns:
-        mean, sample standard deviation and interval.
-        All but the mean are NaN for a single value
-
-    Raises:
-        ParameterError: if ``values`` is empty or not finite, or ``level`` is not in (0, 1)
-
-    Examples:
-        >>> mean, sd, low, high = mean_and_spread([0.7, 0.8, 0.9])
-        >>> f"{mean:.1f} {sd:.1f} {low:.4f} {high:.4f}"
-        '0.8 0.1 0.5516 1.0484'
-
-    """
-    _check_level(level)
-    values = np.asarray(values, dtype=float)
-    if values.size == 0 or not np.isfinite(values).all():
-        raise ParameterError(f"values must be finite and at least one, got {values.tolist()}")
-    mean = float(values.mean())
-    if values.size == 1:
-        return Spread(mean, math.nan, math.nan, math.nan)
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, values.size - 1)) * sd / math.sqrt(values.size)
-    return Spread(mean, sd, mean - half, mean + half)
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, got {n}")
+    if uar_a + uar_b in (0, 2):
+        return ZTest(0.0, 0.5)
+    z, p_value = proportions_ztest([uar_a * n, uar_b * n], [n, n], alternative="larger")
+    return ZTest(float(z), float(p_value))
 
 
 def draw_clusters(

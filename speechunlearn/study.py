@@ -11,14 +11,16 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -32,16 +34,17 @@ from speechunlearn import (
     machine,
     methods,
     models,
+    schema,
     scoring,
     splits,
     tasks,
     training,
 )
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.cache import Cache, code_hash, stack
+from speechunlearn.cache import Artefact, Cache, code_hash, stack
 from speechunlearn.clips import Clips
 from speechunlearn.deletions import Deletion
-from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.errors import CorpusError, NotMade, ParameterError
 from speechunlearn.models import Classifier
 from speechunlearn.profiles import Profile
 from speechunlearn.training import Cost, Recipe
@@ -59,7 +62,8 @@ class Cell:
     """One model of a study, scored clip by clip.
 
     Args:
-        record: profile, corpus, method, hyperparameters, seeds, cost, provenance
+        record: profile, corpus, method, hyperparameters, seeds, cost, provenance; empty where the
+            cell is only planned
         predictions: what it says of every clip of the splits forget, retain, unseen and removed,
             see `speechunlearn.scoring.table`
 
@@ -70,7 +74,8 @@ class Cell:
 
     def as_variant(self, name: str) -> Cell:
         """Return the cell under a name of its own, kept apart from the main tables."""
-        return Cell(self.record | {"variant": name}, self.predictions)
+        record = self.record | {"variant": name} if self.record else {}
+        return Cell(record, self.predictions)
 
 
 class Study:
@@ -82,7 +87,8 @@ class Study:
         root: the corpus's folder, or the CSV; None takes its default
         setting: ``validation`` (train on train, test on validation speakers) or ``test``
             (train on train and validation, test on test speakers)
-        cache: where finished work is kept
+        cache: where finished work is kept; a store that only writes down what it is asked for
+            makes this a plan (see `speechunlearn.grid.Recorder`)
         skip_bad: leave out clips that cannot be used, instead of refusing the corpus
         report: called with (what, done, of how many) as work goes on
 
@@ -117,11 +123,11 @@ class Study:
         self._computing = machine.computing()
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
-        self.recipe = Recipe(**profile.recipe)
+        self.recipe = schema.checked(Recipe, profile.recipe, "recipe")
         if self.recipe.quick and distributed.processes() > 1:
             raise ParameterError("quick: several processes train a model in the usual computation")
         for name, values in profile.methods.items():
-            methods.parameters(name, **values)
+            schema.checked(methods.get(name).parameters, values, f"method {name!r}")
         for tau in profile.tau_values:
             AttackParameters(tau=tau)
         if min(profile.n_values, default=1) < 1 or not (profile.n_values or profile.shares):
@@ -310,14 +316,14 @@ class Study:
 
     def original(self, seed: int) -> Classifier:
         """Return the classifier fine-tuned on all training clips."""
-        return self._trained(self.train, seed)
+        return self._load_model(self.cache.get(self._model(None, seed)))
 
     def retrained(self, seed: int, deletion: Deletion) -> Classifier:
         """Return the classifier trained from the start without a forget set.
 
         The largest draw of clips stands in for those nested in it.
         """
-        return self._trained(self.retain(self._largest(deletion)), seed)
+        return self._load_model(self.cache.get(self._model(deletion, seed)))
 
     def unlearned(
         self, method: str, deletion: Deletion, seed: int, **overrides: Any
@@ -334,8 +340,7 @@ class Study:
         parameters = methods.parameters(
             method, **{**self.profile.methods.get(method, {}), **overrides}
         )
-        folder = self._unlearned_folder(method, parameters, (deletion,), seed)
-        return models.load(folder).to(_device())
+        return self._load_model(self._unlearned_folder(method, parameters, (deletion,), seed))
 
     def help_to_train(self, seed: int, without: Deletion | None) -> None:
         """Take part in the training of a model that another process makes.
@@ -350,7 +355,7 @@ class Study:
 
     def history(self, seed: int) -> pd.DataFrame:
         """Return the training loss of the original model by epoch."""
-        folder = self._trained_folder(self.train, seed)
+        folder = self.cache.get(self._model(None, seed))
         losses = json.loads((folder / "card.json").read_text())["history"]
         return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
 
@@ -399,19 +404,60 @@ class Study:
         """
         return self._cell(method, tuple(steps), seed, overrides)
 
+    def artefact(self, kind: str, call: Mapping[str, Any]) -> Artefact:
+        """Return what a plan names by its kind and call; nothing is made.
+
+        Args:
+            kind: ``models`` (without, seed), ``adversarial`` (deletion, seed, parameters),
+                ``statistics`` (seed) or ``cells`` (method, steps, seed, overrides)
+            call: arguments by name; also as JSON has them
+
+        """
+        build = {
+            "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
+            "cells": self._scores,
+        }[kind]
+        hints = get_type_hints(build)
+        return build(
+            **{name: TypeAdapter(hints[name]).validate_python(v) for name, v in call.items()}
+        )
+
+    def ask(self, kind: str, **call: Any) -> None:
+        """Have something made, if it is not there; see `artefact`. Nothing is loaded."""
+        with contextlib.suppress(NotMade):
+            self.cache.get(self.artefact(kind, call))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What `described` makes this study from in another process, as JSON types."""
+        return to_jsonable_python(
+            {
+                "profile": asdict(self.profile), "corpus": self.corpus.name,
+                "root": None if self.root is None else str(self.root.absolute()),
+                "setting": self.setting, "skip_bad": self.skip_bad,
+            }
+        )
+
+    def _artefact(
+        self, kind: str, specification: dict[str, Any], make: Callable[[Path, Path], None],
+        title: str, call: dict[str, Any], **others: Any,
+    ) -> Artefact:
+        title = f"{self.task.name}, {self.corpus.name}, {self.setting}: {title}"
+        return Artefact(kind, specification, make, title, call, self.description, **others)
+
     def _cell(
         self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
     ) -> Cell:
-        """Score the model after one request, or after several, one after another."""
+        """Score the model after one request, or after several, one after another.
+
+        A cell that is planned alone has no record.
+        """
         whole = together(steps)
-        specification, parameters = self._cell_specification(method, steps, seed, overrides)
-
-        def make(folder: Path, resume: Path) -> None:
-            draw = f", draw {whole.draw}" if whole.kind == "clips" else ""
-            what = f"{method}, {whole.title}{draw}, seed {seed}"
-            self._make_cell(folder, method, parameters, steps, whole, seed, what)
-
-        folder = self.cache.find_or_make("cells", specification, make)
+        parameters = self._parameters(method, overrides)
+        try:
+            folder = self.cache.get(self._scores(method, steps, seed, overrides))
+        except NotMade:
+            return Cell({}, pd.DataFrame())
         made = json.loads((folder / "made.json").read_text())
         predictions = scoring.table(
             load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
@@ -439,33 +485,57 @@ class Study:
         } | made
         return Cell(record, predictions)
 
-    def _cell_specification(
+    def _parameters(self, method: str, overrides: dict[str, Any]) -> Any:
+        """Return a method's hyperparameters; None for the two references."""
+        if method in ("original", "retrain"):
+            return None
+        return methods.parameters(method, **{**self.profile.methods.get(method, {}), **overrides})
+
+    def _scores(
         self, method: str, steps: tuple[Deletion, ...], seed: int, overrides: dict[str, Any]
-    ) -> tuple[dict[str, Any], Any]:
-        """Return what a cell is made from, and the method's parameters."""
-        whole = together(steps)
+    ) -> Artefact:
+        """Return the answers of the model after some requests."""
+        whole, parameters = together(steps), self._parameters(method, overrides)
         specification = self._base(seed) | {
             "method": method,
             "forget": _hash_of(self.hashes(whole)),
             "parts": _hash_of([h for part in self.part_hashes(whole).values() for h in part]),
         }
-        parameters: Any = None
-        if method in ("original", "retrain"):
-            module = "speechunlearn.training"
-            if method == "retrain":
-                # the largest draw's model is the reference of the draws nested in it
-                specification["without"] = _hash_of(self.hashes(self._largest(whole)))
-        else:
-            parameters = methods.parameters(
-                method, **{**self.profile.methods.get(method, {}), **overrides}
-            )
+        module = "speechunlearn.training"
+        if method == "retrain":
+            # the largest draw's model is the reference of the draws nested in it
+            specification["without"] = _hash_of(self.hashes(self._largest(whole)))
+        if parameters is not None:
             specification["parameters"] = asdict(parameters)
             module = methods.get(method).run.__module__
             if len(steps) > 1:
                 specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
         specification["code"] = code_hash(module, "speechunlearn.training")
         specification["kept"] = "logits"
-        return specification, parameters
+
+        def make(folder: Path, resume: Path) -> None:
+            what = f"{method}, {_title(whole)}, seed {seed}"
+            self._make_cell(folder, method, parameters, steps, whole, seed, what)
+
+        def needs() -> list[Artefact]:
+            found = [self._model(whole if method == "retrain" else None, seed)]
+            if parameters is not None:
+                attack = getattr(parameters, "attack", None)
+                if attack is not None and len(steps) == 1:
+                    found.append(self._copies(whole, seed, attack))
+                if "statistic" in methods.get(method).needs:
+                    found.append(self._statistics(seed))
+            if len(steps) > 1:  # which leaves the model that this one begins with
+                found.append(self._scores(method, steps[:-1], seed, overrides))
+            return found
+
+        given = "".join(f", {name} {value}" for name, value in overrides.items())
+        place = f", request {len(steps)}" if len(steps) > 1 else ""
+        return self._artefact(
+            "cells", specification, make,
+            f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}",
+            {"method": method, "steps": steps, "seed": seed, "overrides": overrides}, needs=needs,
+        )
 
     def adversarial(
         self,
@@ -479,34 +549,16 @@ class Study:
         A clip's copies do not depend on its batch, so where those of the largest draw are there,
         a smaller draw takes the first of them, and is charged its share of their cost.
         """
-        n = len(self.hashes(deletion))
-        made_for = deletion
-        of_largest = self._set_specification(self._largest(deletion), seed, parameters)
-        folder = self.cache.find("adversarial", of_largest)
+        own, made_for = self._copies(deletion, seed, parameters), deletion
+        folder, found = None, True
+        if own.instead is not None:
+            folder = self.cache.find(own.instead.kind, own.instead.specification)
         if folder is not None:
             made_for = self._largest(deletion)
-        source = self.forget(made_for)
-
-        def make(folder: Path, resume: Path) -> None:
-            made_cost, model = Cost(), self.original(seed)
-            with machine.measured() as usage, self._computed(model):
-                made = adversarial_set(
-                    model, source, len(self.labels), parameters, seed=seed,
-                    cost=made_cost,
-                    progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"),
-                )
-            tensors = {f"{i:06d}": w for i, w in enumerate(made.clips.waveforms_z)}
-            tensors |= {"labels": made.clips.labels, "reached": made.reached}
-            save_file(tensors, folder / "copies.safetensors")
-            (folder / "made.json").write_text(
-                json.dumps({"seconds": usage.seconds} | asdict(made_cost))
-            )
-
-        found = True
-        if folder is None:
-            own = self._set_specification(deletion, seed, parameters)
-            found = self.cache.find("adversarial", own) is not None
-            folder = self.cache.find_or_make("adversarial", own, make)
+        else:
+            found = self.cache.find(own.kind, own.specification) is not None
+            folder = self.cache.get(own)
+        n, source = len(self.hashes(deletion)), self.forget(made_for)
         tensors = load_file(folder / "copies.safetensors")
         repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
         copies = Clips(
@@ -522,14 +574,34 @@ class Study:
                 cost.kept_seconds += made["seconds"] * share
         return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
 
-    def _set_specification(
-        self, deletion: Deletion, seed: int, parameters: AttackParameters
-    ) -> dict[str, Any]:
-        return self._base(seed) | {
+    def _copies(self, deletion: Deletion, seed: int, parameters: AttackParameters) -> Artefact:
+        """Return the adversarial copies of a forget set."""
+        specification = self._base(seed) | {
             "parameters": asdict(parameters),
             "code": code_hash("speechunlearn.attacks"),
             "forget": _hash_of(self.hashes(deletion)),
         }
+
+        def make(folder: Path, resume: Path) -> None:
+            cost, model, source = Cost(), self.original(seed), self.forget(deletion)
+            with machine.measured() as usage, self._computed(model):
+                made = adversarial_set(
+                    model, source, len(self.labels), parameters, seed=seed, cost=cost,
+                    progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"),
+                )
+            tensors = {f"{i:06d}": w for i, w in enumerate(made.clips.waveforms_z)}
+            tensors |= {"labels": made.clips.labels, "reached": made.reached}
+            save_file(tensors, folder / "copies.safetensors")
+            (folder / "made.json").write_text(json.dumps({"seconds": usage.seconds} | asdict(cost)))
+
+        largest = self._largest(deletion)
+        return self._artefact(
+            "adversarial", specification, make,
+            f"adversarial copies of {_title(deletion)}, seed {seed}, tau {parameters.tau:g}",
+            {"deletion": deletion, "seed": seed, "parameters": parameters},
+            needs=lambda: [self._model(None, seed)],
+            instead=None if largest == deletion else self._copies(largest, seed, parameters),
+        )
 
     def request(
         self, steps: Sequence[Deletion], seed: int, needs: Collection[str] = frozenset()
@@ -582,15 +654,13 @@ class Study:
         what: str,
     ) -> None:
         if method in ("original", "retrain"):
-            clips = self.train if method == "original" else self.retain(self._largest(whole))
-            card = json.loads((self._trained_folder(clips, seed) / "card.json").read_text())
-            model = self._trained(clips, seed)
-            made = {key: card[key] for key in _MADE}
+            trained = self.cache.get(self._model(None if method == "original" else whole, seed))
+            model, made = self._load_model(trained), json.loads((trained / "card.json").read_text())
         elif len(steps) == 1:
             model, made = self._unlearn(method, parameters, steps, seed, what)
         else:
             last = self._unlearned_folder(method, parameters, steps, seed)
-            model = models.load(last).to(_device())
+            model = self._load_model(last)
             made = json.loads((last / "card.json").read_text())
         save_file(scoring.answers(model, self.parts(whole)), folder / "logits.safetensors")
         (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
@@ -602,8 +672,9 @@ class Study:
         if len(steps) == 1:
             before = self.original(seed)
         else:
-            folder = self._unlearned_folder(method, parameters, steps[:-1], seed)
-            before = models.load(folder).to(_device())
+            before = self._load_model(
+                self._unlearned_folder(method, parameters, steps[:-1], seed)
+            )
         request = self.request(steps, seed, methods.get(method).needs)
         with machine.measured() as usage:
             outcome = methods.get(method).unlearn(
@@ -641,7 +712,12 @@ class Study:
 
         It is what a trainer may keep where the training clips are gone (see `methods.ssd`).
         """
+        folder = self.cache.get(self._statistics(seed))
+        device = _device()
+        loaded = load_file(folder / "fisher.safetensors")
+        return {name: value.to(device) for name, value in loaded.items()}
 
+    def _statistics(self, seed: int) -> Artefact:
         def make(folder: Path, resume: Path) -> None:
             model = self.original(seed)
             with self._computed(model):
@@ -651,26 +727,36 @@ class Study:
             assert fisher is not None
             save_file(fisher, folder / "fisher.safetensors")
 
-        folder = self.cache.find_or_make("statistics", self._statistic_specification(seed), make)
-        device = _device()
-        loaded = load_file(folder / "fisher.safetensors")
-        return {name: value.to(device) for name, value in loaded.items()}
-
-    def _statistic_specification(self, seed: int) -> dict[str, Any]:
-        return self._base(seed) | {"code": code_hash("speechunlearn.importance")}
+        specification = self._base(seed) | {"code": code_hash("speechunlearn.importance")}
+        return self._artefact(
+            "statistics", specification, make, f"statistic, seed {seed}", {"seed": seed},
+            needs=lambda: [self._model(None, seed)],
+        )
 
     def _computed(self, model: Classifier) -> contextlib.AbstractContextManager[None]:
         """Return a block in which a model is computed as the recipe says."""
         return fast.fast(model) if self.recipe.quick else contextlib.nullcontext()
 
-    def _trained(self, clips: Clips, seed: int) -> Classifier:
-        return models.load(self._trained_folder(clips, seed)).to(_device())
+    def _load_model(self, folder: Path) -> Classifier:
+        return models.load(folder).to(_device())
 
-    def _trained_folder(self, clips: Clips, seed: int) -> Path:
-        specification = self._model_specification(clips.hashes, seed)
+    def _model(self, without: Deletion | None, seed: int) -> Artefact:
+        """Return the original model, or the one trained without a forget set.
+
+        The largest draw of clips stands in for those nested in it.
+        """
+        title, hashes = "original model", self.train_manifest["hash"].tolist()
+        if without is not None:
+            largest = self._largest(without)
+            title = f"model retrained without {_title(largest)}"
+            hashes = self._hashes_without(self.hashes(largest))
+        specification = self._base(seed) | {
+            "clips": _hash_of(hashes),
+            "code": code_hash("speechunlearn.training"),
+        }
 
         def make(folder: Path, resume: Path) -> None:
-            model, cost = self.fresh(seed), Cost()
+            clips, model, cost = _at_hashes(self.train, hashes), self.fresh(seed), Cost()
             what = f"training on {len(clips)} clips, seed {seed}"
             with machine.measured() as usage:
                 history = training.train(
@@ -688,13 +774,10 @@ class Study:
             } | self._provenance()
             model.save(folder, card)
 
-        return self.cache.find_or_make("models", specification, make)
-
-    def _model_specification(self, hashes: Sequence[str], seed: int) -> dict[str, Any]:
-        return self._base(seed) | {
-            "clips": _hash_of(hashes),
-            "code": code_hash("speechunlearn.training"),
-        }
+        return self._artefact(
+            "models", specification, make, f"{title}, seed {seed}",
+            {"without": without, "seed": seed},
+        )
 
     def _base(self, seed: int) -> dict[str, Any]:
         """Return what every artefact of this study depends on."""
@@ -760,6 +843,23 @@ _MADE = (
 def _needs_of(method: str) -> str:
     """Return the data that a method looks at, e.g. ``forget`` or ``forget, retain``."""
     return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
+
+
+def described(description: Mapping[str, Any], **others: Any) -> Study:
+    """Return the study of a `Study.description`.
+
+    Args:
+        description: as it was, or as JSON has it
+        others: cache and report
+
+    """
+    profile = schema.checked(Profile, description["profile"], "profile")
+    return Study(**{**description, "profile": profile, **others})
+
+
+def _title(deletion: Deletion) -> str:
+    draw = f", draw {deletion.draw}" if deletion.kind == "clips" else ""
+    return f"{deletion.title}{draw}"
 
 
 def together(steps: Sequence[Deletion]) -> Deletion:

@@ -8,7 +8,6 @@ A job is ``python -m speechunlearn.workflow PLAN NAME MARKER``, on this machine 
 
 from __future__ import annotations
 
-import ast
 import ctypes
 import hashlib
 import json
@@ -23,7 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechunlearn import profiles, runs
+from speechunlearn import profiles, runs, schema
+from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.machine import PLANNED, REPOSITORY
 from speechunlearn.profiles import Profile
@@ -87,17 +87,6 @@ class Plan:
     def read(cls, file: Path | str) -> Plan:
         """Return the plan that `write` wrote."""
         return cls(**json.loads(Path(file).read_text()))
-
-
-def described(profile: Profile, **others: Any) -> dict[str, Any]:
-    """Return a study's description, as JSON types; `profile_of` reads its profile back."""
-    # JSON would turn tuples into lists
-    return {"profile": repr(asdict(profile))} | others
-
-
-def profile_of(description: dict[str, Any]) -> Profile:
-    """Return the profile of a study's description."""
-    return Profile(**ast.literal_eval(description["profile"]))
 
 
 def executor(folder: str | Path) -> Path:
@@ -206,40 +195,18 @@ def make(plan: Plan, name: str) -> None:
     """
     job = plan.jobs[name]
     description, call = plan.studies[job["study"]], job["call"]
-    profile = profile_of(description)
-    profiles.prepare_process(profile)  # before torch is imported
-    from speechunlearn import distributed
-    from speechunlearn.attacks import AttackParameters
-    from speechunlearn.cache import Cache
-    from speechunlearn.deletions import Deletion
-    from speechunlearn.study import Study
+    # before torch is imported
+    profiles.prepare_process(schema.checked(Profile, description["profile"], "profile"))
+    from speechunlearn import distributed, study
 
-    def deletion(values: dict[str, Any]) -> Deletion:
-        return Deletion(**{**values, "names": tuple(values["names"])})
-
-    study = Study(
-        profile, description["corpus"], description["root"], setting=description["setting"],
-        skip_bad=description["skip_bad"], cache=Cache(plan.cache), report=runs.report,
-    )
-    kind, seed = name.partition("/")[0], call["seed"]
+    own = study.described(description, cache=Cache(plan.cache), report=runs.report)
+    kind = name.partition("/")[0]
+    if kind == "models" and distributed.rank() > 0:
+        own.help_to_train(**own.artefact(kind, call).call)
+        return
+    own.ask(kind, **call)
     if kind == "models":
-        without = deletion(call["without"]) if call["without"] else None
-        if distributed.rank() > 0:
-            study.help_to_train(seed, without)
-            return
-        if without is None:
-            study.original(seed)
-        else:
-            study.retrained(seed, without)
         distributed.finish()
-    elif kind == "adversarial":
-        parameters = AttackParameters(**call["parameters"])
-        study.adversarial(deletion(call["deletion"]), seed, parameters)
-    elif kind == "statistics":
-        study.statistic(seed)
-    else:
-        steps = [deletion(step) for step in call["steps"]]
-        study.after(call["method"], steps, seed, **call["overrides"])
     # a smaller draw takes its copies from a larger set that appeared meanwhile
     if kind != "adversarial" and not plan.is_made(name):
         raise SpeechUnlearnError("code or data has changed since this run was planned: run again")

@@ -19,7 +19,8 @@ from speechunlearn import machine
 from speechunlearn.cache import Cache, code_hash
 from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.grid import Planner
+from speechunlearn.grid import Recorder
+from speechunlearn.study import Study
 from speechunlearn.machine import PLANNED
 from speechunlearn.workflow import Plan
 
@@ -185,11 +186,11 @@ def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch
 )
 def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeypatch, other):
     def keys() -> list[str]:
-        planned = Planner(
-            Plan(str(tmp_path)), tiny_study.profile(), "demos", demos_root, cache=Cache(tmp_path)
+        store = Recorder(Plan(str(tmp_path)))
+        Study(tiny_study.profile(), "demos", demos_root, cache=store).cell(
+            "adv_ela", clips(2, 0), 0
         )
-        planned.cell("adv_ela", clips(2, 0), 0)
-        return list(planned.plan.jobs)
+        return list(store.plan.jobs)
 
     here, usual = machine.computing(), keys()
     assert len(usual) >= 3 and keys() == usual

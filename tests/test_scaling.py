@@ -106,7 +106,7 @@ def test_what_was_not_seen_has_no_slope():
     assert np.isnan(found["slope"]) and found["verdict"] == "not measured"
 
 
-@pytest.mark.parametrize("name", list(profiles.PROFILES))
+@pytest.mark.parametrize("name", profiles.NAMES)
 def test_every_profile_says_what_is_measured(name):
     sizes = scaling.Scaling.of(profiles.get(name))
     assert set(sizes.axes) == set(scaling.AXES)

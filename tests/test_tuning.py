@@ -119,7 +119,9 @@ def test_a_share_and_a_number_of_clips_are_sizes(study):
     n = round(0.05 * len(own.train_manifest))
     assert experiments.ranked_request(own, 0).n == n
     assert experiments.ranked_request(study(ranked_size=7.0), 0).n == 7
-    for size in (0.0, 0.6, 1000.0):
+    with pytest.raises(ParameterError, match="ranked_size is 0.0; it should be greater than 0"):
+        study(ranked_size=0.0)
+    for size in (0.6, 1000.0):
         with pytest.raises(ParameterError, match=f"size: {size:g}"):
             experiments.ranked_request(study(ranked_size=size), 0)
 

@@ -1,5 +1,6 @@
 """Plans and jobs: what is planned, what is made by whom, and what a kill leaves."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -19,10 +20,9 @@ import yaml
 
 from speechunlearn import corpora, experiments, grid, profiles, runs, study, tuning, workflow
 from speechunlearn.deletions import clips, speakers
-from speechunlearn.errors import CorpusError, ParameterError, SpeechUnlearnError
-from speechunlearn.grid import Grid, Planner
+from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
+from speechunlearn.grid import Grid, Recorder
 from speechunlearn.results import KEY, Results
-from speechunlearn.training import Recipe
 from speechunlearn.workflow import Plan
 
 SSD = {"methods": tiny_study.profile().methods | {"ssd": {"selection": 3.0}}}
@@ -30,9 +30,8 @@ SSD = {"methods": tiny_study.profile().methods | {"ssd": {"selection": 3.0}}}
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Read each corpus once; leave the encoder's sizes out of plans."""
+    """Read each corpus once."""
     monkeypatch.setattr(corpora, "read_manifest", lambda *given: _manifest(*given).copy())
-    monkeypatch.setattr(study, "Recipe", lambda **given: Recipe(**(given | {"encoder": {}})))
 
 
 _manifest = functools.cache(corpora.read_manifest)
@@ -46,10 +45,9 @@ def _threads():
 
 
 def planner(root, cache, **values):
-    from speechunlearn.cache import Cache
-
-    return Planner(
-        Plan(str(cache)), tiny_study.profile(**values), "demos", root, cache=Cache(cache)
+    """A study that plans: the same, with a store that makes nothing."""
+    return study.Study(
+        tiny_study.profile(**values), "demos", root, cache=Recorder(Plan(str(cache)))
     )
 
 
@@ -73,23 +71,37 @@ def made(cache):
 
 def test_a_plan_has_the_keys_of_what_is_then_made(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache", **SSD)
-    list(asked(planned))
-    grid._share_sets(planned.plan)
+    assert all(cell.record == {} for cell in asked(planned))
+    with pytest.raises(NotMade, match="validation: original model, seed 0: not made"):
+        planned.original(0)
+    planned.cache.finish()
+    plan = planned.cache.plan
     assert not (tmp_path / "cache").exists()
-    for job in planned.plan.jobs.values():
-        assert set(job["needs"]) <= set(planned.plan.jobs)
+    for job in plan.jobs.values():
+        assert set(job["needs"]) <= set(plan.jobs)
+    plan = Plan.read(plan.write(tmp_path))
     # each job alone, after what it needs
-    waiting = dict(planned.plan.jobs)
+    waiting = dict(plan.jobs)
     while waiting:
         name = next(n for n, job in waiting.items() if not set(job["needs"]) & set(waiting))
-        workflow.make(planned.plan, name)
+        workflow.make(plan, name)
         del waiting[name]
-    assert made(tmp_path / "cache") == set(planned.plan.jobs)
-    assert planned.plan.missing() == []
+    assert made(tmp_path / "cache") == set(plan.jobs)
+    assert plan.missing() == []
     # nothing is left for the study itself to make, and a set serves two draws
-    list(asked(tiny_study.study(demos_root, tmp_path / "cache", **SSD)))
-    assert made(tmp_path / "cache") == set(planned.plan.jobs)
-    assert sum(name.startswith("adversarial/") for name in planned.plan.jobs) == 1
+    found = list(asked(tiny_study.study(demos_root, tmp_path / "cache", **SSD)))
+    assert made(tmp_path / "cache") == set(plan.jobs)
+    assert sum(name.startswith("adversarial/") for name in plan.jobs) == 1
+    # one that plans reads what is there
+    again = list(asked(planner(demos_root, tmp_path / "cache", **SSD)))
+    assert [cell.record for cell in again] == [cell.record for cell in found]
+
+
+def test_results_of_planned_cells_wait_until_all_are_written_down(demos_root, tmp_path):
+    planned = planner(demos_root, tmp_path / "cache")
+    with pytest.raises(NotMade):
+        Results.of(planned.cell(m, clips(1, 0), 0).as_variant("x") for m in ("original", "retrain"))
+    assert sum(name.startswith("cells/") for name in planned.cache.plan.jobs) == 2
 
 
 def test_requests_one_after_another_wait_for_those_before(demos_root, tmp_path):
@@ -97,17 +109,18 @@ def test_requests_one_after_another_wait_for_those_before(demos_root, tmp_path):
     steps = [speakers("f_01"), speakers("m_02")]
     names = []
     planned.hashes = lambda deletion: sorted(map(str, deletion.names))  # type: ignore[method-assign]
+    plan = planned.cache.plan
     for k in (1, 2):
         planned.after("ran_lab", steps[:k], 0)
-        names.append([n for n in planned.plan.jobs if n.startswith("cells/")][-1])
-    assert names[0] in planned.plan.jobs[names[1]]["needs"]
+        names.append([n for n in plan.jobs if n.startswith("cells/")][-1])
+    assert names[0] in plan.jobs[names[1]]["needs"]
 
 
 def test_changed_code_gives_other_jobs(demos_root, tmp_path, monkeypatch):
     def names():
         planned = planner(demos_root, tmp_path / "cache")
         planned.cell("ran_lab", clips(1, 0), 0)
-        return set(planned.plan.jobs)
+        return set(planned.cache.plan.jobs)
 
     before = names()
     assert names() == before
@@ -117,11 +130,11 @@ def test_changed_code_gives_other_jobs(demos_root, tmp_path, monkeypatch):
 
 def test_a_job_whose_key_has_changed_is_an_error(demos_root, tmp_path, monkeypatch):
     planned = planner(demos_root, tmp_path / "cache")
-    planned.plan_model(None, 0)
-    (name,) = planned.plan.jobs
+    planned.ask("models", without=None, seed=0)
+    (name,) = planned.cache.plan.jobs
     monkeypatch.setattr(study, "code_hash", lambda *modules: "changed")
     with pytest.raises(SpeechUnlearnError, match="code or data has changed"):
-        workflow.make(planned.plan, name)
+        workflow.make(planned.cache.plan, name)
 
 
 def test_markers_follow_the_cache(tmp_path):
@@ -136,23 +149,25 @@ def test_markers_follow_the_cache(tmp_path):
     assert plan.missing() == ["models/b"]
 
 
-class _Recorded(grid._PlannedRun):
-    """A run whose studies write down what a notebook asks of them."""
-
-    def results(self, cells, below=""):
-        list(cells)  # a notebook that gives a list has made them already
-        return MagicMock()
-
-    def leaderboard(self, cells):
-        return self.results(cells), MagicMock()
-
-    def _study(self, *given):
-        found = super()._study(*given)
-        found.history = lambda seed: found.plan_model(None, seed)
-        found.adversarial = found.plan_set
-        found.original = lambda seed: MagicMock(name=found.plan_model(None, seed))
-        found.retrained = lambda seed, without: MagicMock(name=found.plan_model(without, seed))
-        return found
+def recorded(notebook, values, store, monkeypatch):
+    """Execute a notebook's own cells on a store that plans; tables of no results fail."""
+    for module in ("figures", "leaderboard", "pages", "report_card", "scaling", "statistics"):
+        monkeypatch.setattr(f"speechunlearn.{module}", MagicMock(), raising=False)
+    ask = study.Study.ask
+    for name, kind in (("original", "models"), ("retrained", "models")):
+        def asked_for(of, seed, without=None, kind=kind):
+            ask(of, kind, seed=seed, without=without)
+            return MagicMock()
+        monkeypatch.setattr(study.Study, name, asked_for)
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    space = values | {"display": MagicMock()}
+    for i, cell in enumerate(cells[1:]):  # after the parameters
+        try:
+            exec(cell.source, space)
+        except Exception:
+            assert i > 0, notebook
+        if i == 0:
+            space["run"] = dataclasses.replace(space["run"], store=store)
 
 
 @pytest.mark.parametrize("chapter", [path.stem for path in runs.chapters()])
@@ -163,41 +178,25 @@ def test_a_chapters_plan_has_what_its_notebook_asks_for(
     values = runs.parameters_of(path) | {"cache": str(tmp_path)}
     if chapter.startswith("04"):
         values |= {"other_copies": 3, "other_steps": 2}
-    taus = {(m, n): 0.1 for m in experiments.ADVERSARIAL for n in (5, 10)}
-    if chapter.startswith("05"):
+    if chapter[:2] in ("05", "09", "10"):  # tau and strengths depend on scores
         first = grid.of_chapters({path: values}, Plan(str(tmp_path)))
-        assert first.later == [chapter] and first.chapters == {}  # tau depends on scores
-        monkeypatch.setattr(Plan, "is_made", lambda plan, name: name in first.jobs)
-        monkeypatch.setattr(Results, "of", MagicMock())
-    if chapter[:2] in ("09", "10"):
-        first = grid.of_chapters({path: values}, Plan(str(tmp_path)))
-        assert first.later == [chapter] and len(first.jobs) > 3  # so do the strengths
-        ranked = runs.start(**grid._arguments(values)).ranked()
+        assert first.later == [chapter] and first.chapters == {} and len(first.jobs) > 3
+        taus = {(m, n): 0.1 for m in experiments.ADVERSARIAL for n in (5, 10)}
+        monkeypatch.setattr(experiments, "chosen_taus", lambda results: taus)
+        monkeypatch.setattr(Results, "of", lambda cells: MagicMock(made=list(cells)))
+        ranked = runs.start("smoke", task="keyword").ranked()
         chosen = pd.DataFrame({"method": ranked, "overrides": "{}", "chosen": True})
         monkeypatch.setattr(tuning, "frozen", lambda *names: chosen)
         monkeypatch.setattr(experiments, "closeness_table", MagicMock())
         monkeypatch.setattr(experiments, "relearning_table", MagicMock())
-    monkeypatch.setattr(experiments, "chosen_taus", lambda results: taus)
     planned = grid.of_chapters({path: values}, Plan(str(tmp_path)))
     assert list(planned.chapters) == [chapter]
     assert set(planned.chapters[chapter]["needs"]) == set(planned.jobs)
-
-    for name in (
-        "figures", "leaderboard", "pages", "report_card", "results", "scaling", "statistics"
-    ):
-        monkeypatch.setattr(f"speechunlearn.{name}", MagicMock(), raising=False)
-    run = runs.start(**grid._arguments(values))
-    space = values | {"display": MagicMock(), "run": _Recorded(**vars(run), plan=Plan("here"))}
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    for cell in cells[2:]:  # after the parameters and the start
-        try:
-            exec(cell.source, space)
-        except Exception:
-            continue  # its tables and sounds are of results that are not there
+    store = Recorder(Plan(str(tmp_path)))
+    recorded(path, values, store, monkeypatch)
     monkeypatch.chdir(home)  # chapter 11 works in a folder of its own
-    recorded = space["run"].plan
-    grid._share_sets(recorded)
-    assert set(recorded.jobs) == set(planned.jobs)
+    store.finish()
+    assert set(store.plan.jobs) == set(planned.jobs)
     assert (chapter in ("01_corpus", "12_cost")) == (not planned.jobs)
 
 
@@ -205,16 +204,16 @@ def test_a_chapters_plan_has_what_its_notebook_asks_for(
     ("values", "message"),
     [
         ({"n": 1}, "grid has no 'n'; it has profile, task, corpora"),
-        ({"n_values": "x"}, "'n_values' is \\['x'\\]; it must be a list of int"),
-        ({"seeds": [True]}, "'seeds' is \\[True\\]; it must be a list of int"),
-        ({"skip_bad": 1}, "'skip_bad' is 1; it must be a bool"),
-        ({"tau_values": ["a"]}, "'tau_values' is \\['a'\\]; it must be a list of float or int"),
+        ({"n_values": "x"}, "n_values.0 is 'x'; it should be a valid integer"),
+        ({"seeds": [True]}, "seeds.0 is True; it should be a valid integer"),
+        ({"skip_bad": 1}, "skip_bad is 1; it should be a valid boolean"),
+        ({"tau_values": ["a"]}, "tau_values.0 is 'a'; it should be a valid number"),
         ({"methods": "magic"}, "method: 'magic' is not one of"),
-        ({"settings": "train"}, "settings has 'train'"),
-        ({"draws": "dev"}, "draws has 'dev'"),
-        ({"seeds": []}, "must not be empty"),
+        ({"settings": "train"}, "settings.0 is 'train'; it should be 'validation' or 'test'"),
+        ({"draws": "dev"}, "draws.0.* is 'dev'; it should be"),
+        ({"seeds": []}, "seeds is .*at least 1 item"),
         ({"roots": {"demos": "x"}}, "roots has 'demos', which corpora has not"),
-        ({"roots": "x"}, "'roots' is 'x'; it must be corpus: str"),
+        ({"roots": "x"}, "roots is 'x'; it should be a valid dictionary"),
     ],
 )
 def test_a_wrong_grid_is_refused(values, message):
@@ -226,7 +225,7 @@ def test_a_grid_is_the_product_of_its_lists(tmp_path, quick, monkeypatch):
     monkeypatch.setenv("SPEECHUNLEARN_CACHE", str(tmp_path))
     file = tmp_path / "grid.yaml"
     file.write_text("corpora: digits\ntask: image\nmethods: [ran_lab, adv]\nseeds: [0, 1]\n")
-    chosen = Grid.read(file, {"draws": [0, 1], "n_values": [3, 5], "tau_values": [0.1, 1]})
+    chosen = Grid.of({"draws": [0, 1], "n_values": [3, 5], "tau_values": [0.1, 1]}, file)
     plan = grid.of_grid(chosen)
     cells = [job for name, job in plan.jobs.items() if name.startswith("cells/")]
     assert len(cells) == 2 * 2 * 2 * (1 + 2)
@@ -237,16 +236,19 @@ def test_a_grid_is_the_product_of_its_lists(tmp_path, quick, monkeypatch):
     for wrong, message in (("{", "cannot read"), ("[1]", "does not hold name: value")):
         file.write_text(wrong)
         with pytest.raises(ParameterError, match=message):
-            Grid.read(file)
+            Grid.of({}, file)
     with pytest.raises((CorpusError, ParameterError), match="unknown corpus 'iemocap'"):
         Grid.of({"corpora": "iemocap"}).runs()
     with pytest.raises(ParameterError, match="'ravdess' needs --root"):
         Grid.of({"corpora": "ravdess"}).runs()
 
 
-def test_profiles_survive_a_plan():
-    for profile in profiles.PROFILES.values():
-        assert workflow.profile_of(json.loads(json.dumps(workflow.described(profile)))) == profile
+def test_a_study_is_made_again_from_its_description(tmp_path):
+    for name in profiles.NAMES:
+        first = study.Study(profiles.get(name), root=tmp_path, skip_bad=True)
+        again = study.described(json.loads(json.dumps(first.description)))
+        assert again.profile == first.profile and again.description == first.description
+        assert again.root == tmp_path and again.skip_bad
 
 
 def test_an_unknown_executor_is_refused(tmp_path):
@@ -289,7 +291,7 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
     planned = planner(demos_root, tmp_path / "cache")
     for method in ("ran_lab", "original"):
         planned.cell(method, clips(1, 0), 0)
-    plan = planned.plan
+    plan = planned.cache.plan
     (model,) = [name for name in plan.jobs if name.startswith("models/")]
     record = tmp_path / "cache" / model / "artefact.json"
     run = subprocess.Popen(
@@ -325,9 +327,10 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
 
 def test_a_failed_job_says_why_and_leaves_no_marker(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache")
-    name = planned.plan_model(None, 0)
-    planned.plan.jobs[name]["call"]["seed"] = -1
-    plan, marker = planned.plan.write(tmp_path), tmp_path / "done" / name
+    planned.ask("models", without=None, seed=0)
+    (name,) = planned.cache.plan.jobs
+    planned.cache.plan.jobs[name]["call"]["seed"] = -1
+    plan, marker = planned.cache.plan.write(tmp_path), tmp_path / "done" / name
     before = os.getcwd()
     try:
         assert workflow.main([str(plan), name, str(marker)]) == 1
