@@ -7,11 +7,10 @@ a targeted attack descends it, as is done here.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,8 +19,8 @@ from torch.nn.functional import cross_entropy
 from speechunlearn import fast
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.loop import Cost, generator, padded, sized
 from speechunlearn.models import seeded
-from speechunlearn.training import Cost
 
 #: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
 #: attack holds on the device grows with this, and with neither the clips nor their copies
@@ -148,38 +147,112 @@ def targeted_pgd(
         the moved clips; every abs(difference) is at most tau, computed exactly
 
     """
-    with _frozen(model, train=parameters.mode == "train"):
-        return _steps(model, waveform_z, lengths, targets, parameters, generators)
+    with frozen(model, train=parameters.mode == "train"):
+        return _attacked(model, waveform_z, lengths, targets, parameters, generators, Cost())
 
 
-def _steps(
+def _attacked(
     model: torch.nn.Module,
     waveform_z: Float[Tensor, "batch time"],
     lengths: Int[Tensor, " batch"],
     targets: Int[Tensor, " batch"],
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
+    cost: Cost,
 ) -> Float[Tensor, "batch time"]:
     """Do what `targeted_pgd` does, with a model that is frozen already."""
-    tau, step = parameters.tau, parameters.step_fraction * parameters.tau
-    inside = torch.arange(waveform_z.shape[1], device=waveform_z.device) < lengths[:, None]
+    tau = parameters.tau
     starts = [
         (torch.rand(int(length), generator=generator) * 2 - 1) * tau
         for length, generator in zip(lengths, generators, strict=True)
     ]
     delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
     delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
-    for _ in range(parameters.steps):
-        moved = (waveform_z + delta).requires_grad_(True)
-        with _precision(parameters.precision, waveform_z.device):
-            logits = model(moved, lengths)
-        # summed, not averaged: a clip's gradient does not depend on its batch
-        loss = cross_entropy(logits.float(), targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, moved)
-        delta.add_(gradient.sign_().mul_(inside), alpha=-step)
-        if parameters.projection == "step":
-            delta.clamp_(-tau, tau)
+    for _ in cost.phase(
+        "attack steps", range(parameters.steps), samples=sized(delta), quiet=True,
+    ):
+        projected_step_(
+            delta, model, waveform_z, lengths, targets, bound=tau,
+            fraction=parameters.step_fraction, targeted=True,
+            project=parameters.projection == "step", precision=parameters.precision,
+        )
     return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
+
+
+def projected_step_(
+    delta: Float[Tensor, "batch time"],
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    labels: Int[Tensor, " batch"],
+    *,
+    bound: float,
+    fraction: float,
+    norm: str = "linf",
+    targeted: bool,
+    project: bool = True,
+    precision: str = "float32",
+) -> None:
+    r"""Take one projected gradient step, in place.
+
+    .. math:: \delta \leftarrow \Pi\bigl(\delta \pm \sigma\,
+              g(\nabla_x \mathrm{CE}(f(x + \delta), y))\bigr)
+
+    with g the sign, or the gradient over its norm. Source: Madry et al. 2018.
+
+    Args:
+        delta: what is added to the clips so far
+        model: see `targeted_pgd`; its weights are frozen
+        waveform_z: normalised clips, zero-padded
+        lengths: samples of each clip; what lies beyond is padding, and delta stays zero there
+        labels: class each clip is moved towards, or away from
+        bound: largest size of delta: of ``linf`` its largest sample, of ``l2`` its root mean square
+            over the clip, so that a long clip may move as far a sample as a short one
+        fraction: size of the step, sigma, over the bound
+        norm: ``linf`` or ``l2``
+        targeted: towards the labels, or away from them
+        project: whether delta is put back inside the bound
+        precision: ``float32``, or ``bfloat16`` for the products inside the model
+
+    """
+    gradient = input_gradient(model, waveform_z + delta, lengths, labels, precision)
+    sign = -1.0 if targeted else 1.0
+    if norm == "linf":
+        delta.add_(gradient.sign_(), alpha=sign * fraction * bound)
+        if project:
+            delta.clamp_(-bound, bound)
+        return
+    reach = bound * lengths[:, None].sqrt()  # of the length of a clip's delta
+    delta.add_(torch.nn.functional.normalize(gradient, dim=1).mul_(reach), alpha=sign * fraction)
+    if project:
+        delta.mul_((reach / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
+
+
+def input_gradient(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    labels: Int[Tensor, " batch"],
+    precision: str = "float32",
+) -> Float[Tensor, "batch time"]:
+    """Return the gradient of each clip's cross-entropy by its samples, zero in the padding.
+
+    Args:
+        model: see `targeted_pgd`
+        waveform_z: zero-padded
+        lengths: samples of each clip
+        labels: class of each clip
+        precision: see `projected_step_`
+
+    """
+    there = waveform_z.detach().requires_grad_(True)
+    with _precision(precision, there.device):
+        logits = model(there, lengths)
+    # summed, not averaged: a clip's gradient does not depend on its batch
+    loss = cross_entropy(logits.float(), labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, there)
+    inside = torch.arange(there.shape[1], device=there.device) < lengths[:, None]
+    return gradient.mul_(inside)
 
 
 def adversarial_set(
@@ -191,7 +264,6 @@ def adversarial_set(
     seed: int,
     first: int = 0,
     cost: Cost | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> AdversarialSet:
     """Make M adversarial copies of each clip, each with its own random target and start.
 
@@ -209,50 +281,46 @@ def adversarial_set(
         parameters: tau, M, P and the rest
         seed: source of targets and starts
         first: place of the first clip, where these are part of a longer set
-        cost: counted into, if given
-        progress: called with (copies done, copies)
+        cost: counted into, and told the progress, if given
 
     """
-    copies = parameters.copies
+    cost = Cost() if cost is None else cost
+    copies, steps = parameters.copies, parameters.steps
     generators, targets = [], []
     for position, label in enumerate(clips.labels):
         for copy in range(copies):
-            generator = _generator(seed, first + position, copy)
-            generators.append(generator)
-            targets.append(random_wrong_labels(label[None], n_classes, generator))
+            generators.append(generator(seed, first + position, copy))
+            targets.append(random_wrong_labels(label[None], n_classes, generators[-1]))
     aims = torch.cat(targets)
     repeated = clips.at([i for i in range(len(clips)) for _ in range(copies)]).relabelled(aims)
     device = next(model.parameters()).device
-    moved: list[Tensor] = [torch.empty(0)] * len(repeated)
+    # all of their memory is taken now
+    moved = [waveform_z.clone() for waveform_z in repeated.waveforms_z]
     reached = torch.zeros(len(repeated), dtype=torch.bool)
     drawing = parameters.mode == "train"  # dropout: from one generator, batch after batch
-    done = 0
 
-    def attack(positions: list[int]) -> tuple[list[int], list[Tensor], Tensor]:
+    def attack(positions: list[int]) -> None:
         waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
         aim = aims[positions].to(device)
-        answer = _steps(
-            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions]
+        answer = _attacked(
+            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost
         )
-        with torch.no_grad(), _frozen(model, train=False) if drawing else contextlib.nullcontext():
-            hits = model(answer, lengths).argmax(1) == aim
-        copied = [
-            row[:length].cpu().clone() for row, length in zip(answer, lengths.tolist(), strict=True)
-        ]
-        return positions, copied, hits.cpu()
+        with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
+            reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
+        for row, position in zip(answer, positions, strict=True):
+            moved[position].copy_(row[: len(moved[position])])
 
-    made = batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
-    with seeded(seed, first), _frozen(model, train=drawing):
-        for positions, copied, hits in (map if drawing else fast.spread)(attack, made):
-            reached[positions] = hits
-            for position, copy_ in zip(positions, copied, strict=True):
-                moved[position] = copy_
-            if cost is not None:
-                cost.forward_backward += parameters.steps * len(positions)
-                cost.forward += len(positions)
-            done += len(positions)
-            if progress is not None:
-                progress(done, len(repeated))
+    made = list(
+        batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
+    )
+    with seeded(seed, first), frozen(model, train=drawing):
+        for positions in cost.phase(
+            "adversarial copies", made, None if drawing else attack,
+            samples=padded(repeated.lengths),
+            passes=lambda positions: (steps * len(positions), len(positions)),
+        ):
+            if drawing:
+                attack(positions)
     return AdversarialSet(
         Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies
     )
@@ -295,12 +363,6 @@ def signal_to_noise_db(
     return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
 
 
-def _generator(*seed: int) -> torch.Generator:
-    """Return a generator of its own for each tuple of numbers."""
-    (state,) = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
-
-
 def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
     if precision == "float32":
         return contextlib.nullcontext()
@@ -308,7 +370,7 @@ def _precision(precision: str, device: torch.device) -> contextlib.AbstractConte
 
 
 @contextlib.contextmanager
-def _frozen(model: torch.nn.Module, *, train: bool) -> Iterator[None]:
+def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
     """Hold the weights out of the graph and set the mode; give both back.
 
     What follows from the weights alone (a weight norm) is computed once inside.

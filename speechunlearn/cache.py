@@ -160,7 +160,8 @@ class Cache:
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
-            resume.unlink(missing_ok=True)
+            for left in folder.parent.glob(f"{folder.name}*.resume"):
+                left.unlink()
             self._trusted.add(folder)
             return folder
         finally:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from speechunlearn import training
 from speechunlearn.clips import Clips
+from speechunlearn.loop import Resume, Work
 from speechunlearn.models import Classifier, seeded
 from speechunlearn.training import Recipe
 
@@ -105,9 +106,9 @@ def help_to_train(model: Classifier, clips: Clips, recipe: Recipe, *, seed: int)
         with tempfile.TemporaryDirectory() as folder:
             state = None
             if task["resume"]:  # the first process goes on from here, and writes it alone
-                state = Path(shutil.copy(task["resume"], Path(folder) / "state"))
+                state = Resume(Path(shutil.copy(task["resume"], Path(folder) / "state")))
             _accelerator().wait_for_everyone()
-            training.train(_Shared(model), clips, recipe, seed=seed, resume=state)
+            training.train(_Shared(model), clips, recipe, seed=seed, cost=Work(resume=state))
         _agree(None)
     torch.distributed.destroy_process_group()
 

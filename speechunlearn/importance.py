@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.loop import Cost, padded
 from speechunlearn.models import seeded
-from speechunlearn.training import Cost
+from speechunlearn.training import logits_of
 
 Importance = dict[str, Tensor]
 
@@ -71,11 +72,9 @@ def estimate(
     model.train(mode == "train")
     try:
         with seeded(seed):
-            importance = gradients(model, clips, labels, size)
+            importance = gradients(model, clips, labels, size, Cost() if cost is None else cost)
     finally:
         model.train(was_training)
-    if cost is not None:
-        cost.forward_backward += len(clips)
     return one_minus(importance) if kind.startswith("1-") else importance
 
 
@@ -141,17 +140,17 @@ class _Penalty(torch.autograd.Function):
 
 
 def _fisher(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
 ) -> Importance:
     """Mean over clips (or batches) of the squared gradient of CE(f(x), label)."""
-    return _mean_of_gradients(model, clips, labels, size, _label_loss, torch.square)
+    return _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.square)
 
 
 def _saliency(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
 ) -> Importance:
     """Size of the mean over clips (or batches) of the gradient of CE(f(x), label)."""
-    mean = _mean_of_gradients(model, clips, labels, size, _label_loss, torch.clone)
+    mean = _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.clone)
     return {name: value.abs() for name, value in mean.items()}
 
 
@@ -160,28 +159,29 @@ def _label_loss(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _mas(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
 ) -> Importance:
     """Mean over clips of |gradient of the squared norm of the logits| (Aljundi et al. 2018)."""
 
     def loss(logits: Tensor, wanted: Tensor) -> Tensor:
         return logits.square().sum(1).mean()
 
-    return _mean_of_gradients(model, clips, labels, size, loss, torch.abs)
+    return _mean_of_gradients(model, clips, labels, size, cost, loss, torch.abs)
 
 
-def _mean_of_gradients(model, clips, labels, size, loss, transform) -> Importance:  # noqa: ANN001
+def _mean_of_gradients(model, clips, labels, size, cost, loss, transform) -> Importance:  # noqa: ANN001
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     device = next(iter(named.values())).device
     total = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
-    starts = range(0, len(clips), size)
-    for start in starts:
-        positions = range(start, min(start + size, len(clips)))
-        waveform_z, lengths = clips.batch(positions)
-        logits = model(waveform_z.to(device), lengths.to(device))
+    batches = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
+    for positions in cost.phase(
+        "importance of weights", batches, samples=padded(clips.lengths),
+        passes=lambda positions: (len(positions), 0),
+    ):
+        logits = logits_of(model, clips, positions)
         value = loss(logits, labels[list(positions)].to(device))
         gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
                 total[name] += transform(gradient)
-    return {name: value / len(starts) for name, value in total.items()}
+    return {name: value / len(batches) for name, value in total.items()}

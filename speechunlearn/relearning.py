@@ -9,11 +9,12 @@ from torch import Tensor
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Progress, descend
+from speechunlearn.loop import Batch, Cost, Work
+from speechunlearn.methods.base import Descent, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.metrics import accuracy, uar
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 #: scores that a relearning curve is made of
 SCORES: dict[str, Callable[..., float]] = {"accuracy": accuracy, "uar": uar}
@@ -28,7 +29,6 @@ def relearn(
     score: str = "accuracy",
     per: str = "epoch",
     cost: Cost | None = None,
-    progress: Progress | None = None,
 ) -> list[float]:
     """Teach a model the forget set again, and score it on the way.
 
@@ -44,7 +44,6 @@ def relearn(
         score: ``"accuracy"`` or ``"uar"``
         per: a score after each ``"epoch"`` or each ``"step"``
         cost: counted into, if given: the scoring as clips forward
-        progress: called after each epoch with (epochs done, epochs, mean loss)
 
     Returns:
         scores after 0, 1, 2, … epochs or steps, for
@@ -60,31 +59,29 @@ def relearn(
         raise ParameterError(f"score must be one of {list(SCORES)}, got {score!r}")
     if per not in ("epoch", "step"):
         raise ParameterError(f"per must be 'epoch' or 'step', got {per!r}")
-    cost = Cost() if cost is None else cost
+    work = Work(seed=seed)
     model = copy.deepcopy(model)
     truth = forget.labels.numpy()
     curve: list[float] = []
 
     def note() -> None:
-        predicted = predict(model, forget, cost=cost).argmax(1).numpy()
+        predicted = predict(model, forget, cost=work).argmax(1).numpy()
         curve.append(SCORES[score](truth, predicted, len(model.labels)))
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
+    def loss(model: Classifier, batch: Batch) -> Tensor:
         if per == "step":  # what the steps so far have led to
             note()
-        return true_label_loss(model, forget, positions, cost)
+        return true_label_loss(model, forget, batch.positions)
 
     if per == "epoch":
         note()
     descend(
-        model,
-        forget,
-        loss,
-        descent,
-        seed=seed,
-        progress=progress,
-        after_epoch=(lambda epoch: note()) if per == "epoch" else None,
+        model, forget, loss, descent, work,
+        after_epoch=lambda epoch: note() if per == "epoch" else None,
     )
     if per == "step":
         note()
+    if cost is not None:
+        cost.forward_backward += work.forward_backward
+        cost.forward += work.forward
     return curve

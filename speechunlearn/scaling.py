@@ -21,7 +21,6 @@ from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Request
 from speechunlearn.models import Classifier, seeded
-from speechunlearn.planner import Case
 from speechunlearn.profiles import Profile
 from speechunlearn.training import Recipe
 
@@ -136,18 +135,10 @@ class Bench:
 
     def predict(self, method: str, sizes: Sizes, *, budget: float) -> planner.Estimate:
         """Return what the planner says that `measure` will find."""
-        model, request = self.of_width(sizes.width), self.request(sizes)
-        assert request.retain is not None and request.recipe is not None
-        if method == RETRAIN:
-            work = planner.work_of_training(request.retain.lengths, request.recipe)
-            fresh = self._fresh(sizes.width)
-            return planner.predict(
-                work, model, request.retain, budget=budget, around=lambda: fresh(0)
-            )
-        case = Case(
-            request.forget.lengths, request.retain.lengths, self.parameters(method, sizes)
+        return planner.plan(
+            method, self.of_width(sizes.width), self.request(sizes),
+            self.parameters(method, sizes), budget=budget,
         )
-        return planner.plan(method, case, model, request.forget, budget=budget)
 
     def _fresh(self, width: float) -> Callable[[int], Classifier]:
         return lambda seed: widened(self.model, width, seed)

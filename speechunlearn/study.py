@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -45,9 +45,10 @@ from speechunlearn.cache import Artefact, Cache, code_hash, stack
 from speechunlearn.clips import Clips
 from speechunlearn.deletions import Deletion
 from speechunlearn.errors import CorpusError, NotMade, ParameterError
+from speechunlearn.loop import Cost, Progress, Resume, Work, seldom
 from speechunlearn.models import Classifier
 from speechunlearn.profiles import Profile
-from speechunlearn.training import Cost, Recipe
+from speechunlearn.training import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -413,7 +414,7 @@ class Study:
             call: arguments by name; also as JSON has them
 
         """
-        build = {
+        build: Callable[..., Artefact] = {
             "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
             "cells": self._scores,
         }[kind]
@@ -515,7 +516,7 @@ class Study:
 
         def make(folder: Path, resume: Path) -> None:
             what = f"{method}, {_title(whole)}, seed {seed}"
-            self._make_cell(folder, method, parameters, steps, whole, seed, what)
+            self._make_cell(folder, method, parameters, steps, whole, seed, what, resume)
 
         def needs() -> list[Artefact]:
             found = [self._model(whole if method == "retrain" else None, seed)]
@@ -583,16 +584,18 @@ class Study:
         }
 
         def make(folder: Path, resume: Path) -> None:
-            cost, model, source = Cost(), self.original(seed), self.forget(deletion)
+            model, source = self.original(seed), self.forget(deletion)
+            work = Work(progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"))
             with machine.measured() as usage, self._computed(model):
                 made = adversarial_set(
-                    model, source, len(self.labels), parameters, seed=seed, cost=cost,
-                    progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"),
+                    model, source, len(self.labels), parameters, seed=seed, cost=work
                 )
             tensors = {f"{i:06d}": w for i, w in enumerate(made.clips.waveforms_z)}
             tensors |= {"labels": made.clips.labels, "reached": made.reached}
             save_file(tensors, folder / "copies.safetensors")
-            (folder / "made.json").write_text(json.dumps({"seconds": usage.seconds} | asdict(cost)))
+            (folder / "made.json").write_text(
+                json.dumps({"seconds": usage.seconds} | asdict(work.counted()))
+            )
 
         largest = self._largest(deletion)
         return self._artefact(
@@ -652,12 +655,13 @@ class Study:
         whole: Deletion,
         seed: int,
         what: str,
+        resume: Path,
     ) -> None:
         if method in ("original", "retrain"):
             trained = self.cache.get(self._model(None if method == "original" else whole, seed))
             model, made = self._load_model(trained), json.loads((trained / "card.json").read_text())
         elif len(steps) == 1:
-            model, made = self._unlearn(method, parameters, steps, seed, what)
+            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
         else:
             last = self._unlearned_folder(method, parameters, steps, seed)
             model = self._load_model(last)
@@ -666,7 +670,8 @@ class Study:
         (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
 
     def _unlearn(
-        self, method: str, parameters: Any, steps: tuple[Deletion, ...], seed: int, what: str
+        self, method: str, parameters: Any, steps: tuple[Deletion, ...], seed: int, what: str,
+        resume: Path,
     ) -> tuple[Classifier, dict[str, Any]]:
         """Fulfil the last of some requests on the model that the others left; return its cost."""
         if len(steps) == 1:
@@ -675,14 +680,15 @@ class Study:
             before = self._load_model(
                 self._unlearned_folder(method, parameters, steps[:-1], seed)
             )
-        request = self.request(steps, seed, methods.get(method).needs)
+        left = Resume(resume)
+        request = replace(self.request(steps, seed, methods.get(method).needs), resume=left)
         with machine.measured() as usage:
             outcome = methods.get(method).unlearn(
                 before, request, parameters, seed=seed, progress=self._reporter(what),
                 quick=self.recipe.quick,
             )
         return outcome.model, {
-            "seconds": usage.seconds + outcome.cost.kept_seconds,
+            "seconds": usage.seconds + left.seconds + outcome.cost.kept_seconds,
             "peak_memory_mb": usage.peak_memory_mb,
             "forward_backward": outcome.cost.forward_backward,
             "forward": outcome.cost.forward,
@@ -702,7 +708,7 @@ class Study:
 
         def make(folder: Path, resume: Path) -> None:
             what = f"{method}, request {len(steps)}: {steps[-1].title}, seed {seed}"
-            model, made = self._unlearn(method, parameters, steps, seed, what)
+            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
             model.save(folder, made)
 
         return self.cache.find_or_make("unlearned", specification, make)
@@ -756,18 +762,18 @@ class Study:
         }
 
         def make(folder: Path, resume: Path) -> None:
-            clips, model, cost = _at_hashes(self.train, hashes), self.fresh(seed), Cost()
-            what = f"training on {len(clips)} clips, seed {seed}"
+            clips, model, left = _at_hashes(self.train, hashes), self.fresh(seed), Resume(resume)
+            reporter = self._reporter(f"training on {len(clips)} clips, seed {seed}")
+            work = Work(progress=reporter, resume=left)
             with machine.measured() as usage:
                 history = training.train(
-                    distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=cost,
-                    progress=self._reporter(what), resume=resume,
+                    distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=work
                 )
             card = {
-                "seconds": usage.seconds,
+                "seconds": usage.seconds + left.seconds,
                 "peak_memory_mb": usage.peak_memory_mb,
-                "forward_backward": cost.forward_backward,
-                "forward": cost.forward,
+                "forward_backward": work.forward_backward,
+                "forward": work.forward,
                 "details": "{}",
                 "history": history,
                 "specification": specification,
@@ -827,11 +833,15 @@ class Study:
         out = set(hashes)
         return [h for h in self.train_manifest["hash"] if h not in out]
 
-    def _reporter(self, what: str) -> Callable[..., None] | None:
+    def _reporter(self, what: str) -> Progress | None:
         if self.report is None:
             return None
         report = self.report
-        return lambda done, total, *rest: report(what, done, total)
+
+        def tell(name: str, done: int, total: int, loss: float) -> None:
+            report(f"{what}, {name}", done, total)
+
+        return seldom(tell)
 
 
 _MADE = (

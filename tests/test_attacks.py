@@ -20,7 +20,7 @@ from speechunlearn.attacks import (
 from speechunlearn.audio import pad
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.training import Cost
+from speechunlearn.loop import Cost, Work
 
 torch.set_num_threads(1)
 
@@ -554,14 +554,14 @@ def test_a_large_tau_reaches_every_target():
 
 
 def test_cost_is_counted():
-    cost, reports = Cost(), []
+    reports = []
+    work = Work(progress=lambda *report: reports.append(report[:3]))
     parameters = AttackParameters(copies=3, steps=4, batch_size=4)
     adversarial_set(
-        tiny.classifier(), tiny.clips(5), 3, parameters, seed=0, cost=cost,
-        progress=lambda done, n: reports.append((done, n)),
+        tiny.classifier(), tiny.clips(5), 3, parameters, seed=0, cost=work
     )  # fmt: skip
-    assert cost == Cost(forward_backward=3 * 4 * 5, forward=15)
-    assert reports == [(4, 15), (8, 15), (12, 15), (15, 15)]
+    assert work.counted() == Cost(forward_backward=3 * 4 * 5, forward=15)
+    assert reports == [("adversarial copies", done, 4) for done in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from speechunlearn.cache import Cache, code_hash
 from speechunlearn.deletions import clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.grid import Recorder
-from speechunlearn.study import Study
 from speechunlearn.machine import PLANNED
+from speechunlearn.study import Study
 from speechunlearn.workflow import Plan
 
 SET_BY_THE_PROFILE = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")

@@ -157,7 +157,7 @@ def test_progress_is_reported(original, request_):
         original, request_, methods.parameters("ran_lab", epochs=2), seed=0,
         progress=lambda *report: reports.append(report),
     )  # fmt: skip
-    assert [report[:2] for report in reports] == [(1, 2), (2, 2)]
+    assert [report[:3] for report in reports] == [("epoch", 1, 2), ("epoch", 2, 2)]
 
 
 def test_an_empty_forget_set_is_an_error():

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +39,7 @@ from test_methods_more import (
 from speechunlearn import methods, models
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ModelError, ParameterError
+from speechunlearn.loop import Batch, Work
 from speechunlearn.methods import (
     METHODS,
     Request,
@@ -370,7 +370,7 @@ def test_the_noise_is_what_the_model_gets_wrong(original):
 
     def learned(**values):
         parameters = methods.parameters("unsir", **values)
-        return unsir.learned_noise(original, CLIPS, parameters, 0, Cost())
+        return unsir.learned_noise(original, CLIPS, parameters, Work(seed=0))
 
     start, end = (learned(noise_steps=1, noise_rate=1e-9), learned(noise_penalty=0.0))
     assert end.lengths == CLIPS.lengths and end.labels.tolist() == CLIPS.labels.tolist()
@@ -393,7 +393,8 @@ def unequal():
 def test_the_noise_of_a_clip_depends_on_no_batch():
     alone, together = (
         unsir.learned_noise(
-            linear(), unequal(), methods.parameters("unsir", noise_batch_size=size), 0, Cost()
+            linear(), unequal(), methods.parameters("unsir", noise_batch_size=size),
+            Work(),
         )
         for size in (1, 2)
     )
@@ -406,9 +407,9 @@ def test_unsir_reports_both_halves(original):
     reports = []
     METHODS["unsir"].unlearn(
         original, request_of(), methods.parameters("unsir", epochs=2, noise_steps=1), seed=0,
-        progress=lambda *report: reports.append(report[:2]),
+        progress=lambda *report: reports.append(report[:3]),
     )
-    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reports == [("noise", 1, 1)] + 2 * [("epoch", 1, 2), ("epoch", 2, 2)]
 
 
 # ---- clips moved a little
@@ -567,7 +568,7 @@ def test_the_shadow_class_is_gone(original):
 def test_jit_moves_the_answer_towards_those_to_noisy_copies():
     one = FORGET.at([0])
     outcome = run("jit", linear(), Request(one, 3), seed=6, draws=3, sigma=0.4, **STEP)
-    generator = torch.Generator().manual_seed(6)
+    generator = Batch([0], (), epoch=0, step=0, seed=6).generator()
     gradient, slopes = np.zeros((3, 3)), []
     for _ in range(3):
         noise = 0.4 * torch.randn(3, generator=generator).double().numpy()
@@ -601,7 +602,7 @@ def test_l2ul_ascends_holds_and_springs_back(lambda_imp):
     request = Request(FORGET, 3)
     outcome = run("l2ul", linear(), request, seed=2, **values, **(STEP | {"epochs": 2}))
     copies = l2ul.adversarial_copies(
-        linear(), request, methods.parameters("l2ul", **values), 2, Cost()
+        linear(), request, methods.parameters("l2ul", **values), Work(seed=2)
     )
     x, y = torch.stack(copies.waveforms_z).double().numpy(), np.eye(3)[copies.labels.numpy()]
     z = X_E @ WEIGHT.T
@@ -621,7 +622,7 @@ def test_l2ul_ascends_holds_and_springs_back(lambda_imp):
 
 def test_the_copies_have_wrong_targets_and_reach_them(original):
     parameters = methods.parameters("l2ul", copies=3, radius=1.0, steps=20)
-    copies = l2ul.adversarial_copies(original, request_of(), parameters, 0, Cost())
+    copies = l2ul.adversarial_copies(original, request_of(), parameters, Work(seed=0))
     true = CLIPS.labels.repeat_interleave(3)
     assert copies.hashes == [h for h in CLIPS.hashes for _ in range(3)]
     assert (copies.labels != true).all() and len(set(copies.labels.tolist())) == 3
@@ -723,8 +724,9 @@ def test_a_request_retrains_the_shards_it_touches(original):
 
 def test_shards_that_are_not_touched_cost_the_request_no_second(original, monkeypatch):
     ticks = iter(range(0, 10**6, 10))
-    monkeypatch.setattr(sisa, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    assert run("sisa", original, forgetting(0), shards=3).cost.kept_seconds == -2 * 10
+    monkeypatch.setattr(Work, "now", lambda work: next(ticks))
+    # of two shards, each with a look at the clock where its descent begins
+    assert run("sisa", original, forgetting(0), shards=3).cost.kept_seconds == -2 * 20
     everywhere = [next(i for i in range(len(ALL)) if shard(i) == s) for s in range(3)]
     whole = run("sisa", original, forgetting(*everywhere), shards=3)
     assert whole.cost == Cost(forward_backward=2 * (len(ALL) - 3))

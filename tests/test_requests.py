@@ -102,9 +102,9 @@ def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monke
     asked = []
     real = methods.METHODS["delete"].run
 
-    def spy(model, request, parameters, seed, progress=None):
+    def spy(model, request, parameters, work):
         asked.append((training.predict(model, spoken.unseen), request))
-        outcome = real(model, request, parameters, seed, progress)
+        outcome = real(model, request, parameters, work)
         asked[-1] += (training.predict(outcome.model, spoken.unseen),)
         return outcome
 

@@ -15,7 +15,6 @@ from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.corpora.base import decode
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.membership import Scores
-from speechunlearn.methods.base import Resume
 from speechunlearn.tool import audit, checkpoints, forget, inputs, recommended, work
 
 FAST = {"epochs": 3, "learning_rate": 1e-3}
@@ -230,53 +229,6 @@ def test_the_same_call_again_returns_the_report(desk: Path, tmp_path: Path) -> N
     (tmp_path / "out" / "README.md").write_text("changed")
     with pytest.raises(work.OutputError, match="README.md"):
         forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
-
-
-@pytest.mark.parametrize("method", ["ran_lab", "neggrad", "delete", "altered", "adv", "adv_ela"])
-def test_a_descent_that_was_left_goes_on_to_the_same_weights(desk: Path, method: str) -> None:
-    """Killed after each epoch in turn, the descent ends at the weights of one that was not."""
-    from speechunlearn import methods
-    from speechunlearn.methods.base import Request
-
-    prepared = _prepared(desk / "model", desk / "forget.csv")
-    own = FAST | ({"copies": 2, "steps": 2} if method.startswith("adv") else {})
-    parameters = methods.parameters(method, **own)
-
-    def made(resume: Resume | None, stop: int | None = None):  # noqa: ANN202
-        def progress(done: int, total: int, loss: float) -> None:
-            if done == stop:
-                raise KeyboardInterrupt
-
-        copies = {}
-
-        def adversarial(model, attack, seed, cost):  # noqa: ANN001, ANN202
-            # against the original, whatever the state of the descent
-            copies.setdefault(seed, adversarial_set(
-                prepared.model, prepared.parts["forget"].clips, 3, attack, seed=seed, cost=cost
-            ))
-            return copies[seed]
-
-        request = Request(
-            forget=prepared.parts["forget"].clips, n_classes=3, resume=resume,
-            adversarial=adversarial,
-        )
-        return methods.get(method).unlearn(
-            prepared.model, request, parameters, seed=1, progress=progress
-        )
-
-    whole = made(None)
-    path = desk / f"{method}.resume"
-    path.unlink(missing_ok=True)
-    for stop in (1, 2, 3):
-        with pytest.raises(KeyboardInterrupt):
-            made(Resume(path), stop)
-    resumed = Resume(path)
-    again = made(resumed)
-    assert resumed.seconds > 0
-    for name, weight in whole.model.state_dict().items():
-        assert torch.equal(weight, again.model.state_dict()[name]), name
-    assert whole.details["history"] == again.details["history"]
-    assert whole.cost.forward_backward == again.cost.forward_backward
 
 
 def test_copies_made_in_pieces_are_those_made_at_once(desk: Path) -> None:

@@ -4,13 +4,11 @@ import sys
 
 import pytest
 import tiny
-import torch
 from conftest import write_clip
 
-from speechunlearn import attacks, methods, planner, tool
+from speechunlearn import planner, tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
-from speechunlearn.tool.checkpoints import WaveformClassifier
 
 
 @pytest.fixture(scope="module")
@@ -68,54 +66,14 @@ def test_the_passes_are_those_of_the_report(
     assert said.clips["forget"] == 5 and said.retraining is None and said.ratio is None
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_the_batches_of_the_attack_are_those_that_are_made(
-    request_files, tmp_path, quick, monkeypatch
-):
-    """In pieces of three clips, at most so many samples a batch."""
-    before, forward, work_of = torch.get_num_threads(), WaveformClassifier.forward, planner.work_of
-    seen, works = [], []
-
-    def counted(*given):
-        works.append(work_of(*given))
-        return works[-1]
-
-    def look(model, waveform_z, lengths):
-        if waveform_z.requires_grad:
-            seen.append(tuple(waveform_z.shape))
-        return forward(model, waveform_z, lengths)
-
-    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 30_000)
-    monkeypatch.setattr(planner, "work_of", counted)
-    own = {"epochs": 1, "copies": 60, "steps": 1, "attack_batch_size": 16}
-    torch.set_num_threads(1)  # one batch after another
-    try:
-        plan(request_files, method="adv", parameters=own, quick=quick)
-        monkeypatch.setattr(WaveformClassifier, "forward", look)
-        tool.forget(
-            request_files / "model", request_files / "forget.csv", tmp_path / "out", method="adv",
-            parameters=own, quick=quick,
-        )
-    finally:
-        torch.set_num_threads(before)
-    (work,) = works
-    assert seen == [shape for group in work.groups[planner.ATTACK] for shape in group]
-    assert len(work.groups[planner.ATTACK]) == 2 and work.quick is quick
-    assert 30_000 - 4800 < max(clips * samples for clips, samples in seen) <= 30_000
-
-
 def test_without_a_method_the_recommended_one_is_planned(request_files):
     said = plan(request_files, retained=True, retrain_epochs=4)
     assert said.method == tool.recommended.choose({"forget", "retain"}).method
     assert said.retraining.total.forward_backward == 4 * 7
     assert said.ratio == said.unlearning.total.seconds / said.retraining.total.seconds
     text = said.summary()
-    for words in ("in all", "peak memory", "to the weights", "Retraining", "calibrated in"):
+    for words in ("in all", "peak memory", "s of audio", "Retraining", "calibrated in"):
         assert words in text
-
-
-def test_whatever_may_be_recommended_is_planned():
-    assert set(planner.WORK) <= {m for m in methods.METHODS if tool.recommended.usable(m)}
 
 
 def test_estimated_passes_are_said_to_be(request_files, monkeypatch):
@@ -139,7 +97,7 @@ def test_a_calibration_keeps_to_its_budget(request_files):
         ({"method": "sisa", "retained": True}, "method: 'sisa' trains anew"),
         (
             {"method": "scrub", "retained": True, "parameters": {"rewind": True}},
-            "rewind: what it costs is not planned",
+            "rewind: it needs the validation set",
         ),
         ({"method": "nothing"}, "method: 'nothing' is not one of"),
         ({"method": "scrub"}, "method: 'scrub' needs the retain clips"),

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn import fast
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
-from speechunlearn.methods.losses import logits_of
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -75,58 +74,42 @@ def run(
     model: Classifier,
     request: Request,
     parameters: Parameters,
-    seed: int,
-    progress: Progress | None = None,
+    work: Work,
     penalty: Callable[[Classifier], Tensor] | None = None,
-    cost: Cost | None = None,
 ) -> Outcome:
     """Minimise lambda_1 L_mis + lambda_2 L_adv (+ a penalty on the weights, for Adv. + Ela.)."""
-    cost = cost or Cost()
-    device = next(model.parameters()).device
-    wrong = wrong_labels(request, seed).to(device)
-    forget_batches = endless(request.forget, parameters.batch_size, seed)
-    rates: list[float] = []
-    copies: AdversarialSet
+    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
 
-    def remake(epoch: int) -> Clips:
-        nonlocal copies
+    def made(epoch: int) -> AdversarialSet:
         if epoch == 0 and request.adversarial is not None:
-            copies = request.adversarial(model, parameters.attack, seed, cost)
-        elif epoch == 0 or parameters.sets == "anew":
-            copies = adversarial_set(
-                model, request.forget, request.n_classes, parameters.attack,
-                seed=seed + epoch, cost=cost,
-            )
-        else:
-            return copies.clips
-        rates.append(copies.success_rate)
+            return request.adversarial(model, parameters.attack, work.seed, work)
+        return adversarial_set(
+            model, request.forget, request.n_classes, parameters.attack,
+            seed=work.seed + epoch, cost=work,
+        )
+
+    copies = made(0)
+    kept = {"reached": [copies.success_rate]}
+
+    def of_epoch(epoch: int) -> Clips:
+        nonlocal copies
+        if epoch > 0 and parameters.sets == "anew":
+            copies = made(epoch)
+            kept["reached"].append(copies.success_rate)
         return copies.clips
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        targets = copies.clips.labels[positions].to(device)
-        chosen = next(forget_batches)
-        cost.forward_backward += len(positions) + len(chosen)
-
+    def loss(model: Classifier, batch: Batch) -> Tensor:
         def held() -> Tensor:
-            answers = logits_of(model, copies.clips, positions, Cost())
-            return parameters.lambda_adv * cross_entropy(answers, targets)
+            return parameters.lambda_adv * true_label_loss(model, copies.clips, batch.positions)
 
         def missed() -> Tensor:
-            answers = logits_of(model, request.forget, chosen, Cost())
-            return parameters.lambda_mis * cross_entropy(answers, wrong[chosen])
+            return parameters.lambda_mis * true_label_loss(model, wrong, batch.beside[0])
 
         total = fast.total([held, missed], model)
         return total if penalty is None else total + penalty(model)
 
-    def skip(positions: list[int]) -> None:
-        cost.forward_backward += len(positions) + len(next(forget_batches))
-
-    history = descend(
-        model, request.forget, loss, parameters, seed=seed, progress=progress,
-        before_epoch=remake, skip=skip,
-        resume=request.resume if parameters.sets == "once" else None,
-    )
-    return Outcome(model, cost, {"history": history, "reached_target": rates})
+    history = descend(model, of_epoch, loss, parameters, work, beside=[wrong], kept=kept)
+    return Outcome(model, {"history": history, "reached_target": kept["reached"]})
 
 
 METHOD = Method(

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import KINDS, elastic_penalty, estimate
+from speechunlearn.loop import Work
 from speechunlearn.methods import adv
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,22 @@ class Parameters(adv.Parameters):
 
 
 def run(
-    model: Classifier,
-    request: Request,
-    parameters: Parameters,
-    seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
-    cost = Cost()
     importance = estimate(
-        parameters.importance, model, request.forget, wrong_labels(request, seed),
+        parameters.importance, model, request.forget, wrong_labels(request, work.seed),
         per=parameters.fisher_per, batch_size=parameters.batch_size,
-        mode=parameters.importance_mode, seed=seed, cost=cost,
+        mode=parameters.importance_mode, seed=work.seed, cost=work,
     )
     if importance is None:
-        return adv.run(model, request, parameters, seed, progress, cost=cost)
+        return adv.run(model, request, parameters, work)
     anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
     def penalty(model: Classifier) -> Tensor:
         return parameters.lambda_ewc * elastic_penalty(model, anchor, importance)
 
-    return adv.run(model, request, parameters, seed, progress, penalty, cost)
+    return adv.run(model, request, parameters, work, penalty)
 
 
 METHOD = Method(

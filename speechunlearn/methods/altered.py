@@ -13,7 +13,6 @@ after another come to what one request for all of them would. No label is looked
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,17 +27,11 @@ from torch.nn.functional import log_softmax
 from speechunlearn import audio
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    descend,
-)
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,7 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     r"""Minimise the divergence from the targets, with the answers to copies and splices held.
 
@@ -96,51 +88,37 @@ def run(
                 \mathrm{KL}(f_0(a_k(x_e)) \,\|\, f(a_k(x_e)))
               + \frac{\lambda_s}{N} \operatorname{mean}_s \mathrm{KL}(f_0(s) \,\|\, f(s))
     """
-    cost = Cost()
     forget, n, normalised = request.forget, len(request.forget), model.frontend.do_normalize
     copies = [altered(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
     copies += [altered(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
-    device = next(model.parameters()).device
-    answers = [predict(model, own, cost=cost).to(device) for own in copies]
-    own_answers = predict(model, forget, cost=cost).to(device)
+    answers = [predict(model, own, cost=work) for own in copies]
+    own_answers = predict(model, forget, cost=work)
     targets = drawn(own_answers, torch.stack(answers), parameters.weight)
     original = copy.deepcopy(model).eval() if parameters.splices else None
-    steps = itertools.count()
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        value = divergence(logits_of(model, forget, positions, cost), targets[positions])
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        at = batch.positions
+        value = divergence(logits_of(model, forget, at), targets[at])
         if parameters.anchor:
             for own, answer in zip(copies, answers, strict=True):
-                held = divergence(logits_of(model, own, positions, cost), answer[positions])
+                held = divergence(logits_of(model, own, at), answer[at])
                 value = value + parameters.anchor / n / len(copies) * held
         if original is not None:
-            made = splices(forget.lengths, parameters.batch_size, seed, next(steps))
-            waveform_z, lengths = spliced(forget, made, normalised=normalised).batch(
-                range(len(made))
-            )
-            waveform_z, lengths = waveform_z.to(device), lengths.to(device)
+            made = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
+            clips = spliced(forget, made, normalised=normalised)
             with torch.no_grad():
-                answer = original(waveform_z, lengths)
-            held = divergence(model(waveform_z, lengths), answer)
-            cost.forward += len(made)
-            cost.forward_backward += len(made)
+                answer = logits_of(original, clips, range(len(clips)))
+            held = divergence(logits_of(model, clips, range(len(clips))), answer)
             value = value + parameters.splices / n * held
         return value
 
-    def skip(positions: list[int]) -> None:
-        passes = 1 + (len(copies) if parameters.anchor else 0)
-        cost.forward_backward += passes * len(positions)
-        if original is not None:
-            next(steps)
-            cost.forward += parameters.batch_size
-            cost.forward_backward += parameters.batch_size
+    def passes(batch: Batch) -> tuple[int, int]:
+        made = parameters.batch_size if parameters.splices else 0
+        return len(batch) * (1 + len(copies) * bool(parameters.anchor)) + made, made
 
-    history = descend(
-        model, forget, loss, parameters, seed=seed, progress=progress, resume=request.resume,
-        skip=skip,
-    )
+    history = descend(model, forget, loss, parameters, work, passes=passes)
     changed = (targets.argmax(1) != own_answers.argmax(1)).float().mean().item()
-    return Outcome(model, cost, {"history": history, "targets_changed": changed})
+    return Outcome(model, {"history": history, "targets_changed": changed})
 
 
 def drawn(

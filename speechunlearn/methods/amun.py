@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from speechunlearn import clips as clips_module
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.loop import Batch, Cost, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,21 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None, retain: Clips | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work,
+    retain: Clips | None = None,
 ) -> Outcome:
     """Minimise CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e)) (+ CE(f(x_r), y_r)), each a mean."""
-    cost = Cost()
-    examples, bounds = nearest(model, request.forget, parameters, cost)
-    counted = examples if retain is None else retain
-    beside = {"examples": examples} if retain is not None else {}
+    examples, bounds = nearest(model, request.forget, parameters, work)
+    sets = [examples] if retain is None else [retain, examples]
     if parameters.keep_forget:
-        beside["forget"] = request.forget
-    batches = {name: endless(of, parameters.batch_size, seed) for name, of in beside.items()}
+        sets.append(request.forget)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        total = true_label_loss(model, counted, positions, cost)
-        for name, of in beside.items():
-            total = total + true_label_loss(model, of, next(batches[name]), cost)
-        return total
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        pairs = zip(sets, (batch.positions, *batch.beside), strict=True)
+        return torch.stack([true_label_loss(model, of, chosen) for of, chosen in pairs]).sum()
 
-    history = descend(model, counted, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history, "bounds": bounds})
+    history = descend(model, sets[0], loss, parameters, work, beside=sets[1:])
+    return Outcome(model, {"history": history, "bounds": bounds})
 
 
 def nearest(
@@ -94,26 +92,26 @@ def nearest(
     so the nearest is known but for a factor of two. One that keeps its class to the end is
     labelled with the strongest wrong class there, and has no bound.
     """
-    waveforms_z: list[Tensor] = list(clips.waveforms_z)
+    waveforms_z = [waveform_z.clone() for waveform_z in clips.waveforms_z]
     labels = clips.labels.clone()
     bounds: list[float | None] = [None] * len(clips)
-    waiting = list(range(len(clips)))
-    for doubling in range(parameters.doublings + 1):
-        moves = parameters.moves(doubling)
-        there = moved(model, clips.at(waiting), moves, cost)
-        answers = predict(model, there, cost=cost)
-        wrong = strongest_wrong(answers, there.labels)
-        left = (answers.argmax(1) != there.labels).tolist()
-        for i, position in enumerate(waiting):
-            waveforms_z[position], labels[position] = there.waveforms_z[i], wrong[i]
-            bounds[position] = moves.bound if left[i] else None
-        waiting = [position for position, out in zip(waiting, left, strict=True) if not out]
-        if not waiting:
-            break
+    batches = list(clips_module.sorted_batches(clips.lengths, parameters.attack_batch_size))
+    for waiting in cost.search("nearest examples", batches, clips.lengths):
+        for doubling in range(parameters.doublings + 1):
+            moves = parameters.moves(doubling)
+            there = moved(model, clips.at(waiting), moves, cost)
+            answers = predict(model, there, cost=cost)
+            wrong = strongest_wrong(answers, there.labels)
+            left = (answers.argmax(1) != there.labels).tolist()
+            for i, position in enumerate(waiting):
+                waveforms_z[position], labels[position] = there.waveforms_z[i], wrong[i]
+                bounds[position] = moves.bound if left[i] else None
+            waiting = [position for position, out in zip(waiting, left, strict=True) if not out]
+            if not waiting:
+                break
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
 METHOD = Method(
     "amun", "AMUN", frozenset({"forget"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

@@ -7,20 +7,20 @@ both sets, as in `remain`, and the forget clips are left out unless ``keep_forge
 
 from __future__ import annotations
 
+from speechunlearn.loop import Work
 from speechunlearn.methods import amun
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.models import Classifier
 
 
 def run(
-    model: Classifier, request: Request, parameters: amun.Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: amun.Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(x_r), y_r) + CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e))."""
-    return amun.run(model, request, parameters, seed, progress, request.retain)
+    return amun.run(model, request, parameters, work, request.retain)
 
 
 METHOD = Method(
     "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

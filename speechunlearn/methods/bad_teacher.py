@@ -13,18 +13,18 @@ from torch import Tensor
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.loop import Batch, Work
 from speechunlearn.methods.base import (
     Distillation,
     Method,
     Outcome,
-    Progress,
     Request,
     check_share,
     descend,
 )
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 #: keeps the incompetent teacher's seed away from those that classifiers are trained from: from
 #: the same seed, it would be the very network that the original grew out of
@@ -50,32 +50,27 @@ class Parameters(Distillation):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise KL(random || f) on the forget set and KL(original || f) on retained clips.
 
     The random network is the classifier before fine-tuning: where the encoder is a pre-trained
     one, its head alone is random. Both teachers are fixed, so each clip is asked about once.
     """
-    assert request.retain is not None  # Method.unlearn has checked it
     if request.fresh is None:
         raise ParameterError("method 'bad_teacher' needs a fresh classifier, which is not given")
-    cost = Cost()
-    device = next(model.parameters()).device
-    incompetent = request.fresh(seed + TEACHER_SEED).to(device)
-    kept = request.retain.at(drawn(len(request.retain), parameters.retain_share, seed))
+    incompetent = request.fresh(work.seed + TEACHER_SEED).to(next(model.parameters()).device)
+    kept = request.rest.at(drawn(len(request.rest), parameters.retain_share, work.seed))
     clips = _joined(request.forget, kept)
     answers = torch.cat(
-        [predict(incompetent, request.forget, cost=cost), predict(model, kept, cost=cost)]
-    ).to(device)
+        [predict(incompetent, request.forget, cost=work), predict(model, kept, cost=work)]
+    )
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        logits = logits_of(model, clips, positions, cost)
-        return divergence(logits, answers[positions], parameters.temperature)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        logits = logits_of(model, clips, batch.positions)
+        return divergence(logits, answers[batch.positions], parameters.temperature)
 
-    history = descend(model, clips, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": descend(model, clips, loss, parameters, work)})
 
 
 def drawn(clips: int, share: float, seed: int) -> list[int]:
@@ -94,5 +89,5 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 METHOD = Method(
     "bad_teacher", "Bad teacher", frozenset({"forget", "retain"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import io
-import logging
-import os
-import pickle
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from speechunlearn import clips as clips_module
-from speechunlearn import fast
+from speechunlearn import fast, loop
 from speechunlearn.attacks import AdversarialSet, AttackParameters
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.models import Classifier, seeded
-from speechunlearn.training import Cost, Recipe
+from speechunlearn.loop import Batch, Cost, Progress, Resume, Work
+from speechunlearn.models import Classifier
+from speechunlearn.training import Recipe
 
-log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, float], None]
-
-
-@dataclass
-class Resume:
-    """Where a descent keeps its state after each epoch, to go on from there after a kill.
-
-    Args:
-        path: file; read if it is there, replaced in one step
-        seconds: that the epochs took which were found there
-
-    """
-
-    path: Path
-    seconds: float = 0.0
+__all__ = [
+    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Request", "Resume",
+    "Work", "check_share", "descend",
+]
 
 
 @dataclass(frozen=True)
@@ -61,7 +42,7 @@ class Request:
             the original model, by the name of the weight: the mean over clips of the squared
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
-        resume: where methods whose steps can be gone back to keep their state; None keeps none
+        resume: where descents keep their state; None keeps none
 
     """
 
@@ -82,6 +63,31 @@ class Request:
             raise ParameterError("forget: the forget set is empty")
 
     @property
+    def rest(self) -> Clips:
+        """The retain set, which `Method.unlearn` has checked to be there."""
+        assert self.retain is not None
+        return self.retain
+
+    def anew(self, method: str) -> tuple[Callable[[int], Classifier], Recipe]:
+        """Return what training from the start needs.
+
+        Raises:
+            ParameterError: it is not given
+
+        """
+        if self.fresh is None or self.recipe is None or self.retain is None:
+            raise ParameterError(
+                f"{method} needs the retain set, a fresh classifier and the recipe"
+            )
+        return self.fresh, self.recipe
+
+    def check_apart(self) -> None:
+        """Raise ParameterError where a clip of the forget set is in the retain set."""
+        shared = set(self.forget.hashes) & set(self.rest.hashes)
+        if shared:
+            raise ParameterError(f"retain: {len(shared)} clips of the forget set are among them")
+
+    @property
     def missing(self) -> dict[str, str]:
         """What a method may need and does not find here, in words, by its name."""
         absent = {}
@@ -100,14 +106,15 @@ class Outcome:
 
     Args:
         model: the unlearned classifier; the original is untouched
-        cost: clips sent forward and backward, attack and importance included
         details: what else is worth knowing, e.g. the share of copies that reached their target
+        cost: clips sent forward and backward, attack and importance included; filled in by
+            `Method.unlearn`
 
     """
 
     model: Classifier
-    cost: Cost
     details: dict[str, Any] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(frozen=True)
@@ -120,13 +127,12 @@ class Method:
         needs: what it looks at: ``forget``, ``retain``, ``validation`` (clips not trained on),
             ``statistic`` (of the training set, in place of its clips)
         parameters: dataclass of its hyperparameters
-        run: ``run(model, request, parameters, seed, progress) -> Outcome``
+        run: ``run(model, request, parameters, work) -> Outcome``
         strength: the hyperparameter that decides how far it goes, which it is tuned by
         tried: values of its strength that tuning tries, in this order; none are the profile's own
             times `speechunlearn.tuning.FACTORS`
         untuned: why it has no strength, where it has none
         trains_anew: by the recipe that made the model, which a checkpoint does not tell
-        resumes: goes on after a kill where it was, to the same weights
 
     Raises:
         ParameterError: no strength and no reason for it, both, or a strength that is none of its
@@ -143,7 +149,6 @@ class Method:
     tried: tuple[float | int, ...] = ()
     untuned: str = ""
     trains_anew: bool = False
-    resumes: bool = True
 
     def __post_init__(self) -> None:
         if bool(self.strength) == bool(self.untuned) or (self.tried and not self.strength):
@@ -167,6 +172,7 @@ class Method:
         seed: int,
         progress: Progress | None = None,
         quick: bool = False,
+        work: Work | None = None,
     ) -> Outcome:
         """Run the method on a copy of the model.
 
@@ -175,9 +181,10 @@ class Method:
             request: what is to be forgotten, and what may be looked at
             parameters: the method's hyperparameters
             seed: source of everything that is drawn
-            progress: called after each epoch with (epochs done, epochs, mean loss)
+            progress: see `speechunlearn.loop.Progress`
             quick: computed as `speechunlearn.fast.fast` does it: sooner, equal but for rounding
                 and for the numbers that dropout draws
+            work: the account that is kept of it, in place of one of its own
 
         Raises:
             ParameterError: the request lacks data the method needs
@@ -186,10 +193,13 @@ class Method:
         for need, words in request.missing.items():
             if need in self.needs:
                 raise ParameterError(f"method {self.name!r} needs {words}, which is not given")
+        if work is None:
+            work = Work(seed=seed, progress=progress, resume=request.resume)
         copied = copy.deepcopy(model)
         with fast.fast(copied) if quick else contextlib.nullcontext():
-            outcome = self.run(copied, request, parameters, seed, progress)
+            outcome = self.run(copied, request, parameters, work)
         outcome.model.eval()
+        outcome.cost = work.counted()
         return outcome
 
 
@@ -248,142 +258,39 @@ class Distillation(Descent):
 
 def descend(
     model: Classifier,
-    counted: Clips,
-    loss: Callable[[Classifier, list[int]], Tensor],
+    counted: Clips | Callable[[int], Clips],
+    loss: Callable[[Classifier, Batch], Tensor],
     descent: Descent,
+    work: Work,
     *,
-    seed: int,
-    progress: Progress | None = None,
-    before_epoch: Callable[[int], Clips] | None = None,
-    after_backward: Callable[[], None] | None = None,
-    after_epoch: Callable[[int], None] | None = None,
-    resume: Resume | None = None,
-    skip: Callable[[list[int]], None] | None = None,
+    beside: Sequence[Clips] = (),
+    seed: int | None = None,
+    **options: Any,
 ) -> list[float]:
-    """Minimise a loss with Adam, batch by batch.
+    """Minimise a loss with Adam, see `speechunlearn.loop.epochs`.
 
     Args:
         model: changed in place
-        counted: clips whose one pass is an epoch
-        loss: called with the model and the positions of a batch among them
+        counted: clips whose one pass is an epoch; or what returns them, by the number of the epoch
+        loss: called with the model and a batch
         descent: epochs, learning rate, batch size, mode
-        seed: source of the order and of dropout
-        progress: called after each epoch with (epochs done, epochs, mean loss)
-        before_epoch: returns the clips to count through in this epoch, for sets made anew
-        after_backward: called before each step, to change the gradients in place
-        after_epoch: called after each epoch with its number, from 0
-        resume: keeps the state after each epoch; a descent that is found there goes on, to the
-            same weights
-        skip: called with each batch of an epoch that is found there, in place of the loss, to
-            count it and to move on what the loss draws from
+        work: its account
+        beside: sets that go round beside
+        seed: of the order and of all that is drawn; None is that of the work
+        **options: of `speechunlearn.loop.epochs`
 
     Returns:
         mean loss of each epoch
-
-    Raises:
-        ParameterError: the loss is no longer finite
 
     """
     optimiser = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=descent.learning_rate,
         fused=True if fast.is_on() else None,
     )
-    history: list[float] = []
-    state = _found(resume)
-    done = state["history"] if state else []
-    started = time.perf_counter()
-    for epoch in range(descent.epochs):
-        if before_epoch is not None:
-            counted = before_epoch(epoch)
-        if state and epoch == len(done):
-            _put_back(state, model, optimiser)
-        total = 0.0
-        with seeded(seed, epoch) as generator:
-            model.train(descent.mode == "train")
-            for positions in clips_module.shuffled_batches(
-                counted.lengths, descent.batch_size, generator
-            ):
-                if epoch < len(done):
-                    if skip is not None:
-                        skip(positions)
-                    continue
-                value = loss(model, positions)
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                if after_backward is not None:
-                    after_backward()
-                optimiser.step()
-                total += value.item() * len(positions)
-        if epoch < len(done):
-            history.append(done[epoch])
-            continue
-        history.append(total / len(counted))
-        if history[-1] != history[-1] or abs(history[-1]) == float("inf"):
-            raise ParameterError(
-                f"unlearning loss is {history[-1]} after epoch {epoch + 1}: "
-                f"lower learning_rate ({descent.learning_rate})"
-            )
-        if after_epoch is not None:
-            after_epoch(epoch)
-        if resume is not None:
-            spent = resume.seconds + time.perf_counter() - started
-            _keep(resume.path, model, optimiser, history, spent)
-        if progress is not None:
-            progress(epoch + 1, descent.epochs, history[-1])
-    if state and len(done) == descent.epochs:
-        _put_back(state, model, optimiser)
-    return history
-
-
-def _keep(
-    path: Path, model: Classifier, optimiser: torch.optim.Optimizer, history: list[float],
-    seconds: float,
-) -> None:
-    """Write the state of a descent beside its place, then move it there in one step."""
-    buffer = io.BytesIO()
-    state = {
-        "model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history,
-        "seconds": seconds,
-    }
-    torch.save(state, buffer)  # in memory first: a full disk is then an OSError
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(buffer.getbuffer())
-    os.replace(partial, path)
-
-
-def _found(resume: Resume | None) -> dict[str, Any] | None:
-    """Return the state of a descent that was left, if there is one."""
-    if resume is None or not resume.path.exists():
-        return None
-    try:
-        state = torch.load(resume.path, map_location="cpu", weights_only=True)
-        resume.seconds = float(state["seconds"])
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged, its descent begins anew: %s", resume.path, error)
-        return None
-    return state
-
-
-def _put_back(
-    state: dict[str, Any], model: Classifier, optimiser: torch.optim.Optimizer
-) -> None:
-    """Put a descent back to where it was: not before all that is asked of the original was."""
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-
-
-def counting(cost: Cost, passes: int = 1) -> Callable[[list[int]], None]:
-    """Return a ``skip`` of `descend` for a loss that draws nothing and sends each clip so often."""
-
-    def skip(positions: list[int]) -> None:
-        cost.forward_backward += passes * len(positions)
-
-    return skip
-
-
-def endless(clips: Clips, batch_size: int, seed: int) -> Iterator[list[int]]:
-    """Yield batches of clips for ever, in a new order on each pass."""
-    generator = torch.Generator().manual_seed(seed)
-    return clips_module.cycle(
-        lambda: clips_module.shuffled_batches(clips.lengths, batch_size, generator)
+    return loop.epochs(
+        model, (lambda epoch: counted) if isinstance(counted, Clips) else counted, loss,
+        optimiser, descent.epochs, descent.batch_size,
+        seed=work.seed if seed is None else seed, cost=work, what="unlearning",
+        rate=descent.learning_rate, beside=beside,
+        begin=lambda epoch: model.train(descent.mode == "train"), **options,
     )

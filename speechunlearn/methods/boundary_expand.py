@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.layers import head
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier, seeded
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -27,42 +27,40 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE of the shadow class over all classes and it; return the model without it.
 
     The logit of the shadow class is a new row of the classification head, drawn as torch draws
     one. It is kept beside the head while it is there, so that the head itself never changes shape.
     """
-    cost = Cost()
     answers = head(model)
     weight = getattr(answers, "weight", None)
     if weight is None or weight.ndim != 2:
         raise ParameterError(f"the classification head is a {type(answers).__name__}, not linear")
-    with seeded(seed):
+    with seeded(work.seed):
         shadow = torch.nn.Linear(weight.shape[1], 1).to(weight)
     features: list[Tensor] = []
     hook = answers.register_forward_pre_hook(lambda module, args: features.append(args[0]))
     model.add_module("shadow", shadow)  # among the model's weights, so that it is trained
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
+    def loss(model: Classifier, batch: Batch) -> Tensor:
         features.clear()
-        logits = logits_of(model, request.forget, positions, cost)
+        logits = logits_of(model, request.forget, batch.positions)
         widened = torch.cat([logits, shadow(features[0])], dim=1)
         # the shadow class is the last one
-        targets = torch.full((len(positions),), logits.shape[1], device=logits.device)
+        targets = torch.full((len(logits),), logits.shape[1], device=logits.device)
         return cross_entropy(widened, targets)
 
     try:
-        history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
+        history = descend(model, request.forget, loss, parameters, work)
     finally:
         hook.remove()
         del model.shadow
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": history})
 
 
 METHOD = Method(
     "boundary_expand", "Boundary expand", frozenset({"forget"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

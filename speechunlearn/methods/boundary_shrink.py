@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
-from speechunlearn.methods.losses import logits_of
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,22 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(x_e), nearest wrong class); the classes are found once, on the original."""
-    cost = Cost()
-    answers = predict(model, moved(model, request.forget, parameters.moves, cost), cost=cost)
-    crossed = float((answers.argmax(1) != request.forget.labels).double().mean())
-    nearest = strongest_wrong(answers, request.forget.labels)
-    nearest = nearest.to(next(model.parameters()).device)
+    forget = request.forget
+    answers = predict(model, moved(model, forget, parameters.moves, work), cost=work)
+    crossed = float((answers.argmax(1) != forget.labels).double().mean())
+    nearest = forget.relabelled(strongest_wrong(answers, forget.labels))
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        return cross_entropy(logits_of(model, request.forget, positions, cost), nearest[positions])
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        return true_label_loss(model, nearest, batch.positions)
 
-    history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history, "left_their_class": crossed})
+    history = descend(model, nearest, loss, parameters, work)
+    return Outcome(model, {"history": history, "left_their_class": crossed})
 
 
 METHOD = Method(
     "boundary_shrink", "Boundary shrink", frozenset({"forget"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speechunlearn.loop import Work
 from speechunlearn.methods import finetune
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.layers import check_k, last, moving
 from speechunlearn.models import Classifier
 
@@ -31,15 +32,13 @@ class Parameters(finetune.Parameters):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(x_r), y_r) over the last k layers."""
     with moving(model, last(model, parameters.k)):
-        return finetune.run(model, request, parameters, seed, progress)
+        return finetune.run(model, request, parameters, work)
 
 
 METHOD = Method(
     "cf_k", "CF-k", frozenset({"retain"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

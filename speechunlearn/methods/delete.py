@@ -11,18 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import (
-    Distillation,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    counting,
-    descend,
-)
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -31,23 +24,16 @@ class Parameters(Distillation):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once."""
-    cost = Cost()
-    answers = masked(predict(model, request.forget, cost=cost), request.forget.labels)
-    answers = answers.to(next(model.parameters()).device)
+    answers = masked(predict(model, request.forget, cost=work), request.forget.labels)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        logits = logits_of(model, request.forget, positions, cost)
-        return divergence(logits, answers[positions], parameters.temperature)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        logits = logits_of(model, request.forget, batch.positions)
+        return divergence(logits, answers[batch.positions], parameters.temperature)
 
-    history = descend(
-        model, request.forget, loss, parameters, seed=seed, progress=progress,
-        resume=request.resume, skip=counting(cost),
-    )
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": descend(model, request.forget, loss, parameters, work)})
 
 
 def masked(

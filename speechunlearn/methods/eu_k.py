@@ -12,10 +12,10 @@ import torch
 
 from speechunlearn import training
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.layers import check_k, last, moving
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 #: from the seed that the original was trained from, the head would start as the original's did
 START_SEED = 2_000_000
@@ -42,33 +42,28 @@ class Parameters:
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Put the last k layers back to before fine-tuning, and train them on the retain set.
 
     Before fine-tuning, the head and the projector are random, and so is the whole of an encoder
     that was not pre-trained; the blocks of one that was are as its pre-training left them.
     """
-    if request.fresh is None or request.recipe is None or request.retain is None:
-        raise ParameterError("eu_k needs the retain set, a fresh classifier and the recipe")
-    recipe, cost = request.recipe, Cost()
+    fresh, recipe = request.anew("eu_k")
     if parameters.epochs is not None:
         recipe = replace(recipe, epochs=parameters.epochs)
     names = last(model, parameters.k)
-    start = dict(request.fresh(seed + START_SEED).named_parameters())
+    start = dict(fresh(work.seed + START_SEED).named_parameters())
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name in names:
                 weight.copy_(start[name])
     with moving(model, names):
-        history = training.train(
-            model, request.retain, recipe, seed=seed, cost=cost, progress=progress
-        )
-    return Outcome(model, cost, {"history": history})
+        history = training.train(model, request.rest, recipe, seed=work.seed, cost=work)
+    return Outcome(model, {"history": history})
 
 
 METHOD = Method(
     "eu_k", "EU-k", frozenset({"retain"}), Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
-    trains_anew=True, resumes=False,
+    trains_anew=True,
 )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,17 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(x_r), y_r)."""
-    retain, cost = request.retain, Cost()
-    assert retain is not None  # Method.unlearn has checked it
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        return true_label_loss(model, retain, positions, cost)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        return true_label_loss(model, request.rest, batch.positions)
 
-    history = descend(model, retain, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": descend(model, request.rest, loss, parameters, work)})
 
 
 METHOD = Method(
     "finetune", "Fine-tune on rest", frozenset({"retain"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import estimate
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.layers import layers
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,15 @@ class Parameters:
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Add normal noise of variance alpha min(1 / F_r, largest) to each weight."""
-    retain, cost = request.retain, Cost()
-    assert retain is not None  # Method.unlearn has checked it
-    generator = torch.Generator().manual_seed(seed)
+    retain = request.rest
+    generator = torch.Generator().manual_seed(work.seed)
     labels = retain.labels
     if parameters.labels == "drawn":
-        labels = drawn_labels(predict(model, retain, cost=cost), generator)
-    fisher = estimate("fisher", model, retain, labels, cost=cost)
+        labels = drawn_labels(predict(model, retain, cost=work), generator)
+    fisher = estimate("fisher", model, retain, labels, cost=work)
     assert fisher is not None  # only the kind `none` gives nothing
     in_head = set(layers(model)[0])
     total = count = 0.0
@@ -77,7 +76,7 @@ def run(
             noise = torch.randn(weight.shape, generator=generator).to(weight)
             weight.add_(variance.sqrt() * noise)
             total, count = total + float(variance.sum()), count + variance.numel()
-    return Outcome(model, cost, {"noise": (total / count) ** 0.5})
+    return Outcome(model, {"noise": (total / count) ** 0.5})
 
 
 def drawn_labels(
@@ -91,5 +90,5 @@ def drawn_labels(
 
 METHOD = Method(
     "fisher_forgetting", "Fisher forgetting", frozenset({"retain"}), Parameters, run,
-    strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5), resumes=False,
+    strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
 )

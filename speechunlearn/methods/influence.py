@@ -14,10 +14,10 @@ import torch
 from speechunlearn import clips as clips_module
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import estimate
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work, padded
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,24 @@ class Parameters:
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Add (N / N_r) g_e / (F_r + damping) to the weights, for N clips of the N + N_r.
 
     The original is taken to be where the gradient over all training clips is zero, so that the
     retain set's is that of the forget set with the sign turned.
     """
-    retain, cost = request.retain, Cost()
-    assert retain is not None  # Method.unlearn has checked it
-    fisher = estimate("fisher", model, retain, retain.labels, cost=cost)
+    forget, retain = request.forget, request.rest
+    fisher = estimate("fisher", model, retain, retain.labels, cost=work)
     assert fisher is not None  # only the kind `none` gives nothing
     model.eval()
     model.zero_grad(set_to_none=True)
-    for positions in clips_module.sorted_batches(request.forget.lengths, parameters.batch_size):
-        mean = true_label_loss(model, request.forget, positions, cost)
-        (mean * len(positions)).backward()  # gradients add up to the sum over the forget set
+    for positions in work.phase(
+        "gradient", list(clips_module.sorted_batches(forget.lengths, parameters.batch_size)),
+        samples=padded(forget.lengths), passes=lambda positions: (len(positions), 0),
+    ):
+        # gradients add up to the sum over the forget set
+        true_label_loss(model, forget, positions, reduction="sum").backward()
     weights = dict(model.named_parameters())
     moved = 0.0
     with torch.no_grad():
@@ -73,10 +74,9 @@ def run(
             weights[name].add_(step)
             moved += float(step.square().sum())
     model.zero_grad(set_to_none=True)
-    return Outcome(model, cost, {"moved": moved**0.5})
+    return Outcome(model, {"moved": moved**0.5})
 
 
 METHOD = Method(
     "influence", "Influence", frozenset({"forget", "retain"}), Parameters, run, strength="scale",
-    resumes=False,
 )

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -48,44 +48,41 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise the mean over draws of ``|f(x_e) - f(x_e + noise)| / |noise|``, of logits."""
-    cost = Cost()
-    generator = torch.Generator().manual_seed(seed)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        clips = request.forget.at(positions)
-        logits = logits_of(model, clips, list(range(len(clips))), cost)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        clips, generator = request.forget.at(batch.positions), batch.generator()
+        logits = logits_of(model, clips, range(len(clips)))
         slopes = []
         for _ in range(parameters.draws):
-            answers, size = to_noise(model, clips, parameters.sigma, generator, cost)
+            answers, size = to_noise(model, clips, parameters.sigma, generator)
             distance = torch.linalg.vector_norm(logits - answers, dim=1)
             slopes.append(distance / size.to(distance))
         return torch.stack(slopes).mean()
 
-    history = descend(model, request.forget, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history})
+    history = descend(
+        model, request.forget, loss, parameters, work,
+        passes=lambda batch: (len(batch), parameters.draws * len(batch)),
+    )
+    return Outcome(model, {"history": history})
 
 
 def to_noise(
-    model: Classifier, clips: Clips, sigma: float, generator: torch.Generator, cost: Cost
+    model: Classifier, clips: Clips, sigma: float, generator: torch.Generator
 ) -> tuple[Float[Tensor, "clips classes"], Float[Tensor, " clips"]]:
     """Return the answers to noisy copies of clips, without a graph, and the norm of the noise."""
-    device = next(model.parameters()).device
     noise = [sigma * torch.randn(length, generator=generator) for length in clips.lengths]
     noisy = Clips(
         [w + n for w, n in zip(clips.waveforms_z, noise, strict=True)],
         clips.labels, clips.hashes, clips.speakers,
     )
     with torch.no_grad():
-        waveform_z, lengths = noisy.batch(range(len(noisy)))
-        answers = model(waveform_z.to(device), lengths.to(device))
-    cost.forward += len(noisy)
+        answers = logits_of(model, noisy, range(len(noisy)))
     return answers, torch.stack([n.norm() for n in noise])
 
 
 METHOD = Method(
-    "jit", "JiT", frozenset({"forget"}), Parameters, run, strength="learning_rate", resumes=False
+    "jit", "JiT", frozenset({"forget"}), Parameters, run, strength="learning_rate"
 )

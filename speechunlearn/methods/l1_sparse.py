@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -41,28 +40,18 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(x_r), y_r) + gamma_t L1(theta); gamma_t falls from gamma to gamma / epochs."""
-    retain, cost = request.retain, Cost()
-    assert retain is not None  # Method.unlearn has checked it
-    gamma = parameters.gamma
     before = float(size(model).detach())
 
-    def weaken(epoch: int) -> Clips:
-        nonlocal gamma
-        gamma = parameters.gamma * (1 - epoch / parameters.epochs)
-        return retain
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        gamma = parameters.gamma * (1 - batch.epoch / parameters.epochs)
+        return true_label_loss(model, request.rest, batch.positions) + gamma * size(model)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        return true_label_loss(model, retain, positions, cost) + gamma * size(model)
-
-    history = descend(
-        model, retain, loss, parameters, seed=seed, progress=progress, before_epoch=weaken
-    )
+    history = descend(model, request.rest, loss, parameters, work)
     shrunk = float(size(model).detach()) / before
-    return Outcome(model, cost, {"history": history, "size_over_before": shrunk})
+    return Outcome(model, {"history": history, "size_over_before": shrunk})
 
 
 def size(model: torch.nn.Module) -> Tensor:
@@ -72,5 +61,4 @@ def size(model: torch.nn.Module) -> Tensor:
 
 METHOD = Method(
     "l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

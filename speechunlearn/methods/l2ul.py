@@ -18,11 +18,12 @@ from speechunlearn.attacks import random_wrong_labels
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import elastic_penalty, estimate
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -71,50 +72,47 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise -w CE(f(x_e), y_e) + (1 - w) CE(f(x~_e), y~) + lambda/2 sum (1 - Omega)(move)^2.
 
     w is the share of the forget clips among the clips of a step. Omega is the importance of the
     forget set (MAS), scaled to [0, 1] in each tensor.
     """
-    cost = Cost()
-    copies = adversarial_copies(model, request, parameters, seed, cost)
-    reached = predict(model, copies, cost=cost).argmax(1) == copies.labels
+    forget = request.forget
+    copies = adversarial_copies(model, request, parameters, work)
+    reached = predict(model, copies, cost=work).argmax(1) == copies.labels
     elastic = None
     if parameters.lambda_imp > 0:
-        elastic = estimate("1-mas", model, request.forget, request.forget.labels, cost=cost)
+        elastic = estimate("1-mas", model, forget, forget.labels, cost=work)
     anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    forget_batches = endless(request.forget, parameters.batch_size, seed)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        chosen = next(forget_batches)
-        share = len(chosen) / (len(chosen) + len(positions))
-        lost = true_label_loss(model, request.forget, chosen, cost)
-        held = true_label_loss(model, copies, positions, cost)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        (chosen,) = batch.beside
+        share = len(chosen) / len(batch)
+        lost = true_label_loss(model, forget, chosen)
+        held = true_label_loss(model, copies, batch.positions)
         total = (1 - share) * held - share * lost
         if elastic is None:
             return total
         return total + parameters.lambda_imp / 2 * elastic_penalty(model, anchor, elastic)
 
-    history = descend(model, copies, loss, parameters, seed=seed, progress=progress)
+    history = descend(model, copies, loss, parameters, work, beside=[forget])
     rate = float(reached.double().mean())
-    return Outcome(model, cost, {"history": history, "reached_target": rate})
+    return Outcome(model, {"history": history, "reached_target": rate})
 
 
 def adversarial_copies(
-    model: Classifier, request: Request, parameters: Parameters, seed: int, cost: Cost
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Clips:
     """Return copies of the forget set, moved towards random wrong classes, labelled with them."""
     forget = request.forget
     repeated = forget.at([i for i in range(len(forget)) for _ in range(parameters.copies)])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(work.seed)
     targets = random_wrong_labels(repeated.labels, request.n_classes, generator)
-    return moved(model, repeated.relabelled(targets), parameters.moves, cost, seed)
+    return moved(model, repeated.relabelled(targets), parameters.moves, work, work.seed)
 
 
 METHOD = Method(
     "l2ul", "L2UL", frozenset({"forget"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

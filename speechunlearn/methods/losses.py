@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from speechunlearn.clips import Clips
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
+from speechunlearn.training import logits_of
+
+__all__ = ["divergence", "logits_of", "true_label_loss"]
 
 
-def logits_of(model: Classifier, clips: Clips, positions: list[int], cost: Cost) -> Tensor:
-    """Return the logits of some clips, with a graph, and count them."""
-    device = next(model.parameters()).device
-    waveform_z, lengths = clips.batch(positions)
-    cost.forward_backward += len(positions)
-    return model(waveform_z.to(device), lengths.to(device))
+def true_label_loss(
+    model: Classifier, clips: Clips, positions: Sequence[int], *, reduction: str = "mean"
+) -> Tensor:
+    """Return the cross-entropy of the labels of some clips, in nats.
 
+    Args:
+        model: a classifier
+        clips: with their labels
+        positions: of the clips
+        reduction: ``mean`` over clips, ``sum``, or ``none``, one number a clip
 
-def true_label_loss(model: Classifier, clips: Clips, positions: list[int], cost: Cost) -> Tensor:
-    """Return the cross-entropy of the true labels of some clips, in nats, and count them."""
-    logits = logits_of(model, clips, positions, cost)
-    return cross_entropy(logits, clips.labels[positions].to(logits.device))
+    """
+    logits = logits_of(model, clips, positions)
+    labels = clips.labels[list(positions)].to(logits.device)
+    return cross_entropy(logits, labels, reduction=reduction)
 
 
 def divergence(
@@ -44,5 +51,5 @@ def divergence(
 
     """
     student = log_softmax(logits / temperature, dim=1)
-    teacher = softmax(teacher_logits / temperature, dim=1)
+    teacher = softmax(teacher_logits.to(logits) / temperature, dim=1)
     return temperature**2 * kl_div(student, teacher, reduction="batchmean")

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn import clips as clips_module
+from speechunlearn.attacks import frozen, projected_step_
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.layers import moving
+from speechunlearn.loop import Cost, generator, padded, sized
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,7 @@ def moved(
 ) -> Clips:
     r"""Return the clips, moved along the gradient of the cross-entropy of their labels.
 
-    .. math:: \delta_{t+1} = \Pi\bigl(\delta_t \pm \sigma\,
-              g(\nabla_x \mathrm{CE}(f(x + \delta_t), y))\bigr)
-
-    with g the sign, or the gradient over its norm. Padding is not touched, and nothing is clipped
+    By `speechunlearn.attacks.projected_step_`. Padding is not touched, and nothing is clipped
     to the range of a waveform: after z-normalisation it has none. The model is in eval mode; its
     mode is given back.
 
@@ -76,35 +71,35 @@ def moved(
 
     """
     device = next(model.parameters()).device
-    sign = -1.0 if moves.targeted else 1.0
-    found: list[Tensor] = [torch.empty(0)] * len(clips)
-    was_training = model.training
-    model.eval()
-    with moving(model, ()):
-        for positions in clips_module.sorted_batches(clips.lengths, moves.batch_size):
+    found = [waveform_z.clone() for waveform_z in clips.waveforms_z]
+    with frozen(model):
+        for positions in cost.phase(
+            "moved clips", list(clips_module.sorted_batches(clips.lengths, moves.batch_size)),
+            samples=padded(clips.lengths),
+            passes=lambda positions: (moves.steps * len(positions), 0),
+        ):
             waveform_z, lengths = (t.to(device) for t in clips.batch(positions))
             labels = clips.labels[positions].to(device)
-            inside = torch.arange(waveform_z.shape[1], device=device) < lengths[:, None]
-            bound = torch.full_like(lengths[:, None], moves.bound, dtype=waveform_z.dtype)
-            if moves.norm == "l2":
-                bound = bound * lengths[:, None].sqrt()  # on the length of a clip's delta
             delta = torch.zeros_like(waveform_z)
             if seed is not None:
-                starts = [_noise(clips.lengths[p], seed, p) for p in positions]
+                starts = [
+                    torch.randn(clips.lengths[p], generator=generator(seed, p)) for p in positions
+                ]
                 start = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(device)
-                delta = bound * _unit(start, moves.norm)
-            for _ in range(moves.steps):
-                there = (waveform_z + delta).requires_grad_(True)
-                # summed, not averaged: a clip's gradient does not depend on its batch
-                loss = cross_entropy(model(there, lengths).float(), labels, reduction="sum")
-                (gradient,) = torch.autograd.grad(loss, there)
-                step = moves.step_fraction * bound * _unit(gradient * inside, moves.norm)
-                delta = _within(delta + sign * step, bound, moves.norm)
-            for row, position in enumerate(positions):
-                length = int(lengths[row])
-                found[position] = (waveform_z + delta)[row, :length].cpu().clone()
-            cost.forward_backward += moves.steps * len(positions)
-    model.train(was_training)
+                if moves.norm == "linf":
+                    delta = moves.bound * start.sign()
+                else:
+                    start = torch.nn.functional.normalize(start, dim=1)
+                    delta = moves.bound * lengths[:, None].sqrt() * start
+            for _ in cost.phase(
+                "steps of a move", range(moves.steps), samples=sized(delta), quiet=True,
+            ):
+                projected_step_(
+                    delta, model, waveform_z, lengths, labels, bound=moves.bound,
+                    fraction=moves.step_fraction, norm=moves.norm, targeted=moves.targeted,
+                )
+            for row, position in zip((waveform_z + delta).cpu(), positions, strict=True):
+                found[position].copy_(row[: clips.lengths[position]])
     return Clips(found, clips.labels, clips.hashes, clips.speakers)
 
 
@@ -113,24 +108,3 @@ def strongest_wrong(
 ) -> Int[Tensor, " clips"]:
     """Return the class with the largest logit among those that are not the label."""
     return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
-
-
-def _noise(length: int, seed: int, position: int) -> Tensor:
-    """Normal noise for one clip, whatever its batch."""
-    (state,) = np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    return torch.randn(length, generator=generator)
-
-
-def _unit(direction: Tensor, norm: str) -> Tensor:
-    """The sign of each sample, or the clip's direction at length one; zero stays zero."""
-    if norm == "linf":
-        return direction.sign()
-    return torch.nn.functional.normalize(direction, dim=1)
-
-
-def _within(delta: Tensor, bound: Tensor, norm: str) -> Tensor:
-    if norm == "linf":
-        return delta.clamp(-bound, bound)
-    length = delta.norm(dim=1, keepdim=True)
-    return delta * (bound / length.clamp_min(1e-12)).clamp(max=1)

@@ -13,18 +13,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    counting,
-    descend,
-)
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -49,23 +41,18 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise -CE(f(x_e), y_e)."""
-    cost = Cost()
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        return -true_label_loss(model, request.forget, positions, cost)
-
-    def clip() -> None:
-        clip_grad_norm_(model.parameters(), parameters.clip_gradient)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        return -true_label_loss(model, request.forget, batch.positions)
 
     history = descend(
-        model, request.forget, loss, parameters, seed=seed, progress=progress,
-        after_backward=clip, resume=request.resume, skip=counting(cost),
+        model, request.forget, loss, parameters, work,
+        after_backward=lambda: clip_grad_norm_(model.parameters(), parameters.clip_gradient),
     )
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": history})
 
 
 METHOD = Method(

@@ -9,19 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    check_share,
-    descend,
-    endless,
-)
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -42,24 +33,20 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise alpha CE(f(x_r), y_r) - (1 - alpha) CE(f(x_e), y_e)."""
-    retain, cost = request.retain, Cost()
-    assert retain is not None  # Method.unlearn has checked it
-    forget_batches = endless(request.forget, parameters.batch_size, seed)
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        kept = true_label_loss(model, retain, positions, cost)
-        lost = true_label_loss(model, request.forget, next(forget_batches), cost)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        kept = true_label_loss(model, request.rest, batch.positions)
+        lost = true_label_loss(model, request.forget, batch.beside[0])
         return parameters.alpha * kept - (1 - parameters.alpha) * lost
 
-    history = descend(model, retain, loss, parameters, seed=seed, progress=progress)
-    return Outcome(model, cost, {"history": history})
+    history = descend(model, request.rest, loss, parameters, work, beside=[request.forget])
+    return Outcome(model, {"history": history})
 
 
 METHOD = Method(
     "neggrad_plus", "NegGrad+", frozenset({"forget", "retain"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

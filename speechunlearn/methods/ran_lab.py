@@ -9,21 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn.attacks import random_wrong_labels
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    counting,
-    descend,
-)
-from speechunlearn.methods.losses import logits_of
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -32,24 +23,15 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier,
-    request: Request,
-    parameters: Parameters,
-    seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise L_mis = CE(f(x_e), wrong label)."""
-    cost = Cost()
-    wrong = wrong_labels(request, seed).to(next(model.parameters()).device)
+    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        return cross_entropy(logits_of(model, request.forget, positions, cost), wrong[positions])
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        return true_label_loss(model, wrong, batch.positions)
 
-    history = descend(
-        model, request.forget, loss, parameters, seed=seed, progress=progress,
-        resume=request.resume, skip=counting(cost),
-    )
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": descend(model, wrong, loss, parameters, work)})
 
 
 def wrong_labels(request: Request, seed: int) -> Tensor:

@@ -15,14 +15,13 @@ import torch
 from jaxtyping import Float
 from scipy.special import lambertw
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, Progress, Request, descend, endless
-from speechunlearn.methods.losses import logits_of, true_label_loss
+from speechunlearn.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -50,32 +49,23 @@ def run(
     model: Classifier,
     request: Request,
     parameters: Parameters,
-    seed: int,
-    progress: Progress | None = None,
-    after_backward: Callable[[], None] | None = None,
-    cost: Cost | None = None,
+    work: Work,
+    after_backward: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r), where SalUn masks the gradients."""
-    retain = request.retain
-    assert retain is not None  # Method.unlearn has checked it
-    cost = cost or Cost()
-    wrong = wrong_labels(request, seed).to(next(model.parameters()).device)
-    forget_batches = endless(request.forget, parameters.batch_size, seed)
+    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
 
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        chosen = next(forget_batches)
-        missed = cross_entropy(
-            logits_of(model, request.forget, chosen, cost), wrong[chosen], reduction="none"
-        )
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        missed = true_label_loss(model, wrong, batch.beside[0], reduction="none")
         if parameters.curriculum == "superloss":
             missed = superloss(missed, math.log(request.n_classes), parameters.superloss_lambda)
-        return missed.mean() + true_label_loss(model, retain, positions, cost)
+        return missed.mean() + true_label_loss(model, request.rest, batch.positions)
 
     history = descend(
-        model, retain, loss, parameters, seed=seed, progress=progress,
+        model, request.rest, loss, parameters, work, beside=[wrong],
         after_backward=after_backward,
     )
-    return Outcome(model, cost, {"history": history})
+    return Outcome(model, {"history": history})
 
 
 def superloss(
@@ -105,5 +95,5 @@ def superloss(
 
 METHOD = Method(
     "remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

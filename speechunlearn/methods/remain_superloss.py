@@ -21,5 +21,5 @@ class Parameters(remain.Parameters):
 
 METHOD = Method(
     "remain_superloss", "Remain. Unl. + SuperLoss", frozenset({"forget", "retain"}), Parameters,
-    remain.run, strength="learning_rate", resumes=False,
+    remain.run, strength="learning_rate",
 )

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speechunlearn import training
-from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -20,27 +19,17 @@ class Parameters:
 
 
 def run(
-    model: Classifier,
-    request: Request,
-    parameters: Parameters,
-    seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Train a fresh classifier on the retain set with the recipe of fine-tuning."""
-    if request.fresh is None or request.recipe is None or request.retain is None:
-        raise ParameterError("retrain needs the retain set, a fresh classifier and the recipe")
-    shared = set(request.forget.hashes) & set(request.retain.hashes)
-    if shared:
-        raise ParameterError(f"retain: {len(shared)} clips of the forget set are among them")
-    cost = Cost()
-    retrained = request.fresh(seed).to(next(model.parameters()).device)
-    history = training.train(
-        retrained, request.retain, request.recipe, seed=seed, cost=cost, progress=progress
-    )
-    return Outcome(retrained, cost, {"history": history})
+    fresh, recipe = request.anew("retrain")
+    request.check_apart()
+    retrained = fresh(work.seed).to(next(model.parameters()).device)
+    history = training.train(retrained, request.rest, recipe, seed=work.seed, cost=work)
+    return Outcome(retrained, {"history": history})
 
 
 METHOD = Method(
     "retrain", "Retrained", frozenset({"forget", "retain"}), Parameters, run,
-    untuned="it is what the others are compared with", trains_anew=True, resumes=False,
+    untuned="it is what the others are compared with", trains_anew=True,
 )

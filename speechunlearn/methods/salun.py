@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from speechunlearn.importance import Importance, estimate
+from speechunlearn.loop import Work
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Progress, Request, check_share
+from speechunlearn.methods.base import Method, Outcome, Request, check_share
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class Parameters(remain.Parameters):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r) over the salient weights."""
-    cost = Cost()
-    gradients = estimate("saliency", model, request.forget, request.forget.labels, cost=cost)
+    gradients = estimate("saliency", model, request.forget, request.forget.labels, cost=work)
     assert gradients is not None  # only the kind `none` gives nothing
     masks = salient(gradients, parameters.saliency)
 
@@ -53,7 +51,7 @@ def run(
             if weight.grad is not None:
                 weight.grad *= masks[name]
 
-    return remain.run(model, request, parameters, seed, progress, mask_gradients, cost)
+    return remain.run(model, request, parameters, work, mask_gradients)
 
 
 def salient(importance: Importance, share: float) -> dict[str, Tensor]:
@@ -76,5 +74,4 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
 
 METHOD = Method(
     "salun", "SalUn", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

@@ -7,6 +7,7 @@ their SCRUB and Rewind.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,10 +16,11 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Distillation, Method, Outcome, Progress, Request, descend
+from speechunlearn.loop import Batch, Cost, Work
+from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost, predict
+from speechunlearn.training import predict
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ class Parameters(Distillation):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Alternate between two losses, each over a pass of its own, with one optimiser.
 
@@ -64,66 +65,54 @@ def run(
     student is its teacher, a max step has no gradient but dropout's: the first one, and so the
     first max pass over a forget set of one batch, moves little.
 
-    To rewind, the forget error is taken after each epoch, and the state is kept in memory where
-    that error is a new one: of epochs with the same, the first counts, as in the authors' code.
-    The original is not among them. The reference is the error of the last student on the
-    validation set, see `matching_weights`.
+    To rewind, the forget error is taken after each epoch, and the state is kept where that error is
+    a new one: of epochs with the same, the first counts, as in the authors' code. The original is
+    not among them. The reference is the error of the last student on the validation set, see
+    `matching_weights`.
     """
-    retain = request.retain
-    assert retain is not None  # Method.unlearn has checked it
     weights = matching_weights(request) if parameters.rewind else None
-    cost = Cost()
-    device = next(model.parameters()).device
-    clips = {"max": request.forget, "min": retain}
-    teacher = {part: predict(model, of, cost=cost).to(device) for part, of in clips.items()}
-    labels = retain.labels.to(device)
+    clips = {"max": request.forget, "min": request.rest}
+    teacher = {part: predict(model, of, cost=work) for part, of in clips.items()}
     passes: list[str] = []
     for epoch in range(parameters.epochs):
         passes += ["max", "min"] if epoch < parameters.max_epochs else ["min"]
-    part = ""
-    errors: list[float] = []
-    states: dict[float, dict[str, Tensor]] = {}
+    kept: dict[str, Any] = {"errors": [], "states": {}}
 
-    def begin(index: int) -> Clips:
-        nonlocal part
-        part = passes[index]
-        return clips[part]
-
-    def loss(model: Classifier, positions: list[int]) -> Tensor:
-        logits = logits_of(model, clips[part], positions, cost)
-        distance = divergence(logits, teacher[part][positions], parameters.temperature)
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        part = passes[batch.epoch]
+        logits = logits_of(model, clips[part], batch.positions)
+        distance = divergence(logits, teacher[part][batch.positions], parameters.temperature)
         if part == "max":
             return -distance
-        return parameters.alpha * distance + parameters.gamma * cross_entropy(
-            logits, labels[positions]
-        )
+        labels = request.rest.labels[batch.positions].to(logits.device)
+        return parameters.alpha * distance + parameters.gamma * cross_entropy(logits, labels)
 
-    def keep(index: int) -> None:
-        if passes[index] == "min":
-            errors.append(float(mistakes(model, request.forget, cost).mean()))
-            if errors[-1] not in states:
-                states[errors[-1]] = {
+    def note(index: int) -> None:
+        if weights is not None and passes[index] == "min":
+            error = float(mistakes(model, request.forget, work).mean())
+            kept["errors"].append(error)
+            if error not in kept["states"]:
+                kept["states"][error] = {
                     name: value.detach().cpu().clone()
                     for name, value in model.state_dict().items()
                 }
 
     history = descend(
-        model, request.forget, loss, replace(parameters, epochs=len(passes)), seed=seed,
-        progress=progress, before_epoch=begin,
-        after_epoch=keep if parameters.rewind else None,
+        model, lambda index: clips[passes[index]], loss, replace(parameters, epochs=len(passes)),
+        work, after_epoch=note, kept=kept,
     )
     details = {"history": history, "passes": passes}
     if weights is not None:
         assert request.validation is not None  # else there are no weights
-        reference = float((weights * mistakes(model, request.validation, cost)).sum())
-        closest = min(states, key=lambda error: abs(error - reference))
-        model.load_state_dict(states[closest])
+        reference = float((weights * mistakes(model, request.validation, work)).sum())
+        closest = min(kept["states"], key=lambda error: abs(error - reference))
+        model.load_state_dict(kept["states"][closest])
         details |= {
-            "forget_errors": errors,
+            "forget_errors": kept["errors"],
             "reference_error": reference,
-            "rewound_to": errors.index(closest) + 1,
+            "rewound_to": kept["errors"].index(closest) + 1,
         }
-    return Outcome(model, cost, details)
+    return Outcome(model, details)
 
 
 def mistakes(model: Classifier, clips: Clips, cost: Cost) -> Float[Tensor, " clips"]:
@@ -158,5 +147,4 @@ def matching_weights(request: Request) -> Float[Tensor, " clips"]:
 
 METHOD = Method(
     "scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

@@ -20,5 +20,5 @@ class Parameters(scrub.Parameters):
 
 METHOD = Method(
     "scrub_r", "SCRUB+R", frozenset({"forget", "retain", "validation"}), Parameters, scrub.run,
-    strength="learning_rate", resumes=False,
+    strength="learning_rate",
 )

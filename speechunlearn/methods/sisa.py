@@ -7,10 +7,10 @@ authors' code lets the shards vote, or takes the mean of their probabilities, as
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ from torch.nn.functional import log_softmax
 
 from speechunlearn import models, training
 from speechunlearn.errors import ModelError, ParameterError
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -88,54 +88,43 @@ def load(folder: Path) -> Sharded:
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Return the ensemble of all shards, none of which has been trained on the forget set."""
-    members, cost, details = trained_shards(model, request, parameters, seed, progress)
-    return Outcome(Sharded(members), cost, details)
+    members, details = trained_shards(model, request, parameters, work)
+    return Outcome(Sharded(members), details)
 
 
 def trained_shards(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
-) -> tuple[list[Classifier], Cost, dict[str, Any]]:
-    """Return the shards' classifiers after the request, what it cost, and what is to be told of it.
+    model: Classifier, request: Request, parameters: Parameters, work: Work
+) -> tuple[list[Classifier], dict[str, Any]]:
+    """Return the shards' classifiers after the request, and what is to be told of it.
 
     The request's cost is that of the shards that have clips of the forget set. The others are
     as they were before it: where they have to be trained here to be had, their clips are not
     counted, and their seconds are taken off. What training all shards cost before the
     request is in the details. A shard of which no clip is left drops out.
     """
-    if request.fresh is None or request.recipe is None or request.retain is None:
-        raise ParameterError("sisa needs the retain set, a fresh classifier and the recipe")
-    shared = set(request.forget.hashes) & set(request.retain.hashes)
-    if shared:
-        raise ParameterError(f"retain: {len(shared)} clips of the forget set are among them")
-    recipe, device = request.recipe, next(model.parameters()).device
-    touched = {shard_of(clip, parameters.shards, seed) for clip in request.forget.hashes}
+    fresh, recipe = request.anew("sisa")
+    request.check_apart()
+    retain, device = request.rest, next(model.parameters()).device
+    touched = {shard_of(clip, parameters.shards, work.seed) for clip in request.forget.hashes}
     parts: list[list[int]] = [[] for _ in range(parameters.shards)]
-    for position, clip in enumerate(request.retain.hashes):
-        parts[shard_of(clip, parameters.shards, seed)].append(position)
+    for position, clip in enumerate(retain.hashes):
+        parts[shard_of(clip, parameters.shards, work.seed)].append(position)
     members: list[Classifier] = []
-    cost = Cost()
-    left = [shard for shard, part in enumerate(parts) if part]
-    for done, shard in enumerate(left):
-        started = time.perf_counter()
+    for shard, part in enumerate(parts):
+        if not part:
+            continue
         # all start alike: their weights can then be averaged (`sisa_plus`)
-        member = request.fresh(seed).to(device)
-        training.train(
-            member, request.retain.at(parts[shard]), recipe, seed=seed,
-            cost=cost if shard in touched else None,
-            progress=_share(progress, done, len(left)),
-        )
-        if shard not in touched:
-            cost.kept_seconds -= time.perf_counter() - started
+        member = fresh(work.seed).to(device)
+        with contextlib.nullcontext() if shard in touched else work.uncounted():
+            training.train(member, retain.at(part), recipe, seed=work.seed, cost=work)
         members.append(member)
     if not members:
         raise ParameterError("retain: no clip is left to train a shard on")
-    trained_before = recipe.epochs * (len(request.forget) + len(request.retain))
-    return members, cost, {
+    trained_before = recipe.epochs * (len(request.forget) + len(retain))
+    return members, {
         "clips": [len(part) for part in parts],
         "touched": sorted(touched),
         "trained_before": {"forward_backward": trained_before},
@@ -148,15 +137,7 @@ def shard_of(clip: str, shards: int, seed: int) -> int:
     return int.from_bytes(digest[:8], "big") % shards
 
 
-def _share(progress: Progress | None, before: int, parts: int) -> Progress | None:
-    """Report the epochs of one shard as part of those of all."""
-    if progress is None:
-        return None
-    return lambda done, total, loss: progress(before * total + done, parts * total, loss)
-
-
 METHOD = Method(
     "sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
-    resumes=False,
 )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import torch
 
+from speechunlearn.loop import Work
 from speechunlearn.methods import sisa
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.models import Classifier
 
 
 def run(
-    model: Classifier, request: Request, parameters: sisa.Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: sisa.Parameters, work: Work
 ) -> Outcome:
     """Return a classifier whose weights are the mean of the shards'.
 
@@ -23,7 +23,7 @@ def run(
     holds where they stay near each other, as from one pre-trained encoder; from random weights,
     it need not.
     """
-    members, cost, details = sisa.trained_shards(model, request, parameters, seed, progress)
+    members, details = sisa.trained_shards(model, request, parameters, work)
     states = [member.state_dict() for member in members]
     mean = {
         name: torch.stack([state[name] for state in states]).mean(0)
@@ -31,11 +31,10 @@ def run(
         for name, value in states[0].items()
     }
     members[0].load_state_dict(mean)
-    return Outcome(members[0], cost, details)
+    return Outcome(members[0], details)
 
 
 METHOD = Method(
     "sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
-    resumes=False,
 )

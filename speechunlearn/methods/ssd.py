@@ -15,9 +15,9 @@ from torch import Tensor
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.importance import Importance, estimate
-from speechunlearn.methods.base import Method, Outcome, Progress, Request
+from speechunlearn.loop import Work
+from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,18 @@ class Parameters:
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Dampen the weights that the forget set needs more than the training set does.
 
     The training set's statistic is taken as it is given, if it is that of these parameters (of
     single clips, in eval mode); else it is computed from the forget and the retain set.
     """
-    cost = Cost()
 
     def fisher(clips: Clips) -> Importance:
         made = estimate(
             "fisher", model, clips, clips.labels, per=parameters.fisher_per,
-            batch_size=parameters.batch_size, mode=parameters.mode, seed=seed, cost=cost,
+            batch_size=parameters.batch_size, mode=parameters.mode, seed=work.seed, cost=work,
         )
         assert made is not None  # only the kind `none` gives nothing
         return made
@@ -91,7 +89,7 @@ def run(
             "retain set: the statistic that is given is of single clips in eval mode"
         )
     share = dampen_(model, of_forget, of_all, parameters.selection, parameters.dampening)
-    return Outcome(model, cost, {"dampened": share})
+    return Outcome(model, {"dampened": share})
 
 
 def dampen_(
@@ -137,5 +135,4 @@ def dampen_(
 
 METHOD = Method(
     "ssd", "SSD", frozenset({"forget", "statistic"}), Parameters, run, strength="selection",
-    resumes=False,
 )

@@ -12,26 +12,16 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn import clips as clips_module
+from speechunlearn.attacks import frozen, input_gradient
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.loop import Batch, Work, padded, sized
 from speechunlearn.methods.bad_teacher import drawn
-from speechunlearn.methods.base import (
-    Descent,
-    Method,
-    Outcome,
-    Progress,
-    Request,
-    check_share,
-    descend,
-    endless,
-)
-from speechunlearn.methods.layers import moving
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
-from speechunlearn.training import Cost
 
 
 @dataclass(frozen=True)
@@ -74,77 +64,60 @@ class Parameters(Descent):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, seed: int,
-    progress: Progress | None = None,
+    model: Classifier, request: Request, parameters: Parameters, work: Work
 ) -> Outcome:
     """Minimise CE(f(noise), y_e) + CE(f(x_r), y_r), then CE(f(x_r), y_r) alone."""
-    assert request.retain is not None  # Method.unlearn has checked it
-    kept, cost = request.retain.at(
-        drawn(len(request.retain), parameters.retain_share, seed)
-    ), Cost()
-    noise = learned_noise(model, request.forget, parameters, seed, cost)
-    noise_batches = endless(noise, parameters.batch_size, seed)
-    repair = replace(
-        parameters, learning_rate=parameters.learning_rate * parameters.repair_rate
-    )
+    kept = request.rest.at(drawn(len(request.rest), parameters.retain_share, work.seed))
+    noise = learned_noise(model, request.forget, parameters, work)
+    rate = parameters.learning_rate * parameters.repair_rate
 
-    def repairing(model: Classifier, positions: list[int]) -> Tensor:
-        return true_label_loss(model, kept, positions, cost)
+    def repairing(model: Classifier, batch: Batch) -> Tensor:
+        return true_label_loss(model, kept, batch.positions)
 
-    def impairing(model: Classifier, positions: list[int]) -> Tensor:
-        impaired = true_label_loss(model, noise, next(noise_batches), cost)
-        return impaired + repairing(model, positions)
+    def impairing(model: Classifier, batch: Batch) -> Tensor:
+        return true_label_loss(model, noise, batch.beside[0]) + repairing(model, batch)
 
-    epochs = parameters.epochs
-
-    def half(before: int) -> Progress | None:
-        """Report both halves as one piece of work."""
-        if progress is None:
-            return None
-        return lambda done, total, loss: progress(before + done, 2 * epochs, loss)
-
-    history = descend(model, kept, impairing, parameters, seed=seed, progress=half(0))
+    history = descend(model, kept, impairing, parameters, work, beside=[noise])
     # another seed, or the repair would see the order and the dropout of the impairment again
-    history += descend(model, kept, repairing, repair, seed=seed + 1, progress=half(epochs))
-    return Outcome(model, cost, {"history": history})
+    history += descend(
+        model, kept, repairing, replace(parameters, learning_rate=rate), work, seed=work.seed + 1
+    )
+    return Outcome(model, {"history": history})
 
 
 def learned_noise(
-    model: Classifier, forget: Clips, parameters: Parameters, seed: int, cost: Cost
+    model: Classifier, forget: Clips, parameters: Parameters, work: Work
 ) -> Clips:
     """Return a waveform for each forget clip that the model is most wrong about, with its label.
 
     Adam minimises -CE(f(noise), y_e) + penalty ``|noise|^2``; the model stands still in eval mode.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
+    device, steps = next(model.parameters()).device, parameters.noise_steps
+    generator = torch.Generator().manual_seed(work.seed)
     made = [torch.randn(length, generator=generator) for length in forget.lengths]
     if parameters.start == "clips":
-        made = list(forget.waveforms_z)
+        made = [waveform_z.clone() for waveform_z in forget.waveforms_z]
     start = Clips(made, forget.labels, forget.hashes, forget.speakers)
-    found = list(made)
-    model.eval()
-    with moving(model, ()):
-        for positions in clips_module.sorted_batches(start.lengths, parameters.noise_batch_size):
+    with frozen(model):
+        for positions in work.phase(
+            "noise", list(clips_module.sorted_batches(start.lengths, parameters.noise_batch_size)),
+            samples=padded(start.lengths), passes=lambda positions: (steps * len(positions), 0),
+        ):
             noise, lengths = (t.to(device) for t in start.batch(positions))
-            inside = torch.arange(noise.shape[1], device=device) < lengths[:, None]
             labels = start.labels[positions].to(device)
-            noise.requires_grad_(True)
             optimiser = torch.optim.Adam([noise], lr=parameters.noise_rate)
-            for _ in range(parameters.noise_steps):
-                error = cross_entropy(model(noise, lengths), labels, reduction="sum")
-                optimiser.zero_grad()
-                (parameters.noise_penalty * noise.square().sum() - error).backward()
-                assert noise.grad is not None  # backward has just made it
-                noise.grad *= inside  # padding stays zero
+            for _ in work.phase(
+                "noise steps", range(steps), samples=sized(noise), quiet=True
+            ):
+                # padding stays zero
+                wrong = input_gradient(model, noise, lengths, labels)
+                noise.grad = 2 * parameters.noise_penalty * noise - wrong
                 optimiser.step()
-            cost.forward_backward += parameters.noise_steps * len(positions)
-            for row, position in enumerate(positions):
-                found[position] = noise[row, : int(lengths[row])].detach().cpu().clone()
-    return Clips(found, forget.labels, forget.hashes, forget.speakers)
+            for row, position in zip(noise.cpu(), positions, strict=True):
+                made[position].copy_(row[: len(made[position])])
+    return start
 
 
 METHOD = Method(
     "unsir", "UNSIR", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-    resumes=False,
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from speechunlearn import machine, methods, planner
 from speechunlearn.errors import ParameterError
-from speechunlearn.planner import Case, Estimate, Part
+from speechunlearn.methods.base import Request
+from speechunlearn.planner import Estimate, Part
 from speechunlearn.tool import recommended
-from speechunlearn.tool.forgetting import fresh, piece_of, prepare
+from speechunlearn.tool.forgetting import fresh, prepare
 from speechunlearn.training import Recipe
 
 #: seconds that a calibration should take
@@ -73,12 +74,11 @@ class Plan:
                 f"{self.clips['forget']} clips"
             )
         for speed in self.unlearning.speeds:
-            if speed.clips:
-                audio = speed.clips * speed.samples / self.sampling_rate
-                lines.append(
-                    f"{speed.kind}: {speed.seconds:.3g} s for {speed.clips} clips, "
-                    f"{speed.seconds / audio:.2g} s per second of audio"
-                )
+            audio = speed.samples / self.sampling_rate
+            lines.append(
+                f"{speed.name}: {speed.seconds:.3g} s for {audio:.3g} s of audio, of {speed.items} "
+                "timed"
+            )
         if self.retraining is not None:
             assert self.ratio is not None
             lines += ["", "Retraining", *_table(self.retraining.parts), ""]
@@ -120,17 +120,17 @@ def plan(
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
         quick: of a request with ``quick``, and of training computed likewise
-        budget: seconds that the calibration should take. A large model takes longer: three rounds
-            with batches of one and two clips are the least, and the search of two clips by
-            methods that have one, see `speechunlearn.planner`
+        budget: seconds that the calibration should take. A large model takes longer: four batches
+            of each phase are the least, and the search of two clips by methods that have one, see
+            `speechunlearn.planner`
 
     Returns:
-        seconds with the interval of the calibration's rounds, passes and peak memory, by part.
+        seconds with an interval, passes and peak memory, by part.
         Passes are exact, but for those of methods that search on some clips: they are estimated
 
     Raises:
-        SpeechUnlearnError: anything in the request that can't be used; a method, or a choice of
-            one, whose cost is not planned; retraining without the retained clips
+        SpeechUnlearnError: anything in the request that can't be used; retraining without the
+            retained clips
 
     """
     available = {"forget"} | ({"retain"} if retain is not None else set())
@@ -140,7 +140,6 @@ def plan(
         raise ParameterError(f"seed: {seed} is negative")
     if not budget > 0:
         raise ParameterError(f"budget: {budget} is not positive")
-    planner.check(choice.method)
     if retrain_epochs is not None and retrain_epochs < 1:
         raise ParameterError(f"retrain_epochs: {retrain_epochs} is not positive")
     if retrain_epochs is not None and retain is None:
@@ -149,23 +148,21 @@ def plan(
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     parts = {name: part.clips for name, part in prepared.parts.items()}
     kept = parts.get("retain")
-    attack = getattr(own, "attack", None)
-    case = Case(
-        parts["forget"].lengths, None if kept is None else kept.lengths, own, seed,
-        piece=None if attack is None else piece_of(attack), kept=True, quick=quick,
+    request = Request(
+        parts["forget"], len(prepared.model.labels), retain=kept,
+        fresh=fresh(prepared.model, prepared.source),
     )
     share = budget if retrain_epochs is None else budget / 2
     unlearning = planner.plan(
-        choice.method, case, prepared.model, parts["forget"], budget=share
+        choice.method, prepared.model, request, own, seed=seed, quick=quick, kept=True,
+        budget=share,
     )
     retraining = None
     if retrain_epochs is not None:
-        assert kept is not None
-        make = fresh(prepared.model, prepared.source)
         recipe = Recipe(epochs=retrain_epochs, quick=quick)
-        retraining = planner.predict(
-            planner.work_of_training(kept.lengths, recipe, seed), prepared.model, kept,
-            budget=share, around=lambda: make(seed),
+        retraining = planner.plan(
+            "retrain", prepared.model, replace(request, recipe=recipe),
+            methods.parameters("retrain"), seed=seed, kept=True, budget=share,
         )
     rate = prepared.model.frontend.sampling_rate
     return Plan(
@@ -179,7 +176,7 @@ def plan(
 def _table(parts: list[Part]) -> list[str]:
     """Return a line for each part, under a heading."""
     wide = max(len(part.name) for part in parts)
-    heading = f"{'':{wide}}  {'seconds':>9}  {'rounds from, to':>19}  clips fwd+bwd  fwd"
+    heading = f"{'':{wide}}  {'seconds':>9}  {'from, to':>19}  clips fwd+bwd  fwd"
     return [heading] + [
         f"{part.name:{wide}}  {part.seconds:9.3g}  {part.low:9.3g} {part.high:9.3g}  "
         f"{part.forward_backward:13d}  {part.forward:d}"

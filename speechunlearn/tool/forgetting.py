@@ -20,12 +20,12 @@ from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.clips import Clips
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
+from speechunlearn.loop import Cost, seldom
 from speechunlearn.methods.base import Request, Resume
 from speechunlearn.models import Classifier, seeded
 from speechunlearn.tool import assessing, checkpoints, inputs, recommended, reports, work
 from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import Part
-from speechunlearn.training import Cost
 
 #: adversarial copies are kept in pieces of at least so many: less is lost by a kill
 _COPIES_A_PIECE = 128
@@ -292,13 +292,13 @@ def _made(
         )
         title = methods.get(choice.method).title
 
-        def progress(done: int, total: int, loss: float) -> None:
-            say(f"{title}: epoch {done} of {total}, loss {loss:.4g}")
+        def progress(name: str, done: int, total: int, loss: float) -> None:
+            say(f"{title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss))
 
         say(f"{title}: {len(request.forget)} clips")
         with machine.measured() as usage:
             outcome = methods.get(choice.method).unlearn(
-                prepared.model, request, parameters, seed=seed, progress=progress,
+                prepared.model, request, parameters, seed=seed, progress=seldom(progress),
                 quick=asked["quick"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
