@@ -174,8 +174,6 @@ print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 # the reported ones.
 
 # %%
-import pandas as pd
-
 from speechunlearn import deletions
 
 largest = max(run.profile.n_values)

@@ -107,9 +107,6 @@ assert np.allclose(z_test(*numbers), statistics.uar_z_test(*numbers))
 print("z-test: the same, on the paper's numbers")
 
 # %%
-import numpy as np
-import pandas as pd
-
 from speechunlearn import experiments, figures
 from speechunlearn import results as protocol
 

@@ -83,8 +83,6 @@ def delete(model, forget, targets, steps, learning_rate):
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
-
 from speechunlearn import deletions, figures, training
 
 study = run.study("validation")
