@@ -129,7 +129,8 @@ def test_what_needs_the_repository_says_so(target, arguments):
         env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
     )
     assert done.returncode == 2
-    assert f"speechunlearn {arguments[0]}" in done.stderr and "needs the project's rep" in done.stderr
+    assert f"speechunlearn {arguments[0]}" in done.stderr
+    assert "needs the project's repository" in done.stderr
 
 
 def test_all_that_is_not_python_is_installed(checkout, target):
