@@ -282,12 +282,12 @@ def test_the_command_line_prints_a_runs_results(cli, demos_root, tmp_path):
 
 def test_a_corpus_runs_the_chapters_of_its_tasks():
     def served(corpus):
-        return [path.stem[:2] for path in runs.chapters_for(corpus)]
+        return [path.stem[:2] for path in runs.chapters_for(corpus) if path.stem < "13"]
 
     assert served("ravdess") == ["01", "02", "03", "04", "05", "06", "12"] == served("csv")
     assert served("arabic_speech_commands") == ["07", "08", "09", "10", "11"]
     assert served("voxceleb1") == ["08"]
-    assert len(served("")) == len(runs.chapters())
+    assert runs.chapters_for("") == runs.chapters()
 
 
 def test_a_chapter_reads_the_corpus_of_its_task_and_no_other():

@@ -130,7 +130,7 @@ def test_what_needs_the_repository_says_so(target, arguments):
     )
     assert done.returncode == 2
     assert f"speechunlearn {arguments[0]}" in done.stderr
-    assert "needs the project's rep" in done.stderr
+    assert "needs the project's repository" in done.stderr
 
 
 def test_all_that_is_not_python_is_installed(checkout, target):
