@@ -114,8 +114,8 @@ table.groupby(["axis", "size", "method"])["memory_mb"].median().unstack().round(
 # %% [markdown]
 # ## The planner
 #
-# `speechunlearn cost` says what a request will take before it is made: the passes of the method are
-# counted from the lengths of the clips, and a few batches are timed. Here its predictions stand
+# `speechunlearn cost` says what a request will take before it is made: it runs the method with each of
+# its phases cut to a few batches, and counts the rest. Here its predictions stand
 # beside runs of the largest N and R above, each made right after its prediction. What else the
 # machine does at the time is in both; what counts is the median over several.
 

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn import fast
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_choice, check_positive
 from speechunlearn.loop import Cost, generator, padded, sized
 from speechunlearn.models import seeded
 
@@ -57,19 +57,10 @@ class AttackParameters:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if not self.tau > 0:
-            raise ParameterError(f"tau: {self.tau} is not positive")
-        for name in ("copies", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if not self.step_fraction > 0:
-            raise ParameterError(f"step_fraction: {self.step_fraction} is not positive")
-        if self.projection not in ("step", "end"):
-            raise ParameterError(f"projection: {self.projection!r} is not step or end")
-        if self.mode not in ("eval", "train"):
-            raise ParameterError(f"mode: {self.mode!r} is not eval or train")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ParameterError(f"precision: {self.precision!r} is not float32 or bfloat16")
+        check_positive(self, "tau", "copies", "steps", "step_fraction", "batch_size")
+        check_choice(self, "projection", "step", "end")
+        check_choice(self, "mode", "eval", "train")
+        check_choice(self, "precision", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)

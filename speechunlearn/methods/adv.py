@@ -13,9 +13,8 @@ from torch import Tensor
 from speechunlearn import fast
 from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.errors import check_choice
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
@@ -55,8 +54,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sets not in ("once", "anew"):
-            raise ParameterError(f"sets: {self.sets!r} is not once or anew")
+        check_choice(self, "sets", "once", "anew")
         self.attack  # noqa: B018  (refuses bad values now)
 
     @property

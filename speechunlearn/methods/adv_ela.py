@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import check_choice
 from speechunlearn.importance import KINDS, elastic_penalty, estimate
-from speechunlearn.loop import Work
 from speechunlearn.methods import adv
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
 
@@ -39,12 +38,8 @@ class Parameters(adv.Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.importance not in KINDS:
-            raise ParameterError(
-                f"importance: {self.importance!r} is not one of {', '.join(KINDS)}"
-            )
-        if self.fisher_per not in ("clip", "batch"):
-            raise ParameterError(f"fisher_per: {self.fisher_per!r} is not clip or batch")
+        check_choice(self, "importance", *KINDS)
+        check_choice(self, "fisher_per", "clip", "batch")
 
 
 def run(

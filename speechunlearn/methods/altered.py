@@ -27,8 +27,7 @@ from torch.nn.functional import log_softmax
 from speechunlearn import audio
 from speechunlearn.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import predict

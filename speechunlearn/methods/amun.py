@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechunlearn import clips as clips_module
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import check_not_negative
 from speechunlearn.loop import Batch, Cost, Work
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
@@ -53,8 +53,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.doublings < 0:
-            raise ParameterError(f"doublings: {self.doublings} is negative")
+        check_not_negative(self, "doublings")
         self.moves(0)
 
     def moves(self, doubling: int) -> Moves:

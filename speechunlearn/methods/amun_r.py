@@ -7,9 +7,8 @@ both sets, as in `remain`, and the forget clips are left out unless ``keep_forge
 
 from __future__ import annotations
 
-from speechunlearn.loop import Work
 from speechunlearn.methods import amun
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import Classifier
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from speechunlearn import fast, loop
 from speechunlearn.attacks import AdversarialSet, AttackParameters
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_choice, check_positive
 from speechunlearn.loop import Batch, Cost, Progress, Resume, Work
 from speechunlearn.models import Classifier
 from speechunlearn.training import Recipe
@@ -229,8 +229,7 @@ class Descent:
                 f"epochs={self.epochs}, batch_size={self.batch_size}, "
                 f"learning_rate={self.learning_rate}: each must be positive"
             )
-        if self.mode not in ("train", "eval"):
-            raise ParameterError(f"mode: {self.mode!r} is not train or eval")
+        check_choice(self, "mode", "train", "eval")
 
 
 def check_share(name: str, value: float) -> None:
@@ -252,8 +251,7 @@ class Distillation(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.temperature > 0:
-            raise ParameterError(f"temperature: {self.temperature} is not positive")
+        check_positive(self, "temperature")
 
 
 def descend(

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.layers import head
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier, seeded

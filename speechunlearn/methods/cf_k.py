@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speechunlearn.loop import Work
 from speechunlearn.methods import finetune
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.layers import check_k, last, moving
 from speechunlearn.models import Classifier
 

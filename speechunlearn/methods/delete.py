@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Batch, Distillation, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models import Classifier
 from speechunlearn.training import predict

@@ -12,8 +12,7 @@ import torch
 
 from speechunlearn import training
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Work
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.layers import check_k, last, moving
 from speechunlearn.models import Classifier
 

@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_choice, check_positive
 from speechunlearn.importance import estimate
-from speechunlearn.loop import Work
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.layers import layers
 from speechunlearn.models import Classifier
 from speechunlearn.training import predict
@@ -45,11 +44,8 @@ class Parameters:
     labels: str = "drawn"
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "largest", "largest_in_head"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if self.labels not in ("drawn", "true"):
-            raise ParameterError(f"labels: {self.labels!r} is not drawn or true")
+        check_positive(self, "alpha", "largest", "largest_in_head")
+        check_choice(self, "labels", "drawn", "true")
 
 
 def run(

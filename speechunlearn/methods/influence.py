@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from speechunlearn import clips as clips_module
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_positive
 from speechunlearn.importance import estimate
 from speechunlearn.loop import Work, padded
 from speechunlearn.methods.base import Method, Outcome, Request
@@ -37,9 +37,7 @@ class Parameters:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("damping", "scale", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
+        check_positive(self, "damping", "scale", "batch_size")
 
 
 def run(

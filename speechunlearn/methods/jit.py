@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.errors import check_positive
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models import Classifier
 
@@ -42,9 +41,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("draws", "sigma"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
+        check_positive(self, "draws", "sigma")
 
 
 def run(

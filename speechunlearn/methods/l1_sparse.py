@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.errors import check_not_negative
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
 
@@ -35,8 +34,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.gamma >= 0:
-            raise ParameterError(f"gamma: {self.gamma} is negative")
+        check_not_negative(self, "gamma")
 
 
 def run(

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from speechunlearn.attacks import random_wrong_labels
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import check_not_negative, check_positive
 from speechunlearn.importance import elastic_penalty, estimate
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved
 from speechunlearn.models import Classifier
@@ -55,11 +54,8 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("copies", "radius"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if not self.lambda_imp >= 0:
-            raise ParameterError(f"lambda_imp: {self.lambda_imp} is negative")
+        check_positive(self, "copies", "radius")
+        check_not_negative(self, "lambda_imp")
         self.moves  # noqa: B018  (refuses bad values now)
 
     @property

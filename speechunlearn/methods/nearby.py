@@ -16,7 +16,7 @@ from torch import Tensor
 from speechunlearn import clips as clips_module
 from speechunlearn.attacks import frozen, projected_step_
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import check_choice, check_positive
 from speechunlearn.loop import Cost, generator, padded, sized
 from speechunlearn.models import Classifier
 
@@ -45,11 +45,8 @@ class Moves:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("bound", "steps", "step_fraction", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if self.norm not in ("linf", "l2"):
-            raise ParameterError(f"norm: {self.norm!r} is not linf or l2")
+        check_positive(self, "bound", "steps", "step_fraction", "batch_size")
+        check_choice(self, "norm", "linf", "l2")
 
 
 def moved(

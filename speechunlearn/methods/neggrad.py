@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.errors import check_positive
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
 
@@ -36,8 +35,7 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.clip_gradient > 0:
-            raise ParameterError(f"clip_gradient: {self.clip_gradient} is not positive")
+        check_positive(self, "clip_gradient")
 
 
 def run(

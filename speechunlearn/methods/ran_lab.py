@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from speechunlearn.attacks import random_wrong_labels
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import Classifier
 

@@ -16,9 +16,8 @@ from jaxtyping import Float
 from scipy.special import lambertw
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.errors import check_choice, check_positive
+from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import Classifier
@@ -39,10 +38,8 @@ class Parameters(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.curriculum not in ("none", "superloss"):
-            raise ParameterError(f"curriculum: {self.curriculum!r} is not none or superloss")
-        if self.superloss_lambda <= 0:
-            raise ParameterError(f"superloss_lambda: {self.superloss_lambda} is not positive")
+        check_choice(self, "curriculum", "none", "superloss")
+        check_positive(self, "superloss_lambda")
 
 
 def run(

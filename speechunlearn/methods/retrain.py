@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speechunlearn import training
-from speechunlearn.loop import Work
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import Classifier
 
 

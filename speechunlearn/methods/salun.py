@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from speechunlearn.importance import Importance, estimate
-from speechunlearn.loop import Work
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Request, check_share
+from speechunlearn.methods.base import Method, Outcome, Request, Work, check_share
 from speechunlearn.models import Classifier
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_not_negative
 from speechunlearn.loop import Batch, Cost, Work
 from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
@@ -50,9 +50,7 @@ class Parameters(Distillation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_epochs", "alpha", "gamma"):
-            if not getattr(self, name) >= 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is negative")
+        check_not_negative(self, "max_epochs", "alpha", "gamma")
 
 
 def run(

@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from speechunlearn import models, training
-from speechunlearn.errors import ModelError, ParameterError
-from speechunlearn.loop import Work
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.errors import ModelError, ParameterError, check_positive
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import Classifier
 
 
@@ -41,8 +40,7 @@ class Parameters:
     shards: int = 5
 
     def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ParameterError(f"shards: {self.shards} is not positive")
+        check_positive(self, "shards")
 
 
 class Sharded(Classifier):

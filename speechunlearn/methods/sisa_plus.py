@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from speechunlearn.loop import Work
 from speechunlearn.methods import sisa
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import Classifier
 
 

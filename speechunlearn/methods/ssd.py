@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, check_choice, check_positive
 from speechunlearn.importance import Importance, estimate
-from speechunlearn.loop import Work
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import Classifier
 
 
@@ -45,13 +44,9 @@ class Parameters:
     mode: str = "eval"
 
     def __post_init__(self) -> None:
-        for name in ("selection", "dampening", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if self.fisher_per not in ("clip", "batch"):
-            raise ParameterError(f"fisher_per: {self.fisher_per!r} is not clip or batch")
-        if self.mode not in ("train", "eval"):
-            raise ParameterError(f"mode: {self.mode!r} is not train or eval")
+        check_positive(self, "selection", "dampening", "batch_size")
+        check_choice(self, "fisher_per", "clip", "batch")
+        check_choice(self, "mode", "train", "eval")
 
 
 def run(

@@ -16,7 +16,7 @@ from torch import Tensor
 from speechunlearn import clips as clips_module
 from speechunlearn.attacks import frozen, input_gradient
 from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import check_choice, check_not_negative, check_positive
 from speechunlearn.loop import Batch, Work, padded, sized
 from speechunlearn.methods.bad_teacher import drawn
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
@@ -54,13 +54,9 @@ class Parameters(Descent):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("retain_share", self.retain_share)
-        for name in ("repair_rate", "noise_steps", "noise_rate", "noise_batch_size"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(f"{name}: {getattr(self, name)} is not positive")
-        if not self.noise_penalty >= 0:
-            raise ParameterError(f"noise_penalty: {self.noise_penalty} is negative")
-        if self.start not in ("noise", "clips"):
-            raise ParameterError(f"start: {self.start!r} is not noise or clips")
+        check_positive(self, "repair_rate", "noise_steps", "noise_rate", "noise_batch_size")
+        check_not_negative(self, "noise_penalty")
+        check_choice(self, "start", "noise", "clips")
 
 
 def run(
