@@ -40,7 +40,7 @@ print(run.made_by())
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures
+from speechunlearn import experiments, figures, pages
 from speechunlearn import results as protocol
 
 study = run.study("validation")
@@ -120,10 +120,10 @@ protocol.costs(class_results)
 # %% [markdown]
 # ## The audit
 #
-# The original has to fail, and a retrained model to pass.
+# A report card of two scores. The original has to fail, and a retrained model to pass.
 
 # %%
-protocol.verdict_table(clip_results)
+pages.cards(clip_results)
 
 # %% [markdown]
 # ## On real speech
@@ -131,6 +131,4 @@ protocol.verdict_table(clip_results)
 # The committed run of profile `cpu`.
 
 # %%
-from speechunlearn import pages
-
 pages.requests(protocol.committed("cpu", "arabic_speech_commands", "speaker"))
