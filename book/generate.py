@@ -676,10 +676,10 @@ def words_and_voices() -> list[list[object]]:
         run = results.committed("cpu", corpus, task)
         if run is None:
             continue
-        judged = results.verdicts(run.select(request="clips"))
-        passed = judged.groupby("method")["passed"].all()
-        others = passed.drop(["original", "retrain"])
-        retrained = judged.loc[judged["method"] == "retrain", "passed"]
+        judged = leaderboard.cards(run.select(request="clips"))
+        cards = judged.groupby(["method", "model"])["passed"].all()
+        passed = cards.groupby("method").all()
+        others, retrained = passed.drop(["original", "retrain"]), cards["retrain"]
         told.append(
             f"{words}: {int(others.sum())} of {len(others)} methods at "
             f"{judged['request'].iloc[0]}, one request; the original "

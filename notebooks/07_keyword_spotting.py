@@ -179,7 +179,7 @@ print("SSD: weights equal to 1e-9")
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures
+from speechunlearn import experiments, figures, pages
 from speechunlearn import results as protocol
 
 study.manifest.groupby("split").agg(
@@ -287,12 +287,13 @@ protocol.costs(class_results)
 # %% [markdown]
 # ## The audit
 #
-# A model passes if its UAR on the forget set and its membership AUC lie where those of one more
-# retrained model would (a prediction interval from the retrained models of other seeds). The
-# original has to fail, and a retrained model to pass; a method that forgets too much fails too.
+# A report card of two scores: a model passes if its UAR on the forget set and its membership AUC lie
+# where those of one more retrained model would (a prediction interval from models retrained from
+# several seeds; each of these is judged by the others). The original has to fail, and a retrained
+# model to pass; a method that forgets too much fails too. Chapter 09 has the card of all scores.
 
 # %%
-protocol.verdict_table(clip_results)
+pages.cards(clip_results)
 
 # %% [markdown]
 # ## Is speech harder to forget than images?
@@ -317,8 +318,6 @@ protocol.side_by_side(
 # The committed runs of profile `cpu`. Arabic words:
 
 # %%
-from speechunlearn import pages
-
 arabic = protocol.committed("cpu", "arabic_speech_commands", "keyword")
 pages.requests(arabic)
 

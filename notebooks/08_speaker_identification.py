@@ -130,7 +130,7 @@ print("DELETE: weights equal to 1e-6 after 5 steps")
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures
+from speechunlearn import experiments, figures, pages
 from speechunlearn import results as protocol
 
 study.manifest.groupby("split").agg(
@@ -210,10 +210,10 @@ protocol.costs(class_results)
 # %% [markdown]
 # ## The audit
 #
-# The original has to fail, and a retrained model to pass.
+# A report card of two scores. The original has to fail, and a retrained model to pass.
 
 # %%
-protocol.verdict_table(clip_results)
+pages.cards(clip_results)
 
 # %% [markdown]
 # ## On real speech
@@ -221,8 +221,6 @@ protocol.verdict_table(clip_results)
 # The committed run of profile `cpu`.
 
 # %%
-from speechunlearn import pages
-
 pages.requests(protocol.committed("cpu", "arabic_speech_commands", "speaker"))
 
 # %% [markdown]

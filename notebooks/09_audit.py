@@ -127,7 +127,7 @@ figures.likelihoods(value, heard, never);
 # %% tags=["agrees"]
 from speechunlearn import audit, membership
 
-theirs = audit.loss_membership_attack(members, nonmembers).auc
+theirs = membership.auc(membership.loss_membership_attack(members, nonmembers))
 assert np.isclose(auc(members, nonmembers), theirs)
 print("AUC: the same as by ranks")
 

@@ -78,15 +78,6 @@ class Anamnesis(NamedTuple):
     unlearned: float
     retrained: float
 
-    @property
-    def censored(self) -> tuple[str, ...]:
-        """The models whose curves end before they reached the target."""
-        return tuple(
-            name
-            for name, steps in (("unlearned", self.unlearned), ("retrained", self.retrained))
-            if math.isinf(steps)
-        )
-
 
 def tow(scores: Mapping[str, float], retrained: Mapping[str, float]) -> float:
     r"""Tug of war: closeness to the retrained model on three sets of clips at once.
@@ -582,8 +573,8 @@ def anamnesis(
         >>> anamnesis([0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], 1.0)
         Anamnesis(value=0.25, low=0.25, high=0.25, unlearned=1.0, retrained=4.0)
         >>> found = anamnesis([0.0, 0.25, 0.5], [0.5, 1.0], 1.0)
-        >>> found.value, found.low, found.censored
-        (inf, 3.0, ('unlearned',))
+        >>> found.value, found.low
+        (inf, 3.0)
 
     """
     steps = relearn_time(unlearned, original_score, alpha=alpha)

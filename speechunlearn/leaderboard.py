@@ -15,14 +15,13 @@ import pandas as pd
 from jaxtyping import Float
 from statsmodels.stats.multitest import multipletests
 
-from speechunlearn import methods
+from speechunlearn import methods, statistics
 from speechunlearn.errors import ParameterError
 from speechunlearn.experiments import IN_PARTS, PART
 from speechunlearn.machine import REPOSITORY
-from speechunlearn.metrics import uar
+from speechunlearn.metrics import SPLITS, uar
 from speechunlearn.report_card import DISTANCES, SCORES, Auditor
 from speechunlearn.results import ANOTHER_SEED, TITLES, Results
-from speechunlearn.statistics import percentile_interval
 
 FOLDER = REPOSITORY / "data" / "leaderboard"
 
@@ -43,6 +42,8 @@ REDESIGNED = (
 BEFORE = "before "
 
 
+#: scores that any predictions hold, also those that were written before the others were kept
+FIRST = ("forget_uar", "mia_loss")
 #: the halves of the average gap: the forget set's UAR and AUC; the UAR on the rest
 HALVES = ("forgetting", "utility")
 #: scores of the report card that a ranking has an interval of
@@ -116,7 +117,7 @@ def requests(results: Results) -> dict[tuple[int, str], Request]:
     return found
 
 
-def scored(results: Results) -> pd.DataFrame:
+def scored(results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)) -> pd.DataFrame:
     """Return what the audit says of every model of every request.
 
     Retrained models are there, too, each judged by the others: the row ``retrain``. Theirs is a
@@ -125,6 +126,7 @@ def scored(results: Results) -> pd.DataFrame:
 
     Args:
         results: cells of `speechunlearn.experiments.ranked`
+        chosen: scores on the cards, see `report_card.Auditor`
 
     Returns:
         columns seed, draw, method, model (its number within the request), those of
@@ -134,7 +136,9 @@ def scored(results: Results) -> pd.DataFrame:
     """
     tables = []
     for (seed, draw), request in requests(results).items():
-        auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
+        auditor = Auditor(
+            request.retrained, request.originals, n_labels=results.n_labels, chosen=chosen
+        )
         cards = [
             (method, auditor.card(table), auditor.leave_one_out(table))
             for method, table in request.judged.items()
@@ -147,6 +151,32 @@ def scored(results: Results) -> pd.DataFrame:
     first = ["seed", "draw", "method", "model"]
     table = pd.concat(tables, ignore_index=True)
     return table[first + [c for c in table if c not in first]]
+
+
+def cards(results: Results, chosen: Sequence[str] = FIRST) -> pd.DataFrame:
+    """Return the report cards of the requests that have three or more retrained models.
+
+    Args:
+        results: cells of draws of clips; one more retrained model is the variant
+            `speechunlearn.results.ANOTHER_SEED`
+        chosen: scores on the cards
+
+    Returns:
+        rows as of `scored`, and ``request``: how many clips
+
+    Raises:
+        ParameterError: no such request
+
+    """
+    whole = results.cells[results.cells["variant"].isin(["", ANOTHER_SEED])]
+    tables = [
+        scored(results.select(cell=list(cells["cell"])), chosen).assign(request=f"{n} clips")
+        for (_, _, n), cells in whole.groupby(["setting", "draw", "n_forget"], sort=False)
+        if (cells["method"] == "retrain").sum() >= 3
+    ]
+    if not tables:
+        raise ParameterError("results: no request has three retrained models")
+    return pd.concat(tables, ignore_index=True)
 
 
 def parts(results: Results) -> pd.DataFrame:
@@ -266,7 +296,7 @@ def ranking(
         if name == "retrain" or all(name in request.judged for request in of_requests.values())
     ]
     asked = list(of_requests.values())
-    gaps = _gaps(asked, names, results.n_labels, n_resamples, generator)
+    gaps = _gaps(asked, names, n_resamples, generator)
     same = _same_answers(asked, names)
     main = results.cells[results.cells["variant"] == ""]
     mean_scores = scores.groupby(["method", "score"])["value"].mean()
@@ -280,7 +310,7 @@ def ranking(
         reference = name in ("original", "retrain")
         needs = "" if reference else ", ".join(sorted(methods.get(name).needs))
         intervals = {
-            what: percentile_interval(values[0], values[1:])
+            what: statistics.interval(values)
             for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
         }
         rows.append(
@@ -339,13 +369,9 @@ def _by_clip(table: pd.DataFrame, column: str) -> pd.Series:
 def _against_the_best(
     table: pd.DataFrame, gaps: Mapping[str, Float[np.ndarray, " resample"]]
 ) -> list[float]:
-    """Return Holm-corrected p-values of the paired bootstrap, see `statistics.paired_bootstrap`."""
+    """Return Holm-corrected p-values of the paired bootstrap, see `statistics.p_value`."""
     alone = list(table.loc[table["alone"], "method"])
-    p = {}
-    for name in alone[1:]:
-        apart = gaps[name][1:] - gaps[alone[0]][1:]
-        tail = min((apart <= 1e-12).sum(), (apart >= -1e-12).sum())
-        p[name] = min(1.0, 2 * (1 + tail) / (len(apart) + 1))
+    p = {name: statistics.p_value(gaps[name] - gaps[alone[0]]) for name in alone[1:]}
     if p:
         p = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
     return [p.get(name, np.nan) for name in table["method"]]
@@ -354,7 +380,6 @@ def _against_the_best(
 def _gaps(
     of_requests: Sequence[Request],
     names: Sequence[str],
-    n_labels: int,
     n_resamples: int,
     generator: np.random.Generator,
 ) -> dict[str, Float[np.ndarray, "3 one_and_resamples"]]:
@@ -364,44 +389,25 @@ def _gaps(
     is not there counts for none of the three.
     """
     units = [
-        sorted({unit for request in of_requests for unit in _units(request, unseen)})
+        pd.Index(sorted({unit for request in of_requests for unit in _units(request, unseen)}))
         for unseen in (False, True)
     ]
-    weights = [
-        np.concatenate([np.ones((1, len(side))), _counts(len(side), n_resamples, generator)])
-        for side in units
-    ]
-    pairs = np.concatenate(
-        [np.ones((1, len(of_requests))), _counts(len(of_requests), n_resamples, generator)]
-    )
-    total: dict[str, Float[np.ndarray, "3 one_and_resamples"]] = {
-        name: np.zeros((3, n_resamples + 1)) for name in names
-    }
-    counted = {name: np.zeros(n_resamples + 1) for name in names}
-    for i, request in enumerate(of_requests):
-        references = np.array(
-            [_resampled(table, units, weights, n_labels) for table in request.retrained]
-        )
+    weights = [statistics.draw(len(side), n_resamples, generator) for side in units]
+    pairs = statistics.draw(len(of_requests), n_resamples, generator)
+    apart: dict[str, list[Float[np.ndarray, "3 one_and_resamples"]]] = {n: [] for n in names}
+    for request in of_requests:
+        references = np.array([_resampled(table, units, weights) for table in request.retrained])
         mean, k = references.mean(axis=0), len(references)
         for name in names:
             if name == "retrain":  # each by the others
                 others = (k * mean - references) / (k - 1)
-                apart = np.abs(references - others).mean(axis=0)
+                off = np.abs(references - others).mean(axis=0)
             else:
-                own = _resampled(request.judged[name], units, weights, n_labels)
-                apart = np.abs(own - mean)
-            gap = apart.mean(axis=0)
-            there = ~np.isnan(gap)
-            halves = apart[[0, 3]].mean(axis=0), apart[[1, 2]].mean(axis=0)
-            total[name] += np.where(there, np.array([gap, *halves]) * pairs[:, i], 0)
-            counted[name] += np.where(there, pairs[:, i], 0)
-    return {
-        name: np.divide(
-            total[name], counted[name], out=np.full((3, n_resamples + 1), np.nan),
-            where=counted[name] > 0,
-        )
-        for name in names
-    }
+                off = np.abs(_resampled(request.judged[name], units, weights) - mean)
+            off[:, np.isnan(off).any(axis=0)] = np.nan
+            halves = off[[0, 3]].mean(axis=0), off[[1, 2]].mean(axis=0)
+            apart[name].append(np.array([off.mean(axis=0), *halves]))
+    return {name: statistics.mean_over_pairs(np.array(apart[name]), pairs) for name in names}
 
 
 def _units(request: Request, unseen: bool) -> set[str]:
@@ -409,50 +415,24 @@ def _units(request: Request, unseen: bool) -> set[str]:
     return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "unit"])
 
 
-def _counts(n: int, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
-    return generator.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
-
-
 def _resampled(
-    table: pd.DataFrame, units: list[list[str]], weights: list[np.ndarray], n_labels: int
+    table: pd.DataFrame, units: list[pd.Index], weights: list[Float[np.ndarray, "resample _unit"]]
 ) -> Float[np.ndarray, "score resample"]:
-    """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample.
-
-    A resample without clips of a split, or a class in it, has the scores of those it holds.
-    """
-    sums = []
-    for split in ("forget", "retain", "unseen"):
-        part = table[table["split"] == split]
-        side = int(split == "unseen")
-        code = pd.Categorical(part["unit"], categories=units[side]).codes.astype(int)
-        cell = code * n_labels + part["label"].to_numpy(int)
-        right = (part["label"] == part["prediction"]).to_numpy(float)
-        shape = len(units[side]), n_labels
-        correct, count = (
-            weights[side] @ np.bincount(cell, w, minlength=shape[0] * n_labels).reshape(shape)
-            for w in (right, np.ones(len(part)))
+    """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample."""
+    parts = {split: table[table["split"] == split] for split in SPLITS}
+    uars = [
+        statistics.uar_of_resamples(
+            parts[split], "unit", units[split == "unseen"], weights[split == "unseen"]
         )
-        present = count > 0
-        share = np.divide(correct, count, out=np.zeros_like(count), where=present)
-        n_present = present.sum(axis=1)
-        sums.append(np.where(n_present > 0, share.sum(axis=1) / np.maximum(n_present, 1), np.nan))
-    forget = table[table["split"] == "forget"]
-    outside = table[table["split"] == ("removed" if "removed" in set(table["split"]) else "unseen")]
-    low, high = forget["loss"].to_numpy()[:, None], outside["loss"].to_numpy()[None, :]
-    wins = (low < high) + 0.5 * (low == high)
-    members, others = (
-        _membership(part["unit"], side) for part, side in zip((forget, outside), units, strict=True)
-    )
-    won = np.einsum(
-        "ru,ru->r", weights[0] @ (members @ wins @ others.T), weights[1]
-    )
-    possible = (weights[0] @ members.sum(axis=1)) * (weights[1] @ others.sum(axis=1))
-    area = np.divide(won, possible, out=np.full(len(won), np.nan), where=possible > 0)
-    return np.array([*sums, area])
-
-
-def _membership(units: pd.Series, names: list[str]) -> Float[np.ndarray, "unit clip"]:
-    return (np.array(names)[:, None] == units.to_numpy()[None, :]).astype(float)
+        for split in ("forget", "retain", "unseen")
+    ]
+    sides = parts["forget"], parts["unseen" if parts["removed"].empty else "removed"]
+    drawn = [
+        of_side[:, names.get_indexer(part["unit"])]
+        for part, names, of_side in zip(sides, units, weights, strict=True)
+    ]
+    losses = [-part["loss"].to_numpy() for part in sides]
+    return np.array([*uars, statistics.auc_of_resamples(*losses, *drawn)])
 
 
 class Committed(NamedTuple):

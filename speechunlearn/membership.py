@@ -18,17 +18,16 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Num, Shaped
 from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax, logsumexp
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from speechunlearn.audit import loss_membership_attack
 from speechunlearn.errors import ParameterError
 from speechunlearn.metrics import distance_to_retrained
-from speechunlearn.statistics import Interval, draw_clusters, percentile_interval
+from speechunlearn.statistics import Interval, auc_of_resamples, draw, interval
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
 Values = Sequence[float] | Num[np.ndarray, " _clips"] | Bool[np.ndarray, " _clips"] | pd.Series
@@ -47,11 +46,6 @@ class Scores(NamedTuple):
 
     members: Float[np.ndarray, " members"]
     nonmembers: Float[np.ndarray, " nonmembers"]
-
-    @property
-    def share_called_members(self) -> float:
-        """Share of the members with a score above 0, where the attacks here decide."""
-        return float((self.members > 0).mean())
 
 
 class Imbalance(NamedTuple):
@@ -232,11 +226,38 @@ def logit_confidence(
     return log_p[clips, labels] - log_rest[clips, labels]
 
 
+def loss_membership_attack(
+    member_losses: Values, nonmember_losses: Values
+) -> Scores:
+    r"""Membership attack that calls a clip a member when its loss is low.
+
+    The score of a clip is -loss (Yeom et al. 2018, https://arxiv.org/abs/1709.01604, without
+    their single threshold). An :func:`auc` below 0.5 leaks too: an attacker who flips the score
+    reaches 1 - AUC. It is what a model that has forgotten too much shows: its forget set stands
+    out by losses above those of clips it never saw. Compare it with the retrained models', see
+    :func:`to_retrained`.
+
+    Args:
+        member_losses: cross-entropy in nats of the clips that were trained on (the forget set)
+        nonmember_losses: cross-entropy in nats of clips that were not (unseen speakers)
+
+    Returns:
+        a score for each clip
+
+    Examples:
+        >>> auc(loss_membership_attack([0.1, 0.3], [0.2, 0.3, 0.5, 0.9]))
+        0.8125
+
+    """
+    return Scores(
+        -np.asarray(member_losses, dtype=float), -np.asarray(nonmember_losses, dtype=float)
+    )
+
+
 def regression_attack(
     members: Features,
     nonmembers: Features,
     *,
-    groups: tuple[Groups, Groups] | None = None,
     n_folds: int = 10,
     seed: int = 0,
 ) -> Scores:
@@ -255,7 +276,6 @@ def regression_attack(
     Args:
         members: features of the clips that were trained on (e.g. the loss), a row a clip
         nonmembers: the same of clips that were not
-        groups: speakers of members and of non-members: then no speaker is in two folds
         n_folds: number of folds, at least 2
         seed: of the folds
 
@@ -263,36 +283,27 @@ def regression_attack(
         out-of-fold scores
 
     Raises:
-        ParameterError: features that are not finite or not alike in number, or fewer clips (or
-            groups) on a side than folds
+        ParameterError: features that are not finite or not alike in number, or fewer clips on a
+            side than folds
 
     Examples:
         >>> scores = regression_attack([0.1, 0.2, 0.3, 0.4], [1.1, 1.2, 1.3, 1.4], n_folds=2)
-        >>> scores.share_called_members, auc(scores)
-        (1.0, 1.0)
+        >>> auc(scores)
+        1.0
 
     """
     sides = _check_features({"members": members, "nonmembers": nonmembers})
-    units: dict[str, int] = {name: len(side) for name, side in sides.items()}
-    drawn = None
-    if groups is not None:
-        drawn = _check_groups(groups, units["members"], units["nonmembers"])
-        units = {
-            name: len(set(side)) for name, side in zip(sides, drawn, strict=True)
-        }
-    if n_folds < 2 or n_folds > min(units.values()):
+    sizes = {name: len(side) for name, side in sides.items()}
+    if not 2 <= n_folds <= min(sizes.values()):
         raise ParameterError(
-            f"n_folds must be from 2 to the clips (or groups) of a side, {units}, got {n_folds}"
+            f"n_folds must be from 2 to the clips of a side, {sizes}, got {n_folds}"
         )
-    x = np.concatenate(list(sides.values()))
-    is_member = np.repeat([1, 0], [len(side) for side in sides.values()])
-    folds = StratifiedKFold if drawn is None else StratifiedGroupKFold
+    is_member = np.repeat([1, 0], list(sizes.values()))
     log_odds = cross_val_predict(
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced")),
-        x,
+        np.concatenate(list(sides.values())),
         is_member,
-        groups=None if drawn is None else pd.factorize(pd.Series(drawn[0] + drawn[1]))[0],
-        cv=folds(n_folds, shuffle=True, random_state=seed),
+        cv=StratifiedKFold(n_folds, shuffle=True, random_state=seed),
         method="decision_function",
     )
     return Scores(log_odds[is_member == 1], log_odds[is_member == 0])
@@ -308,8 +319,9 @@ def svc_attack(
     at a time, as in the source, or several. Source: Fan et al. 2024,
     https://arxiv.org/abs/2310.12508, with their radial kernel and C = 3; here on standardised
     features and with both sides weighing alike, or a large retain set would make it call all
-    clips members. Its decision is 1 - ``share_called_members`` there ('MIA efficacy'). It cannot
-    see traces that retained clips do not show, such as losses above those of unseen clips.
+    clips members. The source reports the share of the forget set with a score below 0 ('MIA
+    efficacy'). It cannot see traces that retained clips do not show, such as losses above those of
+    unseen clips.
 
     Args:
         retain: features of retained clips, a row a clip
@@ -325,8 +337,8 @@ def svc_attack(
 
     Examples:
         >>> scores = svc_attack([0.1, 0.2, 0.3], [1.1, 1.2, 1.3], [0.2, 1.2], [1.2])
-        >>> scores.share_called_members
-        0.5
+        >>> scores.members > 0
+        array([ True, False])
 
     """
     sides = _check_features(
@@ -547,7 +559,9 @@ def auc(scores: Scores) -> float:
 
     """
     _check_scores(scores)
-    return loss_membership_attack(-scores.members, -scores.nonmembers).auc
+    n, m = len(scores.members), len(scores.nonmembers)
+    wins = rankdata(np.concatenate(scores))[:n].sum() - n * (n + 1) / 2  # Mann-Whitney's U
+    return float(wins / (n * m))
 
 
 def eer(scores: Scores) -> float:
@@ -619,8 +633,8 @@ def figures(
 ) -> Figures:
     """AUC, equal error rate and hits at few false alarms, each with a bootstrap interval.
 
-    Whole groups are drawn with replacement, each with all of its clips, as in
-    :func:`speechunlearn.statistics.membership_bootstrap`. The two sides are drawn each by itself,
+    Whole groups are drawn with replacement, each with all of its clips, see
+    :func:`speechunlearn.statistics.draw`. The two sides are drawn each by itself,
     unless they have a group in common: then the groups of both are drawn together, so that a
     speaker (or a matched pair) comes with its members and its non-members, and resamples
     without a side are left out. The attack is not fitted anew. The interval of the hits at few
@@ -651,22 +665,30 @@ def figures(
     _check_max_fpr(max_fpr)
     _check_scores(scores)
     n_members, n_nonmembers = len(scores.members), len(scores.nonmembers)
-    ours, others = _check_groups(groups, n_members, n_nonmembers)
+    ours, others = list(groups[0]), list(groups[1])
+    if (len(ours), len(others)) != (n_members, n_nonmembers):
+        raise ParameterError(
+            f"groups: {len(ours)} and {len(others)}, but there are {n_members} members and "
+            f"{n_nonmembers} non-members"
+        )
+
+    def drawn(clips: list[object]) -> Float[np.ndarray, "one_and_resamples clips"]:
+        codes, names = pd.factorize(pd.Series(clips, dtype=object))
+        return draw(len(names), n_resamples, generator)[:, codes]
+
     if set(ours) & set(others):
-        drawn = draw_clusters(ours + others, n_resamples, generator)
-        members, nonmembers = drawn[:, :n_members], drawn[:, n_members:]
+        together = drawn(ours + others)
+        members, nonmembers = together[:, :n_members], together[:, n_members:]
         both = (members.sum(axis=1) > 0) & (nonmembers.sum(axis=1) > 0)
         members, nonmembers = members[both], nonmembers[both]
     else:
-        members = draw_clusters(ours, n_resamples, generator)
-        nonmembers = draw_clusters(others, n_resamples, generator)
-    value = _curves(scores, *_once(scores))
-    resampled = _curves(scores, members, nonmembers)
-    tpr, fpr = _hits(*value, max_fpr)
+        members, nonmembers = drawn(ours), drawn(others)
+    curves = _curves(scores, members, nonmembers)
+    tpr, fpr = _hits(*curves, max_fpr)
     return Figures(
-        percentile_interval(_areas(*value)[0], _areas(*resampled), level),
-        percentile_interval(_eers(*value)[0], _eers(*resampled), level),
-        percentile_interval(tpr[0], _hits(*resampled, max_fpr)[0], level),
+        interval(auc_of_resamples(*scores, members, nonmembers), level),
+        interval(_eers(*curves), level),
+        interval(tpr, level),
         float(fpr[0]),
         n_members,
         n_nonmembers,
@@ -681,7 +703,7 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
 
     Neither 0.5 nor 0 is the target: forget set and unseen clips differ even for a model that saw
     neither. One more retrained model lies within the range of k others with a chance of
-    (k - 1) / (k + 1) only, 1/3 for two; :func:`speechunlearn.audit.verdict` makes allowance for
+    (k - 1) / (k + 1) only, 1/3 for two; :func:`speechunlearn.audit.of_one_more` makes allowance for
     that.
 
     Args:
@@ -764,19 +786,6 @@ def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "
     return found
 
 
-def _check_groups(
-    groups: tuple[Groups, Groups], n_members: int, n_nonmembers: int
-) -> tuple[list[object], list[object]]:
-    members: list[object] = list(groups[0])
-    nonmembers: list[object] = list(groups[1])
-    if (len(members), len(nonmembers)) != (n_members, n_nonmembers):
-        raise ParameterError(
-            f"groups: {len(members)} and {len(nonmembers)}, but there are {n_members} members and "
-            f"{n_nonmembers} non-members"
-        )
-    return members, nonmembers
-
-
 def _check_scores(scores: Scores) -> None:
     for name, values in scores._asdict().items():
         if len(values) == 0:
@@ -852,13 +861,6 @@ def _curves(
     return shares[0], shares[1]
 
 
-def _areas(
-    fpr: Float[np.ndarray, "resample points"], tpr: Float[np.ndarray, "resample points"]
-) -> Float[np.ndarray, " resample"]:
-    """Area under each curve; a tie of both sides is a slope, and counts half."""
-    return np.trapezoid(tpr, fpr, axis=1)
-
-
 def _eers(
     fpr: Float[np.ndarray, "resample points"], tpr: Float[np.ndarray, "resample points"]
 ) -> Float[np.ndarray, " resample"]:
@@ -886,6 +888,7 @@ def _hits(
 
 #: every function of this module, by the page of the book that explains it
 ATTACKS: dict[str, tuple[Callable[..., object], ...]] = {
+    "mia_auc": (loss_membership_attack,),
     "mia_features": (features, logit_confidence),
     "mia_regression": (regression_attack,),
     "mia_svc": (svc_attack, hold_apart),

@@ -54,19 +54,13 @@ def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None
         raise ParameterError(f"predictions holds the splits {unknown}, known are {SPLITS}")
 
 
-def _label_set(labels: int | Sequence[object]) -> list:
-    """Label set of a number of classes or of the classes themselves."""
-    label_set = list(range(labels) if isinstance(labels, (int, np.integer)) else labels)
-    if not label_set or len(set(label_set)) < len(label_set):
-        raise ParameterError(f"labels must be distinct and at least one, got {labels!r}")
-    return label_set
-
-
 def _label_codes(
     name: str, values: Labels, labels: int | Sequence[object]
 ) -> Int[np.ndarray, " clips"]:
     """Position of every value in the label set."""
-    label_set = _label_set(labels)
+    label_set = list(range(labels) if isinstance(labels, (int, np.integer)) else labels)
+    if not label_set or len(set(label_set)) < len(label_set):
+        raise ParameterError(f"labels must be distinct and at least one, got {labels!r}")
     if len(values) == 0:
         raise ParameterError(f"{name} is empty")
     clips: np.ndarray = np.asarray(values)
@@ -78,30 +72,6 @@ def _label_codes(
         unknown = clips[codes < 0].tolist()[0]
         raise ParameterError(f"{name} holds {unknown!r}, which is not in {label_set}")
     return codes
-
-
-def classes_present(truth: Labels, labels: int | Sequence[object]) -> list:
-    """Classes that occur in the truth, in the order of the label set.
-
-    A small forget set rarely holds every class. Its UAR averages over these classes alone.
-
-    Args:
-        truth: true class of every clip
-        labels: label set, or the number of classes for integer labels from 0
-
-    Returns:
-        classes of ``labels`` with at least one clip
-
-    Raises:
-        ParameterError: if ``truth`` is empty or holds a value outside of ``labels``
-
-    Examples:
-        >>> classes_present([2, 0, 2], 7)
-        [0, 2]
-
-    """
-    label_set = _label_set(labels)
-    return [label_set[code] for code in np.unique(_label_codes("truth", truth, labels))]
 
 
 def uar(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> float:
@@ -201,26 +171,6 @@ def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.
     return {split: groups[split] for split in SPLITS if split in groups}
 
 
-def difference_to_retrained(value: float, reference: float) -> float:
-    """Signed difference of a score to the retrained model's: value - reference.
-
-    On the forget set a positive UAR difference is forgetting too little, a negative one too much.
-
-    Args:
-        value: score of the unlearned model
-        reference: the same score of the model retrained without the forget set
-
-    Returns:
-        difference in the unit of the score
-
-    Examples:
-        >>> difference_to_retrained(0.0, 0.875)
-        -0.875
-
-    """
-    return float(value - reference)
-
-
 def distance_to_retrained(value: float, reference: float) -> float:
     """Absolute difference of a score to the retrained model's: abs(value - reference).
 
@@ -239,7 +189,7 @@ def distance_to_retrained(value: float, reference: float) -> float:
         0.875
 
     """
-    return abs(difference_to_retrained(value, reference))
+    return abs(float(value - reference))
 
 
 #: the scores of each split's clips, given the number of classes, by their name in tables

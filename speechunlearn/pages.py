@@ -131,7 +131,7 @@ def requests(shown: Results | None) -> Shown:
     if len(sequence.cells):
         display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
     display(Markdown("**The audit**"))
-    return results.verdict_table(shown)
+    return cards(clips)
 
 
 def speech_and_images(speech: Mapping[str, Results | None], images: Results | None) -> Shown:
@@ -266,6 +266,24 @@ def card(judged: report_card.Card) -> pd.DataFrame:
     passed = "passes for a retrained one" if judged.passed else "does not pass for a retrained one"
     display(Markdown(f"The model **{passed}**."))
     return text.set_index("score")
+
+
+def cards(shown: Results) -> pd.DataFrame:
+    """Show a card of two scores for each model of the requests with three retrained ones."""
+    names = {"forget_uar": "forget UAR", "mia_loss": "attack AUC"}
+    found = leaderboard.cards(shown, tuple(names))
+    found = found.sort_values(
+        "method", kind="stable", key=lambda column: column.map(list(TITLES).index)
+    )
+    rows = []
+    for (request, method, model), card in found.groupby(["request", "method", "model"], sort=False):
+        row = {"request": request, "method": TITLES[method], "model": model}
+        for score in card.itertuples():
+            low, high = max(0.0, score.low), min(1.0, score.high)
+            row[names[score.score]] = round(score.value, 2)
+            row[f"{names[score.score]} of one more retrained"] = f"[{low:.2f},\u00a0{high:.2f}]"
+        rows.append(row | {"passed": "passes" if card["passed"].all() else "fails"})
+    return pd.DataFrame(rows).set_index(["request", "method", "model"])
 
 
 def committed_card(folder_name: str, method: str) -> Shown:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import softmax
 from scipy.stats import norm
 
@@ -84,10 +84,12 @@ class Auditor:
         n_labels: number of classes
         seed: of the folds and halves of the attacks
         level: chance that one more retrained model passes, in (0, 1)
+        chosen: which of `SCORES` and `DISTANCES` are on the card; tables need hold no more than
+            what these are made from
 
     Raises:
-        ParameterError: fewer than two retrained models, tables that are not of the same clips, or
-            a level that is none
+        ParameterError: fewer than two retrained models, tables that are not of the same clips, a
+            level that is none, or a score that is not known
 
     """
 
@@ -99,6 +101,7 @@ class Auditor:
         n_labels: int,
         seed: int = 0,
         level: float = 0.95,
+        chosen: Sequence[str] = (*SCORES, *DISTANCES),
     ) -> None:
         if len(retrained) < 2:
             raise ParameterError(
@@ -106,30 +109,39 @@ class Auditor:
             )
         if not 0 < level < 1:
             raise ParameterError(f"level: {level} is not between 0 and 1")
-        self.n_labels, self.seed, self.level = n_labels, seed, level
+        unknown = [name for name in chosen if name not in (*SCORES, *DISTANCES)]
+        if unknown:
+            raise ParameterError(f"chosen: no score is named {unknown}")
+        self.n_labels, self.seed, self.level, self.chosen = n_labels, seed, level, chosen
         self._first = _ordered(retrained[0])
         self.retrained = [self._checked(table) for table in retrained]
         self.originals = [self._checked(table) for table in originals]
         forget, outside = self._sides(self._first)
         self.n_forget, self.n_outside = len(forget), len(outside)
-        #: pairs of a forget and an unseen clip that are alike in class and duration
-        self.matching = membership.match(
-            forget, outside, exact=["label"], duration="duration"
-        )
-        generator = np.random.default_rng(seed)
-        self._held_apart = membership.hold_apart(list(outside["unit"]), generator)
         self._known = [self._scored(table) for table in self.retrained]
         self._of_retrained = self._each_by_the_others(self._known)
+
+    @cached_property
+    def matching(self) -> membership.Matching:
+        """Pairs of a forget and an unseen clip that are alike in class and duration."""
+        forget, outside = self._sides(self._first)
+        return membership.match(forget, outside, exact=["label"], duration="duration")
+
+    @cached_property
+    def _held_apart(self) -> Bool[np.ndarray, " outside"]:
+        _, outside = self._sides(self._first)
+        return membership.hold_apart(list(outside["unit"]), np.random.default_rng(self.seed))
 
     def card(self, model: pd.DataFrame) -> Card:
         """Judge a model.
 
         A score passes where one more retrained model's would lie, see
-        `speechunlearn.audit.verdict`, at a level shared between all that is judged (Bonferroni).
-        Distances are to the mean scores of the retrained models for the average gap and its
-        halves, see `average_gap`, and else the mean over the retrained models; each of these has
-        its own to the others. That of the loss distributions passes below the upper end of the
-        same interval; the rest is not judged, and shown beside the largest of a retrained model.
+        `speechunlearn.audit.of_one_more`, at a level shared between all that is judged
+        (Bonferroni). Distances are to the mean scores of the retrained models for the average gap
+        and its halves, see `average_gap`, and else the mean over the retrained models; each of
+        these has its own to the others. That of the loss distributions passes below the upper end
+        of the same interval; the rest is not judged, and shown beside the largest of a retrained
+        model.
 
         Args:
             model: per-clip table of the same clips
@@ -190,7 +202,7 @@ class Auditor:
         self, own: dict[str, float], others: dict[str, Float[np.ndarray, " retrained"]]
     ) -> Card:
         names = [name for name in SCORES if name in own and name in others]
-        n_judged = len(names) + len(JUDGED_DISTANCES)
+        n_judged = len(names) + sum(name in own for name in JUDGED_DISTANCES)
         quantile = float(norm.ppf(1 - (1 - self.level) / (2 * n_judged)))
         rows = []
         for name in names:
@@ -276,14 +288,15 @@ class Auditor:
         values = audit.scores(model, self.n_labels)
         scores = {
             f"{split}_uar": values[split, "uar"]
-            for split in ("forget", "retain", "unseen") if (split, "uar") in values
+            for split in ("forget", "retain", "unseen")
+            if (split, "uar") in values and f"{split}_uar" in self.chosen
         }
         for name, (found, _) in self._attacks(model).items():
             scores[name] = membership.auc(found)
         return _Scored(model, values, scores)
 
     def _beside(self, model: _Scored, retrained: Sequence[_Scored]) -> dict[str, float]:
-        """Every score of a model beside these retrained models."""
+        """Every chosen score of a model beside these retrained models."""
         tables = [other.table for other in retrained]
         found = dict(model.scores)
         if self._likeness_can_be_told(tables):
@@ -293,44 +306,43 @@ class Auditor:
         if ("retain", "uar") in model.values:
             found["utility_distance"] = utility_distance(model.values, references)
             found["average_gap"] = average_gap(model.values, references)
-        apart = [self._distances(model.table, table) for table in tables]
-        return found | {name: float(np.mean([d[name] for d in apart])) for name in apart[0]}
+        for name, distance in _OF_TABLES.items():
+            if name in self.chosen:
+                found[name] = float(np.mean([distance(model.table, table) for table in tables]))
+        return {name: value for name, value in found.items() if name in self.chosen}
 
     def _attacks(
         self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame] = ()
     ) -> dict[str, tuple[Scores, tuple[list, list]]]:
-        """Every attack's scores, and the groups that their bootstrap draws."""
+        """Every chosen attack's scores, and the groups that their bootstrap draws."""
         forget, outside = self._sides(model)
         retain = model[model["split"] == "retain"]
-        learnt, asked = outside[self._held_apart], outside[~self._held_apart]
         members, nonmembers = list(forget["unit"]), list(outside["unit"])
-        by_loss = Scores(-forget["loss"].to_numpy(), -outside["loss"].to_numpy())
-        pairs = list(range(self.matching.imbalance.n_pairs))
-        found: dict[str, tuple[Scores, tuple[list, list]]] = {
-            "mia_loss": (by_loss, (members, nonmembers)),
-            "mia_regression": (
-                membership.regression_attack(
-                    forget["loss"], outside["loss"], seed=self.seed,
-                    n_folds=min(10, len(forget), len(outside)),
-                ),
-                (members, nonmembers),
-            ),
-        }
-        if len(retain):
-            found["mia_svc"] = (
-                membership.svc_attack(
-                    *(_features(part) for part in (retain, learnt, forget, asked))
-                ),
-                (members, list(asked["unit"])),
+        by_loss = membership.loss_membership_attack(forget["loss"], outside["loss"])
+        found: dict[str, tuple[Scores, tuple[list, list]]] = {}
+        if "mia_loss" in self.chosen:
+            found["mia_loss"] = by_loss, (members, nonmembers)
+        if "mia_regression" in self.chosen:
+            regression = membership.regression_attack(
+                forget["loss"], outside["loss"], seed=self.seed,
+                n_folds=min(10, len(forget), len(outside)),
             )
-        found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
+            found["mia_regression"] = regression, (members, nonmembers)
+        if "mia_svc" in self.chosen and len(retain):
+            learnt, asked = outside[self._held_apart], outside[~self._held_apart]
+            parts = (_features(part) for part in (retain, learnt, forget, asked))
+            found["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["unit"]))
+        if "mia_matched" in self.chosen:
+            pairs = list(range(self.matching.imbalance.n_pairs))
+            found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
         if self._likeness_can_be_told(retrained):
             ratios = self._likeness(model, retrained)
             found["mia_likelihood_ratio"] = ratios, (members * len(retrained),) * 2
         return found
 
     def _likeness_can_be_told(self, retrained: Sequence[pd.DataFrame]) -> bool:
-        return len(retrained) >= 3 and len(self.originals) >= 2
+        wanted = "mia_likelihood_ratio" in self.chosen
+        return wanted and len(retrained) >= 3 and len(self.originals) >= 2
 
     def _likeness(self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]) -> Scores:
         """How like the originals' the answers to the forget set are: log-likelihood ratios.
@@ -352,16 +364,6 @@ class Auditor:
             nonmembers.append(membership.likelihood_ratio(confidences, held, target))
         return Scores(np.concatenate(members), np.concatenate(nonmembers))
 
-    def _distances(self, model: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
-        """Return how far two models are apart."""
-        losses, reference = (self._sides(table)[0]["loss"] for table in (model, other))
-        p, q = (softmax(forget_logits(table), axis=1) for table in (model, other))
-        return {
-            "loss_ks": closeness.loss_ks(losses, reference),
-            "loss_emd": closeness.loss_emd(losses, reference),
-            "activation_distance": closeness.activation_distance(p, q),
-        }
-
     def _sides(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the clips of the forget set, and those an attack sets beside them."""
         outside = "removed" if (table["split"] == "removed").any() else "unseen"
@@ -372,6 +374,22 @@ class Auditor:
         audit.check_same_clips(table, self._first)
         return _ordered(table)
 
+
+def _forget_losses(tables: Sequence[pd.DataFrame]) -> list[pd.Series]:
+    return [table.loc[table["split"] == "forget", "loss"] for table in tables]
+
+
+def _activation_distance(*tables: pd.DataFrame) -> float:
+    p, q = (softmax(forget_logits(table), axis=1) for table in tables)
+    return closeness.activation_distance(p, q)
+
+
+#: the distances of two tables
+_OF_TABLES = {
+    "loss_ks": lambda *tables: closeness.loss_ks(*_forget_losses(tables)),
+    "loss_emd": lambda *tables: closeness.loss_emd(*_forget_losses(tables)),
+    "activation_distance": _activation_distance,
+}
 
 #: what the halves of the average gap are made of
 FORGETTING = (("forget", "uar"), ("forget", "mia_auc"))

@@ -525,52 +525,6 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns).set_index("method")
 
 
-def verdicts(results: Results) -> pd.DataFrame:
-    """Return which models pass for retrained ones, where a request has enough of these.
-
-    A model is judged against the retrained models of its request that come from other seeds (see
-    `speechunlearn.audit.verdict`), and so is each retrained model itself.
-
-    Returns:
-        columns request, method, seed, forget UAR, attack AUC, the intervals that one more
-        retrained model's would lie in, passed
-
-    """
-    rows = []
-    whole = results.cells[results.cells["variant"].isin(["", ANOTHER_SEED])]
-    for (_, draw, n), cells in whole.groupby(["setting", "draw", "n_forget"], sort=False):
-        retrained = cells[cells["method"] == "retrain"]
-        if len(retrained) < 3:
-            continue
-        for record in cells.to_dict("records"):
-            others = retrained[retrained["seed"] != record["seed"]]["cell"]
-            judged = audit.verdict(
-                results.of_cell(record["cell"]), [results.of_cell(cell) for cell in others],
-                n_labels=results.n_labels,
-            )
-            row = {"request": f"{n} clips" if record["request"] == "clips" else draw,
-                   "method": record["method"], "seed": record["seed"]}
-            for score in judged.scores.to_dict("records"):
-                name = {"uar": "forget UAR", "mia_auc": "attack AUC"}[score["metric"]]
-                row[name] = score["value"]
-                low, high = max(0.0, score["low"]), min(1.0, score["high"])
-                row[f"{name} of one more retrained"] = f"[{low:.2f},\u00a0{high:.2f}]"
-            rows.append(row | {"passed": judged.passed})
-    return pd.DataFrame(rows)
-
-
-def verdict_table(results: Results) -> pd.DataFrame:
-    """Return `verdicts` as a reader wants them, the references first."""
-    table = verdicts(results)
-    order = {method: i for i, method in enumerate(TITLES)}
-    table = table.sort_values(
-        ["request", "method", "seed"],
-        key=lambda column: column.map(order) if column.name == "method" else column,
-    )
-    table["passed"] = table["passed"].map({True: "passes", False: "fails"})
-    return table.replace({"method": TITLES}).set_index(["request", "method", "seed"]).round(2)
-
-
 def distances(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's distance to the retrained model: UAR of each set, and the attack."""
     order = [m for m in TITLES if m in set(table["method"]) and m != "retrain"]
@@ -651,7 +605,7 @@ def tests_against(
                     "low": difference.low, "high": difference.high,
                     "p_paired": difference.p_value,
                     "p_mcnemar": max(
-                        statistics.mcnemar(own, other).p_value
+                        statistics.mcnemar(own, other)
                         for own, other in zip(a, b, strict=True)
                     ),
                     "z": z.z, "p_z": z.p_value,

@@ -117,34 +117,6 @@ def forget_draw(
     return pool[:n]
 
 
-def forget_retain(
-    manifest_train: pd.DataFrame, hashes: Collection[str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cut the training clips into forget and retain set.
-
-    Args:
-        manifest_train: the training clips
-        hashes: contents to forget
-
-    Returns:
-        forget set, with every duplicate of a clip to forget, and retain set,
-        both in the order of the manifest with a new index
-
-    Raises:
-        ParameterError: if a hash is not in the manifest, or nothing would be retained
-    """
-    unknown = sorted(set(hashes) - set(manifest_train["hash"]))
-    if unknown:
-        raise ParameterError(f"{len(unknown)} hash(es) not in the training set: {unknown[0]}")
-    forget = manifest_train["hash"].isin(list(hashes))
-    if forget.all():
-        raise ParameterError(f"forgetting all {len(forget)} training clips leaves none to retain")
-    return (
-        manifest_train[forget].reset_index(drop=True),
-        manifest_train[~forget].reset_index(drop=True),
-    )
-
-
 def _check_fractions(fractions: Mapping[str, float]) -> list[str]:
     """The parts in the order of SPLITS, so that the order of the mapping has no effect."""
     unknown = [part for part in fractions if part not in SPLITS]

@@ -3,23 +3,23 @@
 Clips of one speaker are alike, so the number of independent observations is nearer to the number
 of speakers than to that of clips. The bootstraps here draw whole speakers. The tests that the
 field uses (z-test, McNemar) take clips as independent and stand beside them for comparison.
+
+All resampling of the package goes through `draw`, whose first resample is the clips as they are:
+`uar_of_resamples`, `auc_of_resamples` and `mean_over_pairs` give a score of every resample,
+`interval` and `p_value` read what they say.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
-from statsmodels.stats import contingency_tables
-from statsmodels.stats.proportion import proportions_ztest
+from jaxtyping import Float, Num
 
-from speechunlearn.audit import loss_membership_attack
 from speechunlearn.errors import ParameterError
-from speechunlearn.metrics import by_split, check_predictions
+from speechunlearn.metrics import check_predictions
 
 
 class Interval(NamedTuple):
@@ -54,21 +54,6 @@ class Difference(NamedTuple):
     p_value: float
 
 
-class McNemar(NamedTuple):
-    """Result of McNemar's test.
-
-    Attributes:
-        p_value: two-sided exact p-value
-        only_a: number of clips that the first model alone gets right
-        only_b: number of clips that the second model alone gets right
-
-    """
-
-    p_value: float
-    only_a: int
-    only_b: int
-
-
 class ZTest(NamedTuple):
     """Result of a z-test.
 
@@ -82,17 +67,177 @@ class ZTest(NamedTuple):
     p_value: float
 
 
-# Each statistic is the mean, over the groups present, of the share of correct clips in a group.
-# The entry gives the group of every clip: sums by speaker and group are then all a resample needs.
-STATISTICS = {
-    "uar": lambda clips: clips["label"],
-    "accuracy": lambda clips: np.zeros(len(clips)),
-}
+def draw(
+    n: int, n_resamples: int, generator: np.random.Generator
+) -> Float[np.ndarray, "one_and_resamples n"]:
+    """How often each of n units (speakers, pairs) occurs when as many are drawn with replacement.
+
+    Args:
+        n: number of units, at least 1
+        n_resamples: number of resamples, at least 100: fewer leave none in the tails that an
+            interval cuts off
+        generator: source of randomness
+
+    Returns:
+        a row a resample, before them one that holds each unit once: what is computed by row has
+        its value on the clips as they are first
+
+    Raises:
+        ParameterError: no unit, or too few resamples
+
+    Examples:
+        >>> counts = draw(3, 100, np.random.default_rng(0))
+        >>> counts.shape, counts[0], set(counts.sum(axis=1))
+        ((101, 3), array([1., 1., 1.]), {np.float64(3.0)})
+
+    """
+    if n_resamples < 100:
+        raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, got {n}")
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    return np.concatenate([np.ones((1, n)), drawn])
+
+
+def uar_of_resamples(
+    clips: pd.DataFrame, clusters: str, units: pd.Index, weights: Float[np.ndarray, "_rows _units"]
+) -> Float[np.ndarray, " _rows"]:
+    """UAR of one model on every resample: the mean recall over the classes that it holds.
+
+    Args:
+        clips: table with ``label``, ``prediction`` and the column of the clusters
+        clusters: column to resample by
+        units: every cluster that can be drawn
+        weights: of `draw`: how often each of these is
+
+    Returns:
+        UAR of each resample; NaN where it holds none of the clips
+
+    Examples:
+        >>> clips = pd.DataFrame({"label": [0, 1], "prediction": [0, 0], "speaker": ["a", "b"]})
+        >>> weights = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
+        >>> uar_of_resamples(clips, "speaker", pd.Index(["a", "b"]), weights)
+        array([0.5, 1. , 0. ])
+
+    """
+    group, groups = pd.factorize(clips["label"])
+    shape = len(units), len(groups)
+    cell = units.get_indexer(clips[clusters]) * shape[1] + group
+    right = clips["label"].to_numpy() == clips["prediction"].to_numpy()
+    correct, count = (  # sums by unit and class are all that a resample needs
+        weights @ np.bincount(cell, w, shape[0] * shape[1]).reshape(shape)
+        for w in (right, np.ones(len(clips)))
+    )
+    with np.errstate(invalid="ignore"):
+        return np.nansum(correct / count, axis=1) / (count > 0).sum(axis=1)
+
+
+def auc_of_resamples(
+    members: Num[np.ndarray, " _members"],
+    nonmembers: Num[np.ndarray, " _nonmembers"],
+    drawn_members: Float[np.ndarray, "_rows _members"],
+    drawn_nonmembers: Float[np.ndarray, "_rows _nonmembers"],
+) -> Float[np.ndarray, " _rows"]:
+    """Area under the ROC curve of an attack on every resample: the share of pairs it gets right.
+
+    Args:
+        members: score of each member; a pair counts where the member's is the higher, and half
+            where they are equal
+        nonmembers: of each non-member
+        drawn_members: how often each member is in a resample
+        drawn_nonmembers: the same of the non-members
+
+    Returns:
+        AUC of each resample; NaN where it lacks a side
+
+    Examples:
+        >>> once = np.ones((1, 2)), np.ones((1, 4))
+        >>> auc_of_resamples(np.array([0.9, 0.7]), np.array([0.8, 0.7, 0.5, 0.1]), *once)
+        array([0.8125])
+
+    """
+    order = np.argsort(nonmembers)
+    running = np.pad(np.cumsum(drawn_nonmembers[:, order], axis=1), ((0, 0), (1, 0)))
+    below, not_above = (
+        running[:, np.searchsorted(nonmembers[order], members, side)] for side in ("left", "right")
+    )
+    won = (drawn_members * (below + not_above)).sum(axis=1) / 2
+    with np.errstate(invalid="ignore"):
+        return won / (drawn_members.sum(axis=1) * running[:, -1])
+
+
+def mean_over_pairs(
+    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Float[np.ndarray, "_rows _pairs"]
+) -> Float[np.ndarray, "*what _rows"]:
+    """Mean score over the drawn pairs of training seed and forget draw, on every resample.
+
+    Args:
+        scores: of each pair on every resample; NaN where it has none
+        weights: of `draw`: how often each pair is drawn
+
+    Returns:
+        mean over the drawn pairs that have a score; NaN where none has
+
+    """
+    times = weights.T.reshape(scores.shape[0], *(1,) * (scores.ndim - 2), -1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
+
+
+def interval(
+    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95
+) -> Interval:
+    """Read the central interval of a value's resamples.
+
+    Args:
+        values: on the clips as they are, then on each resample; NaN where a resample has none
+        level: confidence level in (0, 1)
+
+    Returns:
+        value and interval
+
+    Raises:
+        ParameterError: a level out of range, or no resample with a value
+
+    Examples:
+        >>> interval(np.array([0.5, *np.linspace(0, 1, 101)]), 0.5)
+        Interval(value=0.5, low=0.25, high=0.75)
+
+    """
+    if not 0 < level < 1:
+        raise ParameterError(f"level must be in (0, 1), got {level}")
+    if np.isnan(values[1:]).all():
+        raise ParameterError("values: no resample has a value")
+    low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def p_value(differences: Float[np.ndarray, " one_and_resamples"]) -> float:
+    r"""Two-sided p-value of no difference, the inversion of the percentile interval.
+
+    .. math::
+
+        p = \min\left(1, 2 \cdot \frac{1 + \min(\#\{d^* \le 0\}, \#\{d^* \ge 0\})}{R + 1}\right)
+
+    with the differences :math:`d^*` of the :math:`R` resamples and the + 1 of Monte Carlo tests
+    (Davison and Hinkley 1997, chapter 4). It is at least 2 / (R + 1).
+
+    Args:
+        differences: on the clips as they are, then on each resample; NaN where there is none
+
+    Examples:
+        >>> p_value(np.array([0.1, *[0.1] * 98, -0.1]))
+        0.04
+
+    """
+    resampled = differences[1:][~np.isnan(differences[1:])]
+    # Equal scores may differ by rounding, they count on both sides.
+    tail = min(np.sum(resampled <= 1e-12), np.sum(resampled >= -1e-12))
+    return float(min(1.0, 2 * (1 + tail) / (len(resampled) + 1)))
 
 
 def cluster_bootstrap(
     predictions: pd.DataFrame,
-    statistic: str = "uar",
     *,
     clusters: str = "speaker",
     n_resamples: int = 1000,
@@ -108,7 +253,6 @@ def cluster_bootstrap(
 
     Args:
         predictions: per-clip predictions table of one split
-        statistic: ``"uar"`` or ``"accuracy"``
         clusters: column to resample by. ``"speaker"`` is right,
             ``"hash"`` takes clips as independent
         n_resamples: number of resamples, at least 100
@@ -137,7 +281,6 @@ def cluster_bootstrap(
     """
     return pooled_bootstrap(
         [predictions],
-        statistic,
         clusters=clusters,
         n_resamples=n_resamples,
         level=level,
@@ -147,7 +290,6 @@ def cluster_bootstrap(
 
 def pooled_bootstrap(
     predictions: Sequence[pd.DataFrame],
-    statistic: str = "uar",
     *,
     clusters: str = "speaker",
     n_resamples: int = 1000,
@@ -166,7 +308,6 @@ def pooled_bootstrap(
 
     Args:
         predictions: per-clip predictions tables of one split, one for each pair
-        statistic: ``"uar"`` or ``"accuracy"``
         clusters: column to resample by, a name means the same cluster in every table
         n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
@@ -180,41 +321,27 @@ def pooled_bootstrap(
             or a parameter is out of range
 
     """
-    _check_bootstrap(n_resamples, level)
-    _check_tables(predictions, statistic, clusters)
-    correct, total = _sums(predictions, statistic, clusters)
-    weights = _draw(total, n_resamples, generator)
-    value = _mean_score(correct, total, _as_they_are(total))[0]
-    resampled = _mean_score(correct, total, weights)
-    return Interval(float(value), *_percentiles(resampled, level))
+    (means,) = _means([predictions], clusters, n_resamples, generator)
+    return interval(means, level)
 
 
 def paired_bootstrap(
     a: pd.DataFrame | Sequence[pd.DataFrame],
     b: pd.DataFrame | Sequence[pd.DataFrame],
-    statistic: str = "uar",
     *,
     clusters: str = "speaker",
     n_resamples: int = 1000,
     level: float = 0.95,
     generator: np.random.Generator,
 ) -> Difference:
-    r"""Percentile bootstrap of the difference of two models on the same clips.
+    """Percentile bootstrap of the difference of two models on the same clips.
 
     Every resample takes the same speakers (and pairs of seed and draw, as in
-    :func:`pooled_bootstrap`) for both models. The two-sided p-value inverts the interval, with
-    the + 1 of Monte Carlo tests (Davison and Hinkley 1997, chapter 4),
-
-    .. math::
-
-        p = \min\left(1, 2 \cdot \frac{1 + \min(\#\{d^* \le 0\}, \#\{d^* \ge 0\})}{R + 1}\right)
-
-    with the differences :math:`d^*` of the :math:`R` resamples. It is at least 2 / (R + 1).
+    :func:`pooled_bootstrap`) for both models. The two-sided p-value is that of :func:`p_value`.
 
     Args:
         a: predictions table of one split of the first model, or one for each pair
         b: the same of the second model
-        statistic: ``"uar"`` or ``"accuracy"``
         clusters: column to resample by
         n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
@@ -228,80 +355,16 @@ def paired_bootstrap(
             or as in :func:`pooled_bootstrap`
 
     """
-    _check_bootstrap(n_resamples, level)
     tables_a, tables_b = ([x] if isinstance(x, pd.DataFrame) else list(x) for x in (a, b))
     if len(tables_a) != len(tables_b):
         raise ParameterError(f"a has {len(tables_a)} tables and b has {len(tables_b)}")
-    for tables in (tables_a, tables_b):
-        _check_tables(tables, statistic, clusters)
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
         _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
-    correct_a, total = _sums(tables_a, statistic, clusters)
-    correct_b, _ = _sums(tables_b, statistic, clusters)
-    weights = _draw(total, n_resamples, generator)
-    value, resampled = (
-        _mean_score(correct_a, total, drawn) - _mean_score(correct_b, total, drawn)
-        for drawn in (_as_they_are(total), weights)
-    )
-    # Equal scores may differ by rounding, they count on both sides.
-    resampled = resampled[~np.isnan(resampled)]
-    tail = min(np.sum(resampled <= 1e-12), np.sum(resampled >= -1e-12))
-    p_value = min(1.0, 2 * (1 + tail) / (len(resampled) + 1))
-    return Difference(float(value[0]), *_percentiles(resampled, level), float(p_value))
+    ours, theirs = _means([tables_a, tables_b], clusters, n_resamples, generator)
+    return Difference(*interval(ours - theirs, level), p_value(ours - theirs))
 
 
-def membership_bootstrap(
-    predictions: pd.DataFrame,
-    *,
-    clusters: str = "speaker",
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
-) -> Interval:
-    """Percentile bootstrap interval of the loss-based membership attack's AUC.
-
-    Forget clips are the members, clips of unseen speakers the non-members. A resample draws
-    speakers with replacement on each side by itself: unseen speakers have no forget clips.
-
-    Args:
-        predictions: per-clip predictions table with the splits ``"forget"`` and ``"unseen"``,
-            other splits are not used
-        clusters: column to resample by
-        n_resamples: number of resamples, at least 100
-        level: confidence level in (0, 1)
-        generator: source of randomness
-
-    Returns:
-        AUC on the clips as they are, and its interval
-
-    Raises:
-        ParameterError: if the table is empty, lacks a column or one of the two splits,
-            or a parameter is out of range
-
-    """
-    _check_bootstrap(n_resamples, level)
-    splits = by_split(predictions, ["loss", clusters])
-    for split in ("forget", "unseen"):
-        if split not in splits:
-            raise ParameterError(f"predictions has no split {split!r}, it has {list(splits)}")
-    members, nonmembers = splits["forget"], splits["unseen"]
-    value = loss_membership_attack(members["loss"], nonmembers["loss"]).auc
-    low_loss = members["loss"].to_numpy()[:, None]
-    high_loss = nonmembers["loss"].to_numpy()[None, :]
-    wins = (low_loss < high_loss) + 0.5 * (low_loss == high_loss)
-    # Wins and clip counts by speaker are all that a resample needs.
-    member_sum = _membership(members[clusters])
-    nonmember_sum = _membership(nonmembers[clusters])
-    wins = member_sum @ wins @ nonmember_sum.T
-    n_members, n_nonmembers = member_sum.sum(axis=1), nonmember_sum.sum(axis=1)
-    drawn_members = _draw_counts(len(n_members), n_resamples, generator)
-    drawn_nonmembers = _draw_counts(len(n_nonmembers), n_resamples, generator)
-    won = np.einsum("rm,rm->r", drawn_members @ wins, drawn_nonmembers)
-    resampled = won / ((drawn_members @ n_members) * (drawn_nonmembers @ n_nonmembers))
-    return Interval(value, *_percentiles(resampled, level))
-
-
-def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
+def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
     r"""Exact McNemar test of two models' accuracy on the same clips.
 
     Of the :math:`n` clips that one model alone gets right, each is as likely the first model's as
@@ -320,7 +383,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
         b: the same of the second model
 
     Returns:
-        p-value and the numbers of discordant clips
+        two-sided p-value
 
     Raises:
         ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
@@ -331,16 +394,18 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> McNemar:
         ...     {"split": "unseen", "hash": list("abcde"), "label": 0, "prediction": 0}
         ... )
         >>> mcnemar(a, a.assign(prediction=[1, 1, 1, 1, 0]))
-        McNemar(p_value=0.125, only_a=4, only_b=0)
+        0.125
 
     """
     for table in (a, b):
         _check_one_split(table, ["hash", "label", "prediction"])
     _check_paired(a, b, ["split", "hash", "label"])
     right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
-    only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    p_value = contingency_tables.mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue
-    return McNemar(float(p_value), only_a, only_b)
+    # imported where it is used: the engine above serves those who have no need of it
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
+    alone = [[0, np.sum(right_a & ~right_b)], [np.sum(right_b & ~right_a), 0]]
+    return float(exact(alone).pvalue)
 
 
 def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
@@ -348,14 +413,14 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
 
     .. math::
 
-        z = \frac{u_a - u_b}{\sqrt{2 u (1 - u) / n}}, \quad u = \frac{u_a + u_b}{2},
-        \quad p = 1 - \Phi(z)
+        z = \frac{u_a - u_b}{\sqrt{2 \bar u (1 - \bar u) / n}},
+        \quad \bar u = \frac{u_a + u_b}{2}, \quad p = 1 - \Phi(z)
 
-    The field does so, and it is flawed thrice: UAR is a mean of recalls and not a proportion; both
-    models are tested on the same clips, so that the two are not independent (Dietterich 1998,
+    (:func:`statsmodels.stats.proportion.proportions_ztest`). The field does so, and it is flawed
+    thrice: UAR is a mean of recalls and not a proportion; both models are tested on the same
+    clips, so that the two are not independent (Dietterich 1998,
     https://doi.org/10.1162/089976698300017197); the clips of one speaker aren't either. Report it
-    beside :func:`paired_bootstrap`, never alone. Where all clips or none are correct the variance
-    is 0, and z is set to 0.
+    beside :func:`paired_bootstrap`, never alone. Equal UARs have z = 0, also without variance.
 
     Args:
         uar_a: UAR in [0, 1] of the model thought to be better
@@ -382,84 +447,35 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
             raise ParameterError(f"{name} must be in [0, 1], got {value}")
     if n < 1:
         raise ParameterError(f"n must be at least 1, got {n}")
-    if uar_a + uar_b in (0, 2):
+    if uar_a == uar_b:
         return ZTest(0.0, 0.5)
-    z, p_value = proportions_ztest([uar_a * n, uar_b * n], [n, n], alternative="larger")
-    return ZTest(float(z), float(p_value))
+    from statsmodels.stats.proportion import proportions_ztest
+
+    z, p = proportions_ztest([uar_a * n, uar_b * n], [n, n], alternative="larger")
+    return ZTest(float(z), float(p))
 
 
-def draw_clusters(
-    clusters: Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series,
+def _means(
+    models: Sequence[Sequence[pd.DataFrame]],
+    clusters: str,
     n_resamples: int,
     generator: np.random.Generator,
-) -> Float[np.ndarray, "resample clips"]:
-    """How often each clip occurs in resamples that draw whole clusters with replacement.
-
-    Args:
-        clusters: cluster (e.g. speaker) of each clip
-        n_resamples: number of resamples, at least 100
-        generator: source of randomness
-
-    Returns:
-        counts, the same for all clips of a cluster
-
-    Raises:
-        ParameterError: no clip, or too few resamples
-
-    Examples:
-        >>> counts = draw_clusters(["01", "02", "01"], 100, np.random.default_rng(0))
-        >>> counts.shape, bool((counts[:, 0] == counts[:, 2]).all())
-        ((100, 3), True)
-
-    """
-    _check_resamples(n_resamples)
-    if len(clusters) == 0:
-        raise ParameterError("clusters is empty")
-    codes, names = pd.factorize(pd.Series(list(clusters), dtype=object))
-    return _draw_counts(len(names), n_resamples, generator)[:, codes]
-
-
-def percentile_interval(
-    value: float, resampled: Float[np.ndarray, " resample"], level: float = 0.95
-) -> Interval:
-    """Put a value together with the central interval of its resamples.
-
-    Args:
-        value: value on the clips as they are
-        resampled: the same on each resample; NaN where a resample has none
-        level: confidence level in (0, 1)
-
-    Returns:
-        value and interval
-
-    Raises:
-        ParameterError: a level out of range, or no resample with a value
-
-    Examples:
-        >>> percentile_interval(0.5, np.linspace(0, 1, 101), 0.5)
-        Interval(value=0.5, low=0.25, high=0.75)
-
-    """
-    _check_level(level)
-    if np.isnan(resampled).all():
-        raise ParameterError("resampled: no resample has a value")
-    return Interval(float(value), *_percentiles(resampled, level))
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ParameterError(f"level must be in (0, 1), got {level}")
-
-
-def _check_bootstrap(n_resamples: int, level: float) -> None:
-    _check_level(level)
-    _check_resamples(n_resamples)
-
-
-def _check_resamples(n_resamples: int) -> None:
-    # Fewer leave no resample in the tails that the interval cuts off.
-    if n_resamples < 100:
-        raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")
+) -> list[Float[np.ndarray, " one_and_resamples"]]:
+    """Mean UAR of each model over its tables, all on the same draws of clusters and of tables."""
+    if not models[0]:
+        raise ParameterError("predictions holds no table")
+    for table in (table for tables in models for table in tables):
+        _check_one_split(table, ["label", "prediction", clusters])
+    units = pd.Index(pd.concat([table[clusters] for table in models[0]]).unique())
+    weights = draw(len(units), n_resamples, generator)
+    pairs = draw(len(models[0]), n_resamples, generator)
+    return [
+        mean_over_pairs(
+            np.array([uar_of_resamples(table, clusters, units, weights) for table in tables]),
+            pairs,
+        )
+        for tables in models
+    ]
 
 
 def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -468,15 +484,6 @@ def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
     splits = sorted(set(table["split"]))
     if len(splits) > 1:
         raise ParameterError(f"predictions must hold one split, got {splits}")
-
-
-def _check_tables(tables: Sequence[pd.DataFrame], statistic: str, clusters: str) -> None:
-    if statistic not in STATISTICS:
-        raise ParameterError(f"statistic must be one of {list(STATISTICS)}, got {statistic!r}")
-    if len(tables) == 0:
-        raise ParameterError("predictions holds no table")
-    for table in tables:
-        _check_one_split(table, ["label", "prediction", clusters])
 
 
 def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -493,82 +500,3 @@ def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> N
                 f"a and b must hold the same clips in the same order, row {row} has {column} "
                 f"{a[column].iloc[row]!r} and {b[column].iloc[row]!r}"
             )
-
-
-def _sums(
-    tables: Sequence[pd.DataFrame], statistic: str, clusters: str
-) -> tuple[Float[np.ndarray, "pair cluster group"], Float[np.ndarray, "pair cluster group"]]:
-    """Correct clips and all clips by pair, cluster and group of the statistic."""
-    clips = pd.concat(tables, ignore_index=True)
-    pair = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    cluster, cluster_names = pd.factorize(clips[clusters])
-    group, group_names = pd.factorize(STATISTICS[statistic](clips))
-    shape = len(tables), len(cluster_names), len(group_names)
-    cell = np.ravel_multi_index((pair, cluster, group), shape)
-    correct = (clips["label"] == clips["prediction"]).to_numpy(dtype=float)
-    size = math.prod(shape)
-    return (
-        np.bincount(cell, weights=correct, minlength=size).reshape(shape),
-        np.bincount(cell, minlength=size).astype(float).reshape(shape),
-    )
-
-
-def _draw_counts(
-    n: int, n_resamples: int, generator: np.random.Generator
-) -> Float[np.ndarray, "resample n"]:
-    """How often each of n units occurs in n draws with replacement."""
-    return generator.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
-
-
-def _draw(
-    total: Float[np.ndarray, "pair cluster group"],
-    n_resamples: int,
-    generator: np.random.Generator,
-) -> tuple[Float[np.ndarray, "resample cluster"], Float[np.ndarray, "resample pair"]]:
-    """How often each cluster and each pair occurs in every resample."""
-    n_pairs, n_clusters, _ = total.shape
-    clusters = _draw_counts(n_clusters, n_resamples, generator)
-    return clusters, _draw_counts(n_pairs, n_resamples, generator)
-
-
-def _as_they_are(
-    total: Float[np.ndarray, "pair cluster group"],
-) -> tuple[Float[np.ndarray, "1 cluster"], Float[np.ndarray, "1 pair"]]:
-    """The resample that holds each cluster and each pair once."""
-    n_pairs, n_clusters, _ = total.shape
-    return np.ones((1, n_clusters)), np.ones((1, n_pairs))
-
-
-def _mean_score(
-    correct: Float[np.ndarray, "pair cluster group"],
-    total: Float[np.ndarray, "pair cluster group"],
-    weights: tuple[Float[np.ndarray, "resample cluster"], Float[np.ndarray, "resample pair"]],
-) -> Float[np.ndarray, " resample"]:
-    """Mean over the drawn pairs of the mean over the groups present of the share correct.
-
-    NaN where no drawn pair has a drawn cluster.
-    """
-    cluster_weights, pair_weights = weights
-    correct = np.tensordot(cluster_weights, correct, axes=(1, 1))
-    total = np.tensordot(cluster_weights, total, axes=(1, 1))
-    present = total > 0
-    share = np.divide(correct, total, out=np.zeros_like(total), where=present)
-    n_groups = present.sum(axis=2)
-    score = share.sum(axis=2) / np.maximum(n_groups, 1)
-    pair_weights = pair_weights * (n_groups > 0)
-    n_drawn = pair_weights.sum(axis=1)
-    out = np.full(len(n_drawn), np.nan)
-    return np.divide((pair_weights * score).sum(axis=1), n_drawn, out=out, where=n_drawn > 0)
-
-
-def _membership(clusters: pd.Series) -> Float[np.ndarray, "cluster clip"]:
-    """1 where the clip is of the cluster, else 0."""
-    codes, names = pd.factorize(clusters)
-    return (np.arange(len(names))[:, None] == codes[None, :]).astype(float)
-
-
-def _percentiles(resampled: Float[np.ndarray, " resample"], level: float) -> tuple[float, float]:
-    """Ends of the central interval that holds a share of ``level`` of the resamples."""
-    resampled = resampled[~np.isnan(resampled)]
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

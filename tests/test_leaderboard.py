@@ -94,7 +94,7 @@ def test_answers_changed_and_rows_under_two_names(made):
     other = Results.of(pairs)
     assert set(
         leaderboard.ranking(
-            other, leaderboard.scored(other), n_resamples=5, generator=np.random.default_rng(0)
+            other, leaderboard.scored(other), n_resamples=100, generator=np.random.default_rng(0)
         )["same_as"]
     ) == {""}
     assert (table["pairs"] == 2).all() and (table["clips"] == 2 * 240).all()
@@ -138,7 +138,7 @@ def test_a_method_that_brings_its_own_original_is_set_beside_that(made):
     brought = cell("original", wrong, variant=f"{leaderboard.BEFORE}delete")
     own = Results.of([*cells(n_pairs=1), brought])
     kept = leaderboard.ranking(
-        own, leaderboard.scored(own), n_resamples=20, generator=np.random.default_rng(0)
+        own, leaderboard.scored(own), n_resamples=100, generator=np.random.default_rng(0)
     ).set_index("method")["kept"]
     request = leaderboard.requests(own)[0, "0"]
     share = request.unseen_before("jit", N_LABELS) / request.unseen_before(
@@ -166,7 +166,7 @@ def test_a_changed_part_stands_beside_the_whole():
     assert table.loc["not held", "cards_passed"] == 0 < table.loc["nothing", "cards_passed"]
     assert (table["cards"] == 8).all()
     ranked = leaderboard.ranking(
-        both, leaderboard.scored(both), n_resamples=5, generator=np.random.default_rng(0)
+        both, leaderboard.scored(both), n_resamples=100, generator=np.random.default_rng(0)
     ).set_index("method")
     names = ["gap", "forgetting", "utility", "cards_passed", "forget_uar"]
     np.testing.assert_allclose(

@@ -43,10 +43,11 @@ else:  # ten clips would tell nothing; the small network of the words learns fas
         recipe=profile.for_task("keyword").recipe | {"epochs": 8, "batch_size": 16},
     )
 profiles.prepare_process(profile)  # before torch loads: the chapters use these models, too
-from speechunlearn import experiments, results
+from speechunlearn import experiments, leaderboard, results
 from speechunlearn.study import Study
-verdicts = results.verdicts(results.Results.of(experiments.clip_requests(Study(profile), ())))
-print(json.dumps(verdicts.groupby("method")["passed"].apply(list).to_dict()))
+cards = leaderboard.cards(results.Results.of(experiments.clip_requests(Study(profile), ())))
+passed = cards.groupby(["method", "model"])["passed"].all().groupby("method")
+print(json.dumps(passed.apply(list).to_dict()))
 """
 
 
@@ -91,8 +92,8 @@ def test_the_committed_words_and_speakers_are_as_promised(corpus, task, unseen, 
     assert all(removed[kind] >= 5 for kind in kinds)
     uar = clips.rows().query("method == 'original' and metric == 'uar'")
     assert uar.groupby("split")["value"].min()["unseen"] >= unseen
-    passed = protocol.verdicts(real).groupby("method")["passed"]
-    assert not passed.any()["original"] and passed.all()["retrain"]
+    passed = leaderboard.cards(real).groupby(["method", "model"])["passed"].all()
+    assert not passed["original"].any() and passed["retrain"].all()
 
 
 @pytest.mark.parametrize("method", ["adv", "adv_ela"])

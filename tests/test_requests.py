@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from speechunlearn import deletions, experiments, methods, training
+from speechunlearn import deletions, experiments, methods, pages, training
 from speechunlearn import results as protocol
 from speechunlearn.cache import Cache
 from speechunlearn.errors import CorpusError, ParameterError
@@ -151,7 +151,7 @@ def test_the_experiments_give_every_table_of_a_chapter(spoken):
     rng = np.random.default_rng(0)
     table = protocol.table_of_methods(clips, "validation", n_resamples=100, generator=rng)
     assert set(table["split"]) == {"forget", "retain", "unseen"} and set(table["pairs"]) == {1}
-    judged = protocol.verdict_table(clips)
+    judged = pages.cards(clips)
     assert list(judged.index.get_level_values("method")).count("Retrained") == 3
     assert set(judged["passed"]) <= {"passes", "fails"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from speechunlearn import corpora
 from speechunlearn.errors import CorpusError, ParameterError
-from speechunlearn.splits import forget_draw, forget_retain, speaker_split
+from speechunlearn.splits import forget_draw, speaker_split
 
 
 def make_manifest(clips: list[tuple[str, str, str, str]]) -> pd.DataFrame:
@@ -175,8 +175,6 @@ def test_split_of_real_speech(real_speech):
     assert speakers == {"train": 14, "validation": 5, "test": 5}
     genders = split.drop_duplicates("speaker").value_counts(["split", "gender"])
     assert genders["train", "female"] == genders["train", "male"] == 7
-    forget, retain = forget_retain(split, [split["hash"][split["hash"].duplicated()].item()])
-    assert (len(forget), len(retain)) == (2, 1246)
 
 
 # Forget sets
@@ -241,25 +239,3 @@ def test_n_larger_than_what_is_not_excluded():
     assert len(forget_draw(manifest, 40, 0, exclude=exclude)) == 40
     with pytest.raises(ParameterError, match="n=41 .* in 1 to 40: .* 240 .*, 200 of them excluded"):
         forget_draw(manifest, 41, 0, exclude=exclude)
-
-
-def test_duplicates_are_forgotten_together():
-    manifest = balanced()
-    hashes = forget_draw(manifest, 3, 0)
-    elsewhere = manifest.index[~manifest["hash"].isin(hashes)]
-    manifest.loc[elsewhere[[5, 50]], "hash"] = hashes[0]
-    forget, retain = forget_retain(manifest, hashes)
-    assert len(forget) == 5 and len(forget) + len(retain) == len(manifest)
-    assert set(forget["hash"]) == set(hashes)
-    assert not set(forget["hash"]) & set(retain["hash"])
-    assert forget.index.tolist() == list(range(5))
-    assert retain.index.tolist() == list(range(len(retain)))
-    assert sorted([*forget["path"], *retain["path"]]) == sorted(manifest["path"])
-
-
-def test_forget_retain_refuses_what_makes_no_cut():
-    manifest = balanced()
-    with pytest.raises(ParameterError, match=r"1 hash\(es\) not in the training set: elsewhere"):
-        forget_retain(manifest, ["elsewhere"])
-    with pytest.raises(ParameterError, match="forgetting all 240 training clips"):
-        forget_retain(manifest, list(manifest["hash"]))

@@ -1,20 +1,22 @@
 """Bootstraps and tests: cases by hand, invariants, coverage, agreement with libraries."""
 
-import itertools
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from speechunlearn.audit import loss_membership_attack
 from speechunlearn.errors import ParameterError
 from speechunlearn.statistics import (
+    auc_of_resamples,
     cluster_bootstrap,
+    draw,
+    interval,
     mcnemar,
-    membership_bootstrap,
+    mean_over_pairs,
+    p_value,
     paired_bootstrap,
     pooled_bootstrap,
     uar_z_test,
@@ -44,8 +46,68 @@ def simulate(generator, n_speakers=30, clips_each=10, n_labels=4, spread=0.25, s
     )
 
 
-def width(interval):
-    return interval.high - interval.low
+def width(found):
+    return found.high - found.low
+
+
+# the engine
+
+
+def test_the_first_resample_is_the_clips_as_they_are_and_the_others_draw_as_many():
+    counts = draw(5, 200, rng())
+    assert counts.shape == (201, 5) and (counts[0] == 1).all()
+    assert (counts.sum(axis=1) == 5).all() and len(np.unique(counts[1:], axis=0)) > 50
+    # each unit is drawn once in mean: 1 +- 5 standard errors of sqrt(0.8 / 200)
+    assert draw(5, 20_000, rng())[1:].mean(axis=0) == pytest.approx(np.ones(5), abs=0.03)
+    for n, message in ((0, "n must be at least 1, got 0"), (5, "n_resamples .* got 99")):
+        with pytest.raises(ParameterError, match=message):
+            draw(n, 100 if n == 0 else 99, rng())
+
+
+def test_the_auc_of_a_resample_is_scikit_learns_of_the_clips_drawn():
+    generator = rng(6)
+    # rounded, so that members and non-members tie
+    members, nonmembers = generator.normal(0.5, 1, 20).round(1), generator.normal(0, 1, 42).round(1)
+    assert np.intersect1d(members, nonmembers).size > 0
+    times = generator.integers(0, 3, (30, 20)), generator.integers(0, 3, (30, 42))
+    found = auc_of_resamples(members, nonmembers, *(t.astype(float) for t in times))
+    for value, mine, theirs in zip(found, *times, strict=True):
+        scores = np.concatenate([np.repeat(members, mine), np.repeat(nonmembers, theirs)])
+        truth = np.repeat([1, 0], [mine.sum(), theirs.sum()])
+        assert value == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    nobody = auc_of_resamples(members, nonmembers, np.zeros((1, 20)), np.ones((1, 42)))
+    assert np.isnan(nobody).all()
+
+
+def test_pairs_without_a_score_count_for_nothing():
+    scores = np.array([[1.0, np.nan, np.nan], [0.0, 0.5, np.nan]])
+    weights = np.array([[1.0, 1.0], [5.0, 1.0], [1.0, 1.0]])
+    found = mean_over_pairs(scores, weights)
+    assert found[:2].tolist() == [0.5, 0.5] and np.isnan(found[2])
+    both = mean_over_pairs(np.stack([scores, 2 * scores], axis=1), weights)
+    np.testing.assert_array_equal(both, [found, 2 * found])
+    assert mean_over_pairs(np.array([[1.0], [0.0]]), np.array([[3.0, 1.0]])) == 0.75
+
+
+def test_an_interval_leaves_out_resamples_without_a_value():
+    values = np.array([0.5, np.nan, *np.linspace(0, 1, 101)])
+    assert interval(values, 0.5) == (0.5, 0.25, 0.75)
+    with pytest.raises(ParameterError, match="no resample has a value"):
+        interval(np.array([0.5, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("resampled", "expected"),
+    [
+        ([0.0] * 99, 1.0),  # alike: on both sides
+        ([1e-15, -1e-15] * 50, 1.0),  # but for rounding
+        ([0.1] * 99, 0.02),
+        ([-0.1] * 99, 0.02),
+        ([0.1] * 95 + [-0.1] * 4 + [np.nan] * 7, 0.1),
+    ],
+)
+def test_p_value_by_hand(resampled, expected):
+    assert p_value(np.array([0.3, *resampled])) == pytest.approx(expected, abs=1e-12)
 
 
 # cluster_bootstrap
@@ -74,8 +136,7 @@ def test_resamples_without_a_class_average_over_the_others():
     assert cluster_bootstrap(clips, generator=rng()) == (0.5, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("statistic", ["uar", "accuracy"])
-def test_agrees_with_resampling_of_rows(statistic):
+def test_agrees_with_resampling_of_rows():
     """The sums by speaker and class give what copying the drawn speakers' clips gives."""
     clips = simulate(rng(), n_speakers=6, clips_each=5, n_labels=3).sample(frac=1, random_state=1)
     clips = clips.iloc[:-4]
@@ -87,13 +148,10 @@ def test_agrees_with_resampling_of_rows(statistic):
             table for table, n in zip(by_speaker.values(), counts, strict=True) for _ in range(n)
         ]
         rows = pd.concat(rows)
-        if statistic == "uar":
-            recalls = rows["label"].eq(rows["prediction"]).groupby(rows["label"]).mean()
-            scores.append(recalls.mean())
-        else:
-            scores.append(rows["label"].eq(rows["prediction"]).mean())
-    interval = cluster_bootstrap(clips, statistic, n_resamples=200, generator=rng(5))
-    assert interval[1:] == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=1e-12)
+        recalls = rows["label"].eq(rows["prediction"]).groupby(rows["label"]).mean()
+        scores.append(recalls.mean())
+    found = cluster_bootstrap(clips, n_resamples=200, generator=rng(5))
+    assert found[1:] == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=1e-12)
 
 
 def test_value_is_the_score_of_the_clips_as_they_are():
@@ -135,7 +193,7 @@ def test_speaker_interval_covers_where_the_clip_interval_does_not():
         clips = simulate(generator)
         for clusters in covered:
             interval = cluster_bootstrap(
-                clips, "accuracy", clusters=clusters, n_resamples=200, generator=generator
+                clips, clusters=clusters, n_resamples=200, generator=generator
             )
             covered[clusters] += interval.low <= 0.7 <= interval.high
     assert 0.88 <= covered["speaker"] / n_trials <= 0.99
@@ -155,7 +213,6 @@ def test_thousand_resamples_of_thousand_clips_take_under_half_a_second():
         (lambda t: t.iloc[:0], {}, "no rows"),
         (lambda t: t.drop(columns="speaker"), {}, r"lacks the columns \['speaker'\]"),
         (lambda t: t, {"clusters": "actor"}, r"lacks the columns \['actor'\]"),
-        (lambda t: t, {"statistic": "f1"}, "statistic must be one of .*, got 'f1'"),
         (lambda t: t, {"level": 95.0}, r"level must be in \(0, 1\), got 95.0"),
         (lambda t: t, {"n_resamples": 99}, "n_resamples must be at least 100, got 99"),
         (
@@ -329,114 +386,41 @@ def test_paired_refuses_other_speakers_and_other_numbers_of_pairs():
         paired_bootstrap([clips, clips], [clips], generator=rng())
 
 
-# membership_bootstrap
-
-
-@pytest.fixture
-def audited():
-    generator = rng(6)
-    return pd.concat(
-        [
-            simulate(generator, n_speakers=5, clips_each=4, split="forget"),
-            simulate(generator, n_speakers=7, clips_each=6, split="unseen"),
-        ],
-        ignore_index=True,
-    ).round({"loss": 1})  # so that members and non-members tie
-
-
-def test_membership_interval_agrees_with_resampling_of_rows(audited):
-    losses = {
-        split: [table["loss"].tolist() for _, table in side.groupby("speaker", sort=False)]
-        for split, side in audited.groupby("split")
-    }
-    generator = rng(8)
-    drawn = {
-        split: generator.multinomial(n, np.full(n, 1 / n), size=150)
-        for split, n in (("forget", 5), ("unseen", 7))
-    }
-    aucs = []
-    for i in range(150):
-        members, nonmembers = (
-            list(
-                itertools.chain.from_iterable(
-                    speaker * count
-                    for speaker, count in zip(losses[split], drawn[split][i], strict=True)
-                )
-            )
-            for split in ("forget", "unseen")
-        )
-        aucs.append(loss_membership_attack(members, nonmembers).auc)
-    interval = membership_bootstrap(audited, n_resamples=150, generator=rng(8))
-    assert interval[1:] == pytest.approx(np.quantile(aucs, [0.025, 0.975]), abs=1e-12)
-    forget, unseen = (audited[audited["split"] == split] for split in ("forget", "unseen"))
-    assert interval.value == loss_membership_attack(forget["loss"], unseen["loss"]).auc
-
-
-def test_membership_ignores_retained_clips_and_order(audited):
-    interval = membership_bootstrap(audited, generator=rng())
-    retained = simulate(rng(1), split="retain")
-    assert membership_bootstrap(pd.concat([retained, audited]), generator=rng()) == interval
-    one_speaker = audited.assign(speaker=audited["split"])
-    zero = membership_bootstrap(one_speaker, generator=rng())
-    assert zero == pytest.approx((interval.value,) * 3, abs=1e-12)
-
-
-@pytest.mark.parametrize("split", ["forget", "unseen"])
-def test_membership_needs_both_sides(audited, split):
-    with pytest.raises(ParameterError, match=f"no split '{split}'"):
-        membership_bootstrap(audited[audited["split"] != split], generator=rng())
-
-
 # mcnemar
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mcnemar_is_a_binomial_test_of_the_discordant_clips(seed):
+def test_mcnemar_agrees_with_the_binomial_law(seed):
     a = simulate(rng(seed))
     b = other_model(other_model(a, rng(seed + 10), share=0.1), rng(seed + 20), 0.1, right=False)
     right_a, right_b = a["label"] == a["prediction"], b["label"] == b["prediction"]
-    table = pd.crosstab(right_a, right_b).to_numpy()
-    result = mcnemar(a, b)
-    assert (result.only_a, result.only_b) == (table[1, 0], table[0, 1])
-    assert result.only_a > 0
-    assert result.only_b > 0
-    expected = stats.binomtest(int(table[1, 0]), int(table[1, 0] + table[0, 1])).pvalue
-    assert result.p_value == pytest.approx(expected, abs=1e-12)
+    alone = (right_a & ~right_b).sum(), (right_b & ~right_a).sum()
+    assert min(alone) > 0
+    expected = min(1, 2 * stats.binom.cdf(min(alone), sum(alone), 0.5))
+    assert mcnemar(a, b) == pytest.approx(expected, abs=1e-12) == mcnemar(b, a)
 
 
 def test_mcnemar_by_hand():
     a = simulate(rng()).head(6).assign(prediction=lambda t: t["label"])
-    assert mcnemar(a, a) == (1.0, 0, 0)
-    b = a.assign(prediction=a["label"] + 1)
+    assert mcnemar(a, a) == 1.0
     # 2 * 0.5**6
-    assert mcnemar(a, b) == (0.03125, 6, 0)
-    assert mcnemar(b, a) == (0.03125, 0, 6)
+    assert mcnemar(a, a.assign(prediction=a["label"] + 1)) == pytest.approx(0.03125, abs=1e-15)
 
 
-# z-tests
+# z-test
 
 
-def test_z_test_by_hand():
-    # 0.9 and 0.8 of 100 clips: 0.1 / sqrt(0.85 * 0.15 * 2 / 100)
-    z, p_value = uar_z_test(0.9, 0.8, 100)
-    assert z == pytest.approx(1.9802950859533486, abs=1e-12)
-    assert p_value == pytest.approx(stats.norm.sf(z), abs=1e-12)
+@pytest.mark.parametrize(("a", "b", "n"), [(0.9, 0.8, 100), (0.6, 2 / 3, 50), (1.0, 0.3, 20)])
+def test_uar_z_test_by_the_formula(a, b, n):
+    pooled = (a + b) / 2
+    z = (a - b) / np.sqrt(2 * pooled * (1 - pooled) / n)
+    assert uar_z_test(a, b, n) == pytest.approx((z, stats.norm.sf(z)), abs=1e-12)
+    assert uar_z_test(b, a, n) == pytest.approx((-z, stats.norm.cdf(z)), abs=1e-12)
 
 
-def test_z_test_reversed():
-    forth, back = uar_z_test(0.9, 0.8, 100), uar_z_test(0.8, 0.9, 100)
-    assert forth.z == pytest.approx(-back.z, abs=1e-12)
-    assert forth.p_value + back.p_value == pytest.approx(1, abs=1e-12)
-
-
-@pytest.mark.parametrize("uar", [0.0, 1.0])
-def test_z_test_without_variance_is_no_evidence(uar):
-    assert uar_z_test(uar, uar, 10) == (0.0, 0.5)
-
-
-def test_z_test_refuses_no_clips():
-    with pytest.raises(ParameterError, match="n must be at least 1, got 0"):
-        uar_z_test(0.5, 0.5, 0)
+@pytest.mark.parametrize("value", [0.0, 0.7, 1.0])
+def test_equal_uars_are_no_evidence_with_or_without_variance(value):
+    assert uar_z_test(value, value, 10) == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -466,3 +450,5 @@ def test_uar_z_test_leaves_unmarked_what_the_paper_leaves_unmarked():
 def test_uar_z_test_refuses_percent():
     with pytest.raises(ParameterError, match=r"uar_b must be in \[0, 1\], got 74.6"):
         uar_z_test(0.855, 74.6, 3024)
+    with pytest.raises(ParameterError, match="n must be at least 1, got 0"):
+        uar_z_test(0.5, 0.4, 0)

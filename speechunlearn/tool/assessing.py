@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from speechunlearn import audit, membership, report_card, scoring, training
-from speechunlearn.membership import Scores
 from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import Part
 
@@ -51,7 +50,7 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
         return None
     forget, unseen = sides
     found = membership.figures(
-        Scores(-forget["loss"].to_numpy(), -unseen["loss"].to_numpy()),
+        membership.loss_membership_attack(forget["loss"], unseen["loss"]),
         (list(forget["unit"]), list(unseen["unit"])),
         n_resamples=_RESAMPLES, generator=np.random.default_rng(seed),
     )
