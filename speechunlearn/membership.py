@@ -665,7 +665,8 @@ def figures(
     _check_max_fpr(max_fpr)
     _check_scores(scores)
     n_members, n_nonmembers = len(scores.members), len(scores.nonmembers)
-    ours, others = list(groups[0]), list(groups[1])
+    ours: list[object] = list(groups[0])
+    others: list[object] = list(groups[1])
     if (len(ours), len(others)) != (n_members, n_nonmembers):
         raise ParameterError(
             f"groups: {len(ours)} and {len(others)}, but there are {n_members} members and "
