@@ -10,13 +10,15 @@ from setuptools.command.sdist import sdist
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from speechunlearn import machine  # noqa: E402
+from speechunlearn import provenance  # noqa: E402
 
 
 def record(package: Path) -> None:
     """Write the record; a source archive has one already, which stays."""
-    built = machine.built_from() or {"commit": machine.commit(), "lock": machine.lock_hash()}
-    (package / machine.BUILT_FROM).write_text(json.dumps(built) + "\n")
+    built = provenance.built_from() or {
+        "commit": provenance.commit(), "lock": provenance.lock_hash()
+    }
+    (package / provenance.BUILT_FROM).write_text(json.dumps(built) + "\n")
 
 
 class Build(build_py):

@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import models
-from speechunlearn.attacks import AttackParameters, targeted_pgd
-from speechunlearn.audio import pad
+from speechunlearn.dataset.audio import pad
+from speechunlearn.methods.pgd import AttackParameters, targeted_pgd
+from speechunlearn.models import classifier
 
 SPAN = 64.0  # of the waveform that torchattacks sees as [0, 1]; a z-normalised one lies well within
 TAU, FRACTION = 0.3, 0.25
@@ -61,8 +61,8 @@ def contenders(
     from art.attacks.evasion import ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 
-    model = models.build(encoder, [f"class {i}" for i in range(CLASSES)], 0).eval()
-    thawed = models.build(encoder, [f"class {i}" for i in range(CLASSES)], 0).eval()
+    model = classifier.build(encoder, [f"class {i}" for i in range(CLASSES)], 0).eval()
+    thawed = classifier.build(encoder, [f"class {i}" for i in range(CLASSES)], 0).eval()
     model.requires_grad_(False)
     parameters = AttackParameters(
         tau=TAU, steps=steps, step_fraction=FRACTION, batch_size=len(targets)

@@ -46,16 +46,17 @@ from attack import SPAN, Waveforms, median_with_interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import clips as clips_module
-from speechunlearn import corpora, machine, models
-from speechunlearn.attacks import adversarial_set
-from speechunlearn.audio import normalise, pad
-from speechunlearn.clips import Clips
+from speechunlearn import corpora, provenance
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.audio import normalise, pad
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.methods import METHODS
 from speechunlearn.methods.adv_ela import Parameters
 from speechunlearn.methods.base import Request
+from speechunlearn.methods.pgd import adversarial_set
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.training import Recipe, predict, train
+from speechunlearn.models import classifier
+from speechunlearn.models.training import Recipe, predict, train
 
 CLASSES = 7
 MEDIAN_SECONDS, SPREAD = 1.9, 0.2  # of synthetic clips, log-normal: RAVDESS without its pauses
@@ -81,7 +82,7 @@ class Turn:
     of_attack: float = 0.0
     processor: float = 0.0
     memory: int = 0
-    model: models.Classifier | None = None
+    model: classifier.Classifier | None = None
     copies: Clips | None = None
 
 
@@ -144,7 +145,7 @@ def recorded(corpus: str, root: str, n: int, top_db: float | None) -> Clips:
 
 
 def of_package(
-    model: models.Classifier, clips: Clips, n_classes: int, parameters: Parameters, quick: bool
+    model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters, quick: bool
 ) -> Turn:
     """Run the request, with a clock in the attack."""
     turn = Turn()
@@ -163,11 +164,11 @@ def of_package(
 # ---- the libraries
 
 
-Attack = Callable[[models.Classifier, list[Tensor], Tensor, Parameters], list[Tensor]]
+Attack = Callable[[classifier.Classifier, list[Tensor], Tensor, Parameters], list[Tensor]]
 
 
 def of_torchattacks(
-    model: models.Classifier, waveforms_z: list[Tensor], targets: Tensor, parameters: Parameters
+    model: classifier.Classifier, waveforms_z: list[Tensor], targets: Tensor, parameters: Parameters
 ) -> list[Tensor]:
     """Make copies with torchattacks, which attacks what lies in [0, 1]: see attack.py."""
     import torchattacks
@@ -188,7 +189,7 @@ def of_torchattacks(
 
 
 def of_toolbox(
-    model: models.Classifier, waveforms_z: list[Tensor], targets: Tensor, parameters: Parameters
+    model: classifier.Classifier, waveforms_z: list[Tensor], targets: Tensor, parameters: Parameters
 ) -> list[Tensor]:
     """Make copies with the adversarial-robustness-toolbox, from one array."""
     from art.attacks.evasion import ProjectedGradientDescentPyTorch
@@ -221,7 +222,8 @@ def of_toolbox(
 
 
 def plain(
-    model: models.Classifier, clips: Clips, n_classes: int, parameters: Parameters, attack: Attack
+    model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters,
+    attack: Attack
 ) -> Turn:
     """Run the algorithm as it would be written around a library."""
     turn = Turn()
@@ -312,7 +314,7 @@ def largest_delta(turn: Turn, clips: Clips) -> float:
 
 
 def equal_in_eval_mode(
-    model: models.Classifier, clips: Clips, n_classes: int, parameters: Parameters
+    model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters
 ) -> tuple[float, float, float]:
     """Compare quick and exact where nothing is drawn but targets and starts.
 
@@ -356,7 +358,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    begun_at = machine.commit()
+    begun_at = provenance.commit()
     try:
         import art  # noqa: F401
         import torchattacks  # noqa: F401
@@ -373,7 +375,7 @@ def main() -> int:
         source = f"{options.corpus}, pauses at the ends cut {options.top_db} dB below the loudest"
     seconds = np.array(clips.lengths) / 16000
     n_classes = max(CLASSES, int(clips.labels.max()) + 1)
-    model = models.build(options.encoder, [f"class {i}" for i in range(n_classes)], 0)
+    model = classifier.build(options.encoder, [f"class {i}" for i in range(n_classes)], 0)
     train(model, clips, Recipe(epochs=5, learning_rate=1e-3), seed=0)
     model.to(device).eval()
     parameters = Parameters(
@@ -426,8 +428,8 @@ def main() -> int:
             "corpus": options.corpus, "encoder": options.encoder, "n": options.n,
             "copies": options.copies, "steps": options.steps, "epochs": options.epochs,
             "mean_seconds": round(float(seconds.mean()), 3), "device": options.device,
-            "threads": options.threads, "machine": machine.describe(),
-            "commit": begun_at, "lock": machine.lock_hash(),
+            "threads": options.threads, "machine": provenance.describe(),
+            "commit": begun_at, "lock": provenance.lock_hash(),
         }
         keep(turns, clips, parameters, about, options.out)
     return report(turns, clips, parameters, equal, 3.0 if device.type == "cuda" else 2.0)

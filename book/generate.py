@@ -36,14 +36,11 @@ matplotlib.use("agg")
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from speechunlearn import (  # noqa: E402
-    corpora,
+from speechunlearn import corpora, methods, provenance  # noqa: E402
+from speechunlearn.chapters import figures, pages  # noqa: E402
+from speechunlearn.lab import (  # noqa: E402
     experiments,
-    figures,
     leaderboard,
-    machine,
-    methods,
-    pages,
     results,
     sentences,
     tuning,
@@ -414,7 +411,7 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
         run = content["metadata"].get("papermill", {})
         seconds = run.get("duration")
         if path in executed:
-            commit = machine.commit()
+            commit = provenance.commit()
         else:
             commit = _git("log", "-1", "--format=%h", "--", path)
         rows.append(
@@ -646,7 +643,7 @@ def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Re
 
     Args:
         shown: reported cells
-        verdicts: of `speechunlearn.experiments.claims`
+        verdicts: of `speechunlearn.lab.experiments.claims`
         committed: with the cells over tau
 
     """

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from speechunlearn import leaderboard, methods, profiles, tuning
+from speechunlearn import methods
+from speechunlearn.lab import leaderboard, profiles, tuning
 from speechunlearn.tool.recommended import usable
 
 FILE = Path(__file__).resolve().parents[1] / "speechunlearn" / "tool" / "recommended.json"

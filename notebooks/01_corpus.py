@@ -20,7 +20,7 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results
@@ -43,7 +43,7 @@ manifest.groupby("split").agg(
 # The classes, and how long the clips are:
 
 # %%
-from speechunlearn import figures
+from speechunlearn.chapters import figures
 
 figures.clip_counts(manifest);
 
@@ -111,7 +111,7 @@ def draw_clips(hashes, n, name):
     return list(generator.permutation(np.unique(hashes))[:n])
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn import audio, splits
+from speechunlearn.dataset import audio, splits
 
 generator = np.random.default_rng(0)
 shares = run.profile.splits
@@ -174,11 +174,11 @@ print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 # the reported ones.
 
 # %%
-from speechunlearn import deletions
+from speechunlearn.lab import forget_sets
 
 largest = max(run.profile.n_values)
 draws = ["development", *(draw for _, draw in run.profile.pairs)]
-largest_of = {draw: deletions.clips(largest, draw) for draw in draws}
+largest_of = {draw: forget_sets.clips(largest, draw) for draw in draws}
 hashes = {draw: study.hashes(largest_of[draw]) for draw in draws}
 pd.DataFrame(
     {
@@ -192,7 +192,7 @@ pd.DataFrame(
         },
         "nested": {
             draw: all(
-                study.hashes(deletions.clips(n, draw)) == hashes[draw][:n]
+                study.hashes(forget_sets.clips(n, draw)) == hashes[draw][:n]
                 for n in run.profile.n_values
             )
             for draw in draws

@@ -20,7 +20,7 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results
@@ -64,7 +64,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from speechunlearn import figures, models, training
+from speechunlearn.chapters import figures
+from speechunlearn.models import classifier, training
 
 study = run.study("validation")
 rates = ("hidden", "attention", "activation", "feat_proj", "final")
@@ -76,7 +77,7 @@ nothing_drawn = {f"{rate}_dropout": 0.0 for rate in rates} | {
 def fresh():
     """The model before any training."""
     config = study.recipe.encoder | nothing_drawn
-    return models.build(study.profile.encoder, study.labels, 0, **config).double()
+    return classifier.build(study.profile.encoder, study.labels, 0, **config).double()
 
 
 def some(clips, n=16):
@@ -115,7 +116,9 @@ print("losses and weights: equal to 1e-6")
 import numpy as np
 import pandas as pd
 
-from speechunlearn import experiments, figures, statistics
+from speechunlearn.lab import experiments
+from speechunlearn.chapters import figures
+from speechunlearn.audit import statistics
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
 seed, _ = run.profile.pairs[0]
@@ -185,8 +188,8 @@ figures.confusion(unseen, studies[first].labels);
 # on another corpus.
 
 # %%
-from speechunlearn import pages
-from speechunlearn import results as protocol
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
 
 pages.originals(protocol.committed("cpu", "ravdess"))
 

@@ -24,7 +24,7 @@ results = ""  # folder that results are added to; empty: none is written
 n_values = []  # sizes of the forget set; empty: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
@@ -77,11 +77,12 @@ def unlearn(model, forget, wrong, retain=None, *, steps, learning_rate):
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
 
-from speechunlearn import deletions, figures
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
 
 study = run.study("validation")
 seed, draw = study.pairs[0]
-request = deletions.clips(max(study.profile.n_values), draw)
+request = forget_sets.clips(max(study.profile.n_values), draw)
 forget = study.forget(request)
 original = study.original(seed).cpu().eval()
 retrained = study.retrained(seed, request).cpu().eval()
@@ -105,14 +106,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from speechunlearn import attacks
+from speechunlearn.methods import pgd
 from speechunlearn import methods as registry
 from speechunlearn.methods.ran_lab import wrong_labels
 
 n_classes = len(study.labels)
 generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
 ours = draw_wrong(forget.labels, n_classes, generators[0])
-assert ours.equal(attacks.random_wrong_labels(forget.labels, n_classes, generators[1]))
+assert ours.equal(pgd.random_wrong_labels(forget.labels, n_classes, generators[1]))
 print("wrong labels: the same")
 
 scored = study.cell("original", request, seed).predictions.query("split == 'forget'")
@@ -145,8 +146,8 @@ for name, retain in (("ran_lab", None), ("remain", kept)):
 # %%
 import numpy as np
 
-from speechunlearn import experiments
-from speechunlearn import results as protocol
+from speechunlearn.lab import experiments
+from speechunlearn.lab import results as protocol
 
 results = run.results(experiments.paper_baselines(run)["baselines"])
 table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
@@ -174,7 +175,7 @@ protocol.costs(results)
 # on DEMoS) beside them.
 
 # %%
-from speechunlearn import pages
+from speechunlearn.chapters import pages
 
 pages.table(protocol.committed("cpu", "ravdess"), "validation", experiments.BASELINES)
 

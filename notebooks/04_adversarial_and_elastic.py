@@ -29,7 +29,7 @@ other_copies = 0  # M of one more setting to compare with; 0: none
 other_steps = 0  # P of that setting; 0: none
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
@@ -105,13 +105,15 @@ def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_ra
 # One clip of the forget set under attack:
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn import attacks, deletions, figures
+from speechunlearn.methods import pgd
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
 
 study = run.study("validation")
 seed, draw = run.profile.pairs[0]
-forget = study.forget(deletions.clips(min(run.profile.n_values), draw))
+forget = study.forget(forget_sets.clips(min(run.profile.n_values), draw))
 original, n_classes = study.original(seed).cpu().eval(), len(study.labels)
-wrong = attacks.random_wrong_labels(
+wrong = pgd.random_wrong_labels(
     forget.labels, n_classes, torch.Generator().manual_seed(seed)
 )
 bound, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
@@ -137,11 +139,11 @@ from copy import deepcopy
 from dataclasses import replace
 
 from speechunlearn import methods as registry
-from speechunlearn.importance import elastic_penalty, estimate
+from speechunlearn.methods.importance import elastic_penalty, estimate
 from speechunlearn.methods.ran_lab import wrong_labels
 
-parameters = attacks.AttackParameters(tau=bound, steps=15)
-theirs = attacks.targeted_pgd(
+parameters = pgd.AttackParameters(tau=bound, steps=15)
+theirs = pgd.targeted_pgd(
     original, clip, torch.tensor([clip.shape[1]]), wrong[:1], parameters,
     [torch.Generator().manual_seed(0)],
 )
@@ -160,7 +162,7 @@ def exact(clips):
     return replace(clips, waveforms_z=[w.double() for w in clips.waveforms_z])
 
 
-made = attacks.adversarial_set(
+made = pgd.adversarial_set(
     original, forget, n_classes, replace(parameters, copies=2, steps=4), seed=seed
 )
 made, few = replace(made, clips=exact(made.clips)), exact(forget)
@@ -193,7 +195,9 @@ print("penalty: the same")
 import pandas as pd
 from IPython.display import Audio, Markdown, display
 
-from speechunlearn import attacks, deletions, experiments, figures
+from speechunlearn.methods import pgd
+from speechunlearn.lab import forget_sets, experiments
+from speechunlearn.chapters import figures
 
 seed, draw = run.profile.pairs[0]
 n = min(run.profile.n_values)
@@ -207,7 +211,7 @@ sampling_rate = 16000
 
 # %%
 asked = experiments.adversarial_and_elastic(run, other_copies, other_steps)
-wanted = deletions.clips(n, draw)
+wanted = forget_sets.clips(n, draw)
 clips = study.forget(wanted)
 sets = {tau: study.adversarial(wanted, seed, attack) for tau, attack in asked["copies"]}
 pd.DataFrame(
@@ -216,7 +220,7 @@ pd.DataFrame(
             tau: f"{int(s.reached.sum())} of {len(s.reached)}" for tau, s in sets.items()
         },
         "SNR of the first copy (dB)": {
-            tau: f"{attacks.signal_to_noise_db(clips.waveforms_z[0], s.clips.waveforms_z[0]):.1f}"
+            tau: f"{pgd.signal_to_noise_db(clips.waveforms_z[0], s.clips.waveforms_z[0]):.1f}"
             for tau, s in sets.items()
         },
         "largest |delta|": {
@@ -275,8 +279,8 @@ if other_copies and other_steps:
 # with stands above the table. Two of the rows have the paper's M = 20 and P = 50, though not its epochs.
 
 # %%
-from speechunlearn import pages
-from speechunlearn import results as protocol
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
 
 pages.gaps(protocol.committed("cpu", "ravdess"))
 

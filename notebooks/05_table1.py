@@ -21,7 +21,7 @@ copies = 0  # M, adversarial copies a clip; 0: the profile's
 steps = 0  # P, attack steps; 0: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
@@ -71,11 +71,12 @@ def z_test(uar_a, uar_b, n):
 # same speakers in each resample.
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn import deletions, figures
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
 
 own = run.study(run.profile.settings[0])
 seed, draw = own.pairs[0]
-request = deletions.clips(max(run.profile.n_values), draw)
+request = forget_sets.clips(max(run.profile.n_values), draw)
 original, ran_lab = (
     own.cell(name, request, seed).predictions.query("split == 'unseen'")
     for name in ("original", "ran_lab")
@@ -87,7 +88,7 @@ difference = uar(original) - uar(ran_lab)
 figures.resampled(differences, (difference, low, high));
 
 # %% tags=["agrees"]
-from speechunlearn import metrics, statistics
+from speechunlearn.audit import metrics, statistics
 
 n_classes = len(own.labels)
 for table in (original, ran_lab):
@@ -107,8 +108,9 @@ assert np.allclose(z_test(*numbers), statistics.uar_z_test(*numbers))
 print("z-test: the same, on the paper's numbers")
 
 # %%
-from speechunlearn import experiments, figures
-from speechunlearn import results as protocol
+from speechunlearn.lab import experiments
+from speechunlearn.chapters import figures
+from speechunlearn.lab import results as protocol
 
 asked = experiments.replication(run)
 development = run.results(asked["development"])
@@ -158,7 +160,7 @@ tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"]).rou
 # Each claim as a difference of UARs that is above 0 where it is right.
 
 # %%
-from speechunlearn import sentences
+from speechunlearn.lab import sentences
 
 print(experiments.RULE)
 print(f"Not as the paper's: {sentences.unlike_the_paper(results.cells) or 'nothing'}.")
@@ -189,7 +191,7 @@ protocol.costs(results)
 # The committed run of profile `cpu`, with the paper's numbers beside it.
 
 # %%
-from speechunlearn import pages
+from speechunlearn.chapters import pages
 
 real = protocol.committed("cpu", "ravdess")
 pages.table(real, "validation", list(protocol.TITLES))

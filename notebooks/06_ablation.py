@@ -19,7 +19,7 @@ copies = 0  # M, adversarial copies a clip; 0: the profile's
 steps = 0  # P, attack steps; 0: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
@@ -67,19 +67,21 @@ from dataclasses import replace
 
 import pandas as pd
 
-from speechunlearn import attacks, deletions, figures
+from speechunlearn.methods import pgd
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
 from speechunlearn import methods as registry
 
 study = run.study("validation")
 seed = study.pairs[0][0]
 model = study.original(seed).cpu().eval()
-one = study.forget(deletions.clips(1, "development"))
+one = study.forget(forget_sets.clips(1, "development"))
 clip = one.waveforms_z[0]
 settings = registry.parameters("adv", **run.profile.methods.get("adv", {})).attack
 generator = torch.Generator().manual_seed(0)
 copies, rows = {}, []
 for tau in run.profile.tau_values:
-    copies[tau] = attacks.adversarial_set(
+    copies[tau] = pgd.adversarial_set(
         model, one, len(study.labels), replace(settings, tau=tau, copies=1), seed=seed
     )
     copy, target = copies[tau].clips.waveforms_z[0], copies[tau].clips.labels[0]
@@ -95,7 +97,7 @@ figures.what_tau_means(curve);
 # %% tags=["agrees"]
 for row in rows:
     made = copies[row["tau"]]
-    theirs = attacks.signal_to_noise_db(clip, made.clips.waveforms_z[0])
+    theirs = pgd.signal_to_noise_db(clip, made.clips.waveforms_z[0])
     assert np.isclose(row["snr"], theirs, atol=1e-3) and theirs > row["bound"] - 0.01
     with torch.no_grad():
         said = model(*made.clips.batch([0])).argmax(1)
@@ -104,8 +106,9 @@ print("signal-to-noise ratio: equal to 0.001 dB, and never below -20 log10 tau")
 print("a copy has reached its target where the model says it")
 
 # %%
-from speechunlearn import experiments, figures
-from speechunlearn import results as protocol
+from speechunlearn.lab import experiments
+from speechunlearn.chapters import figures
+from speechunlearn.lab import results as protocol
 
 results = run.results(experiments.over_tau(run)["ablation"])
 rows = results.rows().query("split == 'unseen' and metric == 'uar'")
@@ -147,7 +150,7 @@ experiments.shape_over_tau(results).round(2)
 # The committed run of profile `cpu`.
 
 # %%
-from speechunlearn import pages
+from speechunlearn.chapters import pages
 
 pages.figure2(protocol.committed("cpu", "ravdess"))
 
@@ -185,7 +188,7 @@ print("4.8 dB more than the least: its power is a third of tau squared.")
 # **3.** Does it matter for the model how loud the file was? Halve the clip, and normalise it again.
 
 # %% tags=["solution", "hide-cell"]
-from speechunlearn import audio
+from speechunlearn.dataset import audio
 
 label = one.labels[0]
 again = torch.from_numpy(audio.normalise(0.5 * clip.numpy()))

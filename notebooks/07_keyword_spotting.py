@@ -31,7 +31,7 @@ classes = []  # classes to remove, by name; empty: as many as the profile says
 speakers = []  # speakers to delete, by name; empty: as many as the profile says
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
@@ -96,8 +96,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from speechunlearn import deletions, figures, training
-from speechunlearn.importance import estimate
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
+from speechunlearn.models import training
+from speechunlearn.methods.importance import estimate
 
 study = run.study("validation")
 seed, draw = study.pairs[0]
@@ -110,7 +112,7 @@ def exact(clips, n):
     return replace(few, waveforms_z=[w.double() for w in few.waveforms_z])
 
 
-request = deletions.clips(min(study.sizes), draw)
+request = forget_sets.clips(min(study.sizes), draw)
 forget, retain = exact(study.forget(request), 8), exact(study.retain(request), 24)
 teachers = {
     "max": training.predict(trained, forget),
@@ -179,8 +181,9 @@ print("SSD: weights equal to 1e-9")
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures, pages
-from speechunlearn import results as protocol
+from speechunlearn.lab import experiments
+from speechunlearn.chapters import figures, pages
+from speechunlearn.lab import results as protocol
 
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("label", "nunique"), speakers=("speaker", "nunique")

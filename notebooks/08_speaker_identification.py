@@ -22,7 +22,7 @@ classes = []  # classes to remove, by name; empty: as many as the profile says
 speakers = []  # speakers to delete, by name; empty: as many as the profile says
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
@@ -83,13 +83,15 @@ def delete(model, forget, targets, steps, learning_rate):
 from copy import deepcopy
 from dataclasses import replace
 
-from speechunlearn import deletions, figures, training
+from speechunlearn.lab import forget_sets
+from speechunlearn.chapters import figures
+from speechunlearn.models import training
 
 study = run.study("validation")
 seed = study.pairs[0][0]
 speaker = study.removable("class")[0]
 trained = study.original(seed).cpu().eval().double()
-forget = study.forget(deletions.classes(speaker))
+forget = study.forget(forget_sets.classes(speaker))
 forget = forget.at(range(min(8, len(forget))))
 # double precision: programs that add in another order agree
 forget = replace(forget, waveforms_z=[w.double() for w in forget.waveforms_z])
@@ -104,7 +106,7 @@ from speechunlearn import methods as registry
 from speechunlearn.methods.delete import masked
 
 parts = remove(study.manifest, speaker, study.setting)
-request = deletions.classes(speaker)
+request = forget_sets.classes(speaker)
 theirs = study.part_hashes(request)
 assert parts["forget"] == study.hashes(request)
 assert parts["retain"] == study.retain(request).hashes
@@ -130,8 +132,9 @@ print("DELETE: weights equal to 1e-6 after 5 steps")
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures, pages
-from speechunlearn import results as protocol
+from speechunlearn.lab import experiments
+from speechunlearn.chapters import figures, pages
+from speechunlearn.lab import results as protocol
 
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("unit", "nunique"), speakers=("label", "nunique")

@@ -21,7 +21,7 @@ pairs = []  # [seed, draw] pairs, of which the first is audited; empty: the prof
 references = 0  # so many retrained models; 0: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
@@ -41,7 +41,9 @@ print(run.made_by())
 # %%
 import numpy as np
 
-from speechunlearn import experiments, figures, leaderboard, pages, report_card
+from speechunlearn.lab import experiments, leaderboard
+from speechunlearn.chapters import figures, pages
+from speechunlearn.audit import report_card
 
 study = run.study("validation", pairs=run.profile.pairs[:1])
 cells = run.results(experiments.audited(run)["ranked"], "leaderboard")
@@ -108,7 +110,7 @@ figures.pairs(members, nonmembers);
 # One clip, under the models that heard it, under those that never did, and under the audited one:
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn.scoring import forget_logits
+from speechunlearn.audit.predictions import forget_logits
 
 
 def of_clip(table, clip=0):
@@ -125,7 +127,7 @@ value = of_clip(audited)
 figures.likelihoods(value, heard, never);
 
 # %% tags=["agrees"]
-from speechunlearn import audit, membership
+from speechunlearn.audit import evaluation, membership
 
 theirs = membership.auc(membership.loss_membership_attack(members, nonmembers))
 assert np.isclose(auc(members, nonmembers), theirs)
@@ -141,7 +143,7 @@ forgotten = [table[table["split"] == "forget"] for table in request.retrained]
 shares = np.array([(part["label"] == part["prediction"]).mean() for part in forgotten])
 n_clips = len(members)
 assert np.allclose(
-    of_one_more(shares, n_clips, 1.96), audit.of_one_more(shares, n_clips, None, 1.96)
+    of_one_more(shares, n_clips, 1.96), evaluation.of_one_more(shares, n_clips, None, 1.96)
 )
 print("interval of one more retrained model: the same")
 

@@ -26,10 +26,10 @@ pairs = []  # [seed, draw] pairs; empty: the profile's
 references = 0  # so many retrained models a request; 0: the profile's
 trials = 0  # strengths tried of each method; 0: the profile's
 threads = 0  # processor threads; 0: the profile's
-quick = False  # equal but for rounding and what dropout draws, and sooner: see speechunlearn.fast
+quick = False  # equal but for rounding and what dropout draws, and sooner: see speechunlearn.models.fast
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
@@ -69,7 +69,8 @@ def average_gap(clips, retrained):
 # For the original, which has forgotten nothing, it is how much there was to forget.
 
 # %% tags=["agrees"]
-from speechunlearn import audit, experiments, report_card
+from speechunlearn.audit import evaluation, report_card
+from speechunlearn.lab import experiments
 
 study = run.study("validation")
 seed, draw = study.pairs[0]
@@ -78,7 +79,7 @@ original, retrained = (
     study.cell(name, request, seed).predictions for name in ("original", "retrain")
 )
 gap = average_gap(original, retrained)
-scores = [audit.scores(table, len(study.labels)) for table in (original, retrained)]
+scores = [evaluation.scores(table, len(study.labels)) for table in (original, retrained)]
 assert np.isclose(gap, report_card.average_gap(*scores))
 print("average gap: the same")
 
@@ -93,7 +94,8 @@ print("average gap: the same")
 # %%
 import numpy as np
 
-from speechunlearn import experiments, leaderboard, pages
+from speechunlearn.lab import experiments, leaderboard
+from speechunlearn.chapters import pages
 
 trials_made = run.trials()
 pages.trials(trials_made)
@@ -126,7 +128,7 @@ pages.ranking(table, alone=True)
 pages.costs(table)
 
 # %%
-from speechunlearn import figures
+from speechunlearn.chapters import figures
 
 figures.forgetting_and_cost(table);
 

@@ -23,7 +23,7 @@ pairs = []  # [seed, draw] pairs, of which the first is taken; empty: the profil
 references = 0  # so many retrained models; 0: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
@@ -48,8 +48,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from speechunlearn import experiments
-from speechunlearn.tool import example
+from speechunlearn.lab import experiments
+from speechunlearn.lab import example
 
 study = run.study("validation", pairs=run.profile.pairs[:1])
 seed, draw = study.pairs[0]
@@ -118,8 +118,8 @@ judged = audit(
 print(judged.summary())
 
 # %%
-from speechunlearn import pages
-from speechunlearn.report_card import Card
+from speechunlearn.chapters import pages
+from speechunlearn.audit.report_card import Card
 
 card = judged.report["cards"]["model"]
 pages.card(Card(card["passed"], pd.DataFrame(card["scores"])))

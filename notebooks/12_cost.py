@@ -22,7 +22,7 @@ axes = []  # sizes that are changed: n, copies, steps, seconds, width, retained;
 repeats = 0  # times that each point is measured; 0: the profile's
 
 # %%
-from speechunlearn import runs
+from speechunlearn.chapters import runs
 
 run = runs.start(profile, corpus, root, encoder, skip_bad, cache, results, repeats=repeats)
 
@@ -38,7 +38,8 @@ print(run.made_by())
 # %%
 import pandas as pd
 
-from speechunlearn import figures, pages, scaling
+from speechunlearn.chapters import figures, pages
+from speechunlearn.lab import scaling
 
 sizes = scaling.Scaling.of(run.profile, axes)
 study = run.study()

@@ -26,7 +26,7 @@ from typing import Any
 from filelock import FileLock
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.machine import REPOSITORY, in_checkout
+from speechunlearn.provenance import REPOSITORY, in_checkout
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,8 @@ def code_hash(*modules: str) -> str:
     method's ``METHOD``, only what it runs counts: its title or what tuning tries changes no model.
 
     Args:
-        modules: e.g. ``speechunlearn.training``, or another package's, whose own imports count too
+        modules: e.g. ``speechunlearn.models.training``, or another package's, whose own imports
+        count too
 
     """
     closure: set[str] = set()

@@ -27,10 +27,11 @@ app = typer.Typer(
 
 def _version(asked: bool | None) -> None:
     if asked:
-        from speechunlearn import __version__, machine
+        from speechunlearn import __version__, provenance
 
         typer.echo(
-            f"speechunlearn {__version__}, commit {machine.commit()}, lock {machine.lock_hash()}"
+            f"speechunlearn {__version__}, commit {provenance.commit()}, "
+            f"lock {provenance.lock_hash()}"
         )
         raise typer.Exit
 
@@ -122,9 +123,11 @@ def run(
     profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
-    from speechunlearn import chapters, machine, profiles, runs
+    from speechunlearn import provenance
+    from speechunlearn.chapters import execution, runs
+    from speechunlearn.lab import profiles
 
-    machine.need_checkout("speechunlearn run")
+    provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
     chosen = profiles.get(profile)
     if chapter:
@@ -139,7 +142,7 @@ def run(
         "root": str(Path(root).expanduser().resolve()) if root else "",
         "results": str((out / "results").resolve()),
     }
-    chapters.execute(
+    execution.execute(
         paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir,
         say=lambda text: typer.echo(text, err=True),
     )
@@ -158,10 +161,11 @@ def grid(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list what is to be done")] = False,
 ) -> None:
     """Make every cell of a grid, each by a job of its own. Run it again to resume."""
-    from speechunlearn import grid as grids
-    from speechunlearn import machine, workflow
+    from speechunlearn import provenance
+    from speechunlearn.chapters import grid as grids
+    from speechunlearn.chapters import workflow
 
-    machine.need_checkout("speechunlearn grid")
+    provenance.need_checkout("speechunlearn grid")
     values = _values("-C", config)
     chosen = grids.Grid.of(values, file)
     if processes < 1:
@@ -184,7 +188,7 @@ def grid(
 
 def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     """Return the values of name=value options."""
-    from speechunlearn import runs
+    from speechunlearn.chapters import runs
 
     values = {}
     for item in items or []:
@@ -315,14 +319,14 @@ def results(
     """Print the results as tidy rows."""
     import pandas as pd
 
-    from speechunlearn import machine
-    from speechunlearn import results as protocol
+    from speechunlearn import provenance
     from speechunlearn.errors import ParameterError
+    from speechunlearn.lab import results as protocol
 
     if format not in ("table", "csv", "parquet"):
         raise ParameterError(f"format: {format!r} is not table, csv or parquet")
     if out is None:
-        machine.need_checkout("speechunlearn results without --out")
+        provenance.need_checkout("speechunlearn results without --out")
         rows = protocol.all_committed()
     else:
         folders = sorted(p.parent for p in (out / "results").glob("*/cells.csv"))

@@ -68,10 +68,10 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         ParameterError: an unknown or missing name, or a value of another type
 
     Examples:
-        >>> from speechunlearn.deletions import Deletion
-        >>> checked(Deletion, {"kind": "speaker", "names": "anna"}, "request").names
+        >>> from speechunlearn.lab.forget_sets import ForgetSet
+        >>> checked(ForgetSet, {"kind": "speaker", "names": "anna"}, "request").names
         ('anna',)
-        >>> checked(Deletion, {"kind": "clips", "n": "3"}, "request")
+        >>> checked(ForgetSet, {"kind": "clips", "n": "3"}, "request")
         Traceback (most recent call last):
         speechunlearn.errors.ParameterError: request: n is '3'; it should be a valid integer
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from speechunlearn.membership import features
-from speechunlearn.scoring import LOGIT
-from speechunlearn.study import Cell
+from speechunlearn.audit.membership import features
+from speechunlearn.audit.predictions import LOGIT
+from speechunlearn.lab.study import Cell
 
 SIZES = {"forget": 60, "retain": 60, "unseen": 120}
 N_LABELS = 3

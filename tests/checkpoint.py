@@ -21,7 +21,7 @@ from transformers import (
     WhisperForAudioClassification,
 )
 
-from speechunlearn.models import seeded
+from speechunlearn.models.classifier import seeded
 
 LABELS = ("low", "middle", "high")
 

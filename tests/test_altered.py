@@ -24,10 +24,10 @@ from test_methods_more import (
     softmax,
 )
 
-from speechunlearn import audio
+from speechunlearn.dataset import audio
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import Request, altered
-from speechunlearn.training import Cost, predict
+from speechunlearn.models.training import Cost, predict
 
 __all__ = ["original", "plain_steps"]  # fixtures
 SHIFT = {"speeds": (), "shifts": (1 / 3,), "weight": 0.5, "splices": 0.0}

@@ -9,18 +9,18 @@ import torch
 from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import attacks
-from speechunlearn.attacks import (
+from speechunlearn.dataset.audio import pad
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.methods import pgd
+from speechunlearn.methods.pgd import (
     AttackParameters,
     adversarial_set,
     random_wrong_labels,
     signal_to_noise_db,
     targeted_pgd,
 )
-from speechunlearn.audio import pad
-from speechunlearn.clips import Clips
-from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Cost, Work
+from speechunlearn.models.loop import Cost, Work
 
 torch.set_num_threads(1)
 
@@ -408,7 +408,7 @@ def test_the_live_memory_of_an_attack_does_not_grow_with_the_copies():
 @pytest.mark.parametrize("alike", [False, True])
 def test_batches_hold_each_clip_once_within_their_bounds(alike):
     lengths = np.random.default_rng(0).integers(10, 100, 83).tolist() + 20 * [55] + [400]
-    made = list(attacks.batches(lengths, 8, 500, alike=alike))
+    made = list(pgd.batches(lengths, 8, 500, alike=alike))
     assert sorted(sum(made, [])) == list(range(len(lengths)))
     assert made[0] == [len(lengths) - 1]
     for batch in made[1:]:
@@ -420,10 +420,10 @@ def test_batches_hold_each_clip_once_within_their_bounds(alike):
 
 def test_batches_of_copies_are_not_padded_where_asked():
     lengths = [n for n in (90, 70, 50, 30) for _ in range(20)]
-    made = list(attacks.batches(lengths, 32, 10**6, alike=True))
+    made = list(pgd.batches(lengths, 32, 10**6, alike=True))
     assert [len(batch) for batch in made] == [20, 20, 20, 20]
     assert all(len({lengths[i] for i in batch}) == 1 for batch in made)
-    assert [len(batch) for batch in attacks.batches(lengths, 32, 10**6)] == [32, 32, 16]
+    assert [len(batch) for batch in pgd.batches(lengths, 32, 10**6)] == [32, 32, 16]
 
 
 # ---- precision
@@ -600,7 +600,7 @@ def ours(monkeypatch):
     targets = torch.tensor([2, 0, 1])
     parameters = AttackParameters(tau=0.3, steps=7, step_fraction=0.25)
     with monkeypatch.context() as patch:
-        patch.setattr(attacks.torch, "rand", lambda n, generator: torch.full((n,), 0.5))
+        patch.setattr(pgd.torch, "rand", lambda n, generator: torch.full((n,), 0.5))
         moved = targeted_pgd(Smooth(), waveform_z, lengths, targets, parameters, generators(3))
     assert (moved - waveform_z).abs().max() > 0.29
     return waveform_z, targets, moved

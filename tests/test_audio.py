@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from speechunlearn.audio import normalise, pad, read_clip, trim_silence
+from speechunlearn.dataset.audio import normalise, pad, read_clip, trim_silence
 from speechunlearn.errors import CorpusError, ParameterError
 
 RATE = 16000

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from speechunlearn import audit, closeness, corpora, membership, methods
+from speechunlearn import corpora, methods
+from speechunlearn.audit import closeness, evaluation, membership
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -51,8 +52,8 @@ def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
             "prediction": [0, 1], "loss": [0.1, 0.2],
         }
     )
-    scores = audit.scores(clips, 2)
-    metrics = {metric for _, metric in audit.with_distances(scores, scores)}
+    scores = evaluation.scores(clips, 2)
+    metrics = {metric for _, metric in evaluation.with_distances(scores, scores)}
     own = {"distance" if name.endswith("_distance") else name for name in metrics}
     others = {
         "average_gap", "report_card", "cost", "statistics",

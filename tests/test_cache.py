@@ -15,14 +15,14 @@ import tiny_study
 import torch
 
 from speechunlearn import cache as cache_module
-from speechunlearn import machine
+from speechunlearn import provenance
 from speechunlearn.cache import Cache, code_hash
-from speechunlearn.deletions import clips
+from speechunlearn.chapters.grid import Recorder
+from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import ParameterError
-from speechunlearn.grid import Recorder
-from speechunlearn.machine import PLANNED
-from speechunlearn.study import Study
-from speechunlearn.workflow import Plan
+from speechunlearn.lab.forget_sets import clips
+from speechunlearn.lab.study import Study
+from speechunlearn.provenance import PLANNED
 
 SET_BY_THE_PROFILE = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
 
@@ -147,7 +147,7 @@ COMPUTING = """
 import torch
 from speechunlearn import machine, profiles
 profiles.prepare_process(profiles.get("smoke"))
-print(machine.computing())
+print(provenance.computing())
 """
 
 
@@ -176,7 +176,7 @@ def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch
     plan = Plan("cache")
     plan.plan_for({"instructions": "of another", "device": "cuda", "threads": 64})
     monkeypatch.setenv(PLANNED, json.dumps(plan.computing))
-    assert machine.computing() == {
+    assert provenance.computing() == {
         "instructions": "of another", "device": "cuda", "threads": torch.get_num_threads(),
     }
 
@@ -192,7 +192,7 @@ def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeyp
         )
         return list(store.plan.jobs)
 
-    here, usual = machine.computing(), keys()
+    here, usual = provenance.computing(), keys()
     assert len(usual) >= 3 and keys() == usual
     monkeypatch.setattr(machine, "computing", lambda: here | other)
     assert not {*keys()} & {*usual}

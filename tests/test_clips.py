@@ -9,8 +9,8 @@ import soundfile
 import tiny
 import torch
 
-from speechunlearn import audio
-from speechunlearn.clips import Clips, cycle, load, shuffled_batches, sorted_batches
+from speechunlearn.dataset import audio
+from speechunlearn.dataset.clips import Clips, cycle, load, shuffled_batches, sorted_batches
 from speechunlearn.errors import CorpusError, ParameterError
 
 LENGTHS = [5, 9, 2, 7, 7, 1, 8, 3, 6, 4, 2]

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import confusion_matrix
 
-from speechunlearn.closeness import (
+from speechunlearn.audit.closeness import (
     Anamnesis,
     Confusion,
     activation_distance,

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from speechunlearn import figures
+from speechunlearn.chapters import figures
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))[:10]

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from speechunlearn import deletions
 from speechunlearn.errors import ParameterError
+from speechunlearn.lab import forget_sets
 
 
 @pytest.fixture
@@ -19,31 +19,31 @@ def train():
 
 
 def test_a_speakers_deletion_covers_all_clips_of_the_speaker_and_no_other(train):
-    found = deletions.speakers("a").hashes(train)
+    found = forget_sets.speakers("a").hashes(train)
     assert found == ["a-yes-0", "a-yes-1", "a-no-0", "a-no-1"]
 
 
 def test_several_speakers_are_one_request(train):
-    found = deletions.speakers("a", "b").hashes(train)
+    found = forget_sets.speakers("a", "b").hashes(train)
     assert set(found) == set(train["hash"][train["speaker"] != "c"])
 
 
 def test_a_class_is_covered_whole_and_may_be_emptied(train):
-    removal = deletions.classes("up")
+    removal = forget_sets.classes("up")
     assert removal.hashes(train) == ["c-up-0", "c-up-1"]
     assert removal.classes_of(train) == ["up"]
 
 
 def test_draws_are_nested_and_keep_out_what_is_excluded(train):
     excluded = {"a-yes-0", "b-no-1"}
-    large = deletions.clips(4, 1).hashes(train, exclude=excluded)
-    assert deletions.clips(3, 1).hashes(train, exclude=excluded) == large[:3]
+    large = forget_sets.clips(4, 1).hashes(train, exclude=excluded)
+    assert forget_sets.clips(3, 1).hashes(train, exclude=excluded) == large[:3]
     assert not set(large) & excluded and len(set(large)) == 4
 
 
 def test_where_speakers_are_the_classes_a_speakers_deletion_removes_a_class(train):
     named = train.assign(label=train["speaker"])
-    removal = deletions.speakers("a")
+    removal = forget_sets.speakers("a")
     assert removal.classes_of(named) == ["a"] and removal.classes_of(train) == []
     assert len(removal.hashes(named)) == 4
 
@@ -51,15 +51,15 @@ def test_where_speakers_are_the_classes_a_speakers_deletion_removes_a_class(trai
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (deletions.speakers("z"), "speaker 'z' is not in the training set, which has a, b, c"),
-        (deletions.classes("down"), "class 'down' is not in the training set, which has no, up"),
-        (deletions.speakers(), "speaker '' is not in the training set"),
-        (deletions.speakers("c"), "speaker c takes every training clip of class 'up'"),
-        (deletions.speakers("a", "b", "c"), "speaker a, b, c is the whole training set"),
-        (deletions.classes("yes", "no", "up"), "is the whole training set"),
-        (deletions.clips(14, 0), "14 clips is the whole training set"),
-        (deletions.clips(15, 0), "n=15"),
-        (deletions.clips(0, 0), "n=0"),
+        (forget_sets.speakers("z"), "speaker 'z' is not in the training set, which has a, b, c"),
+        (forget_sets.classes("down"), "class 'down' is not in the training set, which has no, up"),
+        (forget_sets.speakers(), "speaker '' is not in the training set"),
+        (forget_sets.speakers("c"), "speaker c takes every training clip of class 'up'"),
+        (forget_sets.speakers("a", "b", "c"), "speaker a, b, c is the whole training set"),
+        (forget_sets.classes("yes", "no", "up"), "is the whole training set"),
+        (forget_sets.clips(14, 0), "14 clips is the whole training set"),
+        (forget_sets.clips(15, 0), "n=15"),
+        (forget_sets.clips(0, 0), "n=0"),
     ],
 )
 def test_what_cannot_be_deleted_is_refused_with_its_name(train, request_, message):
@@ -69,18 +69,18 @@ def test_what_cannot_be_deleted_is_refused_with_its_name(train, request_, messag
 
 def test_chosen_values_are_different_from_the_one_to_develop_on():
     values = [f"w{i}" for i in range(8)]
-    reported, development = deletions.chosen(values, 5)
+    reported, development = forget_sets.chosen(values, 5)
     assert len(set(reported)) == 5 and development not in reported
-    assert deletions.chosen(values[::-1], 5) == (reported, development)
-    assert deletions.chosen(values, 3)[0] == reported[:3]
+    assert forget_sets.chosen(values[::-1], 5) == (reported, development)
+    assert forget_sets.chosen(values, 3)[0] == reported[:3]
     with pytest.raises(ParameterError, match="7 classes or speakers"):
-        deletions.chosen(values, 7)
+        forget_sets.chosen(values, 7)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5])
 def test_the_parts_of_a_draw_are_the_draw(train, parts):
-    whole = deletions.clips(5, 1)
-    requests = deletions.in_parts(whole, parts)
+    whole = forget_sets.clips(5, 1)
+    requests = forget_sets.in_parts(whole, parts)
     found = [request.hashes(train) for request in requests]
     assert [h for part in found for h in part] == whole.hashes(train)
     assert len(found) == parts and max(map(len, found)) - min(map(len, found)) <= 1
@@ -89,8 +89,8 @@ def test_the_parts_of_a_draw_are_the_draw(train, parts):
 
 @pytest.mark.parametrize(
     ("deletion", "parts"),
-    [(deletions.clips(3, 0), 4), (deletions.clips(3, 0), 0), (deletions.speakers("a"), 1)],
+    [(forget_sets.clips(3, 0), 4), (forget_sets.clips(3, 0), 0), (forget_sets.speakers("a"), 1)],
 )
 def test_what_cannot_be_cut_is_refused(deletion, parts):
     with pytest.raises(ParameterError, match="cannot be cut into"):
-        deletions.in_parts(deletion, parts)
+        forget_sets.in_parts(deletion, parts)

@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
-from speechunlearn import distributed, training
-from speechunlearn.loop import Resume, Work
-from speechunlearn.training import Recipe
+from speechunlearn.models import distributed, training
+from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.training import Recipe
 
 WORKER = """
 import sys

@@ -8,13 +8,13 @@ import tiny
 import torch
 from torch.nn.functional import conv1d, cross_entropy
 
-from speechunlearn import fast, models
-from speechunlearn.attacks import AttackParameters, adversarial_set
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import METHODS
 from speechunlearn.methods.base import Request
-from speechunlearn.models import Classifier, Frontend
-from speechunlearn.training import predict
+from speechunlearn.methods.pgd import AttackParameters, adversarial_set
+from speechunlearn.models import classifier, fast
+from speechunlearn.models.classifier import Classifier, Frontend
+from speechunlearn.models.training import predict
 
 torch.set_num_threads(1)
 
@@ -32,7 +32,7 @@ def network(kind: str, norm: str = "layer", bias: bool = True, mask: bool = True
     config = getattr(transformers, f"{kind}Config")(
         **SMALL, feat_extract_norm=norm, conv_bias=bias, do_stable_layer_norm=norm == "layer",
     )  # fmt: skip
-    with models.seeded(0):
+    with classifier.seeded(0):
         made = getattr(transformers, f"{kind}ForSequenceClassification")(config)
     return Classifier(made, ["a", "b", "c"], Frontend(return_attention_mask=mask)).eval()
 

@@ -4,10 +4,10 @@ import pytest
 import tiny
 import torch
 
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.importance import KINDS, elastic_penalty, estimate, one_minus
-from speechunlearn.training import Cost
+from speechunlearn.methods.importance import KINDS, elastic_penalty, estimate, one_minus
+from speechunlearn.models.training import Cost
 
 torch.set_num_threads(1)
 

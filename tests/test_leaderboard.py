@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from answers import N_LABELS, answers, cell
 
-from speechunlearn import audit, leaderboard, pages
+from speechunlearn.audit import evaluation
+from speechunlearn.chapters import pages
 from speechunlearn.errors import ParameterError
-from speechunlearn.experiments import IN_PARTS, PART
-from speechunlearn.results import ANOTHER_SEED, Results
+from speechunlearn.lab import leaderboard
+from speechunlearn.lab.experiments import IN_PARTS, PART
+from speechunlearn.lab.results import ANOTHER_SEED, Results
 
 #: how much of the forget set each model remembers
 STRENGTHS = {"original": 3.0, "delete": 0.2, "ran_lab": -3.0, "jit": 3.0, "finetune": 1.0}
@@ -52,8 +54,8 @@ def test_the_gap_on_the_clips_as_they_are_is_that_of_the_scores(made):
     own, _, table = made
     gaps = []
     for request in leaderboard.requests(own).values():
-        theirs = [audit.scores(t, N_LABELS) for t in request.retrained]
-        ours = audit.scores(request.judged["finetune"], N_LABELS)
+        theirs = [evaluation.scores(t, N_LABELS) for t in request.retrained]
+        ours = evaluation.scores(request.judged["finetune"], N_LABELS)
         keys = [("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc")]
         gaps.append(np.mean([abs(ours[k] - np.mean([t[k] for t in theirs])) for k in keys]))
     assert table.loc["finetune", "gap"] == pytest.approx(np.mean(gaps), abs=1e-12)

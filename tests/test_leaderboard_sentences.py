@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import audit, leaderboard, methods, report_card, tuning
-from speechunlearn.experiments import IN_PARTS, NOT_SPLICED, PART
+from speechunlearn import methods
+from speechunlearn.audit import evaluation, report_card
+from speechunlearn.lab import leaderboard, tuning
+from speechunlearn.lab.experiments import IN_PARTS, NOT_SPLICED, PART
 
 ROOT = Path(__file__).resolve().parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -59,12 +61,12 @@ def test_what_a_ranking_shows_is_computed_a_second_time(words, boards, rankings)
     found, ranking = boards[words], rankings[words]
     n_labels = found.results.n_labels
     requests = list(leaderboard.requests(found.results).values())
-    retrained = [[audit.scores(t, n_labels) for t in r.retrained] for r in requests]
+    retrained = [[evaluation.scores(t, n_labels) for t in r.retrained] for r in requests]
     distances = (
         report_card.average_gap, report_card.forgetting_distance, report_card.utility_distance
     )
     for method in ranking.index.drop("retrain"):
-        own = [audit.scores(r.judged[method], n_labels) for r in requests]
+        own = [evaluation.scores(r.judged[method], n_labels) for r in requests]
         by_hand = [
             np.mean([distance(o, r) for o, r in zip(own, retrained, strict=True)])
             for distance in distances
@@ -96,7 +98,7 @@ def test_what_a_ranking_shows_is_computed_a_second_time(words, boards, rankings)
     for table, name, variant in tables:
         rows = cells[(cells["method"] == leaderboard.OURS) & (cells["variant"] == variant)]
         in_order = rows.sort_values("seed")["cell"]
-        own = [audit.scores(found.results.of_cell(cell), n_labels) for cell in in_order]
+        own = [evaluation.scores(found.results.of_cell(cell), n_labels) for cell in in_order]
         by_hand = [
             np.mean([distance(o, r) for o, r in zip(own, retrained, strict=True)])
             for distance in distances

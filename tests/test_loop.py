@@ -7,13 +7,14 @@ import pytest
 import tiny
 import torch
 
-from speechunlearn import loop, methods
+from speechunlearn import methods
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Cost, Resume, Work
 from speechunlearn.methods import METHODS, Request
 from speechunlearn.methods.base import Descent, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.training import Recipe
+from speechunlearn.models import loop
+from speechunlearn.models.loop import Batch, Cost, Resume, Work
+from speechunlearn.models.training import Recipe
 
 torch.set_num_threads(1)
 

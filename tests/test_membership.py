@@ -11,8 +11,7 @@ from scipy.special import logit, softmax
 from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.membership import (
+from speechunlearn.audit.membership import (
     Scores,
     auc,
     eer,
@@ -28,6 +27,7 @@ from speechunlearn.membership import (
     to_retrained,
     tpr_at_fpr,
 )
+from speechunlearn.errors import ParameterError
 
 
 def gaussian_auc(distance):

@@ -5,14 +5,14 @@ import pytest
 import tiny
 import torch
 
-from speechunlearn.clips import Clips
-from speechunlearn.closeness import anamnesis, relearn_time
+from speechunlearn.audit.closeness import anamnesis, relearn_time
+from speechunlearn.audit.membership import Scores, auc, features, regression_attack, svc_attack
+from speechunlearn.audit.metrics import accuracy, uar
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.membership import Scores, auc, features, regression_attack, svc_attack
+from speechunlearn.lab.relearning import relearn
 from speechunlearn.methods.base import Descent
-from speechunlearn.metrics import accuracy, uar
-from speechunlearn.relearning import relearn
-from speechunlearn.training import Cost, Recipe, predict, train
+from speechunlearn.models.training import Cost, Recipe, predict, train
 
 
 def random_labels(n, seed):

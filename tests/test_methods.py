@@ -11,12 +11,13 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import methods, training
-from speechunlearn.attacks import AttackParameters, adversarial_set
+from speechunlearn import methods
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import METHODS, Request, adv, adv_ela, ran_lab, remain
 from speechunlearn.methods.base import Descent
-from speechunlearn.training import Cost, Recipe, predict, train
+from speechunlearn.methods.pgd import AttackParameters, adversarial_set
+from speechunlearn.models import training
+from speechunlearn.models.training import Cost, Recipe, predict, train
 
 torch.set_num_threads(1)
 

@@ -36,10 +36,9 @@ from test_methods_more import (
     squares,
 )
 
-from speechunlearn import methods, models
-from speechunlearn.clips import Clips
+from speechunlearn import methods
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ModelError, ParameterError
-from speechunlearn.loop import Batch, Work
 from speechunlearn.methods import (
     METHODS,
     Request,
@@ -53,7 +52,9 @@ from speechunlearn.methods import (
 )
 from speechunlearn.methods.layers import head, last, layers, moving
 from speechunlearn.methods.nearby import Moves, moved
-from speechunlearn.training import Cost, Recipe, predict, train
+from speechunlearn.models import classifier
+from speechunlearn.models.loop import Batch, Work
+from speechunlearn.models.training import Cost, Recipe, predict, train
 
 __all__ = ["original", "plain_steps"]  # fixtures
 torch.set_num_threads(1)
@@ -530,7 +531,7 @@ def test_the_nearest_class_depends_on_the_bound():
 @pytest.mark.usefixtures("plain_steps")
 def test_boundary_expand_fills_the_shadow_class():
     outcome = run("boundary_expand", linear(), Request(FORGET, 3), seed=4, **(STEP | {"epochs": 2}))
-    with models.seeded(4):
+    with classifier.seeded(4):
         drawn = torch.nn.Linear(3, 1)
     shadow = drawn.weight.detach().double().numpy()
     bias = drawn.bias.item()
@@ -786,6 +787,6 @@ def test_an_ensemble_is_saved_and_loaded(tmp_path):
     assert tiny.equal(tiny.weights(model), tiny.weights(found)) and found.labels == model.labels
     torch.testing.assert_close(predict(found, OTHER), predict(model, OTHER))
     with pytest.raises(ModelError, match="config.json"):
-        models.load(tmp_path / "ensemble")
+        classifier.load(tmp_path / "ensemble")
     with pytest.raises(ModelError, match="no shards"):
         sisa.load(tmp_path)

@@ -13,13 +13,13 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn.functional import cross_entropy
 
 from speechunlearn import methods
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.importance import estimate
 from speechunlearn.methods import METHODS, Request, bad_teacher, delete, salun, scrub, ssd
+from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.losses import divergence
-from speechunlearn.models import Classifier, Frontend
-from speechunlearn.training import Cost, Recipe, predict, train
+from speechunlearn.models.classifier import Classifier, Frontend
+from speechunlearn.models.training import Cost, Recipe, predict, train
 
 torch.set_num_threads(1)
 

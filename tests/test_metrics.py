@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from speechunlearn.audit import scores
+from speechunlearn.audit.evaluation import scores
+from speechunlearn.audit.metrics import accuracy, distance_to_retrained, uar
 from speechunlearn.errors import ParameterError
-from speechunlearn.metrics import accuracy, distance_to_retrained, uar
 
 
 def random_clips(seed, n_clips=40, n_labels=7):

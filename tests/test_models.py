@@ -17,10 +17,10 @@ from transformers import (
     WavLMModel,
 )
 
-from speechunlearn import models
-from speechunlearn.audio import pad
+from speechunlearn.dataset.audio import pad
 from speechunlearn.errors import ModelError, ParameterError
-from speechunlearn.models import Frontend
+from speechunlearn.models import classifier
+from speechunlearn.models.classifier import Frontend
 
 torch.set_num_threads(1)
 
@@ -31,7 +31,7 @@ GROUP = tiny.WAV2VEC2 | {"feat_extract_norm": "group", "do_stable_layer_norm": F
 
 def save_encoder(folder, config_class=Wav2Vec2Config, model_class=Wav2Vec2Model, **extractor):
     """Write an encoder as the hub has it: no head, or none that is of use."""
-    with models.seeded(5):
+    with classifier.seeded(5):
         model = model_class(config_class(**GROUP))
     model.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(**extractor).save_pretrained(folder)
@@ -49,13 +49,13 @@ def logits(model, waveforms_z):
 
 
 def test_nano_has_the_size_it_is_known_by():
-    model = models.build("nano", [f"class {i}" for i in range(7)], 0)
+    model = classifier.build("nano", [f"class {i}" for i in range(7)], 0)
     assert 0.4e6 < model.n_parameters < 0.8e6
     assert model.n_parameters == sum(weight.numel() for weight in model.state_dict().values())
     assert model.labels == tuple(f"class {i}" for i in range(7))
     assert model.frontend == Frontend(16000, True, True)
     # frames at 25 Hz
-    assert int(np.prod(models.NANO["conv_stride"])) == 640
+    assert int(np.prod(classifier.NANO["conv_stride"])) == 640
     assert logits(model.eval(), waveforms(4000)).shape == (1, 7)
 
 
@@ -69,8 +69,8 @@ def test_nano_comes_from_its_seed_alone():
 
 def test_the_first_layer_is_a_filter_bank():
     convolution = torch.nn.Conv1d(1, 256, 400)
-    with models.seeded(0):
-        models.gabor_filters_(convolution)
+    with classifier.seeded(0):
+        classifier.gabor_filters_(convolution)
     filters = convolution.weight.detach().double().numpy()[:, 0]
     spectra = np.abs(np.fft.rfft(filters, 16384))
     peaks = spectra.argmax(1).reshape(64, 4) * 16000 / 16384
@@ -89,7 +89,8 @@ def test_the_first_layer_is_a_filter_bank():
     np.testing.assert_allclose(norms[-1], np.sqrt(7.6 + 0.3), rtol=1e-5)
     assert 0.1 < float(convolution.bias.detach().std()) < 0.3
     # and nano starts from it
-    first = models.build("nano", LABELS, 0).network.wav2vec2.feature_extractor.conv_layers[0].conv
+    extractor = classifier.build("nano", LABELS, 0).network.wav2vec2.feature_extractor
+    first = extractor.conv_layers[0].conv
     np.testing.assert_array_equal(first.weight.detach().numpy()[:, 0], filters.astype(np.float32))
 
 
@@ -100,7 +101,7 @@ def test_config_can_be_overridden():
 
 
 def test_padding_does_not_change_the_logits():
-    model = models.build("nano", LABELS, 0).eval()
+    model = classifier.build("nano", LABELS, 0).eval()
     clips = waveforms(4000, 9000, 5555)
     together = logits(model, clips)
     alone = torch.cat([logits(model, [clip]) for clip in clips])
@@ -118,7 +119,7 @@ def test_save_and_load(tmp_path):
     clips = waveforms(700, 900)
     before = logits(model, clips)
     model.save(tmp_path / "checkpoint", {"seed": 1, "corpus": "demos"})
-    loaded = models.load(tmp_path / "checkpoint")
+    loaded = classifier.load(tmp_path / "checkpoint")
     assert torch.equal(logits(loaded.eval(), clips), before)
     assert tiny.equal(tiny.weights(model), tiny.weights(loaded))
     assert loaded.labels == model.labels == ("class 0", "class 1", "class 2")
@@ -130,8 +131,8 @@ def test_save_and_load(tmp_path):
 
 def test_labels_keep_their_order(tmp_path):
     names = [f"{i}" for i in reversed(range(12))]  # sorted as text they would be in another order
-    models.build("nano", names, 0, **tiny.WAV2VEC2).save(tmp_path, {})
-    assert models.load(tmp_path).labels == tuple(names)
+    classifier.build("nano", names, 0, **tiny.WAV2VEC2).save(tmp_path, {})
+    assert classifier.load(tmp_path).labels == tuple(names)
 
 
 def test_the_feature_extractor_config_is_honoured(tmp_path):
@@ -140,8 +141,8 @@ def test_the_feature_extractor_config_is_honoured(tmp_path):
     }  # fmt: skip
     encoder = save_encoder(tmp_path, **extractor)
     expected = Frontend(8000, False, False)
-    assert models.frontend(str(tmp_path)) == expected
-    model = models.build(str(tmp_path), LABELS, 0).eval()
+    assert classifier.frontend(str(tmp_path)) == expected
+    model = classifier.build(str(tmp_path), LABELS, 0).eval()
     assert model.frontend == expected
     assert model.network.config.feat_extract_norm == "group"
     assert tiny.equal(tiny.weights(encoder.eval()), tiny.weights(model.network.wav2vec2))
@@ -159,7 +160,7 @@ def test_the_feature_extractor_config_is_honoured(tmp_path):
 def test_a_new_head_comes_from_the_seed_and_the_encoder_does_not(tmp_path):
     save_encoder(tmp_path)
     first, again, other = (
-        tiny.weights(models.build(str(tmp_path), LABELS, seed)) for seed in (0, 0, 1)
+        tiny.weights(classifier.build(str(tmp_path), LABELS, seed)) for seed in (0, 0, 1)
     )
     assert tiny.equal(first, again)
     differing = {name for name in first if not torch.equal(first[name], other[name])}
@@ -171,7 +172,7 @@ def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path):
         tmp_path, model_class=Wav2Vec2ForSequenceClassification,
         config_class=lambda **c: Wav2Vec2Config(num_labels=5, **c),
     )  # fmt: skip
-    model = models.build(str(tmp_path), LABELS, 0).eval()
+    model = classifier.build(str(tmp_path), LABELS, 0).eval()
     assert logits(model, waveforms(700)).shape == (1, 3)
 
 
@@ -181,14 +182,14 @@ def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path):
 )
 def test_hubert_and_wavlm_load_like_wav2vec2(tmp_path, config_class, model_class, name):
     encoder = save_encoder(tmp_path / "encoder", config_class, model_class)
-    model = models.build(str(tmp_path / "encoder"), LABELS, 0, hidden_dropout=0.3).eval()
+    model = classifier.build(str(tmp_path / "encoder"), LABELS, 0, hidden_dropout=0.3).eval()
     assert model.network.config.hidden_dropout == 0.3
     assert tiny.equal(tiny.weights(encoder.eval()), tiny.weights(getattr(model.network, name)))
     clips = waveforms(700, 900)
     before = logits(model, clips)
     assert before.shape == (2, 3)
     model.save(tmp_path / "checkpoint", {})
-    assert torch.equal(logits(models.load(tmp_path / "checkpoint").eval(), clips), before)
+    assert torch.equal(logits(classifier.load(tmp_path / "checkpoint").eval(), clips), before)
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
@@ -197,8 +198,9 @@ def test_a_folder_that_lacks_a_part_is_named(tmp_path, missing):
     (tmp_path / "encoder" / missing).unlink()
     what = {"model.safetensors": "no weights", "config.json": "no config.json"}[missing]
     for use in (
-        lambda folder: models.build(folder, LABELS, 0), models.check_encoder, models.frontend,
-        lambda folder: models.load(tmp_path / "encoder"),
+        lambda folder: classifier.build(folder, LABELS, 0), classifier.check_encoder,
+        classifier.frontend,
+        lambda folder: classifier.load(tmp_path / "encoder"),
     ):  # fmt: skip
         with pytest.raises(ModelError, match=f"{tmp_path}/encoder.*{what}"):
             use(str(tmp_path / "encoder"))
@@ -208,14 +210,14 @@ def test_a_folder_without_feature_extractor_is_named(tmp_path):
     save_encoder(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=f"{tmp_path}.*feature-extractor"):
-        models.build(str(tmp_path), LABELS, 0)
+        classifier.build(str(tmp_path), LABELS, 0)
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(ModelError, match=f"{tmp_path}/none"):
-        models.build(str(tmp_path / "none"), LABELS, 0)
+        classifier.build(str(tmp_path / "none"), LABELS, 0)
     with pytest.raises(ModelError, match="'naon'"):
-        models.check_encoder("naon")
+        classifier.check_encoder("naon")
 
 
 def test_damaged_weights_are_named(tmp_path):
@@ -223,23 +225,23 @@ def test_damaged_weights_are_named(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match=f"{tmp_path}.*cannot be loaded"):
-        models.build(str(tmp_path), LABELS, 0)
+        classifier.build(str(tmp_path), LABELS, 0)
     with pytest.raises(ModelError, match=f"{tmp_path}.*cannot be loaded"):
-        models.load(tmp_path)
+        classifier.load(tmp_path)
 
 
 def test_a_classifier_needs_two_classes():
     with pytest.raises(ParameterError, match="labels.*joy"):
-        models.build("nano", ["joy"], 0)
+        classifier.build("nano", ["joy"], 0)
 
 
 def test_encoder_hash_follows_the_weights(tmp_path):
     save_encoder(tmp_path / "a")
     save_encoder(tmp_path / "b")
-    same, other = models.encoder_hash(str(tmp_path / "a")), models.encoder_hash("nano")
-    assert same == models.encoder_hash(str(tmp_path / "b")) != other
-    models.build("nano", LABELS, 0, **tiny.WAV2VEC2).save(tmp_path / "b", {})
-    assert models.encoder_hash(str(tmp_path / "b")) != same
+    same, other = classifier.encoder_hash(str(tmp_path / "a")), classifier.encoder_hash("nano")
+    assert same == classifier.encoder_hash(str(tmp_path / "b")) != other
+    classifier.build("nano", LABELS, 0, **tiny.WAV2VEC2).save(tmp_path / "b", {})
+    assert classifier.encoder_hash(str(tmp_path / "b")) != same
 
 
 def test_seeded_gives_the_global_states_back():
@@ -248,9 +250,9 @@ def test_seeded_gives_the_global_states_back():
     expected = torch.rand(3), np.random.rand(3)
     torch.manual_seed(7)
     np.random.seed(7)
-    with models.seeded(0, 1):
+    with classifier.seeded(0, 1):
         torch.rand(5), np.random.rand(5)
-    with pytest.raises(RuntimeError), models.seeded(0, 1):
+    with pytest.raises(RuntimeError), classifier.seeded(0, 1):
         torch.rand(5), np.random.rand(5)
         raise RuntimeError
     assert torch.equal(torch.rand(3), expected[0])
@@ -259,7 +261,7 @@ def test_seeded_gives_the_global_states_back():
 
 def test_seeded_draws_the_same_from_the_same_seed():
     def draws(*seed: int) -> list[float]:
-        with models.seeded(*seed) as generator:
+        with classifier.seeded(*seed) as generator:
             own = torch.rand(1, generator=generator)
             return [float(torch.rand(1)), np.random.rand(), float(own)]
 

@@ -10,13 +10,14 @@ import pytest
 import tiny
 import torch
 
-from speechunlearn import fast, machine, methods, planner
+from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Cost
-from speechunlearn.methods import METHODS, amun
+from speechunlearn.methods import METHODS, amun, planner
 from speechunlearn.methods.base import Request
-from speechunlearn.models import Classifier
-from speechunlearn.training import Recipe
+from speechunlearn.models import fast
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Cost
+from speechunlearn.models.training import Recipe
 
 
 def asked(n: int, retained: int = 11) -> Request:
@@ -356,8 +357,8 @@ def test_copies_are_in_the_memory():
     held = len(long) * long.lengths[0] * 4 / 2**20
 
     def grown(copies: int) -> float:
-        machine.trim()
-        with machine.measured() as usage:
+        provenance.trim()
+        with provenance.measured() as usage:
             pass
         own = some("adv", epochs=1, copies=copies, steps=2, attack_batch_size=1, batch_size=1)
         return planned("adv", Request(long, 3), own).peak_memory_mb - usage.start_memory_mb
@@ -415,7 +416,7 @@ def test_a_run_takes_what_was_predicted(method, size, quick, threads):
 
     def run() -> float:
         begun = time.process_time()
-        with machine.measured():
+        with provenance.measured():
             methods.get(method).unlearn(model, request, own, seed=0, quick=quick)
         return time.process_time() - begun
 

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from speechunlearn import methods, profiles, runs, schema
+from speechunlearn import methods, schema
+from speechunlearn.chapters import runs
 from speechunlearn.errors import ParameterError
-from speechunlearn.training import Recipe
+from speechunlearn.lab import profiles
+from speechunlearn.models.training import Recipe
 
 
 def test_values_are_those_that_the_committed_runs_were_made_with():

@@ -7,9 +7,10 @@ import sys
 import pandas as pd
 import pytest
 
-from speechunlearn import leaderboard, report_card, tuning
-from speechunlearn import results as protocol
-from speechunlearn.experiments import IN_PARTS, NOT_SPLICED
+from speechunlearn.audit import report_card
+from speechunlearn.lab import leaderboard, tuning
+from speechunlearn.lab import results as protocol
+from speechunlearn.lab.experiments import IN_PARTS, NOT_SPLICED
 
 SMOKE = """
 import json

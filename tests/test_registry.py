@@ -89,11 +89,11 @@ def test_a_corpus_that_is_none_is_refused(install):
     ],
 )
 def test_an_encoder_that_is_none_is_refused(install, source, point, message):
-    from speechunlearn import models
+    from speechunlearn.models import classifier
 
     install("coder", source, point, group="speechunlearn.encoders")
     with pytest.raises(RegistryError, match=f"{message}.*'coder'" if "and" in message else message):
-        models.carried.__wrapped__()
+        classifier.carried.__wrapped__()
 
 
 def test_a_package_that_is_imported_first_is_found(install, tmp_path):

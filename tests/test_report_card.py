@@ -6,9 +6,8 @@ import pytest
 from answers import N_LABELS, SIZES, answers
 from scipy.stats import norm
 
-from speechunlearn import audit, closeness
-from speechunlearn.errors import ParameterError
-from speechunlearn.report_card import (
+from speechunlearn.audit import closeness, evaluation
+from speechunlearn.audit.report_card import (
     DISTANCES,
     SCORES,
     Auditor,
@@ -16,6 +15,7 @@ from speechunlearn.report_card import (
     forgetting_distance,
     utility_distance,
 )
+from speechunlearn.errors import ParameterError
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_every_score_is_there_and_is_of_its_function(auditor):
     model = answers(20, forget=1)
     found = values(auditor.card(model))
     assert list(found.index) == [*SCORES, *DISTANCES]
-    own = audit.scores(model, N_LABELS)
+    own = evaluation.scores(model, N_LABELS)
     assert found.loc["unseen_uar", "value"] == own["unseen", "uar"]
     assert found.loc["mia_loss", "value"] == own["forget", "mia_auc"]
     forget = model[model["split"] == "forget"]
@@ -82,7 +82,7 @@ def test_the_limit_of_a_distance_is_the_largest_of_a_retrained_model(auditor):
     found = values(auditor.card(answers(20)))
     assert found.loc["loss_emd", "high"] == pytest.approx(largest, abs=1e-12)
     assert found.loc["loss_emd", "low"] == 0
-    own = [audit.scores(table, N_LABELS) for table in auditor.retrained]
+    own = [evaluation.scores(table, N_LABELS) for table in auditor.retrained]
     gaps = [average_gap(one, own[:i] + own[i + 1 :]) for i, one in enumerate(own)]
     assert found.loc["average_gap", "high"] == pytest.approx(max(gaps), abs=1e-12)
 

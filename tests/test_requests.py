@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from speechunlearn import deletions, experiments, methods, pages, training
-from speechunlearn import results as protocol
+from speechunlearn import methods
 from speechunlearn.cache import Cache
+from speechunlearn.chapters import pages
 from speechunlearn.errors import CorpusError, ParameterError
-from speechunlearn.results import ANOTHER_SEED, Results
-from speechunlearn.study import Study
+from speechunlearn.lab import experiments, forget_sets
+from speechunlearn.lab import results as protocol
+from speechunlearn.lab.results import ANOTHER_SEED, Results
+from speechunlearn.lab.study import Study
+from speechunlearn.models import training
 
 _SMALL = {"epochs": 1, "learning_rate": 1e-3, "batch_size": 4, "copies": 1, "steps": 1}
 METHODS = {
@@ -50,7 +53,7 @@ def test_a_model_retrained_without_a_word_has_never_heard_it(spoken, monkeypatch
     monkeypatch.setattr(
         training, "train", lambda m, clips, *a, **k: seen.append(clips) or real(m, clips, *a, **k)
     )
-    cell = spoken.cell("retrain", deletions.classes("up"), 0)
+    cell = spoken.cell("retrain", forget_sets.classes("up"), 0)
     assert spoken.labels.index("up") not in seen[0].labels and len(seen[0].labels.unique()) == 3
     label = spoken.labels.index("up")
     by_split = cell.predictions.groupby("split")["label"].agg(set)
@@ -61,17 +64,17 @@ def test_a_model_retrained_without_a_word_has_never_heard_it(spoken, monkeypatch
 
 def test_a_speakers_deletion_leaves_the_unseen_speakers_and_every_word(spoken):
     speaker = spoken.train.speakers[0]
-    cell = spoken.cell("ran_lab", deletions.speakers(speaker), 0)
+    cell = spoken.cell("ran_lab", forget_sets.speakers(speaker), 0)
     forget = cell.predictions[cell.predictions["split"] == "forget"]
     assert set(forget["speaker"]) == {speaker} and len(forget) == 8
     assert "removed" not in set(cell.predictions["split"])
-    kept = spoken.retain(deletions.speakers(speaker))
+    kept = spoken.retain(forget_sets.speakers(speaker))
     assert speaker not in kept.speakers and len(kept) == len(spoken.train) - 8
 
 
 def test_where_the_model_names_speakers_a_speaker_is_a_class(voices):
     assert set(voices.labels) == {f"{i:08x}" for i in range(8)}
-    cell = voices.cell("neggrad", deletions.speakers("00000003"), 0)
+    cell = voices.cell("neggrad", forget_sets.speakers("00000003"), 0)
     label = voices.labels.index("00000003")
     assert set(cell.predictions.query("split == 'removed'")["label"]) == {label}
     # its units are words, and no word is both trained on and tested on
@@ -87,9 +90,9 @@ def test_where_the_model_names_speakers_a_speaker_is_a_class(voices):
 def test_every_method_fulfils_every_kind_of_request(words_root, tmp_path, task, kind):
     tiny = study(words_root, tmp_path, task)
     wanted = {
-        "clips": lambda: deletions.clips(4, 0),
-        "speaker": lambda: deletions.speakers(tiny.train.speakers[0]),
-        "class": lambda: deletions.classes(tiny.labels[0]),
+        "clips": lambda: forget_sets.clips(4, 0),
+        "speaker": lambda: forget_sets.speakers(tiny.train.speakers[0]),
+        "class": lambda: forget_sets.classes(tiny.labels[0]),
     }[kind]()
     for name, method in methods.METHODS.items():
         record = tiny.cell(name, wanted, 0).record
@@ -120,12 +123,12 @@ def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monke
     assert set(second.predictions.query("split == 'forget'")["speaker"]) == set(names)
     assert second.record["n_forget"] == 2 * first.record["n_forget"]
     assert not second.predictions["loss"].equals(
-        spoken.cell("delete", deletions.speakers(*names), 0).predictions["loss"]
+        spoken.cell("delete", forget_sets.speakers(*names), 0).predictions["loss"]
     )
 
 
 def test_validation_clips_are_neither_trained_on_nor_scored(spoken):
-    wanted = deletions.classes("up")
+    wanted = forget_sets.classes("up")
     request = spoken.request((wanted,), 0, {"validation"})
     given = set(request.validation.hashes)
     assert given and not given & {*spoken.train.hashes, *spoken.unseen.hashes}
@@ -134,7 +137,7 @@ def test_validation_clips_are_neither_trained_on_nor_scored(spoken):
 
 
 def test_the_cached_statistic_is_of_all_training_clips(spoken):
-    from speechunlearn import importance
+    from speechunlearn.methods import importance
 
     direct = importance.estimate("fisher", spoken.original(0), spoken.train, spoken.train.labels)
     kept = spoken.statistic(0)
@@ -226,7 +229,7 @@ def test_named_classes_and_speakers_are_asked_for_and_checked_first(words_root, 
 
 
 def test_digits_are_images_of_their_own_and_need_no_folder(tmp_path):
-    from speechunlearn import profiles
+    from speechunlearn.lab import profiles
 
     images = profiles.get("smoke").for_task("image")
     digits = Study(images, cache=Cache(tmp_path))

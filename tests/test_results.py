@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import experiments, figures, files, pages, sentences
-from speechunlearn import results as protocol
+from speechunlearn import files
+from speechunlearn.chapters import figures, pages
 from speechunlearn.errors import ParameterError
-from speechunlearn.results import Results
-from speechunlearn.study import DEVELOPMENT, Cell
+from speechunlearn.lab import experiments, sentences
+from speechunlearn.lab import results as protocol
+from speechunlearn.lab.results import Results
+from speechunlearn.lab.study import DEVELOPMENT, Cell
 
 SPEAKERS = [f"s{i}" for i in range(6)]
 

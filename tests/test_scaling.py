@@ -8,9 +8,10 @@ import pytest
 import tiny
 from matplotlib import pyplot as plt
 
-from speechunlearn import figures, pages, profiles, scaling
+from speechunlearn.chapters import figures, pages
 from speechunlearn.errors import ParameterError
-from speechunlearn.scaling import Bench, Sizes
+from speechunlearn.lab import profiles, scaling
+from speechunlearn.lab.scaling import Bench, Sizes
 
 CENTRE = Sizes(n=3, copies=2, steps=2, seconds=0.05, width=1.0, retained=6)
 METHODS = ("ran_lab", "altered", "adv_ela", "finetune", "retrain")

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 from tiny import classifier, clips
 
-from speechunlearn import scoring, training
+from speechunlearn.audit import predictions
 from speechunlearn.errors import ParameterError
+from speechunlearn.models import training
 
 
 def scored():
@@ -22,9 +22,9 @@ def scored():
             "label": [labels[int(i)] for i in own.labels], "seconds": 0.5,
         }
     )
-    logits = scoring.answers(model, halves)
+    logits = training.answers(model, halves)
     hashes = {part: list(own.hashes) for part, own in halves.items()}
-    return model, halves, logits, scoring.table(logits, hashes, about, labels)
+    return model, halves, logits, predictions.table(logits, hashes, about, labels)
 
 
 def test_the_table_says_what_the_logits_say():
@@ -45,16 +45,16 @@ def test_the_table_says_what_the_logits_say():
 
 def test_entropies_are_those_of_the_probabilities():
     _, _, logits, table = scored()
-    p = np.concatenate([softmax(part.double().numpy(), axis=1) for part in logits.values()])
+    p = np.concatenate([softmax(part.astype(float), axis=1) for part in logits.values()])
     np.testing.assert_allclose(table["entropy"], entropy(p, axis=1), rtol=1e-9)
 
 
 def test_the_forget_sets_logits_are_kept_to_half_precision_and_no_others():
     _, _, logits, table = scored()
-    kept = scoring.forget_logits(table)
-    np.testing.assert_array_equal(kept, logits["forget"].half().double().numpy())
-    assert not np.array_equal(kept, logits["forget"].double().numpy())
-    columns = [c for c in table if c.startswith(scoring.LOGIT)]
+    kept = predictions.forget_logits(table)
+    np.testing.assert_array_equal(kept, logits["forget"].astype(np.float16))
+    assert not np.array_equal(kept, logits["forget"])
+    columns = [c for c in table if c.startswith(predictions.LOGIT)]
     assert table.loc[table["split"] == "unseen", columns].isna().all(axis=None)
 
 
@@ -66,24 +66,24 @@ def test_parts_come_in_the_order_asked_for():
     about = table.rename(columns={"duration": "seconds"})
     about = about.assign(label=[labels[i] for i in about["label"]])
     wanted = ["hash", "speaker", "unit", "label", "seconds"]
-    again = scoring.table(backwards, hashes, about[wanted], labels)
+    again = predictions.table(backwards, hashes, about[wanted], labels)
     assert list(again["hash"]) == list(table["hash"])
     np.testing.assert_array_equal(again["loss"], table["loss"])
 
 
 def test_tables_without_logits_are_refused():
     _, _, _, table = scored()
-    columns = [c for c in table if c.startswith(scoring.LOGIT)]
+    columns = [c for c in table if c.startswith(predictions.LOGIT)]
     with pytest.raises(ParameterError, match="no logits"):
-        scoring.forget_logits(table.drop(columns=columns))
+        predictions.forget_logits(table.drop(columns=columns))
     table.loc[0, columns[0]] = np.nan
     with pytest.raises(ParameterError, match="a clip of the forget set has no logits"):
-        scoring.forget_logits(table)
+        predictions.forget_logits(table)
 
 
 def test_logits_keep_the_models_mode():
     model, halves, _, _ = scored()
     model.train()
-    scoring.answers(model, halves)
+    training.answers(model, halves)
     assert model.training
-    assert isinstance(scoring.answers(model, halves)["forget"], torch.Tensor)
+    assert isinstance(training.answers(model, halves)["forget"], np.ndarray)

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import experiments, methods, sentences
-from speechunlearn import results as protocol
+from speechunlearn import methods
 from speechunlearn.errors import ParameterError
+from speechunlearn.lab import experiments, sentences
+from speechunlearn.lab import results as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

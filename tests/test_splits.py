@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from speechunlearn import corpora
+from speechunlearn.dataset.splits import forget_draw, speaker_split
 from speechunlearn.errors import CorpusError, ParameterError
-from speechunlearn.splits import forget_draw, speaker_split
 
 
 def make_manifest(clips: list[tuple[str, str, str, str]]) -> pd.DataFrame:

@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from speechunlearn.errors import ParameterError
-from speechunlearn.statistics import (
+from speechunlearn.audit.statistics import (
     auc_of_resamples,
     cluster_bootstrap,
     draw,
@@ -21,6 +20,7 @@ from speechunlearn.statistics import (
     pooled_bootstrap,
     uar_z_test,
 )
+from speechunlearn.errors import ParameterError
 
 
 def rng(seed=0):

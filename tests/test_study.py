@@ -12,12 +12,13 @@ import pytest
 import tiny_study
 import torch
 
-from speechunlearn import experiments, training
-from speechunlearn import results as protocol
-from speechunlearn.deletions import clips
 from speechunlearn.errors import CorpusError, ParameterError
-from speechunlearn.results import Results
-from speechunlearn.study import DEVELOPMENT
+from speechunlearn.lab import experiments
+from speechunlearn.lab import results as protocol
+from speechunlearn.lab.forget_sets import clips
+from speechunlearn.lab.results import Results
+from speechunlearn.lab.study import DEVELOPMENT
+from speechunlearn.models import training
 
 METHODS = ("original", "retrain", "remain", "remain_superloss", "ran_lab", "adv", "adv_ela")
 
@@ -216,11 +217,11 @@ def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(demos_root, tmp_pat
 
 
 def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
-    from speechunlearn import deletions
-    from speechunlearn.study import together
+    from speechunlearn.lab import forget_sets
+    from speechunlearn.lab.study import together
 
-    whole = deletions.clips(2, 0)
-    steps = deletions.in_parts(whole, 2)
+    whole = forget_sets.clips(2, 0)
+    steps = forget_sets.in_parts(whole, 2)
     assert together(steps) == whole
     made = study.after("ran_lab", steps, 0)
     assert made.record["n_forget"] == 2 and made.record["draw"] == "0"
@@ -231,6 +232,6 @@ def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
     assert not made.predictions["loss"].equals(study.cell("ran_lab", whole, 0).predictions["loss"])
     with pytest.raises(ParameterError, match="do not follow"):
         together(steps[::-1])
-    tuning = deletions.clips(2, DEVELOPMENT)
-    parts = [study.hashes(part) for part in deletions.in_parts(tuning, 2)]
+    tuning = forget_sets.clips(2, DEVELOPMENT)
+    parts = [study.hashes(part) for part in forget_sets.in_parts(tuning, 2)]
     assert [len(part) for part in parts] == [1, 1] and sum(parts, []) == study.hashes(tuning)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from speechunlearn import tasks
+from speechunlearn.dataset import tasks
 from speechunlearn.errors import CorpusError, ParameterError
 
 FRACTIONS = {"train": 0.5, "validation": 0.25, "test": 0.25}

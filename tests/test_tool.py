@@ -10,11 +10,13 @@ import torch
 from checkpoint import KINDS, LABELS, clips, write
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-from speechunlearn import audio, fast, membership
-from speechunlearn.attacks import AttackParameters, adversarial_set
+from speechunlearn.audit import membership
+from speechunlearn.audit.membership import Scores
 from speechunlearn.corpora.base import decode
+from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
-from speechunlearn.membership import Scores
+from speechunlearn.methods.pgd import AttackParameters, adversarial_set
+from speechunlearn.models import fast
 from speechunlearn.tool import audit, checkpoints, forget, inputs, recommended, work
 
 FAST = {"epochs": 3, "learning_rate": 1e-3}
@@ -63,7 +65,7 @@ def _prepared(model: Path, file: Path):  # noqa: ANN202
 
 
 def _answers(prepared) -> torch.Tensor:  # noqa: ANN001
-    from speechunlearn.training import predict
+    from speechunlearn.models.training import predict
 
     batch_size = 1 if prepared.model.answers_alone else 3
     return predict(prepared.model, prepared.parts["forget"].clips, batch_size=batch_size)
@@ -96,7 +98,7 @@ def test_the_faster_computation_answers_alike(tmp_path: Path, kind: str) -> None
 def _target_loss(model, clips) -> float:  # noqa: ANN001
     from torch.nn.functional import cross_entropy
 
-    from speechunlearn.training import predict
+    from speechunlearn.models.training import predict
 
     return float(cross_entropy(predict(model, clips, batch_size=1), clips.labels))
 
@@ -357,14 +359,14 @@ def test_an_answer_without_a_mask_is_asked_for_alone(tmp_path: Path) -> None:
 
 class TestRecommended:
     def test_the_fallback_needs_the_forget_set_alone(self, monkeypatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("speechunlearn.leaderboard.FOLDER", tmp_path)
+        monkeypatch.setattr("speechunlearn.lab.leaderboard.FOLDER", tmp_path)
         choice = recommended.choose({"forget"})
         assert choice.method == recommended.FALLBACK and "no leaderboard" in choice.why
 
     def test_the_least_gap_by_the_retrained_wins_among_what_can_be_fed(
         self, monkeypatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("speechunlearn.leaderboard.FOLDER", tmp_path)
+        monkeypatch.setattr("speechunlearn.lab.leaderboard.FOLDER", tmp_path)
         # delete: 2 and 3 times the retrained gap; neggrad: 4 and 2; scrub 1 and 1
         for corpus, rows in {
             "a": {"retrain": 0.1, "delete": 0.2, "neggrad": 0.4, "scrub": 0.1},
@@ -379,7 +381,7 @@ class TestRecommended:
         assert recommended.choose({"forget", "retain"}).method == "scrub"
 
     def test_the_strength_is_the_mean_of_those_tuned(self, monkeypatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("speechunlearn.tuning.FOLDER", tmp_path)
+        monkeypatch.setattr("speechunlearn.lab.tuning.FOLDER", tmp_path)
         for corpus, rate in (("a", 1e-4), ("b", 1e-6)):
             (tmp_path / f"cpu-{corpus}.csv").write_text(
                 'method,overrides,chosen\n'
@@ -434,10 +436,11 @@ def test_the_example_is_what_the_study_holds(tmp_path: Path, demos_root: Path) -
     """The tool's scores of a study's model are the study's own."""
     from tiny_study import study as tiny
 
-    from speechunlearn import audit as audits
-    from speechunlearn import scoring, training
-    from speechunlearn.deletions import clips as draw
-    from speechunlearn.tool import example
+    from speechunlearn.audit import evaluation as audits
+    from speechunlearn.audit import predictions
+    from speechunlearn.lab import example
+    from speechunlearn.lab.forget_sets import clips as draw
+    from speechunlearn.models import training
 
     study = tiny(demos_root, tmp_path / "cache")
     deletion = draw(2, 0)
@@ -450,8 +453,8 @@ def test_the_example_is_what_the_study_holds(tmp_path: Path, demos_root: Path) -
     ).report
     parts = study.parts(deletion)
     model = study.original(0)
-    logits = {name: training.predict(model, part) for name, part in parts.items()}
-    table = scoring.table(
+    logits = training.answers(model, parts)
+    table = predictions.table(
         logits, {name: part.hashes for name, part in parts.items()}, study.manifest, study.labels
     )
     expected = audits.scores(table, len(study.labels))

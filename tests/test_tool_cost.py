@@ -6,9 +6,10 @@ import pytest
 import tiny
 from conftest import write_clip
 
-from speechunlearn import planner, tool
+from speechunlearn import tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.methods import planner
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import tiny
 import torch
 from torch.nn.functional import cross_entropy
 
-from speechunlearn import training
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Resume, Work
-from speechunlearn.training import Cost, Recipe, predict, train
+from speechunlearn.models import training
+from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.training import Cost, Recipe, predict, train
 
 torch.set_num_threads(1)
 

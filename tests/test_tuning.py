@@ -5,11 +5,13 @@ import json
 import pytest
 from answers import answers, cell
 
-from speechunlearn import experiments, methods, profiles, runs, tuning
+from speechunlearn import methods
 from speechunlearn.cache import Cache
+from speechunlearn.chapters import runs
 from speechunlearn.errors import ParameterError
-from speechunlearn.results import Results
-from speechunlearn.study import DEVELOPMENT, Study
+from speechunlearn.lab import experiments, profiles, tuning
+from speechunlearn.lab.results import Results
+from speechunlearn.lab.study import DEVELOPMENT, Study
 
 
 def test_candidates_by_hand():

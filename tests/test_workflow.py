@@ -18,12 +18,14 @@ import tiny_study
 import torch
 import yaml
 
-from speechunlearn import corpora, experiments, grid, profiles, runs, study, tuning, workflow
-from speechunlearn.deletions import clips, speakers
+from speechunlearn import corpora
+from speechunlearn.chapters import grid, runs, workflow
+from speechunlearn.chapters.grid import Grid, Recorder
+from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
-from speechunlearn.grid import Grid, Recorder
-from speechunlearn.results import KEY, Results
-from speechunlearn.workflow import Plan
+from speechunlearn.lab import experiments, profiles, study, tuning
+from speechunlearn.lab.forget_sets import clips, speakers
+from speechunlearn.lab.results import KEY, Results
 
 SSD = {"methods": tiny_study.profile().methods | {"ssd": {"selection": 3.0}}}
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from speechunlearn import models
-from speechunlearn.clips import Clips
-from speechunlearn.models import Classifier, Frontend
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.models import classifier as classifier_module
+from speechunlearn.models.classifier import Classifier, Frontend
 
 #: the architecture of ``nano``, about 10,000 parameters; no dropout
 WAV2VEC2 = {
@@ -52,14 +52,14 @@ class Network(torch.nn.Module):
 def classifier(n_classes: int = 3, seed: int = 0, dropout: float = 0.1) -> Classifier:
     """A classifier that trains in a second, in eval mode."""
     labels = [f"class {i}" for i in range(n_classes)]
-    with models.seeded(seed):
+    with classifier_module.seeded(seed):
         return Classifier(Network(n_classes, dropout), labels, Frontend()).eval()
 
 
 def wav2vec2(n_classes: int = 3, seed: int = 0, **config: object) -> Classifier:
     """A wav2vec 2.0 classifier of the shape of ``nano``, in eval mode."""
     labels = [f"class {i}" for i in range(n_classes)]
-    return models.build("nano", labels, seed, **(WAV2VEC2 | config)).eval()
+    return classifier_module.build("nano", labels, seed, **(WAV2VEC2 | config)).eval()
 
 
 def clips(n: int, n_classes: int = 3, seed: int = 0, noise: float = 1.0) -> Clips:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from speechunlearn.cache import Cache
-from speechunlearn.profiles import Profile
-from speechunlearn.study import Study
+from speechunlearn.lab.profiles import Profile
+from speechunlearn.lab.study import Study
 
 ENCODER = {
     "hidden_size": 16,

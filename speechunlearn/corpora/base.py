@@ -4,10 +4,10 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,7 @@ class Corpus:
         archives: the versions that can be downloaded, each complete in itself, the usual one
             first; empty if there is none, or none with a hash that can be trusted
         table: makes the manifest of a corpus that is no folder of audio files
-        load: turns rows of that manifest, and the class names, into clips
+        load: turns rows of that manifest into what the model takes, an array a clip
     """
 
     name: str
@@ -112,7 +112,7 @@ class Corpus:
     expected_speakers: int = 0
     archives: tuple[Archive, ...] = ()
     table: Callable[[], pd.DataFrame] | None = None
-    load: Callable[[pd.DataFrame, Sequence[str]], Any] | None = None
+    load: Callable[[pd.DataFrame], list[np.ndarray]] | None = None
 
 
 def _stem(path: Path) -> Hashable:

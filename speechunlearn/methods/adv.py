@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn import fast
-from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_choice
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.models import Classifier
+from speechunlearn.models import fast
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

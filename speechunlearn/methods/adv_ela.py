@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import check_choice
-from speechunlearn.importance import KINDS, elastic_penalty, estimate
 from speechunlearn.methods import adv
 from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.importance import KINDS, elastic_penalty, estimate
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

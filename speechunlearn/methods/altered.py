@@ -24,13 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from speechunlearn import audio
-from speechunlearn.clips import Clips
+from speechunlearn.dataset import audio
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

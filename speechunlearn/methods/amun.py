@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn import clips as clips_module
-from speechunlearn.clips import Clips
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_not_negative
-from speechunlearn.loop import Batch, Cost, Work
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Cost, Work
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

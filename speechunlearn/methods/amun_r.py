@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from speechunlearn.methods import amun
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 def run(

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.loop import Batch, Work
 from speechunlearn.methods.base import (
     Distillation,
     Method,
@@ -23,8 +22,9 @@ from speechunlearn.methods.base import (
     descend,
 )
 from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
+from speechunlearn.models.training import predict
 
 #: keeps the incompetent teacher's seed away from those that classifiers are trained from: from
 #: the same seed, it would be the very network that the original grew out of

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechunlearn import fast, loop
-from speechunlearn.attacks import AdversarialSet, AttackParameters
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, check_choice, check_positive
-from speechunlearn.loop import Batch, Cost, Progress, Resume, Work
-from speechunlearn.models import Classifier
-from speechunlearn.training import Recipe
+from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
+from speechunlearn.models import fast, loop
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Cost, Progress, Resume, Work
+from speechunlearn.models.training import Recipe
 
 __all__ = [
     "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Request", "Resume",
@@ -130,7 +130,7 @@ class Method:
         run: ``run(model, request, parameters, work) -> Outcome``
         strength: the hyperparameter that decides how far it goes, which it is tuned by
         tried: values of its strength that tuning tries, in this order; none are the profile's own
-            times `speechunlearn.tuning.FACTORS`
+            times `speechunlearn.lab.tuning.FACTORS`
         untuned: why it has no strength, where it has none
         trains_anew: by the recipe that made the model, which a checkpoint does not tell
 
@@ -181,8 +181,9 @@ class Method:
             request: what is to be forgotten, and what may be looked at
             parameters: the method's hyperparameters
             seed: source of everything that is drawn
-            progress: see `speechunlearn.loop.Progress`
-            quick: computed as `speechunlearn.fast.fast` does it: sooner, equal but for rounding
+            progress: see `speechunlearn.models.loop.Progress`
+            quick: computed as `speechunlearn.models.fast.fast` does it: sooner, equal but for
+            rounding
                 and for the numbers that dropout draws
             work: the account that is kept of it, in place of one of its own
 
@@ -265,7 +266,7 @@ def descend(
     seed: int | None = None,
     **options: Any,
 ) -> list[float]:
-    """Minimise a loss with Adam, see `speechunlearn.loop.epochs`.
+    """Minimise a loss with Adam, see `speechunlearn.models.loop.epochs`.
 
     Args:
         model: changed in place
@@ -275,7 +276,7 @@ def descend(
         work: its account
         beside: sets that go round beside
         seed: of the order and of all that is drawn; None is that of the work
-        **options: of `speechunlearn.loop.epochs`
+        **options: of `speechunlearn.models.loop.epochs`
 
     Returns:
         mean loss of each epoch

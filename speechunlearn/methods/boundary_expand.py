@@ -15,7 +15,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.layers import head
 from speechunlearn.methods.losses import logits_of
-from speechunlearn.models import Classifier, seeded
+from speechunlearn.models.classifier import Classifier, seeded
 
 
 @dataclass(frozen=True)

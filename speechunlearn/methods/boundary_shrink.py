@@ -14,8 +14,8 @@ from torch import Tensor
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

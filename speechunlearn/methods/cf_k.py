@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from speechunlearn.methods import finetune
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.layers import check_k, last, moving
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from speechunlearn.methods.base import Batch, Distillation, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

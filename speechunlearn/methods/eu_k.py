@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from speechunlearn import training
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.layers import check_k, last, moving
-from speechunlearn.models import Classifier
+from speechunlearn.models import training
+from speechunlearn.models.classifier import Classifier
 
 #: from the seed that the original was trained from, the head would start as the original's did
 START_SEED = 2_000_000

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from speechunlearn.errors import ParameterError, check_choice, check_positive
-from speechunlearn.importance import estimate
 from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.layers import layers
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
-from speechunlearn import clips as clips_module
+from speechunlearn.dataset import clips as clips_module
 from speechunlearn.errors import ParameterError, check_positive
-from speechunlearn.importance import estimate
-from speechunlearn.loop import Work, padded
 from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Work, padded
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import logits_of
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

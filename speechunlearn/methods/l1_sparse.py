@@ -15,7 +15,7 @@ from torch import Tensor
 from speechunlearn.errors import check_not_negative
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

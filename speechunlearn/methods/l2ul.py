@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.attacks import random_wrong_labels
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_not_negative, check_positive
-from speechunlearn.importance import elastic_penalty, estimate
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.importance import elastic_penalty, estimate
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.methods.pgd import random_wrong_labels
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 import torch
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 def layers(model: Classifier) -> list[list[str]]:

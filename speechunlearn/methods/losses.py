@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from speechunlearn.clips import Clips
-from speechunlearn.models import Classifier
-from speechunlearn.training import logits_of
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.training import logits_of
 
 __all__ = ["divergence", "logits_of", "true_label_loss"]
 

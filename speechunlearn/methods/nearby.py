@@ -1,7 +1,7 @@
 """Clips moved a little, towards a class or away from one, for methods that learn from these.
 
 Source: Goodfellow et al. 2015 (one signed step), Madry et al. 2018 (projected steps). The attack of
-the paper is `speechunlearn.attacks`; here are its untargeted form, without a random start, and
+the paper is `speechunlearn.methods.pgd`; here are its untargeted form, without a random start, and
 that in the Euclidean norm.
 """
 
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn import clips as clips_module
-from speechunlearn.attacks import frozen, projected_step_
-from speechunlearn.clips import Clips
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_choice, check_positive
-from speechunlearn.loop import Cost, generator, padded, sized
-from speechunlearn.models import Classifier
+from speechunlearn.methods.pgd import frozen, projected_step_
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Cost, generator, padded, sized
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def moved(
 ) -> Clips:
     r"""Return the clips, moved along the gradient of the cross-entropy of their labels.
 
-    By `speechunlearn.attacks.projected_step_`. Padding is not touched, and nothing is clipped
+    By `speechunlearn.methods.pgd.projected_step_`. Padding is not touched, and nothing is clipped
     to the range of a waveform: after z-normalisation it has none. The model is in eval mode; its
     mode is given back.
 

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from speechunlearn.errors import check_positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.loop import Batch, Work
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

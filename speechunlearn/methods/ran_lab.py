@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.attacks import random_wrong_labels
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.methods.pgd import random_wrong_labels
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from speechunlearn.errors import check_choice, check_positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speechunlearn import training
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.models import Classifier
+from speechunlearn.models import training
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

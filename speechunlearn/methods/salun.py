@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.importance import Importance, estimate
 from speechunlearn.methods import remain
 from speechunlearn.methods.base import Method, Outcome, Request, Work, check_share
-from speechunlearn.models import Classifier
+from speechunlearn.methods.importance import Importance, estimate
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, check_not_negative
-from speechunlearn.loop import Batch, Cost, Work
 from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models import Classifier
-from speechunlearn.training import predict
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Cost, Work
+from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

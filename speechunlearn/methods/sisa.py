@@ -21,10 +21,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from speechunlearn import models, training
 from speechunlearn.errors import ModelError, ParameterError, check_positive
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.models import Classifier
+from speechunlearn.models import classifier, training
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sharded(Classifier):
     """Several classifiers as one, which gives each class the mean of their probabilities.
 
     `save` writes a checkpoint of each beside the others, and `load` reads them;
-    `speechunlearn.models.load`, which knows single classifiers, refuses the folder.
+    `speechunlearn.models.classifier.load`, which knows single classifiers, refuses the folder.
 
     Args:
         members: one classifier a shard
@@ -79,7 +79,7 @@ def load(folder: Path) -> Sharded:
         ModelError: a folder without shards
 
     """
-    members = [models.load(path) for path in sorted(folder.glob("shard-*"))]
+    members = [classifier.load(path) for path in sorted(folder.glob("shard-*"))]
     if not members:
         raise ModelError(f"checkpoint {str(folder)!r} has no shards")
     return Sharded(members)

@@ -10,7 +10,7 @@ import torch
 
 from speechunlearn.methods import sisa
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.models import Classifier
+from speechunlearn.models.classifier import Classifier
 
 
 def run(

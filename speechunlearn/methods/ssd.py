@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, check_choice, check_positive
-from speechunlearn.importance import Importance, estimate
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.models import Classifier
+from speechunlearn.methods.importance import Importance, estimate
+from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

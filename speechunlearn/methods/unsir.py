@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from speechunlearn import clips as clips_module
-from speechunlearn.attacks import frozen, input_gradient
-from speechunlearn.clips import Clips
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import check_choice, check_not_negative, check_positive
-from speechunlearn.loop import Batch, Work, padded, sized
 from speechunlearn.methods.bad_teacher import drawn
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models import Classifier
+from speechunlearn.methods.pgd import frozen, input_gradient
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work, padded, sized
 
 
 @dataclass(frozen=True)

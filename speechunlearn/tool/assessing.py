@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from speechunlearn import audit, membership, report_card, scoring, training
+from speechunlearn.audit import (
+    evaluation,
+    membership,
+    report_card,
+)
+from speechunlearn.audit import (
+    predictions as per_clip,
+)
+from speechunlearn.models import training
 from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import Part
 
@@ -17,21 +25,19 @@ _RESAMPLES = 1000
 
 
 def table(model: WaveformClassifier, parts: Mapping[str, Part]) -> pd.DataFrame:
-    """Return what a model says of every clip: see `speechunlearn.scoring.table`."""
+    """Return what a model says of every clip: see `speechunlearn.audit.predictions.table`."""
     batch_size = 1 if model.answers_alone else 32
-    logits = {
-        name: training.predict(model, part.clips, batch_size=batch_size)
-        for name, part in parts.items()
-    }
-    hashes = {name: part.clips.hashes for name, part in parts.items()}
+    clips = {name: part.clips for name, part in parts.items()}
+    logits = training.answers(model, clips, batch_size=batch_size)
+    hashes = {name: of.hashes for name, of in clips.items()}
     about = pd.concat([part.about for part in parts.values()], ignore_index=True)
-    return scoring.table(logits, hashes, about, list(model.labels))
+    return per_clip.table(logits, hashes, about, list(model.labels))
 
 
 def scores(predictions: pd.DataFrame, n_labels: int) -> dict[str, dict[str, float]]:
     """Return UAR, accuracy and mean loss on every set, by its name."""
     found: dict[str, dict[str, float]] = {}
-    for (split, metric), value in audit.scores(predictions, n_labels).items():
+    for (split, metric), value in evaluation.scores(predictions, n_labels).items():
         if metric != "mia_auc":
             found.setdefault(split, {})[metric] = value
     return {split: found[split] for split in SPLITS if split in found}

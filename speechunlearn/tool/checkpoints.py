@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from speechunlearn.errors import CONTROL, ModelError
-from speechunlearn.models import Classifier, Frontend
+from speechunlearn.models.classifier import Classifier, Frontend
 from speechunlearn.tool import work
 
 #: architectures that take waveforms
@@ -63,7 +63,8 @@ _BOUNDS = {
 
 
 class WaveformClassifier(Classifier):
-    """A classifier on waveforms, as `speechunlearn.models.Classifier`, of any of `ON_WAVEFORMS`.
+    """A classifier on waveforms, as `speechunlearn.models.classifier.Classifier`, of any of
+    `ON_WAVEFORMS`.
 
     Args:
         network: a transformers audio-classification model
@@ -90,7 +91,7 @@ class WaveformClassifier(Classifier):
     def forward(
         self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch classes"]:
-        """Return logits; see `speechunlearn.models.Classifier.forward`.
+        """Return logits; see `speechunlearn.models.classifier.Classifier.forward`.
 
         Raises:
             ModelError: the network has no answer, as to clips that are too short for it

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speechunlearn import machine, methods, planner
+from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
+from speechunlearn.methods import planner
 from speechunlearn.methods.base import Request
-from speechunlearn.planner import Estimate, Part
+from speechunlearn.methods.planner import Estimate, Part
+from speechunlearn.models.training import Recipe
 from speechunlearn.tool import recommended
 from speechunlearn.tool.forgetting import fresh, prepare
-from speechunlearn.training import Recipe
 
 #: seconds that a calibration should take
 BUDGET = 20.0
@@ -115,14 +116,14 @@ def plan(
         method: name; None takes the leaderboard's
         parameters: hyperparameters of the method in place of the recommended ones
         retrain_epochs: also predict so many epochs of training from the start on the retained
-            clips, with the other hyperparameters of `speechunlearn.training.Recipe`
+            clips, with the other hyperparameters of `speechunlearn.models.training.Recipe`
         seed: of the run
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
         quick: of a request with ``quick``, and of training computed likewise
         budget: seconds that the calibration should take. A large model takes longer: four batches
             of each phase are the least, and the search of two clips by methods that have one, see
-            `speechunlearn.planner`
+            `speechunlearn.methods.planner`
 
     Returns:
         seconds with an interval, passes and peak memory, by part.
@@ -169,7 +170,7 @@ def plan(
         choice.method, asdict(own), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
-        rate, unlearning, retraining, machine.describe(), quick,
+        rate, unlearning, retraining, provenance.describe(), quick,
     )
 
 

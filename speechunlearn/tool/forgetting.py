@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechunlearn import __version__, fast, machine, methods, training
-from speechunlearn.attacks import AdversarialSet, AttackParameters, adversarial_set
+from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
-from speechunlearn.clips import Clips
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
-from speechunlearn.loop import Cost, seldom
 from speechunlearn.methods.base import Request, Resume
-from speechunlearn.models import Classifier, seeded
+from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
+from speechunlearn.models import fast, training
+from speechunlearn.models.classifier import Classifier, seeded
+from speechunlearn.models.loop import Cost, seldom
 from speechunlearn.tool import assessing, checkpoints, inputs, recommended, reports, work
 from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import Part
@@ -122,7 +123,7 @@ def forget(
         seed: of all randomness
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
-        quick: computed sooner, see `speechunlearn.fast`: equal but for rounding and for the
+        quick: computed sooner, see `speechunlearn.models.fast`: equal but for rounding and for the
             numbers that dropout draws
         refused_in_retain: hash of a recording -> the earlier request that forgot it
         say: told of progress
@@ -277,7 +278,7 @@ def _made(
     specification = asked | {
         "code": code_hash("speechunlearn.tool.forgetting", _module(choice.method)),
         "stack": stack(),
-        "computing": machine.computing(),
+        "computing": provenance.computing(),
     }
 
     def unlearn(folder: Path, resume: Path) -> None:
@@ -296,7 +297,7 @@ def _made(
             say(f"{title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss))
 
         say(f"{title}: {len(request.forget)} clips")
-        with machine.measured() as usage:
+        with provenance.measured() as usage:
             outcome = methods.get(choice.method).unlearn(
                 prepared.model, request, parameters, seed=seed, progress=seldom(progress),
                 quick=asked["quick"],
@@ -384,8 +385,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
         },
         "forgotten": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
         "notes": prepared.notes,
-        "machine": machine.describe(), "version": __version__, "commit": machine.commit(),
-        "lock": machine.lock_hash(),
+        "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
+        "lock": provenance.lock_hash(),
         "stack": stack(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -440,7 +441,7 @@ def _in_pieces(
                 "model": specification["model"], "clips": part.hashes, "first": first,
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
                 "quick": specification["quick"],
-                "code": code_hash("speechunlearn.attacks"), "stack": stack(),
+                "code": code_hash("speechunlearn.methods.pgd"), "stack": stack(),
                 "computing": specification["computing"],
             }
             kept = cache.find("adversarial", own) is not None
@@ -449,7 +450,7 @@ def _in_pieces(
                 counted = Cost()
                 quick = specification["quick"]
                 sooner = fast.fast(prepared.model) if quick else contextlib.nullcontext()
-                with machine.measured() as usage, sooner:
+                with provenance.measured() as usage, sooner:
                     found = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,

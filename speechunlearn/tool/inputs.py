@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from speechunlearn import audio
-from speechunlearn.clips import Clips
 from speechunlearn.corpora.base import BadClip, content_hash, decode
 from speechunlearn.corpora.csv import place, read_table, short
+from speechunlearn.dataset import audio
+from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError
 from speechunlearn.tool import work
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from speechunlearn.report_card import DISTANCES, SCORES
+from speechunlearn.audit.report_card import DISTANCES, SCORES
 from speechunlearn.tool.assessing import SPLITS
 
 HTML, CARD = "report.html", "README.md"

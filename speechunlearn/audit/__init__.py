@@ -1,0 +1,1 @@
+"""Tables of predictions -> scores, intervals, attacks, report card. No model is known here."""

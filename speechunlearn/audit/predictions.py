@@ -1,0 +1,90 @@
+"""What a model says of every clip: one table, whatever is asked of it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+from speechunlearn.audit.membership import features
+from speechunlearn.errors import ParameterError
+
+#: the logits of the forget set are kept in columns of this name and the number of their class
+LOGIT = "logit_"
+
+
+def table(
+    logits: Mapping[str, Float[np.ndarray, "_clips classes"]],
+    hashes: Mapping[str, Sequence[str]],
+    about: pd.DataFrame,
+    labels: Sequence[str],
+) -> pd.DataFrame:
+    """Return what a model says of every clip of every part.
+
+    Args:
+        logits: of each part
+        hashes: part -> contents of its clips, in the order of the logits
+        about: manifest, a row for each of these contents
+        labels: class names, in the order of the logits
+
+    Returns:
+        columns split, hash, speaker, label, prediction, loss (cross-entropy of the true label, in
+        nats), confidence (softmax probability of the true label), unit (what the task keeps
+        apart), duration (seconds), entropy and modified_entropy (nats, see
+        `speechunlearn.audit.membership.features`); and the logits of the forget set in half
+        precision, a column a class, NaN for other clips
+
+    """
+    number = {label: i for i, label in enumerate(labels)}
+    known = about.set_index("hash")
+    tables = []
+    for part, contents in hashes.items():
+        clips, double = known.loc[list(contents)], logits[part].astype(float)
+        truth = np.array([number[label] for label in clips["label"]])
+        loss = logsumexp(double, axis=1) - double[np.arange(len(truth)), truth]
+        hints = features(double, truth)
+        kept = logits[part].astype(np.float16).astype(np.float32)
+        if part != "forget":
+            kept = np.full_like(kept, np.nan)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "split": part,
+                    "hash": clips.index,
+                    "speaker": clips["speaker"].to_numpy(),
+                    "label": truth,
+                    "prediction": double.argmax(1),
+                    "loss": loss,
+                    "confidence": np.exp(-loss),
+                    "unit": clips["unit"].astype(str).to_numpy(),
+                    "duration": clips["seconds"].to_numpy(float),
+                    "entropy": hints["entropy"].to_numpy(),
+                    "modified_entropy": hints["modified_entropy"].to_numpy(),
+                }
+                | {f"{LOGIT}{k}": kept[:, k] for k in range(len(labels))}
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def forget_logits(predictions: pd.DataFrame) -> Float[np.ndarray, "clips classes"]:
+    """Return the logits of the forget set.
+
+    Args:
+        predictions: of `table`
+
+    Raises:
+        ParameterError: a table without them
+
+    """
+    columns = [column for column in predictions if str(column).startswith(LOGIT)]
+    if not columns:
+        raise ParameterError("predictions hold no logits: they were written before these were kept")
+    columns.sort(key=lambda column: int(column.removeprefix(LOGIT)))
+    forget = predictions.loc[predictions["split"] == "forget", columns].to_numpy(float)
+    if np.isnan(forget).any():
+        raise ParameterError("predictions: a clip of the forget set has no logits")
+    return forget

@@ -1,0 +1,502 @@
+"""How sure are we? Intervals that respect speakers and training runs, and tests of two models.
+
+Clips of one speaker are alike, so the number of independent observations is nearer to the number
+of speakers than to that of clips. The bootstraps here draw whole speakers. The tests that the
+field uses (z-test, McNemar) take clips as independent and stand beside them for comparison.
+
+All resampling of the package goes through `draw`, whose first resample is the clips as they are:
+`uar_of_resamples`, `auc_of_resamples` and `mean_over_pairs` give a score of every resample,
+`interval` and `p_value` read what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Num
+
+from speechunlearn.audit.metrics import check_predictions
+from speechunlearn.errors import ParameterError
+
+
+class Interval(NamedTuple):
+    """A value and its confidence interval.
+
+    Attributes:
+        value: value on the clips as they are
+        low: lower end of the interval
+        high: upper end of the interval
+
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A difference of two models, its confidence interval and test.
+
+    Attributes:
+        value: difference on the clips as they are, first model minus second
+        low: lower end of the interval
+        high: upper end of the interval
+        p_value: two-sided p-value of no difference
+
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+class ZTest(NamedTuple):
+    """Result of a z-test.
+
+    Attributes:
+        z: test statistic
+        p_value: one-tailed p-value
+
+    """
+
+    z: float
+    p_value: float
+
+
+def draw(
+    n: int, n_resamples: int, generator: np.random.Generator
+) -> Float[np.ndarray, "one_and_resamples n"]:
+    """How often each of n units (speakers, pairs) occurs when as many are drawn with replacement.
+
+    Args:
+        n: number of units, at least 1
+        n_resamples: number of resamples, at least 100: fewer leave none in the tails that an
+            interval cuts off
+        generator: source of randomness
+
+    Returns:
+        a row a resample, before them one that holds each unit once: what is computed by row has
+        its value on the clips as they are first
+
+    Raises:
+        ParameterError: no unit, or too few resamples
+
+    Examples:
+        >>> counts = draw(3, 100, np.random.default_rng(0))
+        >>> counts.shape, counts[0], set(counts.sum(axis=1))
+        ((101, 3), array([1., 1., 1.]), {np.float64(3.0)})
+
+    """
+    if n_resamples < 100:
+        raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, got {n}")
+    drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    return np.concatenate([np.ones((1, n)), drawn])
+
+
+def uar_of_resamples(
+    clips: pd.DataFrame, clusters: str, units: pd.Index, weights: Float[np.ndarray, "_rows _units"]
+) -> Float[np.ndarray, " _rows"]:
+    """UAR of one model on every resample: the mean recall over the classes that it holds.
+
+    Args:
+        clips: table with ``label``, ``prediction`` and the column of the clusters
+        clusters: column to resample by
+        units: every cluster that can be drawn
+        weights: of `draw`: how often each of these is
+
+    Returns:
+        UAR of each resample; NaN where it holds none of the clips
+
+    Examples:
+        >>> clips = pd.DataFrame({"label": [0, 1], "prediction": [0, 0], "speaker": ["a", "b"]})
+        >>> weights = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
+        >>> uar_of_resamples(clips, "speaker", pd.Index(["a", "b"]), weights)
+        array([0.5, 1. , 0. ])
+
+    """
+    group, groups = pd.factorize(clips["label"])
+    shape = len(units), len(groups)
+    cell = units.get_indexer(clips[clusters]) * shape[1] + group
+    right = clips["label"].to_numpy() == clips["prediction"].to_numpy()
+    correct, count = (  # sums by unit and class are all that a resample needs
+        weights @ np.bincount(cell, w, shape[0] * shape[1]).reshape(shape)
+        for w in (right, np.ones(len(clips)))
+    )
+    with np.errstate(invalid="ignore"):
+        return np.nansum(correct / count, axis=1) / (count > 0).sum(axis=1)
+
+
+def auc_of_resamples(
+    members: Num[np.ndarray, " _members"],
+    nonmembers: Num[np.ndarray, " _nonmembers"],
+    drawn_members: Float[np.ndarray, "_rows _members"],
+    drawn_nonmembers: Float[np.ndarray, "_rows _nonmembers"],
+) -> Float[np.ndarray, " _rows"]:
+    """Area under the ROC curve of an attack on every resample: the share of pairs it gets right.
+
+    Args:
+        members: score of each member; a pair counts where the member's is the higher, and half
+            where they are equal
+        nonmembers: of each non-member
+        drawn_members: how often each member is in a resample
+        drawn_nonmembers: the same of the non-members
+
+    Returns:
+        AUC of each resample; NaN where it lacks a side
+
+    Examples:
+        >>> once = np.ones((1, 2)), np.ones((1, 4))
+        >>> auc_of_resamples(np.array([0.9, 0.7]), np.array([0.8, 0.7, 0.5, 0.1]), *once)
+        array([0.8125])
+
+    """
+    order = np.argsort(nonmembers)
+    running = np.pad(np.cumsum(drawn_nonmembers[:, order], axis=1), ((0, 0), (1, 0)))
+    below, not_above = (
+        running[:, np.searchsorted(nonmembers[order], members, side)] for side in ("left", "right")
+    )
+    won = (drawn_members * (below + not_above)).sum(axis=1) / 2
+    with np.errstate(invalid="ignore"):
+        return won / (drawn_members.sum(axis=1) * running[:, -1])
+
+
+def mean_over_pairs(
+    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Float[np.ndarray, "_rows _pairs"]
+) -> Float[np.ndarray, "*what _rows"]:
+    """Mean score over the drawn pairs of training seed and forget draw, on every resample.
+
+    Args:
+        scores: of each pair on every resample; NaN where it has none
+        weights: of `draw`: how often each pair is drawn
+
+    Returns:
+        mean over the drawn pairs that have a score; NaN where none has
+
+    """
+    times = weights.T.reshape(scores.shape[0], *(1,) * (scores.ndim - 2), -1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
+
+
+def interval(
+    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95
+) -> Interval:
+    """Read the central interval of a value's resamples.
+
+    Args:
+        values: on the clips as they are, then on each resample; NaN where a resample has none
+        level: confidence level in (0, 1)
+
+    Returns:
+        value and interval
+
+    Raises:
+        ParameterError: a level out of range, or no resample with a value
+
+    Examples:
+        >>> interval(np.array([0.5, *np.linspace(0, 1, 101)]), 0.5)
+        Interval(value=0.5, low=0.25, high=0.75)
+
+    """
+    if not 0 < level < 1:
+        raise ParameterError(f"level must be in (0, 1), got {level}")
+    if np.isnan(values[1:]).all():
+        raise ParameterError("values: no resample has a value")
+    low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def p_value(differences: Float[np.ndarray, " one_and_resamples"]) -> float:
+    r"""Two-sided p-value of no difference, the inversion of the percentile interval.
+
+    .. math::
+
+        p = \min\left(1, 2 \cdot \frac{1 + \min(\#\{d^* \le 0\}, \#\{d^* \ge 0\})}{R + 1}\right)
+
+    with the differences :math:`d^*` of the :math:`R` resamples and the + 1 of Monte Carlo tests
+    (Davison and Hinkley 1997, chapter 4). It is at least 2 / (R + 1).
+
+    Args:
+        differences: on the clips as they are, then on each resample; NaN where there is none
+
+    Examples:
+        >>> p_value(np.array([0.1, *[0.1] * 98, -0.1]))
+        0.04
+
+    """
+    resampled = differences[1:][~np.isnan(differences[1:])]
+    # Equal scores may differ by rounding, they count on both sides.
+    tail = min(np.sum(resampled <= 1e-12), np.sum(resampled >= -1e-12))
+    return float(min(1.0, 2 * (1 + tail) / (len(resampled) + 1)))
+
+
+def cluster_bootstrap(
+    predictions: pd.DataFrame,
+    *,
+    clusters: str = "speaker",
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    generator: np.random.Generator,
+) -> Interval:
+    """Percentile bootstrap interval of one model's score, resampling speakers.
+
+    As many speakers as there are get drawn with replacement, each with all of its clips (Field and
+    Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x). A resample that lacks a class
+    has the UAR over the classes it holds. With a handful of speakers the interval is too narrow,
+    and with one it has zero width: it says nothing about other speakers.
+
+    Args:
+        predictions: per-clip predictions table of one split
+        clusters: column to resample by. ``"speaker"`` is right,
+            ``"hash"`` takes clips as independent
+        n_resamples: number of resamples, at least 100
+        level: confidence level in (0, 1)
+        generator: source of randomness
+
+    Returns:
+        score on the clips as they are, and its interval
+
+    Raises:
+        ParameterError: if the table is empty, lacks a column or holds several splits,
+            or a parameter is out of range
+
+    Examples:
+        >>> clips = pd.DataFrame(
+        ...     {
+        ...         "split": "forget",
+        ...         "speaker": ["01", "01", "02"],
+        ...         "label": [0, 1, 1],
+        ...         "prediction": [0, 0, 1],
+        ...     }
+        ... )
+        >>> cluster_bootstrap(clips, generator=np.random.default_rng(0))
+        Interval(value=0.75, low=0.5, high=1.0)
+
+    """
+    return pooled_bootstrap(
+        [predictions],
+        clusters=clusters,
+        n_resamples=n_resamples,
+        level=level,
+        generator=generator,
+    )
+
+
+def pooled_bootstrap(
+    predictions: Sequence[pd.DataFrame],
+    *,
+    clusters: str = "speaker",
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    generator: np.random.Generator,
+) -> Interval:
+    """Percentile bootstrap interval of the mean score over several training runs.
+
+    Each entry of ``predictions`` is one pair of training seed and forget draw. A resample draws
+    pairs with replacement and speakers with replacement, the score of each pair is that on the
+    drawn speakers, and their mean over the drawn pairs is taken (the pigeonhole bootstrap, Owen
+    2007, https://doi.org/10.1214/07-AOAS122). The speakers are drawn once for all pairs, not anew
+    within each: the pairs are tested on the same speakers, so that more pairs can't average away
+    the chance of which speakers were recorded. A drawn pair with no drawn speaker is left out of
+    the mean. With few pairs the interval is too narrow.
+
+    Args:
+        predictions: per-clip predictions tables of one split, one for each pair
+        clusters: column to resample by, a name means the same cluster in every table
+        n_resamples: number of resamples, at least 100
+        level: confidence level in (0, 1)
+        generator: source of randomness
+
+    Returns:
+        mean of the pairs' scores on the clips as they are, and its interval
+
+    Raises:
+        ParameterError: if there is no table, one is empty, lacks a column or holds several splits,
+            or a parameter is out of range
+
+    """
+    (means,) = _means([predictions], clusters, n_resamples, generator)
+    return interval(means, level)
+
+
+def paired_bootstrap(
+    a: pd.DataFrame | Sequence[pd.DataFrame],
+    b: pd.DataFrame | Sequence[pd.DataFrame],
+    *,
+    clusters: str = "speaker",
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    generator: np.random.Generator,
+) -> Difference:
+    """Percentile bootstrap of the difference of two models on the same clips.
+
+    Every resample takes the same speakers (and pairs of seed and draw, as in
+    :func:`pooled_bootstrap`) for both models. The two-sided p-value is that of :func:`p_value`.
+
+    Args:
+        a: predictions table of one split of the first model, or one for each pair
+        b: the same of the second model
+        clusters: column to resample by
+        n_resamples: number of resamples, at least 100
+        level: confidence level in (0, 1)
+        generator: source of randomness
+
+    Returns:
+        difference a - b, its interval and p-value
+
+    Raises:
+        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+            or as in :func:`pooled_bootstrap`
+
+    """
+    tables_a, tables_b = ([x] if isinstance(x, pd.DataFrame) else list(x) for x in (a, b))
+    if len(tables_a) != len(tables_b):
+        raise ParameterError(f"a has {len(tables_a)} tables and b has {len(tables_b)}")
+    for table_a, table_b in zip(tables_a, tables_b, strict=True):
+        _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
+    ours, theirs = _means([tables_a, tables_b], clusters, n_resamples, generator)
+    return Difference(*interval(ours - theirs, level), p_value(ours - theirs))
+
+
+def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    r"""Exact McNemar test of two models' accuracy on the same clips.
+
+    Of the :math:`n` clips that one model alone gets right, each is as likely the first model's as
+    the second's if the models are equally accurate (McNemar 1947,
+    https://doi.org/10.1007/BF02295996):
+
+    .. math::
+
+        p = \min\left(1, 2 \cdot P(X \le \min(n_a, n_b))\right),
+        \quad X \sim \text{Binomial}(n_a + n_b, 0.5)
+
+    It takes clips as independent, that is, it ignores speakers.
+
+    Args:
+        a: per-clip predictions table of one split of the first model
+        b: the same of the second model
+
+    Returns:
+        two-sided p-value
+
+    Raises:
+        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+            or a table is empty, lacks a column or holds several splits
+
+    Examples:
+        >>> a = pd.DataFrame(
+        ...     {"split": "unseen", "hash": list("abcde"), "label": 0, "prediction": 0}
+        ... )
+        >>> mcnemar(a, a.assign(prediction=[1, 1, 1, 1, 0]))
+        0.125
+
+    """
+    for table in (a, b):
+        _check_one_split(table, ["hash", "label", "prediction"])
+    _check_paired(a, b, ["split", "hash", "label"])
+    right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
+    # imported where it is used: the engine above serves those who have no need of it
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
+    alone = [[0, np.sum(right_a & ~right_b)], [np.sum(right_b & ~right_a), 0]]
+    return float(exact(alone).pvalue)
+
+
+def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
+    r"""The paper's test: a one-tailed z-test that takes UAR for a share of n clips.
+
+    .. math::
+
+        z = \frac{u_a - u_b}{\sqrt{2 \bar u (1 - \bar u) / n}},
+        \quad \bar u = \frac{u_a + u_b}{2}, \quad p = 1 - \Phi(z)
+
+    (:func:`statsmodels.stats.proportion.proportions_ztest`). The field does so, and it is flawed
+    thrice: UAR is a mean of recalls and not a proportion; both models are tested on the same
+    clips, so that the two are not independent (Dietterich 1998,
+    https://doi.org/10.1162/089976698300017197); the clips of one speaker aren't either. Report it
+    beside :func:`paired_bootstrap`, never alone. Equal UARs have z = 0, also without variance.
+
+    Args:
+        uar_a: UAR in [0, 1] of the model thought to be better
+        uar_b: UAR in [0, 1] of the other model
+        n: number of clips that both were tested on
+
+    Returns:
+        z and the p-value of a not being better than b
+
+    Raises:
+        ParameterError: if a UAR is not in [0, 1] or ``n`` is below 1
+
+    Examples:
+        The smallest difference that Ren et al. 2025 mark with p < 0.001, on their 3,024
+        validation clips, N = 10:
+
+        >>> z, p_value = uar_z_test(0.855, 0.746, 3024)
+        >>> f"{z:.2f} {p_value < 0.001}"
+        '10.61 True'
+
+    """
+    for name, value in (("uar_a", uar_a), ("uar_b", uar_b)):
+        if not 0 <= value <= 1:
+            raise ParameterError(f"{name} must be in [0, 1], got {value}")
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, got {n}")
+    if uar_a == uar_b:
+        return ZTest(0.0, 0.5)
+    from statsmodels.stats.proportion import proportions_ztest
+
+    z, p = proportions_ztest([uar_a * n, uar_b * n], [n, n], alternative="larger")
+    return ZTest(float(z), float(p))
+
+
+def _means(
+    models: Sequence[Sequence[pd.DataFrame]],
+    clusters: str,
+    n_resamples: int,
+    generator: np.random.Generator,
+) -> list[Float[np.ndarray, " one_and_resamples"]]:
+    """Mean UAR of each model over its tables, all on the same draws of clusters and of tables."""
+    if not models[0]:
+        raise ParameterError("predictions holds no table")
+    for table in (table for tables in models for table in tables):
+        _check_one_split(table, ["label", "prediction", clusters])
+    units = pd.Index(pd.concat([table[clusters] for table in models[0]]).unique())
+    weights = draw(len(units), n_resamples, generator)
+    pairs = draw(len(models[0]), n_resamples, generator)
+    return [
+        mean_over_pairs(
+            np.array([uar_of_resamples(table, clusters, units, weights) for table in tables]),
+            pairs,
+        )
+        for tables in models
+    ]
+
+
+def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """One score over several splits means nothing, and is easily computed by mistake."""
+    check_predictions(table, columns)
+    splits = sorted(set(table["split"]))
+    if len(splits) > 1:
+        raise ParameterError(f"predictions must hold one split, got {splits}")
+
+
+def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Row i of both tables must be the same clip."""
+    for table in (a, b):
+        check_predictions(table, columns)
+    if len(a) != len(b):
+        raise ParameterError(f"a has {len(a)} clips and b has {len(b)}, they must be the same")
+    for column in columns:
+        differs = a[column].to_numpy() != b[column].to_numpy()
+        if differs.any():
+            row = int(np.argmax(differs))
+            raise ParameterError(
+                f"a and b must hold the same clips in the same order, row {row} has {column} "
+                f"{a[column].iloc[row]!r} and {b[column].iloc[row]!r}"
+            )

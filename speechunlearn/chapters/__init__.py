@@ -1,0 +1,1 @@
+"""Runs a notebook, plans its jobs, draws its figures and tables."""

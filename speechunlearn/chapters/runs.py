@@ -1,0 +1,471 @@
+"""Running chapters: parameters checked before anything starts, papermill, progress.
+
+A chapter is a notebook of ``notebooks/``. Its first code cell, tagged ``parameters``, holds its
+parameters with their defaults; its second hands them to `start`, which checks them again, so a
+chapter run by hand, by papermill or by the command line refuses the same mistakes.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechunlearn import schema
+from speechunlearn.cache import Cache
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import one_at_a_time, replaced
+from speechunlearn.lab import profiles
+from speechunlearn.lab.profiles import Profile
+from speechunlearn.provenance import REPOSITORY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from speechunlearn.lab.results import Results
+    from speechunlearn.lab.study import Cell, Study
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+
+#: folder of results that the leaderboard's are kept in: other strengths than the main tables'
+_LEADERBOARD = "leaderboard"
+
+#: environment variable that names the file progress goes to
+PROGRESS = "SPEECHUNLEARN_PROGRESS"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a chapter: its profile, and where things are.
+
+    Args:
+        profile: sizes, with the chapter's own parameters in place
+        base: the profile as it is without them and without a task
+        given: those parameters, for the studies of other tasks
+        corpus: name of a reader
+        root: the corpus's folder or CSV; None is its default
+        skip_bad: leave out clips that cannot be used
+        store: finished work
+        results_folder: results are added below it; None writes none
+
+    """
+
+    profile: Profile
+    base: Profile
+    given: Mapping[str, Any]
+    corpus: str
+    root: Path | None
+    skip_bad: bool
+    store: Cache
+    results_folder: Path | None
+    #: so that clips are in memory once
+    _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def study(self, setting: str = "validation", **values: Any) -> Study:
+        """Return the study of one setting, with values in place of the profile's."""
+        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
+
+    def study_of(self, task: str, corpus: str) -> Study:
+        """Return the study of another task, on a corpus that needs no folder, in this profile."""
+        given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
+        other = self.base.for_task(task).with_values(**given)
+        return self._study(other, corpus, None, "validation")
+
+    def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
+        from speechunlearn.lab.study import Study
+
+        key = repr((profile, corpus, root, setting))
+        if key not in self._studies:
+            self._studies[key] = Study(
+                profile, corpus, root, setting=setting, cache=self.store,
+                skip_bad=self.skip_bad, report=report,
+            )
+        return self._studies[key]
+
+    def results(self, cells: Iterable[Cell], below: str = "") -> Results:
+        """Collect cells as they are made, and add them to the results folder.
+
+        Args:
+            cells: collected in their order
+            below: folder in it, for cells that are no rows of the main tables
+
+        """
+        from speechunlearn.lab.results import Results
+
+        collected = Results.of(cells)
+        if self.results_folder is not None:
+            collected.write(self.results_folder / below / collected.folder_name)
+        return collected
+
+    def ranked(self) -> tuple[str, ...]:
+        """Return the methods of the leaderboard: the profile's, or all but the references.
+
+        Raises:
+            ParameterError: an unknown method
+
+        """
+        from speechunlearn.lab import tuning
+
+        return tuning.names(self.profile.ranked)
+
+    def trials(self) -> pd.DataFrame:
+        """Return the trials that the methods were tuned by.
+
+        Those that are frozen for profile, corpus and task are taken; others are made.
+        """
+        import pandas as pd
+
+        from speechunlearn.lab import experiments, tuning
+
+        wanted = self.ranked()
+        table = tuning.frozen(self.profile.name, self.corpus, self.profile.task)
+        known = set() if table is None else set(table["method"])
+        missing = [name for name in wanted if name not in known]
+        tables = [] if table is None else [table[table["method"].isin(wanted)]]
+        if missing:
+            trials = experiments.trials(self.study(spare=True), missing)
+            made = self.results(trials, "trials")
+            tables.append(tuning.trial_table(made))
+            if self.results_folder is not None:
+                file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
+                tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
+        return pd.concat(tables, ignore_index=True)
+
+    def strengths(self) -> dict[str, dict[str, Any]]:
+        """Return what the trials chose for each method of the leaderboard."""
+        from speechunlearn.lab import tuning
+
+        return tuning.chosen(self.trials())
+
+    def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
+        """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
+        from speechunlearn.lab import leaderboard
+        from speechunlearn.lab.results import Results
+
+        collected = Results.of(cells)
+        if self.results_folder is None:
+            return collected, leaderboard.scored(collected)
+        folder = self.results_folder / _LEADERBOARD / collected.folder_name
+        return collected, leaderboard.write(collected, folder)
+
+    def keep(self, table: pd.DataFrame, name: str) -> None:
+        """Write a table that is made of no cells to the results folder, where there is one."""
+        if self.results_folder is not None:
+            folder = self.results_folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
+
+    def made_by(self) -> str:
+        """Return what made the numbers of this page, in one paragraph."""
+        from speechunlearn import corpora, provenance
+
+        pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
+        width = self.profile.recipe.get("encoder", {}).get("hidden_size")
+        narrowed = f", narrowed to {width} channels" if width else ""
+        return textwrap.fill(
+            f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
+            f"encoder {self.profile.encoder}{narrowed}; "
+            f"pairs of training seed/forget draw: {pairs}; "
+            f"machine: {provenance.describe()}.",
+            width=88,
+        )
+
+
+def start(
+    profile: str,
+    corpus: str = "",
+    root: str = "",
+    encoder: str = "",
+    skip_bad: bool = False,
+    cache: str = "",
+    results: str = "",
+    attack: Mapping[str, Any] | None = None,
+    task: str = "",
+    quick: bool = False,
+    **sizes: Any,
+) -> Run:
+    """Check a chapter's parameters and prepare the process. Call it before torch is imported.
+
+    Args:
+        profile: ``smoke``, ``cpu``, ``paper``, or a YAML file: see `speechunlearn.lab.profiles.get`
+        corpus: name of a reader; empty takes the profile's
+        root: its folder, or the CSV; empty takes its default
+        encoder: ``nano``, ``nano-pretrained``, a local folder or a hub id; empty takes the
+            profile's
+        skip_bad: leave out clips that cannot be used
+        cache: folder of finished work; empty takes the default
+        results: folder that results are added to, and a copy of one's own profile; empty writes
+            none
+        attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
+            keep the profile's
+        task: what the model names; empty is the corpus's own
+        quick: models are trained, and methods run, in less time, see `speechunlearn.models.fast`
+        sizes: values for the profile's own, e.g. n_values: a list, the text of one, or a single
+            value; an empty list, or 0 for a number, keeps the profile's
+
+    Raises:
+        ParameterError: an unknown name, a wrong type or a value out of range
+
+    """
+    base = profiles.get(profile)
+    chosen = base.for_task(task) if task else base
+    given = {
+        name: parse_value(value) if isinstance(value, str) else value
+        for name, value in sizes.items() if value
+    }
+    unchanged = {name: getattr(chosen, name, None) for name in sizes}
+    chosen = chosen.with_values(**{**unchanged, **given})
+    given = {name: getattr(chosen, name) for name in given}
+    if quick:
+        chosen = chosen.with_values(recipe=chosen.recipe | {"quick": True})
+    encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
+    if encoder:
+        chosen = chosen.with_values(encoder=encoder)
+    overrides = {name: value for name, value in (attack or {}).items() if value}
+    if overrides:
+        chosen = chosen.with_values(
+            methods=chosen.methods
+            | {m: {**chosen.methods.get(m, {}), **overrides} for m in ("adv", "adv_ela")}
+        )
+    profiles.prepare_process(chosen)
+    from speechunlearn import corpora
+
+    name = corpora.get(corpus or chosen.corpus).name
+    run = Run(
+        chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
+        bool(skip_bad), Cache(cache or None),
+        Path(results).expanduser() if results else None,
+    )
+    run.study()  # refuses what it can before anything is read
+    if run.results_folder is not None and base.name not in profiles.NAMES:
+        copy = run.results_folder / f"{base.name}.yaml"
+        with one_at_a_time(run.results_folder), replaced(copy) as partial:
+            partial.write_bytes(Path(profile).expanduser().read_bytes())
+    return run
+
+
+def chapters() -> list[Path]:
+    """Return the notebooks, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def task_of(notebook: Path) -> str:
+    """Return what a chapter's model names; emotions where it does not say."""
+    return str(parameters_of(notebook).get("task", "emotion"))
+
+
+def chapters_for(corpus: str) -> list[Path]:
+    """Return the chapters that a corpus serves; all of them where none is named.
+
+    Raises:
+        CorpusError: an unknown corpus
+
+    """
+    from speechunlearn import corpora
+    from speechunlearn.dataset import tasks
+
+    if not corpus:
+        return chapters()
+    made_for = corpora.get(corpus).task
+    served = (made_for, *tasks.ALSO.get(made_for, ()))
+    if made_for == tasks.ANY:
+        served = ("emotion",)
+    return [path for path in chapters() if task_of(path) in served]
+
+
+def corpus_of(notebook: Path, profile: str, corpus: str = "", task: str = "") -> str:
+    """Return the corpus that a chapter reads: the one given, or the profile's for its task.
+
+    Args:
+        notebook: the chapter
+        profile: name of the profile
+        corpus: name of a reader; empty takes the profile's
+        task: the one given; empty is the chapter's own
+
+    Raises:
+        ParameterError: a corpus that does not serve the chapter's task
+
+    """
+    from speechunlearn import corpora
+    from speechunlearn.dataset import tasks
+
+    task, chosen = task or task_of(notebook), profiles.get(profile)
+    if "task" in parameters_of(notebook):
+        chosen = chosen.for_task(task)
+        if corpus:
+            tasks.check(task, corpus, corpora.get(corpus).task)
+    return corpora.get(corpus or chosen.corpus).name
+
+
+def check_root(corpus: str, root: str | Path | None) -> None:
+    """Check that a corpus is where it is said to be.
+
+    Raises:
+        ParameterError: it needs a folder and none is given, or that is not there
+        CorpusError: an unknown corpus
+
+    """
+    from speechunlearn import corpora
+
+    reader = corpora.get(corpus)
+    where = Path(root).expanduser() if root else reader.default_root
+    if where is None and reader.table is None:
+        raise ParameterError(f"corpus {corpus!r} needs --root; to get it: {reader.how_to_get}")
+    if where is not None and not where.exists():
+        raise ParameterError(f"root: {str(where)!r} does not exist")
+
+
+def find_chapter(wanted: str) -> Path:
+    """Return the notebook of a number (``4``, ``04``) or a name (``04_…`` or what follows).
+
+    Raises:
+        ParameterError: there is none
+
+    """
+    for path in chapters():
+        number, name = path.stem.split("_", 1)
+        if wanted in (path.stem, path.name, name) or (
+            wanted.isdigit() and int(wanted) == int(number)
+        ):
+            return path
+    known = ", ".join(path.stem for path in chapters())
+    raise ParameterError(f"chapter {wanted!r} is none of {known}")
+
+
+def parameters_of(notebook: Path) -> dict[str, Any]:
+    """Return a notebook's parameters and their defaults.
+
+    Raises:
+        ParameterError: a notebook without a cell tagged ``parameters``
+
+    """
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            found = {}
+            for node in ast.parse("".join(cell["source"])).body:
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    found[node.targets[0].id] = ast.literal_eval(node.value)
+            return found
+    raise ParameterError(f"{notebook.name} has no cell tagged 'parameters'")
+
+
+def check_parameters(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as a notebook's parameters, checked against its defaults.
+
+    A whole number is taken where the default is a float, and a single value where it is a list.
+
+    Raises:
+        ParameterError: a name the notebook does not have, or a value of another type
+
+    """
+    defaults = parameters_of(notebook)
+    unknown = sorted(set(values) - set(defaults))
+    if unknown:
+        raise ParameterError(
+            f"{notebook.stem} has no parameter {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(defaults)}"
+        )
+    return {
+        name: schema.value_of(type(defaults[name]), value, f"{notebook.stem}: parameter {name!r}")
+        for name, value in values.items()
+    }
+
+
+def parse_value(text: str) -> Any:
+    """Return ``text`` as a Python number, list, bool, None or string; ``1e-3`` is a number."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def run_chapter(
+    notebook: str, values: Mapping[str, Any], out: str, needs: Iterable[str] = ()
+) -> None:
+    """Run one chapter by papermill, in a kernel of its own; its job in the workflow.
+
+    Args:
+        notebook: path of the chapter
+        values: checked parameters
+        out: folder of the executed notebook
+        needs: artefacts that were made before
+
+    Raises:
+        SpeechUnlearnError: the chapter failed; its notebook is kept as ``*.failed.ipynb``
+
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    path, folder = Path(notebook), Path(out)
+    tell(f"{path.stem} …")
+    working = folder / f"{path.stem}.failed.ipynb"
+    try:
+        papermill.execute_notebook(
+            str(path), str(working), parameters=dict(values), kernel_name="python3",
+            cwd=os.getcwd(), progress_bar=False,
+        )
+    except PapermillExecutionError as error:
+        raise SpeechUnlearnError(
+            f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
+            f"(see {str(working)!r})"
+        ) from error
+    target = folder / path.name
+    os.replace(working, target)
+    tell(f"{path.stem} done: {target}")
+
+
+def report(what: str, done: int, total: int) -> None:
+    """Say how far work is: to the run's progress file, or on stderr outside a notebook.
+
+    Nothing is printed inside a notebook: progress is no part of the page.
+    """
+    tell(f"  {what}: {done}/{total}")
+
+
+def tell(text: str) -> None:
+    """Add a line to the run's progress file; print it on stderr outside a run and a notebook."""
+    target = os.environ.get(PROGRESS)
+    if target:
+        with open(target, "a") as file:
+            file.write(text + "\n")
+    elif "ipykernel" not in sys.modules:
+        print(text.strip(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what the processes of a run write to a progress file."""
+    file.write_text("")
+    finished = threading.Event()
+
+    def follow() -> None:
+        with file.open() as stream:
+            last = False
+            while not last:
+                last = finished.wait(0.5)  # once more after the end: the last lines count too
+                for line in stream:
+                    say(line.rstrip())
+
+    before = os.environ.get(PROGRESS)
+    os.environ[PROGRESS] = str(file)
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        os.environ.pop(PROGRESS)
+        if before is not None:
+            os.environ[PROGRESS] = before

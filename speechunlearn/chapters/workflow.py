@@ -1,0 +1,264 @@
+"""Running jobs by Snakemake: the plan they come from, the call of Snakemake, and the job itself.
+
+A plan names artefacts by their cache keys and says what each needs. ``workflow/Snakefile`` makes a
+job of each and knows one more thing: a marker, an empty file that has the key in its name. Markers
+are set right from the cache before Snakemake starts, so the cache alone decides what is finished.
+A job is ``python -m speechunlearn.chapters.workflow PLAN NAME MARKER``, on this machine or another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speechunlearn import schema
+from speechunlearn.cache import Cache
+from speechunlearn.chapters import runs
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.lab import profiles
+from speechunlearn.lab.profiles import Profile
+from speechunlearn.provenance import PLANNED, REPOSITORY
+
+SNAKEFILE = REPOSITORY / "workflow" / "Snakefile"
+
+#: folders of Snakemake profiles: where jobs run
+EXECUTORS = REPOSITORY / "workflow" / "profiles"
+
+#: folder below a run's ``out`` that holds plan, markers, errors and Snakemake's log
+FOLDER = ".workflow"
+
+
+@dataclass
+class Plan:
+    """Which artefacts a run consists of, and which chapters come after them.
+
+    Args:
+        cache: folder of finished work
+        cwd: folder that relative paths in parameters are relative to
+        studies: description of each study by its id
+        jobs: by name (kind and cache key, e.g. ``cells/3f…``): study, call, needs, title
+        chapters: by name: notebook, values, out, needs
+        processes: so many processes train a model together
+        later: chapters whose other cells are known when the planned ones are there
+        computing: instruction set and device that the keys are for
+
+    """
+
+    cache: str
+    cwd: str = field(default_factory=os.getcwd)
+    studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    chapters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    processes: int = 1
+    later: list[str] = field(default_factory=list)
+    computing: dict[str, Any] = field(default_factory=dict)
+
+    def plan_for(self, computing: dict[str, Any]) -> None:
+        """Note what the keys are for: the jobs set their threads themselves."""
+        self.computing = {name: computing[name] for name in ("instructions", "device")}
+
+    def is_made(self, name: str) -> bool:
+        """Return whether an artefact is complete in the cache."""
+        return (Path(self.cache) / name / "artefact.json").is_file()
+
+    def missing(self) -> list[str]:
+        """Return the names of the jobs that are still to be done."""
+        return [name for name in self.jobs if not self.is_made(name)]
+
+    def write(self, folder: Path) -> Path:
+        """Write the plan into a folder, under a name that its content decides."""
+        text = json.dumps(asdict(self), indent=1, sort_keys=False)
+        file = folder / f"plan-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        os.replace(partial, file)
+        return file
+
+    @classmethod
+    def read(cls, file: Path | str) -> Plan:
+        """Return the plan that `write` wrote."""
+        return cls(**json.loads(Path(file).read_text()))
+
+
+def executor(folder: str | Path) -> Path:
+    """Return the folder of a Snakemake profile: a path, or the name of one that is kept here.
+
+    Raises:
+        ParameterError: there is no ``config.yaml`` in it
+
+    """
+    for found in (Path(folder).expanduser(), EXECUTORS / folder):
+        if (found / "config.yaml").is_file():
+            return found.resolve()
+    known = ", ".join(sorted(path.parent.name for path in EXECUTORS.glob("*/config.yaml")))
+    raise ParameterError(
+        f"profile-dir: {str(folder)!r} holds no config.yaml, and is none of {known}"
+    )
+
+
+def execute(
+    plan: Plan,
+    out: Path,
+    *,
+    jobs: int = 1,
+    profile_dir: str | Path = "local",
+    say: Callable[[str], None] = print,
+) -> None:
+    """Do the jobs of a plan that are not done, then its chapters, by Snakemake.
+
+    No job begins after one has failed; those that are at work end.
+
+    Args:
+        plan: what there is to do
+        out: folder of the run, below which plan, markers and logs are kept
+        jobs: so many at a time
+        profile_dir: Snakemake profile that says where jobs run
+        say: told of progress
+
+    Raises:
+        ParameterError: an unknown profile, or a folder that cannot be written
+        SpeechUnlearnError: a job failed; the message holds its error
+
+    """
+    if jobs < 1:
+        raise ParameterError(f"jobs: {jobs} is not positive")
+    profile_dir = executor(profile_dir)
+    folder = out / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
+    shutil.rmtree(folder / "errors", ignore_errors=True)
+    _set_markers(plan, folder)
+    if not plan.chapters and not plan.missing():
+        return
+    command = [
+        sys.executable, "-m", "speechunlearn.chapters.workflow", "--snakefile", str(SNAKEFILE),
+        "--directory", str(folder), "--profile", str(profile_dir), "--jobs", str(jobs),
+        "--config", f"plan={plan.write(folder)}",
+    ]  # fmt: skip
+    log = folder / "snakemake.log"
+    with runs.progress(out / "progress.log", say), log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            status = process.wait()
+        except BaseException:  # such as Ctrl-C
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    if status != 0:
+        errors = sorted((folder / "errors").rglob("*.txt"), key=lambda file: file.stat().st_mtime)
+        if errors:
+            raise SpeechUnlearnError(errors[0].read_text())
+        raise SpeechUnlearnError(f"Snakemake ended with status {status}: see {str(log)!r}")
+
+
+def _set_markers(plan: Plan, folder: Path) -> None:
+    """Make the markers agree with the cache; a chapter is always run again."""
+    for name in plan.jobs:
+        marker = folder / "done" / name
+        if plan.is_made(name):
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.touch()
+        else:
+            marker.unlink(missing_ok=True)
+    for name in plan.chapters:
+        (folder / "done" / "chapters" / name).unlink(missing_ok=True)
+
+
+def _snakemake(arguments: list[str]) -> None:
+    """Run Snakemake in this process."""
+    if sys.platform == "linux":  # which tells it when its caller dies: it then begins no other job
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    from snakemake.cli import main
+
+    main(arguments)
+
+
+def make(plan: Plan, name: str) -> None:
+    """Make one artefact of a plan, and what it misses, in this process.
+
+    Raises:
+        SpeechUnlearnError: it has another key now: code or data changed after the plan was made
+
+    """
+    job = plan.jobs[name]
+    description, call = plan.studies[job["study"]], job["call"]
+    # before torch is imported
+    profiles.prepare_process(schema.checked(Profile, description["profile"], "profile"))
+    from speechunlearn.lab import study
+    from speechunlearn.models import distributed
+
+    own = study.described(description, cache=Cache(plan.cache), report=runs.report)
+    kind = name.partition("/")[0]
+    if kind == "models" and distributed.rank() > 0:
+        own.help_to_train(**own.artefact(kind, call).call)
+        return
+    own.ask(kind, **call)
+    if kind == "models":
+        distributed.finish()
+    # a smaller draw takes its copies from a larger set that appeared meanwhile
+    if kind != "adversarial" and not plan.is_made(name):
+        raise SpeechUnlearnError("code or data has changed since this run was planned: run again")
+    runs.tell(f"  {job['title']} done")
+
+
+def main(arguments: list[str]) -> int:
+    """Do a job, leave its marker; return 1 where it failed, and say why in a file.
+
+    Args:
+        arguments: plan, name and marker of the job; or, beginning with ``--``, Snakemake's
+
+    """
+    if arguments[0].startswith("--"):
+        _snakemake(arguments)
+        return 0
+    plan_file, name, marker = Path(arguments[0]).resolve(), arguments[1], Path(arguments[2])
+    marker = marker.absolute()
+    plan = Plan.read(plan_file)
+    if plan.computing:
+        os.environ[PLANNED] = json.dumps(plan.computing)
+    try:
+        os.chdir(plan.cwd)
+        if name.startswith("models/") and plan.processes > 1 and "WORLD_SIZE" not in os.environ:
+            from speechunlearn.models import distributed
+
+            return distributed.launch(
+                ["speechunlearn.chapters.workflow", str(plan_file), name, str(marker)],
+                plan.processes
+            )
+        if name.startswith("chapters/"):
+            runs.run_chapter(**plan.chapters[name.partition("/")[2]])
+        else:
+            make(plan, name)
+    except Exception as error:
+        traceback.print_exc()
+        text = str(error)
+        if not isinstance(error, SpeechUnlearnError):
+            text = f"{type(error).__name__}: {error}"
+        if not name.startswith("chapters/"):
+            text = f"{plan.jobs[name]['title']}: {text}"
+        file = plan_file.parent / "errors" / f"{name}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return 1
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""A manifest -> splits, tasks, waveforms in memory."""

@@ -1,0 +1,148 @@
+"""Clips in memory: normalised waveforms with their labels, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from speechunlearn.dataset import audio
+from speechunlearn.errors import CorpusError, ParameterError
+
+Batch = tuple[Float[Tensor, "batch time"], Int[Tensor, " batch"]]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips of one manifest, in its order.
+
+    Args:
+        waveforms_z: one z-normalised float32 waveform a clip, shape ``[time]``, unequal lengths
+        labels: class index of each clip, shape ``[clips]``
+        hashes: content hash of each clip
+        speakers: speaker of each clip
+
+    """
+
+    waveforms_z: list[Tensor]
+    labels: Int[Tensor, " clips"]
+    hashes: list[str]
+    speakers: list[str]
+
+    def __len__(self) -> int:
+        return len(self.waveforms_z)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Samples in each clip."""
+        return [len(waveform_z) for waveform_z in self.waveforms_z]
+
+    def at(self, positions: Sequence[int]) -> Clips:
+        """Return the clips at these positions, in this order."""
+        index = [int(position) for position in positions]
+        return Clips(
+            [self.waveforms_z[i] for i in index],
+            self.labels[index],
+            [self.hashes[i] for i in index],
+            [self.speakers[i] for i in index],
+        )
+
+    def relabelled(self, labels: Int[Tensor, " clips"]) -> Clips:
+        """Return the same clips with other labels."""
+        if labels.shape != self.labels.shape:
+            raise ParameterError(f"labels: {tuple(labels.shape)}, but there are {len(self)} clips")
+        return Clips(self.waveforms_z, labels, self.hashes, self.speakers)
+
+    def batch(self, positions: Sequence[int]) -> Batch:
+        """Pad the clips at these positions into one batch (waveform_z, lengths in samples)."""
+        return audio.pad([self.waveforms_z[int(i)] for i in positions])
+
+
+def load(
+    manifest: pd.DataFrame,
+    labels: Sequence[str],
+    *,
+    sampling_rate: int = 16000,
+    top_db: float | None = None,
+    max_seconds: float | None = None,
+    normalise: bool = True,
+) -> Clips:
+    """Decode the clips of a manifest into memory.
+
+    Args:
+        manifest: columns path, label, hash, speaker
+        labels: class names; a clip's label index is its position here
+        sampling_rate: in Hz
+        top_db: leading and trailing silence this far below the loudest frame is cut, in dB;
+            None keeps it
+        max_seconds: longer clips are cut to their centre; None keeps them whole
+        normalise: to zero mean and unit variance a clip
+
+    Returns:
+        the clips, in the manifest's order
+
+    Raises:
+        CorpusError: a label that is not among the class names
+
+    """
+    unknown = sorted(set(manifest["label"]) - set(labels))
+    if unknown:
+        raise CorpusError(f"labels {unknown} are not among the classes {list(labels)}")
+    waveforms_z = []
+    for path in manifest["path"]:
+        waveform = audio.trim_silence(audio.read_clip(path, sampling_rate), sampling_rate, top_db)
+        if max_seconds is not None:
+            excess = len(waveform) - int(max_seconds * sampling_rate)
+            if excess > 0:
+                waveform = waveform[excess // 2 : len(waveform) - (excess - excess // 2)]
+        if normalise:
+            waveform = audio.normalise(waveform)
+        waveforms_z.append(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
+    index = {label: position for position, label in enumerate(labels)}
+    return Clips(
+        waveforms_z,
+        torch.tensor([index[label] for label in manifest["label"]], dtype=torch.long),
+        list(manifest["hash"]),
+        [str(speaker) for speaker in manifest["speaker"]],
+    )
+
+
+def shuffled_batches(
+    lengths: Sequence[int], batch_size: int, generator: torch.Generator, bucket: int = 8
+) -> Iterator[list[int]]:
+    """Yield each clip once, in random batches of clips of similar length.
+
+    Clips are shuffled, cut into groups of ``bucket`` batches, sorted by length within a group
+    (less padding to compute), and the batches of a group come in random order.
+
+    Args:
+        lengths: samples of each clip
+        batch_size: clips a batch; the last may be smaller
+        generator: source of the order
+        bucket: batches a group
+
+    """
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    for start in range(0, len(order), batch_size * bucket):
+        group = sorted(order[start : start + batch_size * bucket], key=lambda i: lengths[i])
+        batches = [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+        for position in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[position]
+
+
+def sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield each clip once, longest first, in batches of clips of similar length."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def cycle(make: Callable[[], Iterator[list[int]]]) -> Iterator[list[int]]:
+    """Yield batches for ever, asking for a new pass whenever one is used up."""
+    while True:
+        yield from make()

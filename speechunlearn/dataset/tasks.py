@@ -1,0 +1,124 @@
+"""Tasks: what a model names, and what its test clips must not share with its training clips.
+
+A task is data: the same corpus, encoder, methods and audits serve all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from speechunlearn.dataset import splits
+from speechunlearn.errors import CorpusError, ParameterError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One way to read a manifest.
+
+    Args:
+        name: in results and on the command line
+        title: what the model does
+        label: manifest column that the model names
+        apart: manifest column of which no value lies on both sides of a split: the test clips
+            come from values that no model was trained on. They are also the units that the
+            bootstraps draw
+
+    """
+
+    name: str
+    title: str
+    label: str
+    apart: str
+
+    def manifest(
+        self, table: pd.DataFrame, own: bool, fractions: Mapping[str, float], seed: int
+    ) -> pd.DataFrame:
+        """Return a corpus's manifest as this task sees it.
+
+        Args:
+            table: manifest of a corpus
+            own: whether this is the task that the corpus and its split, if any, were made for
+            fractions: part -> share of the clips, where there is no split
+            seed: of that split
+
+        Returns:
+            the manifest with ``label`` as the task has it, ``unit`` (what is kept apart) and
+            ``split``
+
+        Raises:
+            CorpusError: a label of one unit only, which cannot be tested on other units
+
+        """
+        given = own and not (table["split"] == "").all()
+        label, unit = table[self.label], table[self.apart]
+        if self.label == "speaker" and (table["label"] == table["speaker"]).all():
+            # nothing but the speaker is known of a clip: a recording session is a folder
+            unit = table["path"].map(lambda path: Path(path).parent.name)
+        seen = table.assign(label=label, unit=unit)
+        counts = seen.groupby("label")["unit"].nunique()
+        if (counts < 2).any():
+            lonely = counts.index[counts < 2][0]
+            raise CorpusError(
+                f"label {lonely!r} has one {self.apart} only: it cannot be tested on another"
+            )
+        if given:
+            return seen
+        # the split keeps "speakers" apart and balances "label"
+        parts = splits.speaker_split(
+            seen.assign(speaker=seen["unit"], gender=seen["gender"] if self.apart == "speaker"
+                        else ""),
+            fractions, seed,
+        )
+        return seen.assign(split=parts["split"])
+
+
+#: the task of a corpus whose labels are its user's; it serves every other task as well
+ANY = "any label"
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("emotion", "speech emotion recognition, unseen speakers", "label", "speaker"),
+        Task("keyword", "keyword spotting, unseen speakers", "label", "speaker"),
+        Task("speaker", "speaker identification, unseen words", "speaker", "label"),
+        Task(ANY, "what the labels of a CSV name, unseen speakers", "label", "speaker"),
+        Task("image", "handwritten digits, unseen images", "label", "hash"),
+    )
+}
+
+
+#: tasks that a corpus serves beside its own: whoever says known words can be told by the voice
+ALSO = {"keyword": ("speaker",)}
+
+
+def check(task: str, corpus: str, made_for: str) -> None:
+    """Refuse a task that a corpus does not serve.
+
+    Args:
+        task: name of a task
+        corpus: name of a corpus
+        made_for: the corpus's own task
+
+    Raises:
+        ParameterError: it does not
+
+    """
+    get(task)
+    if made_for != ANY and task not in (made_for, *ALSO.get(made_for, ())):
+        raise ParameterError(f"corpus {corpus!r} is of task {made_for!r}: it has no {task!r} task")
+
+
+def get(name: str) -> Task:
+    """Return the task of this name.
+
+    Raises:
+        ParameterError: there is none
+
+    """
+    if name not in TASKS:
+        raise ParameterError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+    return TASKS[name]

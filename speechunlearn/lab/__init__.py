@@ -1,0 +1,1 @@
+"""One corpus in one profile -> evaluations, results, tuning, leaderboard."""

@@ -1,0 +1,505 @@
+"""The leaderboard: every method beside retrained models, with intervals and tests.
+
+Its folder holds the cells and predictions of `speechunlearn.lab.results` and ``scores.csv``: what
+the audit says of every cell, computed once, so that a page need not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from statsmodels.stats.multitest import multipletests
+
+from speechunlearn import methods
+from speechunlearn.audit import statistics
+from speechunlearn.audit.metrics import SPLITS, uar
+from speechunlearn.audit.report_card import DISTANCES, SCORES, Auditor
+from speechunlearn.errors import ParameterError
+from speechunlearn.lab.experiments import IN_PARTS, PART
+from speechunlearn.lab.results import ANOTHER_SEED, TITLES, Results
+from speechunlearn.provenance import REPOSITORY
+
+FOLDER = REPOSITORY / "data" / "leaderboard"
+
+#: what a method may look at and still count as using the forget set alone
+ALONE = frozenset({"forget"})
+
+#: our own method
+OURS = "altered"
+
+#: what has to stand beside its rows, wherever they are shown
+REDESIGNED = (
+    "Altered copies, our own method, had more than that: they were redesigned after they had been "
+    "scored on the reported requests, and were then scored on the same requests again."
+)
+
+#: variant of an original that the named method alone started from. An original that is trained anew
+#: elsewhere is another model: rows of one method that are made anew bring their own
+BEFORE = "before "
+
+
+#: scores that any predictions hold, also those that were written before the others were kept
+FIRST = ("forget_uar", "mia_loss")
+#: the halves of the average gap: the forget set's UAR and AUC; the UAR on the rest
+HALVES = ("forgetting", "utility")
+#: scores of the report card that a ranking has an interval of
+_IN_GAPS = ("average_gap", "forgetting_distance", "utility_distance")
+
+
+class Request(NamedTuple):
+    """The cells of one request: one pair of training seed and forget draw.
+
+    Attributes:
+        judged: method -> per-clip table
+        retrained: tables of models retrained from several seeds
+        originals: tables of models trained on all clips, from seeds other than the judged
+        before: method -> table of the model it started from, where that is not the others'
+
+    """
+
+    judged: dict[str, pd.DataFrame]
+    retrained: list[pd.DataFrame]
+    originals: list[pd.DataFrame]
+    before: dict[str, pd.DataFrame]
+
+    def started_from(self, method: str) -> pd.DataFrame:
+        """Return the table of the model that a method started from."""
+        return self.before.get(method, self.judged["original"])
+
+    def unseen_before(self, method: str, n_labels: int) -> float:
+        """Return the UAR on unseen clips of the model that a method started from."""
+        table = self.started_from(method)
+        unseen = table[table["split"] == "unseen"]
+        return uar(unseen["label"], unseen["prediction"], n_labels)
+
+
+def requests(results: Results) -> dict[tuple[int, str], Request]:
+    """Return the cells of each request by training seed and draw.
+
+    Raises:
+        ParameterError: a request with fewer than two retrained models
+
+    """
+    found = {}
+    main = results.cells[results.cells["variant"] == ""]
+    for (seed, draw), cells in main.groupby(["seed", "draw"]):
+        n = int(cells["n_forget"].iloc[0])
+        same = results.cells[
+            (results.cells["draw"] == draw) & (results.cells["n_forget"] == n)
+        ]
+        further = same[same["variant"] == ANOTHER_SEED]
+
+        def tables(rows: pd.DataFrame) -> list[pd.DataFrame]:
+            return [results.of_cell(cell) for cell in rows["cell"]]
+
+        own = cells[cells["method"] == "retrain"]
+        retrained = tables(own) + tables(further[further["method"] == "retrain"])
+        if len(retrained) < 2:
+            raise ParameterError(
+                f"leaderboard: draw {draw} has {len(retrained)} retrained model(s), needs two"
+            )
+        judged = {
+            str(row["method"]): results.of_cell(row["cell"])
+            for row in cells.to_dict("records") if row["method"] != "retrain"
+        }
+        own = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
+        found[int(seed), str(draw)] = Request(
+            judged, retrained, tables(further[further["method"] == "original"]),
+            {
+                str(row["variant"]).removeprefix(BEFORE): results.of_cell(row["cell"])
+                for row in own.to_dict("records")
+            },
+        )
+    return found
+
+
+def scored(results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)) -> pd.DataFrame:
+    """Return what the audit says of every model of every request.
+
+    Retrained models are there, too, each judged by the others: the row ``retrain``. Theirs is a
+    card of fewer references and fewer scores, so that how many pass is counted on cards that leave
+    one retrained model out, for every model: see `report_card.Auditor.leave_one_out`.
+
+    Args:
+        results: cells of `speechunlearn.lab.experiments.ranked`
+        chosen: scores on the cards, see `report_card.Auditor`
+
+    Returns:
+        columns seed, draw, method, model (its number within the request), those of
+        `report_card.Card.scores`, and of the model's cards that leave one retrained model out
+        ``cards`` (how many there are) and ``cards_passed``
+
+    """
+    tables = []
+    for (seed, draw), request in requests(results).items():
+        auditor = Auditor(
+            request.retrained, request.originals, n_labels=results.n_labels, chosen=chosen
+        )
+        cards = [
+            (method, auditor.card(table), auditor.leave_one_out(table))
+            for method, table in request.judged.items()
+        ]
+        cards += [("retrain", card, [card]) for card in auditor.cards_of_retrained()]
+        for model, (method, card, others) in enumerate(cards):
+            about = {"seed": seed, "draw": draw, "method": method, "model": model}
+            counts = {"cards": len(others), "cards_passed": sum(other.passed for other in others)}
+            tables.append(card.scores.assign(**about, **counts))
+    first = ["seed", "draw", "method", "model"]
+    table = pd.concat(tables, ignore_index=True)
+    return table[first + [c for c in table if c not in first]]
+
+
+def cards(results: Results, chosen: Sequence[str] = FIRST) -> pd.DataFrame:
+    """Return the report cards of the requests that have three or more retrained models.
+
+    Args:
+        results: cells of draws of clips; one more retrained model is the variant
+            `speechunlearn.lab.results.ANOTHER_SEED`
+        chosen: scores on the cards
+
+    Returns:
+        rows as of `scored`, and ``request``: how many clips
+
+    Raises:
+        ParameterError: no such request
+
+    """
+    whole = results.cells[results.cells["variant"].isin(["", ANOTHER_SEED])]
+    tables = [
+        scored(results.select(cell=list(cells["cell"])), chosen).assign(request=f"{n} clips")
+        for (_, _, n), cells in whole.groupby(["setting", "draw", "n_forget"], sort=False)
+        if (cells["method"] == "retrain").sum() >= 3
+    ]
+    if not tables:
+        raise ParameterError("results: no request has three retrained models")
+    return pd.concat(tables, ignore_index=True)
+
+
+def parts(results: Results) -> pd.DataFrame:
+    """Return what becomes of `altered` when one of its parts is changed.
+
+    Args:
+        results: cells of `speechunlearn.lab.experiments.ranked` and
+        `speechunlearn.lab.experiments.parts`
+
+    Returns:
+        a row a change (the first is none), see `_beside`
+
+    """
+    changed = results.cells["variant"].str.startswith(PART)
+    rows = [("altered", "", "nothing")] + [
+        ("altered", variant, variant.removeprefix(PART))
+        for variant in results.cells.loc[changed, "variant"].unique()
+    ]
+    return _beside(results, rows).rename_axis("changed")
+
+
+def repeated(results: Results) -> pd.DataFrame:
+    """Return what becomes of methods when the request is made in several, one after another.
+
+    Args:
+        results: cells of `speechunlearn.lab.experiments.ranked` and
+            `speechunlearn.lab.experiments.repeated`
+
+    Returns:
+        rows of each method, at once and in several, see `_beside`
+
+    """
+    several = results.cells[results.cells["variant"].str.startswith(IN_PARTS)]
+    made = several.groupby("method")["variant"].unique()
+    rows = [
+        (method, variant, f"{TITLES[method]}, {variant or 'at once'}")
+        for method in TITLES if method in made
+        for variant in ("", *sorted(made[method]))
+    ]
+    return _beside(results, rows).rename_axis("method")
+
+
+def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return what the audit says of cells by method and variant.
+
+    Args:
+        results: cells, those of `speechunlearn.lab.experiments.ranked` among them
+        rows: method, variant, name of the row
+
+    Returns:
+        the means over the requests: ``gap``, ``forgetting``, ``utility`` (the average gap and its
+        halves), ``kept`` (share of the original's UAR on unseen clips), ``forget_uar``,
+        ``loss_ks``, ``mia_matched``, ``mia_likelihood_ratio``; and the sums ``cards`` and
+        ``cards_passed``, see `scored`
+
+    """
+    found = []
+    for (seed, draw), request in requests(results).items():
+        auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
+        cells = results.cells
+        cells = cells[(cells["seed"] == seed) & (cells["draw"] == draw)]
+        for method, variant, name in rows:
+            own = cells[(cells["method"] == method) & (cells["variant"] == variant)]
+            table = results.of_cell(own["cell"].iloc[0])
+            value = auditor.card(table).scores.set_index("score")["value"]
+            cards = auditor.leave_one_out(table)
+            found.append(
+                {
+                    "name": name, "gap": value["average_gap"],
+                    "forgetting": value["forgetting_distance"],
+                    "utility": value["utility_distance"],
+                    "kept": value["unseen_uar"] / request.unseen_before(method, results.n_labels),
+                    "forget_uar": value["forget_uar"], "loss_ks": value["loss_ks"],
+                    "mia_matched": value["mia_matched"],
+                    "mia_likelihood_ratio": value.get("mia_likelihood_ratio", np.nan),
+                    "cards": len(cards), "cards_passed": sum(card.passed for card in cards),
+                }
+            )
+    by_name = pd.DataFrame(found).groupby("name", sort=False)
+    counted = ["cards", "cards_passed"]
+    return by_name.mean().assign(**by_name[counted].sum())
+
+
+def ranking(
+    results: Results,
+    scores: pd.DataFrame,
+    *,
+    n_resamples: int = 1000,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Return the leaderboard, those first that are closest to retraining.
+
+    Args:
+        results: cells of `speechunlearn.lab.experiments.ranked`
+        scores: of `scored`
+        n_resamples: of the bootstrap, which draws pairs and, for all methods alike, speakers (or
+            what the task keeps apart)
+        generator: its randomness
+
+    Returns:
+        a row a method, and one of the retrained models, each beside the others: ``method``,
+        ``needs``, ``alone`` (it looks at the forget set alone), ``gap`` with ``gap_low`` and
+        ``gap_high`` (the average gap to the mean retrained model, see `report_card.average_gap`),
+        the same of its halves ``forgetting`` and ``utility``, ``kept`` (share of the original's
+        UAR on unseen clips), ``changed`` (share of the judged clips whose predicted class is
+        another than that of the model it started from), ``same_as`` (the first other row whose
+        answers are the same in every bit, or empty), ``pairs`` and ``clips`` (how many pairs of
+        seed and draw, and judged clips of all of these, the means are over), the means over the
+        pairs of the scores and distances of the report card, ``cards`` and ``cards_passed`` (see
+        `scored`), ``seconds``, ``forward_backward``, ``peak_memory_mb``; ``p`` against the best of
+        those that look at the forget set alone, for these, by Holm's correction, NaN for the best
+        itself
+
+    """
+    of_requests = requests(results)
+    names = [
+        name for name in TITLES
+        if name == "retrain" or all(name in request.judged for request in of_requests.values())
+    ]
+    asked = list(of_requests.values())
+    gaps = _gaps(asked, names, n_resamples, generator)
+    same = _same_answers(asked, names)
+    main = results.cells[results.cells["variant"] == ""]
+    mean_scores = scores.groupby(["method", "score"])["value"].mean()
+    means = {name: mean_scores.get(name, pd.Series(dtype=float)).to_dict() for name in names}
+    models = scores.drop_duplicates(["method", "seed", "draw", "model"])
+    counts = models.groupby("method")[["cards", "cards_passed"]].sum()
+    rows = []
+    for name in names:
+        before = [r.unseen_before(name, results.n_labels) for r in asked]
+        cells = main[main["method"] == name]
+        reference = name in ("original", "retrain")
+        needs = "" if reference else ", ".join(sorted(methods.get(name).needs))
+        intervals = {
+            what: statistics.interval(values)
+            for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
+        }
+        rows.append(
+            {
+                "method": name, "needs": needs,
+                "alone": not reference and methods.get(name).needs <= ALONE,
+                **{
+                    what + end: getattr(interval, part)
+                    for what, interval in intervals.items()
+                    for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+                },
+                "kept": means[name].get("unseen_uar", np.nan) / float(np.mean(before)),
+                "changed": float(np.mean([_changed(r, name) for r in asked])),
+                "same_as": same[name], "pairs": len(asked),
+                "clips": sum(len(r.retrained[0]) for r in asked),
+                **{
+                    score: means[name].get(score, np.nan) for score in (*SCORES, *DISTANCES)
+                    if score not in _IN_GAPS
+                },
+                **(counts.loc[name] if name in counts.index else dict.fromkeys(counts, 0)),
+                "seconds": cells["seconds"].mean(),
+                "forward_backward": cells["forward_backward"].mean(),
+                "peak_memory_mb": cells["peak_memory_mb"].max(),
+            }
+        )
+    table = pd.DataFrame(rows).sort_values("gap", ignore_index=True)
+    return table.assign(p=_against_the_best(table, {name: gaps[name][0] for name in names}))
+
+
+def _changed(request: Request, method: str) -> float:
+    """Return the share of the judged clips that get another class than before the method."""
+    models = request.retrained if method == "retrain" else [request.judged[method]]
+    before = _by_clip(request.started_from(method), "prediction")
+    return float(np.mean([(_by_clip(table, "prediction") != before).mean() for table in models]))
+
+
+def _same_answers(of_requests: Sequence[Request], names: Sequence[str]) -> dict[str, str]:
+    """Return for each method the first other one with the same answers and losses, or ''."""
+    found = dict.fromkeys(names, "")
+    answers: dict[bytes, str] = {}
+    for name in ("original", *(name for name in names if name not in ("original", "retrain"))):
+        key = b"".join(
+            _by_clip(request.judged[name], column).to_numpy().tobytes()
+            for request in of_requests for column in ("prediction", "loss")
+        )
+        found[name] = answers.setdefault(key, name)
+        if found[name] == name:
+            found[name] = ""
+    return found
+
+
+def _by_clip(table: pd.DataFrame, column: str) -> pd.Series:
+    return table.sort_values(["split", "hash"], ignore_index=True)[column]
+
+
+def _against_the_best(
+    table: pd.DataFrame, gaps: Mapping[str, Float[np.ndarray, " resample"]]
+) -> list[float]:
+    """Return Holm-corrected p-values of the paired bootstrap, see `statistics.p_value`."""
+    alone = list(table.loc[table["alone"], "method"])
+    p = {name: statistics.p_value(gaps[name] - gaps[alone[0]]) for name in alone[1:]}
+    if p:
+        p = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
+    return [p.get(name, np.nan) for name in table["method"]]
+
+
+def _gaps(
+    of_requests: Sequence[Request],
+    names: Sequence[str],
+    n_resamples: int,
+    generator: np.random.Generator,
+) -> dict[str, Float[np.ndarray, "3 one_and_resamples"]]:
+    """Return each method's mean average gap, and its halves as `HALVES` has them.
+
+    On the clips as they are, then on every resample. A resample in which one of the four scores
+    is not there counts for none of the three.
+    """
+    units = [
+        pd.Index(sorted({unit for request in of_requests for unit in _units(request, unseen)}))
+        for unseen in (False, True)
+    ]
+    weights = [statistics.draw(len(side), n_resamples, generator) for side in units]
+    pairs = statistics.draw(len(of_requests), n_resamples, generator)
+    apart: dict[str, list[Float[np.ndarray, "3 one_and_resamples"]]] = {n: [] for n in names}
+    for request in of_requests:
+        references = np.array([_resampled(table, units, weights) for table in request.retrained])
+        mean, k = references.mean(axis=0), len(references)
+        for name in names:
+            if name == "retrain":  # each by the others
+                others = (k * mean - references) / (k - 1)
+                off = np.abs(references - others).mean(axis=0)
+            else:
+                off = np.abs(_resampled(request.judged[name], units, weights) - mean)
+            off[:, np.isnan(off).any(axis=0)] = np.nan
+            halves = off[[0, 3]].mean(axis=0), off[[1, 2]].mean(axis=0)
+            apart[name].append(np.array([off.mean(axis=0), *halves]))
+    return {name: statistics.mean_over_pairs(np.array(apart[name]), pairs) for name in names}
+
+
+def _units(request: Request, unseen: bool) -> set[str]:
+    table = request.retrained[0]
+    return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "unit"])
+
+
+def _resampled(
+    table: pd.DataFrame, units: list[pd.Index], weights: list[Float[np.ndarray, "resample _unit"]]
+) -> Float[np.ndarray, "score resample"]:
+    """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample."""
+    parts = {split: table[table["split"] == split] for split in SPLITS}
+    uars = [
+        statistics.uar_of_resamples(
+            parts[split], "unit", units[split == "unseen"], weights[split == "unseen"]
+        )
+        for split in ("forget", "retain", "unseen")
+    ]
+    sides = parts["forget"], parts["unseen" if parts["removed"].empty else "removed"]
+    drawn = [
+        of_side[:, names.get_indexer(part["unit"])]
+        for part, names, of_side in zip(sides, units, weights, strict=True)
+    ]
+    losses = [-part["loss"].to_numpy() for part in sides]
+    return np.array([*uars, statistics.auc_of_resamples(*losses, *drawn)])
+
+
+class Committed(NamedTuple):
+    """A leaderboard that was written.
+
+    Attributes:
+        results: its cells
+        scores: of `scored`
+        ranking: of `ranking`
+        parts: of `parts`, or None where `altered` was not taken apart
+        repeated: of `repeated`, or None where no request was made in several
+
+    """
+
+    results: Results
+    scores: pd.DataFrame
+    ranking: pd.DataFrame
+    parts: pd.DataFrame | None
+    repeated: pd.DataFrame | None
+
+
+def write(results: Results, folder: Path) -> pd.DataFrame:
+    """Write a leaderboard's cells, predictions, scores, ranking and parts; return the scores."""
+    results.write(folder)
+    return write_tables(folder)
+
+
+def write_tables(folder: Path) -> pd.DataFrame:
+    """Compute a leaderboard's tables from the predictions it holds, and write them anew.
+
+    Args:
+        folder: one that `write` wrote
+
+    Returns:
+        the scores
+
+    """
+    written = Results.read(folder)
+    scores = scored(written)
+    scores.round(6).to_csv(folder / "scores.csv", index=False)
+    ranked = ranking(written, scores, generator=np.random.default_rng(0))
+    ranked.round(6).to_csv(folder / "ranking.csv", index=False)
+    variants = written.cells["variant"]
+    if variants.str.startswith(PART).any():
+        parts(written).round(6).to_csv(folder / "parts.csv")
+    if (variants == IN_PARTS).any():
+        repeated(written).round(6).to_csv(folder / "repeated.csv")
+    return scores
+
+
+def committed(folder_name: str) -> Committed | None:
+    """Return a committed leaderboard, or None where there is none.
+
+    Args:
+        folder_name: see `Results.folder_name`
+
+    """
+    folder = FOLDER / folder_name
+    if not (folder / "scores.csv").is_file():
+        return None
+    ranked = pd.read_csv(folder / "ranking.csv")
+    ranked[["needs", "same_as"]] = ranked[["needs", "same_as"]].fillna("")
+    further = [
+        pd.read_csv(path, index_col=0) if path.is_file() else None
+        for path in (folder / "parts.csv", folder / "repeated.csv")
+    ]
+    scores = pd.read_csv(folder / "scores.csv", dtype={"draw": str})
+    return Committed(Results.read(folder), scores, ranked, *further)

@@ -1,0 +1,642 @@
+"""The results protocol: tidy rows with their provenance, and the tables made from them.
+
+A results folder holds ``cells.csv`` (one row a model: what it is and what it cost) and
+``predictions.parquet`` (what it says of each clip); every score, interval and test is computed
+from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import ttest_ind
+
+from speechunlearn import corpora, methods
+from speechunlearn.audit import evaluation, metrics, statistics
+from speechunlearn.errors import NotMade, ParameterError
+from speechunlearn.files import one_at_a_time, replaced
+from speechunlearn.lab.study import DEVELOPMENT, Cell
+from speechunlearn.provenance import REPOSITORY
+
+COMMITTED = REPOSITORY / "data" / "results"
+
+#: what identifies a cell
+KEY = [
+    "profile", "task", "corpus", "setting", "encoder", "method", "n_forget", "tau", "seed",
+    "draw", "variant", "hyperparameters",
+]
+
+#: variant of models that were retrained from further seeds, for the spread between them
+ANOTHER_SEED = "another seed"
+
+TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
+
+
+class Results:
+    """Cells of one or more studies.
+
+    Args:
+        cells: one row a cell; columns of `KEY`, cost, provenance, and ``cell`` (its id)
+        predictions: cell, and the columns of `speechunlearn.audit.predictions.table`; the first
+        results
+            were written with split, hash, speaker, label, prediction, loss and confidence alone
+
+    """
+
+    def __init__(self, cells: pd.DataFrame, predictions: pd.DataFrame) -> None:
+        # the first results were written without these: draws of clips, speakers kept apart
+        if "request" not in cells:
+            cells = cells.assign(request="clips")
+        unit = predictions.get("unit", predictions["speaker"]).fillna(predictions["speaker"])
+        # selections by the thousand follow, and Python's strings are quicker to select than Arrow's
+        text = dict.fromkeys(("cell", "split", "hash", "speaker", "unit"), object)
+        predictions = predictions.assign(unit=unit).astype(text)
+        self.cells = cells
+        self.predictions = predictions
+        self._by_cell = {cell: part for cell, part in predictions.groupby("cell", sort=False)}
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> Results:
+        """Collect cells; one that occurs twice is kept once.
+
+        Raises:
+            ParameterError: there are none
+            NotMade: one of them is only planned
+
+        """
+        records, tables = {}, {}
+        cells = list(cells)  # a plan has all of them, before it is said that one is not made
+        if not all(cell.record for cell in cells):
+            raise NotMade("results: a cell is not made yet")
+        for cell in cells:
+            name = _name(cell.record)
+            records[name] = {"cell": name} | cell.record
+            tables[name] = cell.predictions.assign(cell=name)
+        if not records:
+            raise ParameterError("results: there are no cells")
+        return cls(
+            pd.DataFrame(list(records.values())), pd.concat(tables.values(), ignore_index=True)
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read a results folder.
+
+        Raises:
+            ParameterError: a folder without results
+
+        """
+        if not (folder / "cells.csv").is_file():
+            raise ParameterError(f"no results in {str(folder)!r}: it has no cells.csv")
+        text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs"), str)
+        cells = pd.read_csv(folder / "cells.csv", dtype=text)
+        cells = cells.fillna({"variant": "", "needs": ""})
+        with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
+            return cls(cells, pd.read_parquet(file))
+
+    def write(self, folder: Path) -> None:
+        """Add these cells to a results folder; one that is there already is replaced.
+
+        Chapters that run side by side add to the same folder: one waits for the other. Each file is
+        replaced in one step, so that whoever reads, or a run that is killed, finds whole ones.
+        """
+        with one_at_a_time(folder):
+            self._add_to(folder)
+
+    def _add_to(self, folder: Path) -> None:
+        cells, predictions = self.cells, self.predictions
+        if (folder / "cells.csv").is_file():
+            before = Results.read(folder)
+            kept = ~before.cells["cell"].isin(cells["cell"])
+            cells = pd.concat([before.cells[kept], cells], ignore_index=True)
+            old = before.predictions["cell"].isin(before.cells["cell"][kept])
+            predictions = pd.concat([before.predictions[old], predictions], ignore_index=True)
+        real = predictions.select_dtypes("float64").columns
+        compact = predictions.sort_values(["cell"], kind="stable").astype(
+            dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
+        )
+        order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
+        # the predictions first: a cell that is read has its own
+        with replaced(folder / "predictions.parquet") as partial:
+            compact.to_parquet(partial, index=False, compression="zstd")
+        with replaced(folder / "cells.csv") as partial:
+            cells.sort_values(order).to_csv(partial, index=False)
+
+    def select(self, **values: object) -> Results:
+        """Return the cells whose columns have these values; a list means any of them."""
+        chosen = pd.Series(True, index=self.cells.index)
+        for column, value in values.items():
+            if column not in self.cells:
+                raise ParameterError(f"results have no column {column!r}")
+            wanted = list(value) if isinstance(value, list | tuple | set) else [value]
+            chosen &= self.cells[column].isin(wanted)
+        cells = self.cells[chosen]
+        return Results(cells, self.predictions[self.predictions["cell"].isin(cells["cell"])])
+
+    def reported(self) -> Results:
+        """Return the cells of the main tables: no development draw, no variant."""
+        main = (self.cells["draw"] != DEVELOPMENT) & (self.cells["variant"] == "")
+        return Results(self.cells[main], self.predictions)
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """The cells of different models: one that stands for forget sets of several sizes once.
+
+        The original and the retrained models are scored on several forget sets, and one request
+        may be made twice (a variant that is the profile's own choice, the first of several
+        requests): the seconds are then the same to the last digit.
+        """
+        unlearned = ~self.cells["method"].isin(["original", "retrain"])
+        same = ["profile", "task", "corpus", "setting", "encoder", "method", "seed",
+                "hyperparameters", "seconds"]
+        sizes = self.cells["n_forget"].where(unlearned, 0)
+        key = self.cells[same].assign(n_forget=sizes)
+        return self.cells[~key.duplicated()]
+
+    def of_cell(self, cell: str, split: str | None = None) -> pd.DataFrame:
+        """Return the predictions of one cell, of one split if given."""
+        table = self._by_cell[cell]
+        return table if split is None else table[table["split"] == split].reset_index(drop=True)
+
+    def rows(self) -> pd.DataFrame:
+        """Return tidy rows: one a cell, split and metric, with distances to the retrained model.
+
+        A cell's reference is the model retrained without its draw, or without the largest draw
+        that its own is nested in, with the same seed; where there is none, there is no distance.
+        """
+        known: dict[Any, evaluation.Values] = {}
+
+        def scores(cell: str, kept: np.ndarray | None = None) -> evaluation.Values:
+            part = cell, None if kept is None else kept.tobytes()
+            if part not in known:  # a reference serves many cells
+                table = self._by_cell[cell]
+                known[part] = evaluation.scores(table if kept is None else table[kept], n_labels)
+            return known[part]
+
+        n_labels, reference_of = self.n_labels, self._references()
+        rows = []
+        for record in self.cells.to_dict("records"):
+            found = scores(record["cell"])
+            reference = reference_of(record)
+            if reference is not None:
+                found = evaluation.with_distances(found, scores(*reference))
+            rows += [(record["cell"], *key, value) for key, value in found.items()]
+        table = pd.DataFrame(rows, columns=["cell", "split", "metric", "value"])
+        about = self.cells.drop(columns="details", errors="ignore")
+        table = table.merge(about, on="cell", how="left").drop(columns="cell")
+        first = [*(k for k in KEY if k != "hyperparameters"), "split", "metric", "value", "seconds"]
+        return table[first + [c for c in table if c not in first]]
+
+    @property
+    def n_labels(self) -> int:
+        """Number of classes: the corpus's, or what labels and predictions show."""
+        if "n_classes" in self.cells:  # the first results were written without it
+            return int(self.cells["n_classes"].max())
+        labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels
+        if labels:
+            return len(labels)
+        return int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
+
+    @property
+    def folder_name(self) -> str:
+        """Where these cells belong: profile and corpus, and a task that is not the corpus's own."""
+        profile, corpus, task = self.cells[["profile", "corpus", "task"]].iloc[0]
+        return f"{profile}-{corpus}" + (
+            "" if task == corpora.get(corpus).task else f"-{task}"
+        )
+
+    def _references(self) -> Callable[[dict], tuple[str, np.ndarray | None] | None]:
+        """Return what finds a cell's reference: its id, and which of its clips are the cell's."""
+        same = ["corpus", "setting", "encoder", "seed", "draw"]
+        retrained = self.cells[self.cells["method"] == "retrain"].sort_values("n_forget")
+        by_draw = {key: part for key, part in retrained.groupby(same)}
+
+        def find(record: dict) -> tuple[str, np.ndarray | None] | None:
+            candidates = by_draw.get(tuple(record[column] for column in same))
+            if candidates is None:
+                return None
+            predictions = self._by_cell[record["cell"]]
+            candidates = candidates[candidates["n_forget"] >= record["n_forget"]]
+            for name in candidates["cell"]:
+                reference = self._by_cell[name]
+                if reference["hash"].array.equals(predictions["hash"].array):
+                    return name, None
+                clips = pd.MultiIndex.from_frame(predictions[["split", "hash"]])
+                kept = pd.MultiIndex.from_frame(reference[["split", "hash"]]).isin(clips)
+                if kept.sum() == len(clips):
+                    return name, kept
+            return None
+
+        return find
+
+
+def committed(profile: str, corpus: str, task: str = "") -> Results | None:
+    """Return the committed results of a profile, corpus and task, or None where there are none.
+
+    Args:
+        profile: its name
+        corpus: its name
+        task: what the model names; empty is the corpus's own
+
+    """
+    own = task in ("", corpora.get(corpus).task)
+    folder = COMMITTED / (f"{profile}-{corpus}" if own else f"{profile}-{corpus}-{task}")
+    return Results.read(folder) if folder.is_dir() else None
+
+
+def all_committed() -> pd.DataFrame:
+    """Return the tidy rows of every committed result."""
+    folders = sorted(path.parent for path in COMMITTED.glob("*/cells.csv"))
+    if not folders:
+        raise ParameterError(f"no committed results in {str(COMMITTED)!r}")
+    return pd.concat([Results.read(folder).rows() for folder in folders], ignore_index=True)
+
+
+def paper_table1() -> pd.DataFrame:
+    """Return Table 1 of Ren et al. 2025: columns method, n_forget, setting, forget, unseen."""
+    return pd.read_csv(REPOSITORY / "data" / "paper" / "ren2025_table1.csv")
+
+
+def table_of_methods(
+    results: Results,
+    setting: str,
+    *,
+    request: str = "clips",
+    n_resamples: int = 1000,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Return UAR by method and N, with intervals from resampling speakers: Table 1's numbers.
+
+    Args:
+        results: cells of reported draws
+        setting: ``validation`` or ``test``
+        request: ``clips``; or ``class`` or ``speaker``, whose requests of all sizes are pooled
+        n_resamples: of the bootstrap
+        generator: its randomness
+
+    Returns:
+        columns method, n_forget (0 where sizes are pooled), split, value, low, high (mean over the
+        pairs and its pooled bootstrap interval), pairs, distance (mean distance to the retrained
+        model), mia_auc and mia_auc_distance (on the forget rows), seconds, tau
+
+    """
+    chosen = results.select(setting=setting, request=request).reported()
+    scores = chosen.rows()
+    present = [split for split in metrics.SPLITS if split in set(scores["split"])]
+    sizes = ["n_forget"] if request == "clips" else []
+    rows = []
+    for (method, *size), cells in chosen.cells.groupby(["method", *sizes], sort=False):
+        own, n = scores[scores["method"] == method], 0
+        if size:
+            n = size[0]
+            own = own[own["n_forget"] == n]
+        for split in present:
+            tables = [chosen.of_cell(cell, split) for cell in cells["cell"]]
+            interval = statistics.pooled_bootstrap(
+                tables, clusters="unit", n_resamples=n_resamples, generator=generator
+            )
+            means = own[own["split"] == split].groupby("metric")["value"].mean()
+            rows.append(
+                {
+                    "method": method, "n_forget": n, "split": split, "value": interval.value,
+                    "low": interval.low, "high": interval.high, "pairs": len(cells),
+                    "distance": means.get("uar_distance"), "mia_auc": means.get("mia_auc"),
+                    "mia_auc_distance": means.get("mia_auc_distance"),
+                    "seconds": cells["seconds"].mean(), "tau": cells["tau"].mean(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return a table of methods as a reader wants it: N and methods down, sets across.
+
+    Args:
+        table: of `table_of_methods`
+        paper: rows of `paper_table1` of the same setting, put beside it
+
+    Returns:
+        text such as ``0.43 [0.35, 0.51]``: the mean over the pairs and its 95 % interval
+
+    """
+    order = [TITLES[m] for m in TITLES if m in set(table["method"])]
+    text = table.assign(
+        text=[
+            f"{v:.2f} [{low:.2f}, {high:.2f}]"
+            for v, low, high in zip(table["value"], table["low"], table["high"], strict=True)
+        ],
+        method=table["method"].map(TITLES),
+    )
+    long = text.pivot(index=["n_forget", "method"], columns="split", values="text")
+    sizes = sorted(set(table["n_forget"]))
+    long = long.loc[[pair for pair in itertools.product(sizes, order) if pair in long.index]]
+    if paper is not None:
+        theirs = paper.assign(method=paper["method"].map(TITLES)).set_index(["n_forget", "method"])
+        theirs = theirs.reindex(long.index)
+        for split in ("forget", "unseen"):
+            long[f"{split}, paper"] = theirs[split].map("{:.3f}".format, na_action="ignore")
+    splits = ["forget", "forget, paper", "retain", "unseen", "unseen, paper"]
+    long = long[[split for split in splits if split in long]].fillna("–")
+    return long.rename_axis(index=["N", "method"], columns="UAR")
+
+
+def references(table: pd.DataFrame) -> pd.DataFrame:
+    """Return UAR of the trained and of the retrained models: is there anything to forget?
+
+    Args:
+        table: of `table_of_methods`
+
+    Returns:
+        a row a model and set, a column a size of the forget set
+
+    """
+    part = table[table["method"].isin(["original", "retrain"])]
+    text = part.assign(
+        text=[
+            f"{v:.2f} [{low:.2f}, {high:.2f}]"
+            for v, low, high in zip(part["value"], part["low"], part["high"], strict=True)
+        ],
+        method=part["method"].map(TITLES),
+    )
+    wide = text.pivot(index=["method", "split"], columns="n_forget", values="text")
+    return wide.rename(columns=lambda n: f"N = {n}").rename_axis(columns=None)
+
+
+def readable_requests(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of methods with one row a method, for requests that are no draws of clips.
+
+    Args:
+        results: the cells that the table is made from
+        table: of `table_of_methods`, of one size
+
+    Returns:
+        data each method needs, and its UAR by set as ``0.43 [0.35, 0.51]``
+
+    """
+    needs = results.cells.drop_duplicates("method").set_index("method")["needs"]
+    rows = []
+    for method in (m for m in TITLES if m in set(table["method"])):
+        part = table[table["method"] == method].set_index("split")
+        row = {"method": TITLES[method], "looks at": needs[method] or "–"}
+        for split in part.index:
+            value, low, high = part.loc[split, ["value", "low", "high"]]
+            row[split] = f"{value:.2f}\u00a0[{low:.2f},\u00a0{high:.2f}]"  # in one line
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("method")
+
+
+def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
+    """Return where the clips of removed classes go now: the classes that a model names instead.
+
+    Args:
+        results: cells of class requests
+        labels: class names, in the order of the logits
+
+    Returns:
+        one row a removed class and method: its unseen clips, the share still given to it, and the
+        three classes that most of them go to, with their shares
+
+    """
+    rows = []
+    for record in results.select(request=["class", "speaker"]).reported().cells.to_dict("records"):
+        table = results.of_cell(record["cell"])
+        table = table[table["split"] == "removed"]
+        if table.empty:
+            continue
+        shares = table["prediction"].value_counts(normalize=True)
+        own = int(table["label"].iloc[0])
+        others = shares.drop(own, errors="ignore").head(3)
+        rows.append(
+            {
+                "removed": labels[own], "method": TITLES[record["method"]], "clips": len(table),
+                "still named": f"{shares.get(own, 0.0):.2f}",
+                "instead": ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items()),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["removed", "method"])
+
+
+def sequence_table(results: Results) -> pd.DataFrame:
+    """Return a sequence of requests, step by step, with retraining without all of them at its end.
+
+    Returns:
+        index method, speakers forgotten so far; UAR on what was to be forgotten so far, on the
+        retain set and on unseen clips, the attack's AUC
+
+    """
+    rows = results.rows()
+    value = rows.pivot_table(
+        index=["method", "n_forget"], columns=["split", "metric"], values="value"
+    )
+    table = []
+    for record in results.cells.to_dict("records"):
+        scores = value.loc[(record["method"], record["n_forget"])]
+        table.append(
+            {
+                "method": TITLES[record["method"]],
+                "requests": record["draw"].count(",") + 1,
+                "clips": record["n_forget"],
+                "forget UAR": scores["forget", "uar"],
+                "retain UAR": scores["retain", "uar"],
+                "unseen UAR": scores.get(("unseen", "uar"), np.nan),
+                "attack AUC": scores["forget", "mia_auc"],
+            }
+        )
+    return pd.DataFrame(table).set_index(["method", "requests"]).round(2)
+
+
+def side_by_side(
+    compared: Mapping[str, Results], *, n_resamples: int = 500, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Return each method's distances to retraining on several corpora, at their largest draws.
+
+    Args:
+        compared: results of draws of clips, by the name of what they are about
+        n_resamples: of the intervals
+        generator: their randomness
+
+    Returns:
+        a row a method, the original and the retrained models first; for each corpus the UAR on
+        unseen clips, the UAR on the forget set, and the distances of the forget UAR and of the
+        attack's AUC to the retrained model's
+
+    """
+    parts = {}
+    for name, results in compared.items():
+        largest = int(results.reported().cells["n_forget"].max())
+        table = table_of_methods(
+            results.select(n_forget=largest), "validation", n_resamples=n_resamples,
+            generator=generator,
+        )
+        by_split = {split: part.set_index("method") for split, part in table.groupby("split")}
+        forget = by_split["forget"]
+        part = pd.DataFrame(
+            {
+                "unseen UAR": by_split["unseen"]["value"], "forget UAR": forget["value"],
+                "UAR to retrained": forget["distance"],
+                "AUC to retrained": forget["mia_auc_distance"],
+            }
+        )
+        parts[name] = part.loc[[m for m in TITLES if m in part.index]].rename(index=TITLES)
+    return pd.concat(parts, axis=1).round(2).rename_axis("method")
+
+
+def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
+    """Return which of two corpora each method leaves its models further from retraining on.
+
+    A model's distance is that of its UAR on the forget set to the retrained model's. Sizes of the
+    forget set are averaged within a pair of seed and draw, as they are nested; the pairs of a
+    corpus are independent, and the interval is Welch's.
+
+    Args:
+        one: results of draws of clips on a corpus, two pairs or more
+        other: of another corpus
+
+    Returns:
+        a row a method that both have: mean distance on each, difference with its 95 % interval,
+        and what it says: ``one``, ``other`` or ``undecided``
+
+    Raises:
+        ParameterError: fewer than two pairs
+
+    """
+
+    def by_method(results: Results) -> dict[str, np.ndarray]:
+        rows = results.reported().select(request="clips").rows()
+        rows = rows[(rows["split"] == "forget") & (rows["metric"] == "uar_distance")]
+        means = rows.groupby(["method", "seed", "draw"])["value"].mean()
+        return {str(m): part.to_numpy() for m, part in means.groupby(level="method")}
+
+    first, second = by_method(one), by_method(other)
+    table = []
+    for method in (m for m in TITLES if m in first and m in second and m != "retrain"):
+        a, b = first[method], second[method]
+        if min(len(a), len(b)) < 2:
+            raise ParameterError(f"method {method!r} has {min(len(a), len(b))} pair(s), not two")
+        found = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        verdict = "one" if found.low > 0 else "other" if found.high < 0 else "undecided"
+        table.append((TITLES[method], a.mean(), b.mean(), a.mean() - b.mean(), *found, verdict))
+    columns = ["method", "one", "other", "difference", "low", "high", "further"]
+    return pd.DataFrame(table, columns=columns).set_index("method")
+
+
+def distances(table: pd.DataFrame) -> pd.DataFrame:
+    """Return each method's distance to the retrained model: UAR of each set, and the attack."""
+    order = [m for m in TITLES if m in set(table["method"]) and m != "retrain"]
+    rows = []
+    for n in sorted(set(table["n_forget"])):
+        for method in order:
+            part = table[(table["n_forget"] == n) & (table["method"] == method)].set_index("split")
+            if part.empty:
+                continue
+            rows.append(
+                {"N": n, "method": TITLES[method]}
+                | {f"{split} UAR": f"{part.loc[split, 'distance']:.2f}" for split in part.index}
+                | {
+                    "attack AUC": f"{part.loc['forget', 'mia_auc']:.2f}",
+                    "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
+                }
+            )
+    found = pd.DataFrame(rows)
+    if (table["n_forget"] == 0).all():  # sizes are pooled
+        return found.drop(columns="N").set_index("method")
+    return found.set_index(["N", "method"])
+
+
+def costs(results: Results) -> pd.DataFrame:
+    """Return what each method cost on average: seconds, memory, clips sent through the model."""
+    cells = results.reported().cells
+    cells = cells.assign(method=pd.Categorical(cells["method"], [m for m in TITLES]))
+    table = cells.groupby(["n_forget", "method"], observed=True)[
+        ["seconds", "peak_memory_mb", "forward_backward"]
+    ].mean()
+    table = table.round({"seconds": 1, "peak_memory_mb": 0, "forward_backward": 0})
+    table.columns = ["seconds", "peak memory (MiB)", "clips forward and backward"]
+    return table.rename(index=TITLES, level="method").rename_axis(["N", "method"])
+
+
+def tests_against(
+    results: Results,
+    setting: str,
+    baseline: str,
+    challengers: Sequence[str],
+    *,
+    split: str = "unseen",
+    n_resamples: int = 2000,
+    generator: np.random.Generator,
+) -> pd.DataFrame:
+    """Return whether methods beat a baseline: the paper's z-test beside a paired bootstrap.
+
+    Returns:
+        columns method, n_forget, difference (of the UAR, challenger minus baseline), low, high,
+        p_paired (two-sided, speaker-clustered, paired), p_mcnemar (exact, two-sided; the
+        largest of the pairs' own), z, p_z (one-tailed z-test of two
+        proportions, as the paper's: it takes clips as independent and the models as unpaired)
+
+    """
+    chosen = results.select(setting=setting).reported()
+    rows = []
+    for n in sorted(int(n) for n in chosen.cells["n_forget"].unique()):
+        for method in challengers:
+            pairs = chosen.cells[chosen.cells["n_forget"] == n]
+            own = pairs[pairs["method"] == method].set_index(["seed", "draw"])["cell"]
+            other = pairs[pairs["method"] == baseline].set_index(["seed", "draw"])["cell"]
+            both = own.index.intersection(other.index)
+            if both.empty:
+                continue
+            a = [chosen.of_cell(own[key], split) for key in both]
+            b = [chosen.of_cell(other[key], split) for key in both]
+            difference = statistics.paired_bootstrap(
+                a, b, clusters="unit", n_resamples=n_resamples, generator=generator
+            )
+            ours, theirs = (
+                float(np.mean([_uar(table, chosen.n_labels) for table in tables]))
+                for tables in (a, b)
+            )
+            z = statistics.uar_z_test(ours, theirs, len(a[0]))
+            rows.append(
+                {
+                    "method": method, "n_forget": n, "difference": difference.value,
+                    "low": difference.low, "high": difference.high,
+                    "p_paired": difference.p_value,
+                    "p_mcnemar": max(
+                        statistics.mcnemar(own, other)
+                        for own, other in zip(a, b, strict=True)
+                    ),
+                    "z": z.z, "p_z": z.p_value,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def best_tau(results: Results, method: str, n: int, setting: str = "validation") -> float:
+    """Return the tau of highest UAR on unseen speakers, on the development draw: the paper's rule.
+
+    Raises:
+        ParameterError: no development cells of this method and n
+
+    """
+    scores = results.select(
+        method=method, n_forget=n, draw=DEVELOPMENT, setting=setting
+    )
+    if scores.cells.empty:
+        raise ParameterError(f"method {method!r} with N={n} was not run on the development draw")
+    rows = scores.rows()
+    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")]
+    return float(rows.sort_values(["value", "tau"], ascending=[False, True])["tau"].iloc[0])
+
+
+def _name(record: dict) -> str:
+    text = json.dumps({k: record[k] for k in KEY} | {"hash": record["corpus_hash"]}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _uar(table: pd.DataFrame, n_labels: int) -> float:
+    return metrics.uar(table["label"], table["prediction"], n_labels)

@@ -1,0 +1,398 @@
+"""How the cost of unlearning grows: measured beside retraining, with fitted slopes.
+
+Each axis changes one size of a request and holds the others. A run makes a model with random
+weights forget clips of one length: what the weights are does not matter to its cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from speechunlearn import methods, provenance
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.lab.profiles import Profile
+from speechunlearn.methods import planner
+from speechunlearn.methods.base import Request
+from speechunlearn.models.classifier import Classifier, seeded
+from speechunlearn.models.training import Recipe
+
+RETRAIN = "retrain"
+#: axis -> what it changes
+AXES = {
+    "n": "N, clips to forget",
+    "copies": "M, adversarial copies a clip",
+    "steps": "P, attack steps",
+    "seconds": "seconds a clip",
+    "width": "number of weights",
+    "retained": "R, retained clips",
+}
+#: those that an adversarial method alone has
+_OF_ATTACK = ("copies", "steps")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One point: the size of everything that a cost may hang on.
+
+    Args:
+        n: clips to forget
+        copies: M, of methods that make adversarial copies
+        steps: P, of the same
+        seconds: length of every clip
+        width: channels of the network, by those that it has
+        retained: R, clips of the retain set
+
+    """
+
+    n: int
+    copies: int
+    steps: int
+    seconds: float
+    width: float
+    retained: int
+
+
+class Bench:
+    """Makes requests of any size, and measures what they take.
+
+    Args:
+        model: whose architecture is measured
+        clips: waveforms are taken from them, cut or repeated to a length
+        epochs: of every method and of retraining, so that they can be compared
+        batch_size: of the same
+
+    """
+
+    def __init__(
+        self, model: Classifier, clips: Clips, *, epochs: int = 1, batch_size: int = 16
+    ) -> None:
+        self.model, self.clips = model, clips
+        self.epochs, self.batch_size = epochs, batch_size
+        self._models = {1.0: model}
+
+    def of_width(self, width: float) -> Classifier:
+        """Return the model with so many times its channels."""
+        if width not in self._models:
+            self._models[width] = widened(self.model, width)
+        return self._models[width]
+
+    def request(self, sizes: Sizes) -> Request:
+        """Return the request of a point: retained clips are there, whether or not they are used.
+
+        Raises:
+            ParameterError: more clips than there are
+
+        """
+        if sizes.n + sizes.retained > len(self.clips):
+            raise ParameterError(
+                f"n + retained: {sizes.n} + {sizes.retained}, of {len(self.clips)} clips"
+            )
+        samples = round(sizes.seconds * self.model.frontend.sampling_rate)
+        return Request(
+            of_length(self.clips.at(range(sizes.n)), samples), len(self.model.labels),
+            retain=of_length(
+                self.clips.at(range(sizes.n, sizes.n + sizes.retained)), samples
+            ),
+            fresh=self._fresh(sizes.width),
+            recipe=Recipe(epochs=self.epochs, batch_size=self.batch_size),
+        )
+
+    def parameters(self, method: str, sizes: Sizes) -> Any:
+        """Return the hyperparameters of a point."""
+        if method == RETRAIN:
+            return methods.parameters(method)
+        own = methods.parameters(method)
+        given: dict[str, Any] = {"epochs": self.epochs, "batch_size": self.batch_size}
+        given |= {name: getattr(sizes, name) for name in _OF_ATTACK if hasattr(own, name)}
+        return replace(own, **given)
+
+    def measure(self, method: str, sizes: Sizes) -> dict[str, float]:
+        """Run a method once.
+
+        Returns:
+            ``seconds``; ``memory_mb``, by which the process grew; ``forward_backward`` and
+            ``forward``, clips
+
+        """
+        model, request = self.of_width(sizes.width), self.request(sizes)
+        parameters = self.parameters(method, sizes)
+        provenance.trim()
+        with provenance.measured() as usage:
+            outcome = methods.get(method).unlearn(model, request, parameters, seed=0)
+        return {
+            "seconds": usage.seconds,
+            "memory_mb": usage.peak_memory_mb - usage.start_memory_mb,
+            "forward_backward": outcome.cost.forward_backward, "forward": outcome.cost.forward,
+        }
+
+    def predict(self, method: str, sizes: Sizes, *, budget: float) -> planner.Estimate:
+        """Return what the planner says that `measure` will find."""
+        return planner.plan(
+            method, self.of_width(sizes.width), self.request(sizes),
+            self.parameters(method, sizes), budget=budget,
+        )
+
+    def _fresh(self, width: float) -> Callable[[int], Classifier]:
+        return lambda seed: widened(self.model, width, seed)
+
+
+def of_length(clips: Clips, samples: int) -> Clips:
+    """Return clips that are cut or repeated to so many samples.
+
+    Raises:
+        ParameterError: no sample
+
+    """
+    if samples < 1:
+        raise ParameterError(f"seconds: {samples} samples are no clip")
+    waveforms = [w.repeat(-(-samples // len(w)))[:samples] for w in clips.waveforms_z]
+    return Clips(waveforms, clips.labels, clips.hashes, clips.speakers)
+
+
+def widened(model: Classifier, factor: float, seed: int = 0) -> Classifier:
+    """Return a classifier of the same architecture with random weights and other widths.
+
+    Args:
+        model: on waveforms, of the shape of wav2vec 2.0
+        factor: of the channels of every layer; rounded so that heads and groups divide them
+        seed: of the weights
+
+    """
+    config = copy.deepcopy(model.network.config)
+    whole = math.lcm(config.num_attention_heads, config.num_conv_pos_embedding_groups)
+    config.hidden_size = max(1, round(config.hidden_size * factor / whole)) * whole
+    config.intermediate_size = max(1, round(config.intermediate_size * factor))
+    config.conv_dim = [max(4, 4 * round(width * factor / 4)) for width in config.conv_dim]
+    config.classifier_proj_size = max(1, round(config.classifier_proj_size * factor))
+    with seeded(seed):
+        network = type(model.network)(config)
+    made = Classifier(network, list(model.labels), model.frontend).eval()
+    return made.to(next(model.parameters()).device)
+
+
+def points(
+    axes: Mapping[str, Sequence[float | int]], methods_: Sequence[str], centre: Sizes
+) -> list[tuple[str, str, Sizes]]:
+    """Return (axis, method, sizes) of every point.
+
+    Args:
+        axes: name of `AXES` -> values, two or more
+        methods_: names of methods
+        centre: the other sizes
+
+    Raises:
+        ParameterError: an unknown axis, or fewer than two values
+
+    """
+    found = []
+    for axis, values in axes.items():
+        if axis not in AXES:
+            raise ParameterError(f"axes: {axis!r} is not one of {', '.join(AXES)}")
+        if len(set(values)) < 2 or min(values) <= 0:
+            raise ParameterError(f"axes: {axis}: {list(values)} are not two positive sizes")
+        own = [m for m in methods_ if axis not in _OF_ATTACK or _attacks(m)]
+        whole = type(getattr(centre, axis))
+        found += [
+            (axis, method, replace(centre, **{axis: whole(value)}))
+            for value in values for method in own
+        ]
+    return found
+
+
+def _attacks(method: str) -> bool:
+    return hasattr(methods.parameters(method), "copies")
+
+
+def measured(
+    bench: Bench, wanted: Iterable[tuple[str, str, Sizes]], *, repeats: int
+) -> pd.DataFrame:
+    """Measure every point several times, in turns.
+
+    What slows the machine for a while then slows all points, and no size alone. A point that lies
+    on several axes is measured once a turn.
+
+    Args:
+        bench: what runs them
+        wanted: of `points`
+        repeats: turns, after a warm-up
+
+    Returns:
+        a row a point and turn: axis, method, size, turn, and what `Bench.measure` returns
+
+    Raises:
+        ParameterError: no turn
+
+    """
+    if repeats < 1:
+        raise ParameterError(f"repeats: {repeats} is not positive")
+    wanted = list(wanted)
+    single = list(dict.fromkeys((method, sizes) for _, method, sizes in wanted))
+    for method in dict.fromkeys(method for method, _ in single):
+        bench.measure(method, next(sizes for own, sizes in single if own == method))
+    rows = []
+    for turn in range(repeats):
+        found = {point: bench.measure(*point) for point in single}
+        for axis, method, sizes in wanted:
+            size = getattr(sizes, axis)
+            if axis == "width":
+                size = bench.of_width(size).n_parameters
+            rows.append(
+                {"axis": axis, "method": method, "size": size, "turn": turn}
+                | found[method, sizes]
+            )
+    return pd.DataFrame(rows)
+
+
+def slopes(
+    table: pd.DataFrame, value: str = "seconds", *, level: float = 0.95
+) -> pd.DataFrame:
+    r"""Fit how a cost grows with a size.
+
+    .. math:: \log \text{cost} = \text{slope} \cdot \log \text{size} + \text{const}
+
+    by least squares over all turns. A slope of 1 is growth in proportion, 0 is none.
+
+    Args:
+        table: of `measured`
+        value: ``seconds``, ``memory_mb``, ``forward_backward`` or ``forward``
+        level: of the intervals, by Student's t
+
+    Returns:
+        a row an axis and method: slope, low, high, and what the interval says: ``grows`` (above
+        0), ``shrinks`` (below 0) or ``no growth found`` (0 inside). Costs that are not all
+        positive have no slope: NaN and ``not measured``; two runs have no interval
+    """
+    rows = []
+    for (axis, method), own in table.groupby(["axis", "method"], sort=False):
+        slope = low = high = math.nan
+        if (own[value] > 0).all():
+            x, y = np.log(own["size"].astype(float)), np.log(own[value].astype(float))
+            fit = stats.linregress(x, y)
+            error = 0.0 if np.ptp(y) == 0 else fit.stderr  # of a constant it is 0 / 0
+            freedom = len(own) - 2
+            reach = stats.t.ppf((1 + level) / 2, freedom) * error if freedom else math.inf
+            slope, low, high = fit.slope, fit.slope - reach, fit.slope + reach
+        rows.append(
+            {"axis": axis, "method": method, "slope": slope, "low": low, "high": high,
+             "verdict": _verdict(low, high)}
+        )
+    return pd.DataFrame(rows)
+
+
+def _verdict(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "not measured"
+    if low > 1e-9:
+        return "grows"
+    return "shrinks" if high < -1e-9 else "no growth found"
+
+
+def predictions(
+    bench: Bench, wanted: Iterable[tuple[str, Sizes]], *, repeats: int, budget: float
+) -> pd.DataFrame:
+    """Set the planner's predictions beside runs, each right before its run.
+
+    Args:
+        bench: what runs them
+        wanted: (method, sizes) of each run
+        repeats: times that each is predicted and run
+        budget: seconds of a calibration
+
+    Returns:
+        a row a run: method, n, copies, retained, seconds ``predicted`` and ``real`` (medians),
+        ``ratio`` (the median of predicted / real, pair by pair), its least and greatest, and
+        whether the counted passes are those that the method recorded
+
+    """
+    wanted = list(wanted)
+    found: dict[int, list[tuple[float, float]]] = {i: [] for i in range(len(wanted))}
+    counted = dict.fromkeys(found, True)
+    for _ in range(repeats):
+        for i, (method, sizes) in enumerate(wanted):
+            said = bench.predict(method, sizes, budget=budget).total
+            real = bench.measure(method, sizes)
+            found[i].append((said.seconds, real["seconds"]))
+            counted[i] &= (said.forward_backward, said.forward) == (
+                real["forward_backward"], real["forward"]
+            )
+    rows = []
+    for i, (method, sizes) in enumerate(wanted):
+        said_, real_ = np.array(found[i]).T
+        ratios = said_ / real_
+        rows.append(
+            {"method": method, "n": sizes.n, "copies": sizes.copies, "retained": sizes.retained,
+             "predicted": np.median(said_), "real": np.median(real_), "ratio": np.median(ratios),
+             "least": ratios.min(), "greatest": ratios.max(), "passes agree": counted[i]}
+        )
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the chapter on cost measures in a profile.
+
+    Args:
+        axes: name of `AXES` -> values
+        centre: the other sizes
+        methods: names; the last are those that look at the retain set
+        repeats: turns
+        epochs: of every method and of retraining
+        batch_size: of the same
+        budget: seconds of a calibration
+
+    """
+
+    axes: Mapping[str, Sequence[float | int]]
+    centre: Sizes
+    methods: tuple[str, ...]
+    repeats: int
+    epochs: int
+    batch_size: int
+    budget: float
+
+    @classmethod
+    def of(cls, profile: Profile, axes: Sequence[str] = ()) -> Scaling:
+        """Return what a profile measures.
+
+        Args:
+            profile: its ``scaling``
+            axes: some of them; all without it
+
+        Raises:
+            ParameterError: an axis that it does not have
+
+        """
+        own = dict(profile.scaling)
+        own["centre"] = Sizes(**own["centre"])
+        unknown = sorted(set(axes) - set(own["axes"]))
+        if unknown:
+            raise ParameterError(f"axes: {unknown} are not among {', '.join(own['axes'])}")
+        own["axes"] = {axis: own["axes"][axis] for axis in (axes or own["axes"])}
+        return cls(**own, repeats=profile.repeats)
+
+    def bench(self, model: Classifier, clips: Clips) -> Bench:
+        """Return what runs it."""
+        return Bench(model, clips, epochs=self.epochs, batch_size=self.batch_size)
+
+    def measured(self, bench: Bench) -> pd.DataFrame:
+        """See `measured`."""
+        return measured(
+            bench, points(self.axes, self.methods, self.centre), repeats=self.repeats
+        )
+
+    def predictions(self, bench: Bench) -> pd.DataFrame:
+        """Set the planner beside every method, at the largest N and R; see `predictions`."""
+        largest = {
+            axis: int(max(self.axes[axis])) for axis in ("n", "retained") if axis in self.axes
+        }
+        wanted = [(method, replace(self.centre, **largest)) for method in self.methods]
+        return predictions(bench, wanted, repeats=self.repeats, budget=self.budget)

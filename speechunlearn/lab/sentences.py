@@ -1,0 +1,313 @@
+"""Sentences about results, made from them: with what they were run, and what their tables say.
+
+A word that judges (above, below, at every N) is computed as the numbers beside it are. README and
+the first page hold these sentences as they are returned here, which a test sees to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from speechunlearn import corpora
+from speechunlearn.errors import ParameterError
+from speechunlearn.lab.results import COMMITTED, TITLES
+
+#: what Ren et al. (2025, arXiv v1, section 3.2) run their methods with, of what decides how far a
+#: model moves: adversarial copies a clip (M), attack steps (P), epochs and learning rate
+PAPER: dict[str, float] = {"copies": 20, "steps": 50, "epochs": 15, "learning_rate": 3e-5}
+#: batch size of the paper's fine-tuning; of unlearning it gives none
+PAPER_BATCH = 16
+
+#: methods of the paper, and which of these they have
+OF_THE_PAPER: dict[str, tuple[str, ...]] = {
+    "remain": ("epochs", "learning_rate"),
+    "remain_superloss": ("epochs", "learning_rate"),
+    "ran_lab": ("epochs", "learning_rate"),
+    "adv": tuple(PAPER),
+    "adv_ela": tuple(PAPER),
+}
+
+_WORDS = {
+    "copies": "M = {}", "steps": "P = {}", "epochs": "epochs: {}",
+    "learning_rate": "learning rate {}",
+}
+
+
+def updates(parameters: Mapping[str, Any], n: int) -> int:
+    """Return how often the weights move in unlearning, where an epoch is a pass over the copies.
+
+    Args:
+        parameters: ``epochs``, ``batch_size`` and, of the adversarial methods, ``copies``
+        n: clips to forget
+
+    Examples:
+        >>> updates({"copies": 2, "epochs": 4, "batch_size": 16}, 10)
+        8
+        >>> updates({"copies": 20, "epochs": 15, "batch_size": 16}, 10)
+        195
+
+    """
+    batches = math.ceil(n * parameters.get("copies", 1) / parameters["batch_size"])
+    return int(parameters["epochs"] * batches)
+
+
+def settings(cells: pd.DataFrame) -> str:
+    """Return what the paper's methods were run with, and what the paper runs them with.
+
+    Args:
+        cells: of `speechunlearn.lab.results.Results`
+
+    Returns:
+        M, P, epochs, learning rate, weight updates at the smallest N, and whether the Fisher
+        information is of clips or of batches; empty where none of the paper's methods is there
+
+    Raises:
+        ParameterError: hyperparameters that a cell does not name
+
+    """
+    cells = cells[cells["method"].isin(OF_THE_PAPER)]
+    if cells.empty:
+        return ""
+    said: dict[str, list[str]] = {}
+    fisher: set[str] = set()
+    n = int(cells["n_forget"].min())
+    for method in (m for m in OF_THE_PAPER if m in set(cells["method"])):
+        values = _values(cells, method)
+        parts = [_WORDS[name].format(_or(found)) for name, found in values.items()]
+        own = _parameters(cells, method)
+        if "copies" in values:
+            counts = sorted({updates(parameters, n) for parameters in own})
+            parts.append(f"{_or(counts)} weight updates at N = {n}")
+        fisher |= {p["fisher_per"] for p in own if p.get("importance") == "fisher"}
+        said.setdefault(", ".join(parts), []).append(TITLES[method])
+    text = "; ".join(f"{_and(titles)}: {setting}" for setting, titles in said.items())
+    if fisher:
+        text += f"; Fisher information per {_or(sorted(fisher))}, where the paper says neither"
+    theirs = ", ".join(_WORDS[name].format(_number(value)) for name, value in PAPER.items())
+    at_n = updates({"batch_size": PAPER_BATCH} | PAPER, n)
+    return (
+        f"Run with: {text}. The paper (arXiv:2510.04251v1): {theirs}, which makes {at_n} weight "
+        f"updates at N = {n} with batches of {PAPER_BATCH}."
+    )
+
+
+def unlike_the_paper(cells: pd.DataFrame, chosen: Iterable[str] = tuple(OF_THE_PAPER)) -> str:
+    """Return in what the paper's methods were run otherwise than the paper runs them.
+
+    Args:
+        cells: of `speechunlearn.lab.results.Results`
+        chosen: methods; those that are not the paper's, or not there, are passed over
+
+    Returns:
+        such as ``Adv.: M = 2 (the paper: 20)``; empty where nothing differs
+
+    Raises:
+        ParameterError: hyperparameters that a cell does not name
+
+    """
+    said: dict[str, list[str]] = {}
+    for method in (m for m in OF_THE_PAPER if m in set(chosen) & set(cells["method"])):
+        parts = [
+            f"{_WORDS[name].format(_or(found))} (the paper: {_number(PAPER[name])})"
+            for name, found in _values(cells, method).items() if found != [PAPER[name]]
+        ]
+        if parts:
+            said.setdefault(", ".join(parts), []).append(TITLES[method])
+    return "; ".join(f"{_and(titles)}: {text}" for text, titles in said.items())
+
+
+def stand_ins(cells: pd.DataFrame) -> str:
+    """Return which sizes have the model retrained without a larger forget set; empty where none.
+
+    Args:
+        cells: of `speechunlearn.lab.results.Results`
+
+    """
+    retrained = cells[(cells["method"] == "retrain") & (cells["request"] == "clips")]
+    smaller: dict[int, set[int]] = {}
+    for _, sizes in retrained.groupby(["setting", "seed", "seconds"])["n_forget"]:
+        largest = int(sizes.max())
+        smaller.setdefault(largest, set()).update(int(n) for n in sizes if n < largest)
+    return " ".join(
+        f"{TITLES['retrain']} at N = {_and(sorted(sizes))} is the model retrained without all "
+        f"{largest}."
+        for largest, sizes in smaller.items() if sizes
+    )
+
+
+def provenance(cells: pd.DataFrame) -> str:
+    """Return what the numbers of some cells are about: corpus, profile and encoder."""
+    (profile,), (corpus,), (encoder,) = (
+        cells[column].unique() for column in ("profile", "corpus", "encoder")
+    )
+    title = corpora.get(corpus).title.partition(":")[0]
+    return f"{title}, profile `{profile}`, encoder `{encoder}`"
+
+
+def caption(cells: pd.DataFrame, numbers: pd.DataFrame, n_speakers: int, chance: float) -> str:
+    """Return what a reader has to know of a table of UARs by method and N.
+
+    Args:
+        cells: that it was made from
+        numbers: of `speechunlearn.lab.results.table_of_methods`
+        n_speakers: unseen speakers
+        chance: UAR of a guess
+
+    """
+    (setting,) = cells["setting"].unique()
+    return " ".join(
+        part for part in (
+            f"{provenance(cells)}, {setting} setting: means over {int(numbers['pairs'].max())} "
+            "runs (each with its own training seed and forget set), "
+            f"{n_speakers} unseen speakers. "
+            f"Chance is {chance:.2f}. On the forget set the retrained model's value is the aim, "
+            f"not 0. {TITLES['original']} is the original model, before unlearning.",
+            stand_ins(cells), settings(cells),
+        ) if part
+    )
+
+
+def of_methods(cells: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> list[str]:
+    """Return what a table of UARs by method and N says of the paper's methods, by its means alone.
+
+    Args:
+        cells: that it was made from
+        numbers: of `speechunlearn.lab.results.table_of_methods`
+        chance: UAR of a guess
+
+    """
+    value = numbers.set_index(["method", "split", "n_forget"])["value"].sort_index()
+    retrained, original = value["retrain", "forget"], value["original", "unseen"]
+    random = value["ran_lab", "unseen"]
+    lines = [
+        f"**{TITLES['retrain']}**: {_span(retrained)} on the forget set, which it never heard: "
+        f"{_compared(retrained, chance, 'chance')}.",
+    ]
+    for method in ("ran_lab", "adv", "adv_ela"):
+        forget, unseen = value[method, "forget"], value[method, "unseen"]
+        variant = "" if method == "ran_lab" or not unlike_the_paper(cells, [method]) else (
+            " (reduced variant)"
+        )
+        beside = (
+            f"where the original model has {_span(original)}" if method == "ran_lab"
+            else _compared(unseen, random, TITLES["ran_lab"])
+        )
+        lines.append(
+            f"**{TITLES[method]}**{variant}: {_span(forget)} on the forget set, "
+            f"{_compared(forget, chance, 'chance')} and "
+            f"{_compared(forget, retrained, 'the retrained model')}; {_span(unseen)} on unseen "
+            f"speakers, {beside}."
+        )
+    return lines
+
+
+def of_claims(cells: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> str:
+    """Return what is decided of the paper's claims.
+
+    Args:
+        cells: that the verdicts were made from
+        verdicts: of `speechunlearn.lab.experiments.claims`
+        n_speakers: unseen speakers
+
+    """
+    count = verdicts["verdict"].value_counts()
+    untested = int(count.get("not tested here", 0))
+    if untested == len(verdicts):
+        text = "No claim of the paper is decided by these rows"
+    else:
+        known = ", ".join(f"{word}: {count.get(word, 0)}" for word in
+                          ("holds", "fails", "undecided", "not tested here"))
+        text = f"Of {len(verdicts)} tests of the paper's claims, {known}"
+    runs = cells[["seed", "draw"]].drop_duplicates()
+    small = "small " if cells["encoder"].str.startswith("nano").all() else ""
+    text += ", which are of a reduced variant." if untested else "."
+    text += (
+        f" They are of {_counted(cells['corpus'].nunique(), 'corpus', 'corpora')}, "
+        f"{_counted(cells['encoder'].nunique(), f'{small}encoder')}, "
+        f"{_counted(n_speakers, 'unseen speaker')} and {_counted(len(runs), 'run')}."
+    )
+    if not (COMMITTED / "paper-demos").is_dir():
+        text += " The paper's own setting, wav2vec 2.0 on DEMoS, was not run."
+    return text
+
+
+def of_power(table: pd.DataFrame) -> str:
+    """Return whether a comparison of distances on two corpora could have told anything.
+
+    Args:
+        table: of `speechunlearn.lab.results.further_from_retraining`
+
+    """
+    half = (table["high"] - table["low"]) / 2
+    larger = table[["one", "other"]].max(axis=1)
+    blind = half > larger
+    text = (
+        f"Half the width of the intervals is {_span(half)}, and the larger of the two distances "
+        f"{_span(larger)}: in {int(blind.sum())} of {len(table)} rows a difference as large as the "
+        "distance itself would have been undecided."
+    )
+    return f"{text} **The comparison had no power.**" if blind.all() else text
+
+
+def _parameters(cells: pd.DataFrame, method: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in cells.loc[cells["method"] == method, "hyperparameters"]]
+
+
+def _values(cells: pd.DataFrame, method: str) -> dict[str, list[Any]]:
+    """Return the values that each hyperparameter of the paper's has in a method's cells."""
+    found = _parameters(cells, method)
+    for name in OF_THE_PAPER[method]:
+        if any(name not in parameters for parameters in found):
+            raise ParameterError(f"results: a cell of method {method!r} does not say {name!r}")
+    return {
+        name: sorted({parameters[name] for parameters in found}) for name in OF_THE_PAPER[method]
+    }
+
+
+def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:
+    """Return at which sizes values are above something else, as rounded in the table."""
+    beside = _rounded(other) if isinstance(other, pd.Series) else float(f"{other:.2f}")
+    difference = _rounded(values) - beside
+    parts = []
+    for word, which in (("above", difference > 0), ("below", difference < 0),
+                        ("equal to", difference == 0)):
+        if which.all():
+            return f"{word} {name} at every N"
+        if which.any():
+            parts.append(f"{word} it at N = {_and([int(n) for n in which.index[which]])}")
+    parts[0] = parts[0].replace(" it ", f" {name} ")
+    return ", ".join(parts)
+
+
+def _rounded(values: pd.Series) -> pd.Series:
+    """Return values as the tables show them."""
+    return values.map(lambda value: float(f"{value:.2f}"))
+
+
+def _span(values: pd.Series) -> str:
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _number(value: int | float) -> str:
+    return np.format_float_positional(value, trim="-")
+
+
+def _counted(n: int, one: str, several: str = "") -> str:
+    words = dict(enumerate(("no", "one", "two", "three", "four", "five", "six")))
+    return f"{words.get(n, n)} {one if n == 1 else several or one + 's'}"
+
+
+def _or(values: Sequence[Any]) -> str:
+    return " or ".join(v if isinstance(v, str) else _number(v) for v in values)
+
+
+def _and(values: Sequence[Any]) -> str:
+    words = [str(value) for value in values]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" and {words[-1]}"

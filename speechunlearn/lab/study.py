@@ -1,0 +1,902 @@
+"""A study: one corpus, one profile, one setting; every model and score of it is made or found.
+
+Notebooks, the command line and the benchmarks all go through `Study`. Whatever takes time is an
+artefact in the cache (see `speechunlearn.cache`): the manifest, a fine-tuned model, a retrained
+model, an adversarial set, the predictions of an unlearned model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pandas as pd
+import torch
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+from safetensors import numpy as arrays
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from speechunlearn import corpora, methods, provenance, schema
+from speechunlearn.audit import predictions as per_clip
+from speechunlearn.cache import Artefact, Cache, code_hash, stack
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset import splits, tasks
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import CorpusError, NotMade, ParameterError
+from speechunlearn.lab import forget_sets
+from speechunlearn.lab.forget_sets import ForgetSet
+from speechunlearn.lab.profiles import Profile
+from speechunlearn.methods import importance
+from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
+from speechunlearn.models import classifier, distributed, fast, training
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Cost, Progress, Resume, Work, seldom
+from speechunlearn.models.training import Recipe
+
+log = logging.getLogger(__name__)
+
+#: name of the forget draw on which parameters are chosen; reported draws share no clip with it
+DEVELOPMENT = "development"
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model of a study, scored clip by clip.
+
+    Args:
+        record: profile, corpus, method, hyperparameters, seeds, cost, provenance; empty where the
+            cell is only planned
+        predictions: what it says of every clip of the splits forget, retain, unseen and removed,
+            see `speechunlearn.audit.predictions.table`
+
+    """
+
+    record: dict[str, Any]
+    predictions: pd.DataFrame
+
+    def as_variant(self, name: str) -> Cell:
+        """Return the cell under a name of its own, kept apart from the main tables."""
+        record = self.record | {"variant": name} if self.record else {}
+        return Cell(record, self.predictions)
+
+
+class Study:
+    """Models and scores of one corpus in one setting.
+
+    Args:
+        profile: sizes and hyperparameters
+        corpus: name of a reader; None takes the profile's
+        root: the corpus's folder, or the CSV; None takes its default
+        setting: ``validation`` (train on train, test on validation speakers) or ``test``
+            (train on train and validation, test on test speakers)
+        cache: where finished work is kept; a store that only writes down what it is asked for
+            makes this a plan (see `speechunlearn.chapters.grid.Recorder`)
+        skip_bad: leave out clips that cannot be used, instead of refusing the corpus
+        report: called with (what, done, of how many) as work goes on
+
+    Raises:
+        ParameterError: a value that is out of range, before anything is trained
+        CorpusError: a corpus, clip or split that cannot be used
+
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        corpus: str | None = None,
+        root: Path | str | None = None,
+        *,
+        setting: str = "validation",
+        cache: Cache | None = None,
+        skip_bad: bool = False,
+        report: Report | None = None,
+    ) -> None:
+        if setting not in ("validation", "test"):
+            raise ParameterError(f"setting: {setting!r} is not validation or test")
+        self.profile = profile
+        self.corpus = corpora.get(corpus or profile.corpus)
+        self.task = tasks.get(profile.task or self.corpus.task)
+        tasks.check(self.task.name, self.corpus.name, self.corpus.task)
+        self.root = Path(root).expanduser() if root is not None else None
+        self.setting = setting
+        self.cache = cache or Cache()
+        self.skip_bad = skip_bad
+        self.report = report
+        self._computing = provenance.computing()
+        if profile.spare and setting == "test":
+            raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
+        self.recipe = schema.checked(Recipe, profile.recipe, "recipe")
+        if self.recipe.quick and distributed.processes() > 1:
+            raise ParameterError("quick: several processes train a model in the usual computation")
+        for name, values in profile.methods.items():
+            schema.checked(methods.get(name).parameters, values, f"method {name!r}")
+        for tau in profile.tau_values:
+            AttackParameters(tau=tau)
+        if min(profile.n_values, default=1) < 1 or not (profile.n_values or profile.shares):
+            raise ParameterError(f"n_values: {profile.n_values} are not all positive")
+        if not all(0 < share < 0.5 for share in profile.shares):
+            raise ParameterError(f"shares: {profile.shares} are not all above 0 and below 0.5")
+        classifier.check_encoder(profile.encoder)
+        for folder in classifier.pretrained_on(profile.encoder):
+            if self.corpus.name.startswith(folder):
+                raise ParameterError(
+                    f"encoder {profile.encoder!r} was pre-trained on {folder}: a model retrained "
+                    f"from it on corpus {self.corpus.name!r} would know the forgotten clips"
+                )
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """Every clip of the corpus once, as the task sees it, with its split."""
+        table = corpora.read_manifest(self.corpus.name, self.root, self.skip_bad)
+        table = self.task.manifest(
+            table.drop_duplicates("hash").reset_index(drop=True),
+            self._own_task, self.profile.splits, self.profile.split_seed,
+        )
+        absent = {"train", "validation", "test"} - set(table["split"])
+        if self.setting == "validation":
+            absent -= {"test"}
+        if absent:
+            raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
+        available = int(table["split"].isin(self.train_parts).sum())
+        wanted = max(self._sizes(available))
+        if 2 * wanted >= available:
+            raise ParameterError(
+                f"n_values: forgetting {wanted} clips, and as many on a development draw, "
+                f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
+            )
+        train = table[table["split"].isin(self.train_parts)]
+        for make, names in (
+            (forget_sets.classes, self.profile.classes),
+            (forget_sets.speakers, self.profile.speakers),
+        ):
+            for name in names:
+                make(name).hashes(train)  # refused before anything is trained
+        return table
+
+    @property
+    def _own_task(self) -> bool:
+        """Whether the corpus's labels and split were made for this task."""
+        return self.corpus.task in (self.task.name, tasks.ANY)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the draws of clips to forget: the profile's numbers and shares."""
+        return self._sizes(len(self.train_manifest))
+
+    def _sizes(self, n_train: int) -> tuple[int, ...]:
+        shares = (max(1, round(share * n_train)) for share in self.profile.shares)
+        return tuple(sorted({*self.profile.n_values, *shares}))
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of training seed and forget draw in this setting."""
+        return self.profile.pairs[: self.profile.pairs_in_test if self.setting == "test" else None]
+
+    @property
+    def train_parts(self) -> tuple[str, ...]:
+        """Splits that are trained on in this setting."""
+        return ("train",) if self.setting == "validation" else ("train", "validation")
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        known = self.corpus.labels if self._own_task else None
+        return known or tuple(sorted(self.manifest["label"].unique()))
+
+    @cached_property
+    def corpus_hash(self) -> str:
+        """Hash of the contents, labels and splits of the manifest."""
+        columns = self.manifest[["hash", "label", "speaker", "split"]].sort_values("hash")
+        return hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest()[:16]
+
+    @cached_property
+    def train_manifest(self) -> pd.DataFrame:
+        """Clips that are trained on in this setting."""
+        return self._rows(self.manifest["split"].isin(self.train_parts))
+
+    @cached_property
+    def train(self) -> Clips:
+        """Training clips, in memory."""
+        return self._load(self.train_manifest)
+
+    @cached_property
+    def unseen(self) -> Clips:
+        """Clips of speakers that no model of this setting was trained on, in memory.
+
+        The profile says whether they are those that are reported, or the spare ones.
+        """
+        return self._load(self._unseen_manifest)
+
+    @cached_property
+    def _unseen_manifest(self) -> pd.DataFrame:
+        if not self.profile.spare:
+            return self._rows(self.manifest["split"] == self.setting)
+        return self._rows(~self.manifest["split"].isin({*self.train_parts, self.setting}))
+
+    def hashes(self, deletion: ForgetSet) -> list[str]:
+        """Return the contents that a request covers.
+
+        No reported draw of clips shares one with the development draw.
+        """
+        if deletion.kind == "clips":
+            kept_for_tuning = splits.forget_draw(
+                self.train_manifest, max(*self.sizes, deletion.n), DEVELOPMENT
+            )
+            if deletion.draw == DEVELOPMENT:
+                return kept_for_tuning[deletion.after : deletion.n]
+            return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
+        return deletion.hashes(self.train_manifest)
+
+    def forget(self, deletion: ForgetSet) -> Clips:
+        """Return the forget set; that of a draw in the order of the draw."""
+        return _at_hashes(self.train, self.hashes(deletion))
+
+    def retain(self, deletion: ForgetSet) -> Clips:
+        """Return the training clips that a request leaves."""
+        return self._without(self.hashes(deletion))
+
+    def parts(self, deletion: ForgetSet) -> dict[str, Clips]:
+        """Return the clips that a model is scored on.
+
+        The retain set is scored on a sample; for draws of clips from outside the largest draw, the
+        same for every n. ``removed`` holds the unseen clips of classes that are to be forgotten.
+        """
+        return {
+            name: _at_hashes(self.train if name in ("forget", "retain") else self.unseen, hashes)
+            for name, hashes in self.part_hashes(deletion).items()
+        }
+
+    def part_hashes(self, deletion: ForgetSet) -> dict[str, list[str]]:
+        """Return the contents of `parts`; no clip is read for it."""
+        retain = self._hashes_without(self.hashes(self._largest(deletion)))
+        sample = self.profile.retain_sample
+        if sample is not None and sample < len(retain):
+            generator = torch.Generator().manual_seed(0)
+            chosen = torch.randperm(len(retain), generator=generator)[:sample].sort().values
+            retain = [retain[i] for i in chosen.tolist()]
+        unseen = self._unseen_manifest
+        inside = unseen["label"].isin(deletion.classes_of(self.train_manifest))
+        parts = {
+            "forget": self.hashes(deletion), "retain": retain,
+            "unseen": unseen["hash"][~inside].tolist(),
+        }
+        if inside.any():
+            parts["removed"] = unseen["hash"][inside].tolist()
+        return parts
+
+    def removable(self, kind: str, n: int = 0) -> list[str]:
+        """Return the classes or speakers whose removal is reported.
+
+        They are the profile's own, or as many as it says, chosen by a seed. Of the speakers, those
+        with few clips are then passed over: half of all come into question.
+
+        Args:
+            kind: ``class`` or ``speaker``
+            n: how many; 0 is the profile's number of removals
+
+        Raises:
+            ParameterError: too few of them in the training set
+
+        """
+        named = self.profile.classes if kind == "class" else self.profile.speakers
+        if named:
+            return list(named[: n or None])
+        counts = self.train_manifest["label" if kind == "class" else "speaker"].value_counts()
+        if kind == "speaker":
+            counts = counts[counts >= counts.median()]
+        return forget_sets.chosen(list(counts.index), n or self.profile.removals)[0]
+
+    def _largest(self, deletion: ForgetSet) -> ForgetSet:
+        """Return the largest draw that a draw of clips is nested in; another request itself."""
+        if deletion.kind != "clips":
+            return deletion
+        return forget_sets.clips(max(*self.sizes, deletion.n), deletion.draw)
+
+    def fresh(self, seed: int) -> Classifier:
+        """Return the classifier as it is before fine-tuning."""
+        model = classifier.build(self.profile.encoder, self.labels, seed, **self.recipe.encoder)
+        return model.to(_device())
+
+    def original(self, seed: int) -> Classifier:
+        """Return the classifier fine-tuned on all training clips."""
+        return self._load_model(self.cache.get(self._model(None, seed)))
+
+    def retrained(self, seed: int, deletion: ForgetSet) -> Classifier:
+        """Return the classifier trained from the start without a forget set.
+
+        The largest draw of clips stands in for those nested in it.
+        """
+        return self._load_model(self.cache.get(self._model(deletion, seed)))
+
+    def unlearned(
+        self, method: str, deletion: ForgetSet, seed: int, **overrides: Any
+    ) -> Classifier:
+        """Return the classifier that a method leaves, for what its scores on clips do not tell.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`, other than ``retrain``
+            deletion: what is to be forgotten
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        parameters = methods.parameters(
+            method, **{**self.profile.methods.get(method, {}), **overrides}
+        )
+        return self._load_model(self._unlearned_folder(method, parameters, (deletion,), seed))
+
+    def help_to_train(self, seed: int, without: ForgetSet | None) -> None:
+        """Take part in the training of a model that another process makes.
+
+        Args:
+            seed: training seed
+            without: the request that it is retrained without; None is the original model
+
+        """
+        clips = self.train if without is None else self.retain(self._largest(without))
+        distributed.help_to_train(self.fresh(seed), clips, self.recipe, seed=seed)
+
+    def history(self, seed: int) -> pd.DataFrame:
+        """Return the training loss of the original model by epoch."""
+        folder = self.cache.get(self._model(None, seed))
+        losses = json.loads((folder / "card.json").read_text())["history"]
+        return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
+
+    def cell(self, method: str, deletion: ForgetSet, seed: int, **overrides: Any) -> Cell:
+        """Score one model, making it if need be.
+
+        Args:
+            method: ``original``, or a name in `speechunlearn.methods.METHODS`
+            deletion: what is to be forgotten
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        return self._cell(method, (deletion,), seed, overrides)
+
+    def sequence(
+        self, method: str, names: Sequence[str], seed: int, **overrides: Any
+    ) -> Iterator[Cell]:
+        """Delete one speaker after another, each from the model that the last request left.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`
+            names: speakers, in the order of the requests
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        Yields:
+            the cell after each request, scored on everything that was to be forgotten so far
+
+        """
+        for k in range(1, len(names) + 1):
+            steps = [forget_sets.speakers(name) for name in names[:k]]
+            yield self.after(method, steps, seed, **overrides)
+
+    def after(
+        self, method: str, steps: Sequence[ForgetSet], seed: int, **overrides: Any
+    ) -> Cell:
+        """Score the model after several requests, one after another.
+
+        Args:
+            method: name in `speechunlearn.methods.METHODS`; for one request as of `cell`
+            steps: what was to be forgotten, one request after another
+            seed: training seed; also of the method's own randomness
+            overrides: hyperparameters in place of the profile's
+
+        """
+        return self._cell(method, tuple(steps), seed, overrides)
+
+    def artefact(self, kind: str, call: Mapping[str, Any]) -> Artefact:
+        """Return what a plan names by its kind and call; nothing is made.
+
+        Args:
+            kind: ``models`` (without, seed), ``adversarial`` (deletion, seed, parameters),
+                ``statistics`` (seed) or ``cells`` (method, steps, seed, overrides)
+            call: arguments by name; also as JSON has them
+
+        """
+        builders: dict[str, Callable[..., Artefact]] = {
+            "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
+            "cells": self._scores,
+        }
+        build = builders[kind]
+        hints = get_type_hints(build)
+        return build(
+            **{name: TypeAdapter(hints[name]).validate_python(v) for name, v in call.items()}
+        )
+
+    def ask(self, kind: str, **call: Any) -> None:
+        """Have something made, if it is not there; see `artefact`. Nothing is loaded."""
+        with contextlib.suppress(NotMade):
+            self.cache.get(self.artefact(kind, call))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What `described` makes this study from in another process, as JSON types."""
+        return to_jsonable_python(
+            {
+                "profile": asdict(self.profile), "corpus": self.corpus.name,
+                "root": None if self.root is None else str(self.root.absolute()),
+                "setting": self.setting, "skip_bad": self.skip_bad,
+            }
+        )
+
+    def _artefact(
+        self, kind: str, specification: dict[str, Any], make: Callable[[Path, Path], None],
+        title: str, call: dict[str, Any], **others: Any,
+    ) -> Artefact:
+        title = f"{self.task.name}, {self.corpus.name}, {self.setting}: {title}"
+        return Artefact(kind, specification, make, title, call, self.description, **others)
+
+    def _cell(
+        self, method: str, steps: tuple[ForgetSet, ...], seed: int, overrides: dict[str, Any]
+    ) -> Cell:
+        """Score the model after one request, or after several, one after another.
+
+        A cell that is planned alone has no record.
+        """
+        whole = together(steps)
+        parameters = self._parameters(method, overrides)
+        try:
+            folder = self.cache.get(self._scores(method, steps, seed, overrides))
+        except NotMade:
+            return Cell({}, pd.DataFrame())
+        made = json.loads((folder / "made.json").read_text())
+        predictions = per_clip.table(
+            arrays.load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
+            self.labels,
+        )
+        record = {
+            "profile": self.profile.name,
+            "task": self.task.name,
+            "n_classes": len(self.labels),
+            "corpus": self.corpus.name,
+            "corpus_hash": self.corpus_hash,
+            "setting": self.setting,
+            "encoder": self.profile.encoder,
+            "method": method,
+            "needs": _needs_of(method),
+            "request": whole.kind,
+            "n_forget": len(self.hashes(whole)),
+            "tau": getattr(parameters, "tau", None),
+            "seed": seed,
+            "draw": whole.name,
+            "variant": "",
+            "hyperparameters": json.dumps(
+                asdict(self.recipe if parameters is None else parameters), sort_keys=True
+            ),
+        } | made
+        return Cell(record, predictions)
+
+    def _parameters(self, method: str, overrides: dict[str, Any]) -> Any:
+        """Return a method's hyperparameters; None for the two references."""
+        if method in ("original", "retrain"):
+            return None
+        return methods.parameters(method, **{**self.profile.methods.get(method, {}), **overrides})
+
+    def _scores(
+        self, method: str, steps: tuple[ForgetSet, ...], seed: int, overrides: dict[str, Any]
+    ) -> Artefact:
+        """Return the answers of the model after some requests."""
+        whole, parameters = together(steps), self._parameters(method, overrides)
+        specification = self._base(seed) | {
+            "method": method,
+            "forget": _hash_of(self.hashes(whole)),
+            "parts": _hash_of([h for part in self.part_hashes(whole).values() for h in part]),
+        }
+        module = "speechunlearn.models.training"
+        if method == "retrain":
+            # the largest draw's model is the reference of the draws nested in it
+            specification["without"] = _hash_of(self.hashes(self._largest(whole)))
+        if parameters is not None:
+            specification["parameters"] = asdict(parameters)
+            module = methods.get(method).run.__module__
+            if len(steps) > 1:
+                specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
+        specification["code"] = code_hash(module, "speechunlearn.models.training")
+        specification["kept"] = "logits"
+
+        def make(folder: Path, resume: Path) -> None:
+            what = f"{method}, {_title(whole)}, seed {seed}"
+            self._make_cell(folder, method, parameters, steps, whole, seed, what, resume)
+
+        def needs() -> list[Artefact]:
+            found = [self._model(whole if method == "retrain" else None, seed)]
+            if parameters is not None:
+                attack = getattr(parameters, "attack", None)
+                if attack is not None and len(steps) == 1:
+                    found.append(self._copies(whole, seed, attack))
+                if "statistic" in methods.get(method).needs:
+                    found.append(self._statistics(seed))
+            if len(steps) > 1:  # which leaves the model that this one begins with
+                found.append(self._scores(method, steps[:-1], seed, overrides))
+            return found
+
+        given = "".join(f", {name} {value}" for name, value in overrides.items())
+        place = f", request {len(steps)}" if len(steps) > 1 else ""
+        return self._artefact(
+            "cells", specification, make,
+            f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}",
+            {"method": method, "steps": steps, "seed": seed, "overrides": overrides}, needs=needs,
+        )
+
+    def adversarial(
+        self,
+        deletion: ForgetSet,
+        seed: int,
+        parameters: AttackParameters,
+        cost: Cost | None = None,
+    ) -> AdversarialSet:
+        """Return adversarial copies of a forget set against the original model.
+
+        A clip's copies do not depend on its batch, so where those of the largest draw are there,
+        a smaller draw takes the first of them, and is charged its share of their cost.
+        """
+        own, made_for = self._copies(deletion, seed, parameters), deletion
+        folder, found = None, True
+        if own.instead is not None:
+            folder = self.cache.find(own.instead.kind, own.instead.specification)
+        if folder is not None:
+            made_for = self._largest(deletion)
+        else:
+            found = self.cache.find(own.kind, own.specification) is not None
+            folder = self.cache.get(own)
+        n, source = len(self.hashes(deletion)), self.forget(made_for)
+        tensors = load_file(folder / "copies.safetensors")
+        repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
+        copies = Clips(
+            [tensors[f"{i:06d}"] for i in range(len(repeated))],
+            tensors["labels"], repeated.hashes, repeated.speakers,
+        )
+        if cost is not None:
+            made = json.loads((folder / "made.json").read_text())
+            share = n / len(source)
+            cost.forward_backward += round(made["forward_backward"] * share)
+            cost.forward += round(made["forward"] * share)
+            if found:  # else the caller's clock has been running
+                cost.kept_seconds += made["seconds"] * share
+        return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
+
+    def _copies(self, deletion: ForgetSet, seed: int, parameters: AttackParameters) -> Artefact:
+        """Return the adversarial copies of a forget set."""
+        specification = self._base(seed) | {
+            "parameters": asdict(parameters),
+            "code": code_hash("speechunlearn.methods.pgd"),
+            "forget": _hash_of(self.hashes(deletion)),
+        }
+
+        def make(folder: Path, resume: Path) -> None:
+            model, source = self.original(seed), self.forget(deletion)
+            work = Work(progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"))
+            with provenance.measured() as usage, self._computed(model):
+                made = adversarial_set(
+                    model, source, len(self.labels), parameters, seed=seed, cost=work
+                )
+            tensors = {f"{i:06d}": w for i, w in enumerate(made.clips.waveforms_z)}
+            tensors |= {"labels": made.clips.labels, "reached": made.reached}
+            save_file(tensors, folder / "copies.safetensors")
+            (folder / "made.json").write_text(
+                json.dumps({"seconds": usage.seconds} | asdict(work.counted()))
+            )
+
+        largest = self._largest(deletion)
+        return self._artefact(
+            "adversarial", specification, make,
+            f"adversarial copies of {_title(deletion)}, seed {seed}, tau {parameters.tau:g}",
+            {"deletion": deletion, "seed": seed, "parameters": parameters},
+            needs=lambda: [self._model(None, seed)],
+            instead=None if largest == deletion else self._copies(largest, seed, parameters),
+        )
+
+    def request(
+        self, steps: Sequence[ForgetSet], seed: int, needs: Collection[str] = frozenset()
+    ) -> methods.Request:
+        """Return what a method gets to see of a request, after those that came before it.
+
+        Args:
+            steps: the requests so far, the one to fulfil last
+            seed: training seed of the original model
+            needs: what the method looks at; ``validation`` clips are only loaded for it
+
+        """
+        gone: set[str] = set()
+        for step in steps:
+            gone |= set(self.hashes(step))
+
+        def adversarial(
+            model: Classifier, parameters: AttackParameters, attack_seed: int, cost: Cost
+        ) -> AdversarialSet:
+            # the method asks before its first step: `model` is still the original
+            return self.adversarial(steps[-1], attack_seed, parameters, cost)
+
+        return methods.Request(
+            forget=self.forget(steps[-1]),
+            n_classes=len(self.labels),
+            retain=self._without(gone),
+            fresh=self.fresh,
+            recipe=self.recipe,
+            # copies against a model that has been changed already are the method's to make
+            adversarial=adversarial if len(steps) == 1 else None,
+            statistic=lambda model: self.statistic(seed),
+            validation=self._validation(steps[-1]) if "validation" in needs else None,
+        )
+
+    def _validation(self, deletion: ForgetSet) -> Clips | None:
+        """Return clips of the forget set's classes that are neither trained on nor scored."""
+        spare = {"train", "validation", "test"} - {*self.train_parts, self.setting}
+        wanted = {self.labels[int(label)] for label in self.forget(deletion).labels}
+        chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(wanted)
+        return self._load(self._rows(chosen)) if chosen.any() else None
+
+    def _make_cell(
+        self,
+        folder: Path,
+        method: str,
+        parameters: Any,
+        steps: tuple[ForgetSet, ...],
+        whole: ForgetSet,
+        seed: int,
+        what: str,
+        resume: Path,
+    ) -> None:
+        if method in ("original", "retrain"):
+            trained = self.cache.get(self._model(None if method == "original" else whole, seed))
+            model, made = self._load_model(trained), json.loads((trained / "card.json").read_text())
+        elif len(steps) == 1:
+            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
+        else:
+            last = self._unlearned_folder(method, parameters, steps, seed)
+            model = self._load_model(last)
+            made = json.loads((last / "card.json").read_text())
+        answers = training.answers(model, self.parts(whole))
+        arrays.save_file(answers, folder / "logits.safetensors")
+        (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
+
+    def _unlearn(
+        self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int, what: str,
+        resume: Path,
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Fulfil the last of some requests on the model that the others left; return its cost."""
+        if len(steps) == 1:
+            before = self.original(seed)
+        else:
+            before = self._load_model(
+                self._unlearned_folder(method, parameters, steps[:-1], seed)
+            )
+        left = Resume(resume)
+        request = replace(self.request(steps, seed, methods.get(method).needs), resume=left)
+        with provenance.measured() as usage:
+            outcome = methods.get(method).unlearn(
+                before, request, parameters, seed=seed, progress=self._reporter(what),
+                quick=self.recipe.quick,
+            )
+        return outcome.model, {
+            "seconds": usage.seconds + left.seconds + outcome.cost.kept_seconds,
+            "peak_memory_mb": usage.peak_memory_mb,
+            "forward_backward": outcome.cost.forward_backward,
+            "forward": outcome.cost.forward,
+            "details": json.dumps(outcome.details),
+        } | self._provenance()
+
+    def _unlearned_folder(
+        self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int
+    ) -> Path:
+        """Return the checkpoint that some requests leave, one after another."""
+        specification = self._base(seed) | {
+            "method": method,
+            "parameters": asdict(parameters),
+            "steps": [_hash_of(self.hashes(step)) for step in steps],
+            "code": code_hash(methods.get(method).run.__module__, "speechunlearn.models.training"),
+        }
+
+        def make(folder: Path, resume: Path) -> None:
+            what = f"{method}, request {len(steps)}: {steps[-1].title}, seed {seed}"
+            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
+            model.save(folder, made)
+
+        return self.cache.find_or_make("unlearned", specification, make)
+
+    def statistic(self, seed: int) -> dict[str, Tensor]:
+        """Return the Fisher information of the whole training set under the original model.
+
+        It is what a trainer may keep where the training clips are gone (see `methods.ssd`).
+        """
+        folder = self.cache.get(self._statistics(seed))
+        device = _device()
+        loaded = load_file(folder / "fisher.safetensors")
+        return {name: value.to(device) for name, value in loaded.items()}
+
+    def _statistics(self, seed: int) -> Artefact:
+        def make(folder: Path, resume: Path) -> None:
+            model = self.original(seed)
+            with self._computed(model):
+                fisher = importance.estimate(
+                    "fisher", model, self.train, self.train.labels, per="clip"
+                )
+            assert fisher is not None
+            save_file(fisher, folder / "fisher.safetensors")
+
+        specification = self._base(seed) | {"code": code_hash("speechunlearn.methods.importance")}
+        return self._artefact(
+            "statistics", specification, make, f"statistic, seed {seed}", {"seed": seed},
+            needs=lambda: [self._model(None, seed)],
+        )
+
+    def _computed(self, model: Classifier) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which a model is computed as the recipe says."""
+        return fast.fast(model) if self.recipe.quick else contextlib.nullcontext()
+
+    def _load_model(self, folder: Path) -> Classifier:
+        return classifier.load(folder).to(_device())
+
+    def _model(self, without: ForgetSet | None, seed: int) -> Artefact:
+        """Return the original model, or the one trained without a forget set.
+
+        The largest draw of clips stands in for those nested in it.
+        """
+        title, hashes = "original model", self.train_manifest["hash"].tolist()
+        if without is not None:
+            largest = self._largest(without)
+            title = f"model retrained without {_title(largest)}"
+            hashes = self._hashes_without(self.hashes(largest))
+        specification = self._base(seed) | {
+            "clips": _hash_of(hashes),
+            "code": code_hash("speechunlearn.models.training"),
+        }
+
+        def make(folder: Path, resume: Path) -> None:
+            clips, model, left = _at_hashes(self.train, hashes), self.fresh(seed), Resume(resume)
+            reporter = self._reporter(f"training on {len(clips)} clips, seed {seed}")
+            work = Work(progress=reporter, resume=left)
+            with provenance.measured() as usage:
+                history = training.train(
+                    distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=work
+                )
+            card = {
+                "seconds": usage.seconds + left.seconds,
+                "peak_memory_mb": usage.peak_memory_mb,
+                "forward_backward": work.forward_backward,
+                "forward": work.forward,
+                "details": "{}",
+                "history": history,
+                "specification": specification,
+            } | self._provenance()
+            model.save(folder, card)
+
+        return self._artefact(
+            "models", specification, make, f"{title}, seed {seed}",
+            {"without": without, "seed": seed},
+        )
+
+    def _base(self, seed: int) -> dict[str, Any]:
+        """Return what every artefact of this study depends on."""
+        return {
+            "corpus": self.corpus.name,
+            "corpus_hash": self.corpus_hash,
+            "train": _hash_of(self.train_manifest["hash"]),
+            "labels": list(self.labels),
+            "encoder": self.profile.encoder,
+            "encoder_hash": classifier.encoder_hash(self.profile.encoder),
+            "recipe": asdict(self.recipe),
+            "top_db": self.profile.top_db,
+            "max_seconds": self.profile.max_seconds,
+            "seed": seed,
+            "stack": stack(),
+            "computing": self._computing,
+        }
+
+    def _provenance(self) -> dict[str, str]:
+        together = distributed.processes()
+        how = f", {together} processes" if together > 1 else ""
+        if self.recipe.quick:
+            how += ", quick computation"
+        return {
+            "commit": provenance.commit(),
+            "lock": provenance.lock_hash(),
+            "machine": provenance.describe() + how,
+        }
+
+    def _load(self, manifest: pd.DataFrame) -> Clips:
+        if self.corpus.load is not None:
+            index = {label: position for position, label in enumerate(self.labels)}
+            return Clips(
+                [torch.from_numpy(values) for values in self.corpus.load(manifest)],
+                torch.tensor([index[label] for label in manifest["label"]], dtype=torch.long),
+                list(manifest["hash"]), list(manifest["speaker"]),
+            )
+        frontend = classifier.frontend(self.profile.encoder)
+        return clips_module.load(
+            manifest, self.labels, sampling_rate=frontend.sampling_rate,
+            top_db=self.profile.top_db, max_seconds=self.profile.max_seconds,
+            normalise=frontend.do_normalize,
+        )
+
+    def _rows(self, chosen: pd.Series) -> pd.DataFrame:
+        return self.manifest[chosen].reset_index(drop=True)
+
+    def _without(self, hashes: Collection[str]) -> Clips:
+        return _at_hashes(self.train, self._hashes_without(hashes))
+
+    def _hashes_without(self, hashes: Collection[str]) -> list[str]:
+        out = set(hashes)
+        return [h for h in self.train_manifest["hash"] if h not in out]
+
+    def _reporter(self, what: str) -> Progress | None:
+        if self.report is None:
+            return None
+        report = self.report
+
+        def tell(name: str, done: int, total: int, loss: float) -> None:
+            report(f"{what}, {name}", done, total)
+
+        return seldom(tell)
+
+
+_MADE = (
+    "seconds", "peak_memory_mb", "forward_backward", "forward", "details",
+    "commit", "lock", "machine",
+)
+
+
+def _needs_of(method: str) -> str:
+    """Return the data that a method looks at, e.g. ``forget`` or ``forget, retain``."""
+    return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
+
+
+def described(description: Mapping[str, Any], **others: Any) -> Study:
+    """Return the study of a `Study.description`.
+
+    Args:
+        description: as it was, or as JSON has it
+        others: cache and report
+
+    """
+    profile = schema.checked(Profile, description["profile"], "profile")
+    return Study(**{**description, "profile": profile, **others})
+
+
+def _title(deletion: ForgetSet) -> str:
+    draw = f", draw {deletion.draw}" if deletion.kind == "clips" else ""
+    return f"{deletion.title}{draw}"
+
+
+def together(steps: Sequence[ForgetSet]) -> ForgetSet:
+    """Return several speakers' requests, or the parts of a draw, as one; one request itself.
+
+    Raises:
+        ParameterError: parts of a draw that do not follow each other from its start
+
+    """
+    if len(steps) == 1:
+        return steps[0]
+    if steps[0].kind == "clips":
+        ends = [0, *(step.n for step in steps)]
+        if [step.after for step in steps] != ends[:-1] or len({s.draw for s in steps}) > 1:
+            raise ParameterError("steps: the parts of a draw do not follow each other")
+        return forget_sets.clips(steps[-1].n, steps[-1].draw)
+    return forget_sets.speakers(*(name for step in steps for name in step.names))
+
+
+def _at_hashes(clips: Clips, hashes: Sequence[str]) -> Clips:
+    position = {h: i for i, h in enumerate(clips.hashes)}
+    return clips.at([position[h] for h in hashes])
+
+
+def _hash_of(hashes: Any) -> str:
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

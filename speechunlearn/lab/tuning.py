@@ -1,0 +1,172 @@
+"""Tuning: every method that has a strength gets as many trials, on clips that are not reported.
+
+A trial is a method with one strength (its ``METHOD`` says which hyperparameter that is) on the
+development draw, which shares no clip with a reported draw, and its utility is read on speakers (or
+words) that neither training nor the reported tables use. What comes closest to the retrained model
+is chosen and frozen in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from speechunlearn import corpora, methods
+from speechunlearn.audit.report_card import average_gap
+from speechunlearn.errors import ParameterError
+from speechunlearn.files import one_at_a_time, replaced
+from speechunlearn.lab.results import Results
+from speechunlearn.provenance import REPOSITORY
+
+FOLDER = REPOSITORY / "data" / "tuning"
+
+#: variant of trial cells, kept apart from what is reported
+TRIAL = "trial"
+
+#: by how much a strength is scaled, the profile's own value first
+FACTORS = (1.0, 1 / 3, 3.0, 1 / 9, 9.0)
+
+
+def candidates(
+    method: str, values: Mapping[str, Any], n_trials: int
+) -> list[dict[str, float | int]]:
+    """Return the overrides to try.
+
+    Args:
+        method: its name
+        values: the profile's hyperparameters of it
+        n_trials: so many, the same for every method; one that has no strength gets one
+
+    Raises:
+        ParameterError: an unknown method, or a number of trials that is not from 1 to
+            ``len(FACTORS)``
+
+    Examples:
+        >>> candidates("delete", {"learning_rate": 3e-5}, 2)
+        [{'learning_rate': 3e-05}, {'learning_rate': 1e-05}]
+
+    """
+    if not 1 <= n_trials <= len(FACTORS):
+        raise ParameterError(f"trials: {n_trials} is not from 1 to {len(FACTORS)}")
+    own = methods.parameters(method, **values)
+    told = methods.get(method)
+    if not told.strength:
+        return [{}]
+    base = getattr(own, told.strength)
+    tried = told.tried or tuple(float(f"{base * factor:.3g}") for factor in FACTORS)
+    return [{told.strength: value} for value in tried[:n_trials]]
+
+
+def trial_table(results: Results) -> pd.DataFrame:
+    """Return every trial with its gap, and which one of each method was chosen.
+
+    Args:
+        results: cells of `speechunlearn.lab.experiments.trials`
+
+    Returns:
+        columns method, overrides (JSON), gap, forget, retain, unseen (UAR), mia_auc, seconds,
+        chosen, and what the tuning used: draw, n_forget, seed, unseen_clips; the gap is infinite
+        where a model answers nothing usable
+
+    Raises:
+        ParameterError: no trials, or none of the retrained model
+
+    """
+    cells = results.cells[results.cells["variant"].str.startswith(TRIAL)]
+    scores = results.select(variant=list(cells["variant"])).rows() if len(cells) else None
+    if scores is None or "retrain" not in set(cells["method"]):
+        raise ParameterError("tuning: there are no trials of the retrained model to compare with")
+    scores = scores.set_index(["method", "variant", "split", "metric"])["value"].sort_index()
+    reference = scores["retrain", TRIAL].to_dict()
+    rows = []
+    for record in cells[~cells["method"].isin(["original", "retrain"])].to_dict("records"):
+        own = scores[record["method"], record["variant"]].to_dict()
+        unseen = results.of_cell(record["cell"], "unseen")
+        rows.append(
+            {
+                "method": record["method"],
+                "overrides": record["variant"].removeprefix(f"{TRIAL} "),
+                "gap": average_gap(own, [reference]),
+                **{split: own[split, "uar"] for split in ("forget", "retain", "unseen")},
+                "mia_auc": own["forget", "mia_auc"],
+                "seconds": record["seconds"],
+                "draw": record["draw"], "n_forget": record["n_forget"], "seed": record["seed"],
+                "unseen_clips": len(unseen),
+            }
+        )
+    table = pd.DataFrame(rows)
+    best = table.groupby("method", sort=False)["gap"].idxmin()
+    return table.assign(chosen=table.index.isin(best))
+
+
+def chosen(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the chosen overrides of each method.
+
+    Args:
+        table: of `trial_table`
+
+    """
+    own = table[table["chosen"]]
+    return {
+        method: json.loads(overrides)
+        for method, overrides in zip(own["method"], own["overrides"], strict=True)
+    }
+
+
+def path(profile: str, corpus: str, task: str = "") -> Path:
+    """Return where the frozen trials of a profile, corpus and task are, or would be."""
+    own = task in ("", corpora.get(corpus).task)
+    return FOLDER / (f"{profile}-{corpus}" + ("" if own else f"-{task}") + ".csv")
+
+
+def frozen(profile: str, corpus: str, task: str = "") -> pd.DataFrame | None:
+    """Return the frozen trials, or None where none are.
+
+    Raises:
+        ParameterError: a file that does not name each method's choice once
+
+    """
+    file = path(profile, corpus, task)
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file, dtype={"draw": str})
+    several = table[table["chosen"]]["method"].value_counts()
+    missing = sorted(set(table["method"]) - set(several.index))
+    if missing or (several > 1).any():
+        raise ParameterError(
+            f"{file}: of {missing or list(several.index[several > 1])} not one trial is chosen"
+        )
+    return table
+
+
+def freeze(table: pd.DataFrame, file: Path) -> None:
+    """Write trials where `frozen` finds them; those of other methods stay.
+
+    Args:
+        table: of `trial_table`
+        file: of `path`
+
+    """
+    with one_at_a_time(file.parent):  # chapters may run side by side
+        if file.is_file():
+            before = pd.read_csv(file, dtype={"draw": str})
+            table = pd.concat([before[~before["method"].isin(table["method"])], table])
+        with replaced(file) as partial:
+            table.sort_values(["method", "gap"]).round(6).to_csv(partial, index=False)
+
+
+def names(given: Sequence[str]) -> tuple[str, ...]:
+    """Return these methods, or all that are not the references, in the order of the registry.
+
+    Raises:
+        ParameterError: an unknown method, or one of the references
+
+    """
+    for name in given:
+        if methods.get(name).name == "retrain":
+            raise ParameterError("methods: 'retrain' is what methods are compared with")
+    return tuple(given) or tuple(name for name in methods.METHODS if name != "retrain")

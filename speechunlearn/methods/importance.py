@@ -1,0 +1,187 @@
+"""How much each weight matters: the importance estimates behind elastic weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models.classifier import seeded
+from speechunlearn.models.loop import Cost, padded
+from speechunlearn.models.training import logits_of
+
+Importance = dict[str, Tensor]
+
+KINDS = ("fisher", "1-fisher", "mas", "1-mas", "none")
+
+
+def estimate(
+    kind: str,
+    model: torch.nn.Module,
+    clips: Clips,
+    labels: Int[Tensor, " clips"],
+    *,
+    per: str = "clip",
+    batch_size: int = 16,
+    mode: str = "eval",
+    seed: int = 0,
+    cost: Cost | None = None,
+) -> Importance | None:
+    """Return the importance of each weight, by its name.
+
+    ``fisher`` is the paper's (section 2.2.2: squared gradient of the cross-entropy of the wrong
+    labels). ``mas`` is Aljundi et al. 2018. ``1-fisher`` and ``1-mas`` scale each tensor to
+    [0, 1] and take it from one, as the paper's parent does (Cha et al. 2024): they free the
+    weights that the forget set needs. ``none`` is no elastic term.
+
+    ``saliency``, which is no choice of the elastic term, is the size of the mean gradient of the
+    cross-entropy: gradients of clips that disagree cancel (Fan et al. 2024).
+
+    Args:
+        kind: one of `KINDS`, or ``saliency``
+        model: called as ``model(waveform_z, lengths)``
+        clips: forget set
+        labels: label of each clip, wrong for elastic weights, true for the Fisher of Foster
+            et al. 2024 and for saliency (MAS does not use them)
+        per: ``clip`` squares each clip's gradient, ``batch`` the gradient of a batch's mean
+        batch_size: clips a batch when per is ``batch``
+        mode: ``eval``, or ``train`` (dropout on)
+        seed: of what the train mode draws
+        cost: counted into, if given
+
+    Returns:
+        tensors shaped as the weights, or None for ``none``
+
+    """
+    if kind not in (*KINDS, "saliency"):
+        raise ParameterError(f"importance: {kind!r} is not one of {', '.join(KINDS)}")
+    if kind == "none":
+        return None
+    size = {"clip": 1, "batch": batch_size}.get(per)
+    if size is None:
+        raise ParameterError(f"fisher_per: {per!r} is not clip or batch")
+    gradients = {"fisher": _fisher, "mas": _mas, "saliency": _saliency}[kind.removeprefix("1-")]
+    was_training = model.training
+    model.train(mode == "train")
+    try:
+        with seeded(seed):
+            importance = gradients(model, clips, labels, size, Cost() if cost is None else cost)
+    finally:
+        model.train(was_training)
+    return one_minus(importance) if kind.startswith("1-") else importance
+
+
+def one_minus(importance: Importance) -> Importance:
+    """Scale each tensor to [0, 1] by its own extremes and subtract it from one.
+
+    A constant tensor says nothing of which of its weights matter and becomes all ones.
+    """
+    inverted = {}
+    for name, value in importance.items():
+        low, high = value.min(), value.max()
+        span = high - low
+        scaled = (value - low) / span if span > 0 else torch.zeros_like(value)
+        inverted[name] = 1 - scaled
+    return inverted
+
+
+def elastic_penalty(
+    model: torch.nn.Module, anchor: Mapping[str, Tensor], importance: Importance
+) -> Float[Tensor, ""]:
+    r"""Return :math:`\sum_k F_k (\theta_k - \theta_k^*)^2` (the paper's equation 4).
+
+    Args:
+        model: its weights are theta
+        anchor: the weights before unlearning, theta*, by name
+        importance: F, by name
+
+    """
+    names = [name for name, _ in model.named_parameters() if name in importance]
+    if not names:
+        raise ParameterError("importance: it names no weight of the model")
+    weights = dict(model.named_parameters())
+    return _Penalty.apply(
+        [importance[name] for name in names],
+        [anchor[name] for name in names],
+        *(weights[name] for name in names),
+    )
+
+
+class _Penalty(torch.autograd.Function):
+    """The sum over weights of importance times squared distance, all weights in a few calls.
+
+    Bit for bit what autograd makes of the formula written weight by weight.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, importance: list[Tensor], anchor: list[Tensor], *weights: Tensor
+    ) -> Float[Tensor, ""]:
+        ctx.importance = importance
+        ctx.distance = torch._foreach_sub(weights, anchor)
+        terms = torch._foreach_mul(ctx.distance, ctx.distance)
+        torch._foreach_mul_(terms, importance)
+        return torch.stack([term.sum() for term in terms]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = torch._foreach_mul(ctx.importance, gradients[0])
+        torch._foreach_mul_(scaled, ctx.distance)
+        torch._foreach_mul_(scaled, 2.0)
+        return None, None, *scaled
+
+
+def _fisher(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
+) -> Importance:
+    """Mean over clips (or batches) of the squared gradient of CE(f(x), label)."""
+    return _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.square)
+
+
+def _saliency(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
+) -> Importance:
+    """Size of the mean over clips (or batches) of the gradient of CE(f(x), label)."""
+    mean = _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.clone)
+    return {name: value.abs() for name, value in mean.items()}
+
+
+def _label_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    return cross_entropy(logits, wanted)
+
+
+def _mas(
+    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
+) -> Importance:
+    """Mean over clips of |gradient of the squared norm of the logits| (Aljundi et al. 2018)."""
+
+    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+        return logits.square().sum(1).mean()
+
+    return _mean_of_gradients(model, clips, labels, size, cost, loss, torch.abs)
+
+
+def _mean_of_gradients(model, clips, labels, size, cost, loss, transform) -> Importance:  # noqa: ANN001
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    device = next(iter(named.values())).device
+    total = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    batches = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
+    for positions in cost.phase(
+        "importance of weights", batches, samples=padded(clips.lengths),
+        passes=lambda positions: (len(positions), 0),
+    ):
+        logits = logits_of(model, clips, positions)
+        value = loss(logits, labels[list(positions)].to(device))
+        gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                total[name] += transform(gradient)
+    return {name: value / len(batches) for name, value in total.items()}

@@ -1,0 +1,402 @@
+"""Targeted PGD on waveforms (Madry et al. 2018; Ren et al. 2025, equations 2 and 3).
+
+Equation 2 of the paper is printed with a plus sign, which would ascend the loss of the target;
+a targeted attack descends it, as is done here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.models import fast
+from speechunlearn.models.classifier import seeded
+from speechunlearn.models.loop import Cost, generator, padded, sized
+
+#: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
+#: attack holds on the device grows with this, and with neither the clips nor their copies
+CHUNK_SAMPLES = 32 * 6 * 16_000
+
+
+@dataclass(frozen=True)
+class AttackParameters:
+    """How adversarial copies are made.
+
+    Args:
+        tau: bound on abs(delta), in units of the z-normalised waveform (the paper: 0.1 to 0.7)
+        copies: M, adversarial copies a clip (the paper: 20)
+        steps: P, sign-gradient steps (the paper: 50)
+        step_fraction: sigma / tau. The paper does not give sigma; its authors' earlier code
+            took a quarter of tau
+        projection: ``step`` clips delta to [-tau, tau] after each step (PGD as published);
+            ``end`` clips once after the last (the wording of the paper)
+        mode: ``eval`` or ``train`` (dropout on): the paper does not say
+        batch_size: copies attacked at once, at most: fewer where they are long, see
+            `adversarial_set`
+        precision: ``float32``, or ``bfloat16`` for the products inside the model; clip, delta and
+            the bound on it are float32 either way
+
+    """
+
+    tau: float = 0.3
+    copies: int = 20
+    steps: int = 50
+    step_fraction: float = 0.25
+    projection: str = "step"
+    mode: str = "eval"
+    batch_size: int = 32
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_positive(self, "tau", "copies", "steps", "step_fraction", "batch_size")
+        check_choice(self, "projection", "step", "end")
+        check_choice(self, "mode", "eval", "train")
+        check_choice(self, "precision", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class AdversarialSet:
+    """Adversarial copies of clips, the copies of a clip one after another.
+
+    Args:
+        clips: the copies, labelled with their targets; hash and speaker are the source clip's
+        reached: whether the model says the target, shape ``[clips * copies]``
+        copies: M, copies a clip
+
+    """
+
+    clips: Clips
+    reached: Tensor
+    copies: int
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the copies that reach their target."""
+        return float(self.reached.double().mean())
+
+    def of_first(self, n: int) -> AdversarialSet:
+        """Return the copies of the first n source clips."""
+        count = n * self.copies
+        return AdversarialSet(self.clips.at(range(count)), self.reached[:count], self.copies)
+
+
+def random_wrong_labels(
+    labels: Int[Tensor, " clips"], n_classes: int, generator: torch.Generator
+) -> Int[Tensor, " clips"]:
+    """Draw a label for each clip, uniform over the classes other than its own.
+
+    Source: Ren et al. 2025, section 2.1.
+
+    Args:
+        labels: true class of each clip
+        n_classes: number of classes, at least 2
+        generator: source of the draw
+
+    Raises:
+        ParameterError: fewer than two classes
+
+    """
+    if n_classes < 2:
+        raise ParameterError(f"n_classes: {n_classes}, but a wrong label needs two or more")
+    shift = torch.randint(1, n_classes, labels.shape, generator=generator)
+    return (labels + shift) % n_classes
+
+
+def targeted_pgd(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    targets: Int[Tensor, " batch"],
+    parameters: AttackParameters,
+    generators: Sequence[torch.Generator],
+) -> Float[Tensor, "batch time"]:
+    """Move clips, each by at most tau a sample, towards being classified as their targets.
+
+    .. math:: x_0 = x + u, \\quad u \\sim U(-\\tau, \\tau), \\qquad
+              x_{t+1} = \\Pi_{|x' - x| \\le \\tau}
+              (x_t - \\sigma\\, \\mathrm{sign} \\nabla_x \\mathrm{CE}(f(x_t), \\tilde y))
+
+    Args:
+        model: called as ``model(waveform_z, lengths)``, returns logits
+        waveform_z: normalised clips, zero-padded
+        lengths: samples of each clip; what lies beyond is padding and stays zero
+        targets: class each clip is moved towards
+        parameters: tau, steps and the rest
+        generators: source of each clip's random start, on the CPU: one a clip, so that a
+            clip's start does not depend on its batch
+
+    Returns:
+        the moved clips; every abs(difference) is at most tau, computed exactly
+
+    """
+    with frozen(model, train=parameters.mode == "train"):
+        return _attacked(model, waveform_z, lengths, targets, parameters, generators, Cost())
+
+
+def _attacked(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    targets: Int[Tensor, " batch"],
+    parameters: AttackParameters,
+    generators: Sequence[torch.Generator],
+    cost: Cost,
+) -> Float[Tensor, "batch time"]:
+    """Do what `targeted_pgd` does, with a model that is frozen already."""
+    tau = parameters.tau
+    starts = [
+        (torch.rand(int(length), generator=generator) * 2 - 1) * tau
+        for length, generator in zip(lengths, generators, strict=True)
+    ]
+    delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
+    delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
+    for _ in cost.phase(
+        "attack steps", range(parameters.steps), samples=sized(delta), quiet=True,
+    ):
+        projected_step_(
+            delta, model, waveform_z, lengths, targets, bound=tau,
+            fraction=parameters.step_fraction, targeted=True,
+            project=parameters.projection == "step", precision=parameters.precision,
+        )
+    return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
+
+
+def projected_step_(
+    delta: Float[Tensor, "batch time"],
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    labels: Int[Tensor, " batch"],
+    *,
+    bound: float,
+    fraction: float,
+    norm: str = "linf",
+    targeted: bool,
+    project: bool = True,
+    precision: str = "float32",
+) -> None:
+    r"""Take one projected gradient step, in place.
+
+    .. math:: \delta \leftarrow \Pi\bigl(\delta \pm \sigma\,
+              g(\nabla_x \mathrm{CE}(f(x + \delta), y))\bigr)
+
+    with g the sign, or the gradient over its norm. Source: Madry et al. 2018.
+
+    Args:
+        delta: what is added to the clips so far
+        model: see `targeted_pgd`; its weights are frozen
+        waveform_z: normalised clips, zero-padded
+        lengths: samples of each clip; what lies beyond is padding, and delta stays zero there
+        labels: class each clip is moved towards, or away from
+        bound: largest size of delta: of ``linf`` its largest sample, of ``l2`` its root mean square
+            over the clip, so that a long clip may move as far a sample as a short one
+        fraction: size of the step, sigma, over the bound
+        norm: ``linf`` or ``l2``
+        targeted: towards the labels, or away from them
+        project: whether delta is put back inside the bound
+        precision: ``float32``, or ``bfloat16`` for the products inside the model
+
+    """
+    gradient = input_gradient(model, waveform_z + delta, lengths, labels, precision)
+    sign = -1.0 if targeted else 1.0
+    if norm == "linf":
+        delta.add_(gradient.sign_(), alpha=sign * fraction * bound)
+        if project:
+            delta.clamp_(-bound, bound)
+        return
+    reach = bound * lengths[:, None].sqrt()  # of the length of a clip's delta
+    delta.add_(torch.nn.functional.normalize(gradient, dim=1).mul_(reach), alpha=sign * fraction)
+    if project:
+        delta.mul_((reach / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
+
+
+def input_gradient(
+    model: torch.nn.Module,
+    waveform_z: Float[Tensor, "batch time"],
+    lengths: Int[Tensor, " batch"],
+    labels: Int[Tensor, " batch"],
+    precision: str = "float32",
+) -> Float[Tensor, "batch time"]:
+    """Return the gradient of each clip's cross-entropy by its samples, zero in the padding.
+
+    Args:
+        model: see `targeted_pgd`
+        waveform_z: zero-padded
+        lengths: samples of each clip
+        labels: class of each clip
+        precision: see `projected_step_`
+
+    """
+    there = waveform_z.detach().requires_grad_(True)
+    with _precision(precision, there.device):
+        logits = model(there, lengths)
+    # summed, not averaged: a clip's gradient does not depend on its batch
+    loss = cross_entropy(logits.float(), labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, there)
+    inside = torch.arange(there.shape[1], device=there.device) < lengths[:, None]
+    return gradient.mul_(inside)
+
+
+def adversarial_set(
+    model: torch.nn.Module,
+    clips: Clips,
+    n_classes: int,
+    parameters: AttackParameters,
+    *,
+    seed: int,
+    first: int = 0,
+    cost: Cost | None = None,
+) -> AdversarialSet:
+    """Make M adversarial copies of each clip, each with its own random target and start.
+
+    Source: Ren et al. 2025, section 2.2.1. The draws of a clip depend on the seed and its place
+    alone, so the set of the first n clips is the same however many follow.
+
+    Clips and copies stay on the CPU; on the model's device there is one batch at a time (inside
+    `speechunlearn.models.fast.fast`, one a worker), of ``batch_size`` copies and `CHUNK_SAMPLES`
+    samples at most, or of a single clip that is longer.
+
+    Args:
+        model: the classifier to attack; its weights, mode and gradients are left as they were
+        clips: the forget set
+        n_classes: number of classes
+        parameters: tau, M, P and the rest
+        seed: source of targets and starts
+        first: place of the first clip, where these are part of a longer set
+        cost: counted into, and told the progress, if given
+
+    """
+    cost = Cost() if cost is None else cost
+    copies, steps = parameters.copies, parameters.steps
+    generators, targets = [], []
+    for position, label in enumerate(clips.labels):
+        for copy in range(copies):
+            generators.append(generator(seed, first + position, copy))
+            targets.append(random_wrong_labels(label[None], n_classes, generators[-1]))
+    aims = torch.cat(targets)
+    repeated = clips.at([i for i in range(len(clips)) for _ in range(copies)]).relabelled(aims)
+    device = next(model.parameters()).device
+    # all of their memory is taken now
+    moved = [waveform_z.clone() for waveform_z in repeated.waveforms_z]
+    reached = torch.zeros(len(repeated), dtype=torch.bool)
+    drawing = parameters.mode == "train"  # dropout: from one generator, batch after batch
+
+    def attack(positions: list[int]) -> None:
+        waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
+        aim = aims[positions].to(device)
+        answer = _attacked(
+            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost
+        )
+        with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
+            reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
+        for row, position in zip(answer, positions, strict=True):
+            moved[position].copy_(row[: len(moved[position])])
+
+    made = list(
+        batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
+    )
+    with seeded(seed, first), frozen(model, train=drawing):
+        for positions in cost.phase(
+            "adversarial copies", made, None if drawing else attack,
+            samples=padded(repeated.lengths),
+            passes=lambda positions: (steps * len(positions), len(positions)),
+        ):
+            if drawing:
+                attack(positions)
+    return AdversarialSet(
+        Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies
+    )
+
+
+def batches(
+    lengths: Sequence[int], batch_size: int, samples: int, *, alike: bool = False
+) -> Iterator[list[int]]:
+    """Yield each clip once, longest first, in batches of clips of similar length.
+
+    Args:
+        lengths: samples of each clip
+        batch_size: most clips in a batch
+        samples: most samples in a batch, padding included; one longer clip is a batch alone
+        alike: a batch that is half full takes no shorter clip: where clips have many copies,
+            nothing is padded
+
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else 0
+        shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
+        if batch and (
+            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
+        ):
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def signal_to_noise_db(
+    waveform_z: Float[Tensor, " time"], perturbed: Float[Tensor, " time"]
+) -> float:
+    """Return 10 log10 of the power of a clip over that of its perturbation, in dB."""
+    noise = (perturbed.double() - waveform_z.double()).square().mean()
+    if noise == 0:
+        return float("inf")
+    return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
+
+
+def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
+    """Hold the weights out of the graph and set the mode; give both back.
+
+    What follows from the weights alone (a weight norm) is computed once inside.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    # transformers' convolutions, in training, ask for a gradient of their input for the sake of
+    # checkpoints, which fails where the input has one already
+    asking: list[Any] = [m for m in model.modules() if getattr(m, "_requires_grad", False) is True]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.train(train)
+    for module in asking:
+        module._requires_grad = False
+    for parameter, _ in wanted:
+        parameter.requires_grad_(False)
+    try:
+        with torch.nn.utils.parametrize.cached():
+            yield
+    finally:
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)
+        for module, flag in modes:
+            module.training = flag
+        for module in asking:
+            module._requires_grad = True
+
+
+def _within(
+    clean: Float[Tensor, "batch time"], moved: Float[Tensor, "batch time"], tau: float
+) -> Float[Tensor, "batch time"]:
+    """Undo what float32 rounding of clean + delta put beyond tau.
+
+    A sample beyond is set one unit in the last place inside the bound.
+    """
+    offset = moved.double() - clean.double()
+    size = torch.maximum(clean.abs(), moved.abs())
+    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
+    inside = clean.double() + offset.sign() * (tau - unit.double())
+    return torch.where(offset.abs() > tau, inside.float(), moved)

@@ -1,0 +1,1 @@
+"""The classifier, training, the faster computation, several processes."""

@@ -1,0 +1,415 @@
+"""One loop and one account of work, for training and for unlearning.
+
+Every long piece of work is a phase (`Cost.phase`): it counts the clips that are sent through the
+model, says how far it is, and can be cut short to find out what the whole takes
+(`speechunlearn.methods.planner`). `epochs` is the loop that changes weights. Whatever is drawn in
+it is a function of the seed, the epoch and the step, so that it goes on after a kill at its first
+unfinished epoch, to the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models import fast
+from speechunlearn.models.classifier import Classifier, seeded
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+#: called with the name of a phase, its items done, all its items, and the mean loss of an epoch
+#: (no number for other items)
+Progress = Callable[[str, int, int, float], None]
+
+#: keep what is drawn for a step, and the order of sets that go round beside, apart
+_STEP, _BESIDE = 1_000_003, 1_000_033
+
+
+@dataclass
+class Cost:
+    """What a piece of work cost, besides its time and memory.
+
+    Args:
+        forward_backward: clips sent forward and backward (a clip in two epochs counts twice)
+        forward: clips sent forward alone
+        kept_seconds: seconds that parts of the work took when they were made, where they were
+            found in the artefact cache instead
+
+    """
+
+    forward_backward: int = 0
+    forward: int = 0
+    kept_seconds: float = 0.0
+
+    def phase(
+        self,
+        name: str,
+        items: Sequence[Item],
+        act: Callable[[Item], Any] | None = None,
+        *,
+        samples: Callable[[Item], float] = lambda item: 1.0,
+        passes: Callable[[Item], tuple[int, int]] = lambda item: (0, 0),
+        quiet: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the items of a long piece of work, or what is made of each, and count them.
+
+        A phase that is cut short does not yield all of its items, and some twice: the work must
+        not fail where an item is missing.
+
+        Args:
+            name: what a reader calls it; phases of one name do the same
+            items: one after another
+            act: makes what is yielded; of several items at once inside
+            `speechunlearn.models.fast.fast`,
+                see `speechunlearn.models.fast.spread`
+            samples: size of an item, which its time grows with
+            passes: clips that an item sends forward and backward, and forward alone
+            quiet: whether its progress is not told
+
+        """
+        results: Iterator[Any] = iter(items) if act is None else fast.spread(act, items)
+        for done, (item, result) in enumerate(zip(items, results, strict=True), 1):
+            yield result
+            self._count(passes(item))
+            if not quiet:
+                self.tell(name, done, len(items))
+
+    def search(
+        self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
+    ) -> Iterator[list[int]]:
+        """Yield batches of clips, for work whose passes only the model can tell.
+
+        What is done with a batch is counted by its own phases.
+
+        Args:
+            name: see `phase`
+            batches: positions of clips
+            lengths: samples of each clip
+
+        """
+        yield from self.phase(name, batches)
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.perf_counter()
+
+    def tell(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
+        """Say how far a phase is."""
+
+    def go_on(self, parts: dict[str, Any], kept: dict[str, Any]) -> list[float]:
+        """Put a descent back to where it was left; return the losses of its finished epochs."""
+        return []
+
+    def keep(self, parts: dict[str, Any], kept: dict[str, Any], history: list[float]) -> None:
+        """Keep the state of a descent after an epoch."""
+
+    def counted(self) -> Cost:
+        """Return the numbers alone."""
+        return Cost(self.forward_backward, self.forward, self.kept_seconds)
+
+    def _count(self, passes: tuple[int, int]) -> None:
+        self.forward_backward += passes[0]
+        self.forward += passes[1]
+
+
+@dataclass
+class Resume:
+    """Where descents keep their state after each epoch, to go on from there after a kill.
+
+    Args:
+        path: file of the first descent; those that follow have files of their own beside it. They
+            are read if they are there, and replaced in one step
+        seconds: that the epochs took which were found there
+
+    """
+
+    path: Path
+    seconds: float = 0.0
+
+    def file(self, descent: int) -> Path:
+        """Return the file of a descent, counted from 0."""
+        if descent == 0:
+            return self.path
+        return self.path.with_name(f"{self.path.stem}-{descent}{self.path.suffix}")
+
+
+@dataclass
+class Work(Cost):
+    """The account of some work that tells how far it is, and goes on where it was left.
+
+    Args:
+        seed: source of everything that is drawn
+        progress: told after each item of a phase and after each epoch
+        resume: where descents keep their state; None keeps none
+
+    """
+
+    seed: int = 0
+    progress: Progress | None = field(default=None, repr=False, compare=False)
+    resume: Resume | None = field(default=None, repr=False, compare=False)
+    _descent: int = field(default=-1, repr=False, compare=False)
+    _begun: tuple[float, Cost] = field(default=(0.0, Cost()), repr=False, compare=False)
+
+    def tell(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
+        """Say how far a phase is."""
+        if self.progress is not None:
+            self.progress(name, done, total, loss)
+
+    def go_on(self, parts: dict[str, Any], kept: dict[str, Any]) -> list[float]:
+        """Put a descent back to where it was left; return the losses of its finished epochs.
+
+        Descents are told apart by their order. A file that is damaged is not gone on from.
+
+        Args:
+            parts: name -> what has a state: the model, its optimiser
+            kept: filled with what the method keeps beside
+
+        """
+        self._descent += 1
+        self._begun = (self.now(), self.counted())
+        if self.resume is None or not self.resume.file(self._descent).exists():
+            return []
+        path = self.resume.file(self._descent)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            seconds, spent = float(state["seconds"]), Cost(**state["cost"])
+            history, found = list(state["history"]), dict(state["kept"])
+            states = {name: state[name] for name in parts}
+        except (
+            OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError,
+            pickle.UnpicklingError,
+        ) as error:
+            log.warning("%s is damaged, its descent begins anew: %s", path, error)
+            return []
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
+        kept.update(found)
+        self._count((spent.forward_backward, spent.forward))
+        self.kept_seconds += spent.kept_seconds
+        self.resume.seconds += seconds
+        self._begun = (self._begun[0] - seconds, self._begun[1])
+        log.info("resumed after epoch %d", len(history))
+        return history
+
+    @contextlib.contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Count nothing of what is done inside, neither clips nor seconds."""
+        before, started = self.counted(), self.now() + self._found_seconds
+        yield
+        self.forward_backward, self.forward = before.forward_backward, before.forward
+        self.kept_seconds = before.kept_seconds - (self.now() + self._found_seconds - started)
+
+    @property
+    def _found_seconds(self) -> float:
+        return 0.0 if self.resume is None else self.resume.seconds
+
+    def keep(self, parts: dict[str, Any], kept: dict[str, Any], history: list[float]) -> None:
+        """Write the state of a descent beside its place, then move it there in one step."""
+        if self.resume is None:
+            return
+        started, before = self._begun
+        state = {name: part.state_dict() for name, part in parts.items()} | {
+            "history": history, "kept": kept, "seconds": self.now() - started,
+            "cost": {
+                name: value - getattr(before, name) for name, value in vars(self.counted()).items()
+            },
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)  # in memory first: a full disk is then an OSError
+        path = self.resume.file(self._descent)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(buffer.getbuffer())
+        os.replace(partial, path)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of a descent looks at.
+
+    Args:
+        positions: clips of the set whose one pass is an epoch
+        beside: of each set that goes round beside it
+        epoch: from 0
+        step: of the whole descent, from 0
+        seed: of the descent
+
+    """
+
+    positions: list[int]
+    beside: tuple[list[int], ...]
+    epoch: int
+    step: int
+    seed: int
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    @property
+    def sets(self) -> tuple[list[int], ...]:
+        """Positions in each set."""
+        return (self.positions, *self.beside)
+
+    def generator(self) -> torch.Generator:
+        """Return the source of what this step draws."""
+        return generator(self.seed, _STEP, self.epoch, self.step)
+
+
+def generator(*seed: int) -> torch.Generator:
+    """Return a generator of its own for each tuple of numbers."""
+    (state,) = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def padded(lengths: Sequence[int]) -> Callable[[Sequence[int]], float]:
+    """Return what gives the samples of a batch, padding included, by the positions of its clips."""
+    return lambda positions: float(len(positions) * max(lengths[i] for i in positions))
+
+
+def _together(sizes: Sequence[Callable[[Sequence[int]], float]]) -> Callable[[Batch], float]:
+    return lambda batch: sum(size(own) for size, own in zip(sizes, batch.sets, strict=True))
+
+
+def sized(batch: Tensor) -> Callable[[Any], float]:
+    """Return what gives the samples of a batch for each step that is taken with it."""
+    return lambda step: float(batch.numel())
+
+
+def seldom(progress: Progress, seconds: float = 5.0) -> Progress:
+    """Return what passes on every epoch, and other items once in so many seconds."""
+    last = time.monotonic()
+
+    def tell(name: str, done: int, total: int, loss: float) -> None:
+        nonlocal last
+        if name == "epoch" or time.monotonic() - last > seconds:
+            last = time.monotonic()
+            progress(name, done, total, loss)
+
+    return tell
+
+
+def epochs(
+    model: Classifier,
+    counted: Callable[[int], Clips],
+    loss: Callable[[Classifier, Batch], Tensor],
+    optimiser: torch.optim.Optimizer,
+    count: int,
+    batch_size: int,
+    *,
+    seed: int,
+    cost: Cost,
+    what: str,
+    rate: float,
+    beside: Sequence[Clips] = (),
+    begin: Callable[[int], object] = lambda epoch: None,
+    passes: Callable[[Batch], tuple[int, int]] = lambda batch: (len(batch), 0),
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    after_backward: Callable[[], object] = lambda: None,
+    after_epoch: Callable[[int], object] = lambda epoch: None,
+    kept: dict[str, Any] | None = None,
+) -> list[float]:
+    """Minimise a loss, batch by batch and epoch by epoch.
+
+    Args:
+        model: changed in place
+        counted: returns the clips whose one pass is an epoch, by its number from 0
+        loss: called with the model and a batch
+        optimiser: of the model's weights
+        count: of epochs
+        batch_size: clips a step of each set
+        seed: source of the order and of all that is drawn
+        cost: counted into; told the progress, and keeps the state
+        what: name of the work
+        rate: learning rate, which an error names
+        beside: sets that go round beside, a batch of each at every step, in a new order each round
+        begin: called at the start of each epoch
+        passes: clips that a step sends forward and backward, and forward alone
+        scheduler: of the learning rate, moved on after each step
+        after_backward: called before each step, to change the gradients in place
+        after_epoch: called after each epoch with its number
+        kept: JSON types and tensors, kept with the state
+
+    Returns:
+        mean loss of each epoch
+
+    Raises:
+        ParameterError: the loss is no longer finite
+
+    """
+    parts: dict[str, Any] = {"model": model, "optimiser": optimiser}
+    if scheduler is not None:
+        parts["scheduler"] = scheduler
+    kept = {} if kept is None else kept
+    history = cost.go_on(parts, kept)
+    for epoch in range(len(history), count):
+        clips = counted(epoch)
+        samples = _together([padded(own.lengths) for own in (clips, *beside)])
+        total = 0.0
+        with seeded(seed, epoch) as order:
+            begin(epoch)
+            batches = _batches(clips, beside, batch_size, seed, epoch, order)
+            for batch in cost.phase(what, batches, samples=samples, passes=passes, quiet=True):
+                value = loss(model, batch)
+                optimiser.zero_grad(set_to_none=True)
+                value.backward()
+                after_backward()
+                optimiser.step()
+                if scheduler is not None:
+                    scheduler.step()
+                total += value.item() * len(batch.positions)
+        history.append(total / len(clips))
+        if not math.isfinite(history[-1]):
+            raise ParameterError(
+                f"{what} loss is {history[-1]} after epoch {epoch + 1}: "
+                f"lower learning_rate ({rate})"
+            )
+        after_epoch(epoch)
+        for _ in cost.phase("keeping the state", [epoch], quiet=True):
+            cost.keep(parts, kept, history)
+        cost.tell("epoch", epoch + 1, count, history[-1])
+    return history
+
+
+def _batches(
+    clips: Clips, beside: Sequence[Clips], size: int, seed: int, epoch: int,
+    order: torch.Generator,
+) -> list[Batch]:
+    """Return the steps of an epoch.
+
+    Step t of a descent has batch t mod b of round t div b of a set beside of b batches, and a
+    round's order hangs on the seed and its number alone.
+    """
+    own = list(clips_module.shuffled_batches(clips.lengths, size, order))
+    steps = range(epoch * len(own), (epoch + 1) * len(own))
+    going = []
+    for number, lengths in enumerate(each.lengths for each in beside):
+        count = -(-len(lengths) // size)
+        turns = {
+            turn: list(
+                clips_module.shuffled_batches(
+                    lengths, size, generator(seed, _BESIDE, number, turn)
+                )
+            )
+            for turn in range(steps.start // count, -(-steps.stop // count))
+        }
+        going.append([turns[step // count][step % count] for step in steps])
+    return [
+        Batch(positions, tuple(each[place] for each in going), epoch, step, seed)
+        for place, (step, positions) in enumerate(zip(steps, own, strict=True))
+    ]

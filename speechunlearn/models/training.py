@@ -1,0 +1,207 @@
+"""Fine-tuning a classifier, and asking it what it says of clips."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.dataset import audio
+from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.errors import ParameterError
+from speechunlearn.models import fast, loop
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Cost
+
+__all__ = ["Cost", "Recipe", "logits_of", "predict", "train"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is fine-tuned. The defaults are the paper's (section 3.2).
+
+    Args:
+        epochs: passes over the training clips
+        learning_rate: Adam's; the peak when the schedule is one-cycle
+        batch_size: clips a step
+        schedule: ``constant`` (the paper's) or ``one_cycle`` (Smith & Topin 2018)
+        weight_decay: decoupled (AdamW); 0 is Adam
+        clip_gradient: largest gradient norm; None leaves it as it is
+        frontend_rate: the convolutions' share of the learning rate
+        clean_epochs: so many last epochs see the clips unaltered, without SpecAugment
+        speeds: playback rates, one drawn for each clip and epoch; (1.0,) leaves it unaltered
+        encoder: overrides of the transformers config (dropout, SpecAugment)
+        quick: computed as `speechunlearn.models.fast.fast` does it: sooner, equal but for rounding
+        and
+            for the numbers that dropout draws
+
+    """
+
+    epochs: int = 20
+    learning_rate: float = 3e-5
+    batch_size: int = 16
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    clip_gradient: float | None = None
+    frontend_rate: float = 1.0
+    clean_epochs: int = 0
+    speeds: tuple[float, ...] = (1.0,)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+            raise ParameterError(
+                f"epochs={self.epochs}, batch_size={self.batch_size}, "
+                f"learning_rate={self.learning_rate}: each must be positive"
+            )
+        if self.schedule not in ("constant", "one_cycle"):
+            raise ParameterError(f"schedule: {self.schedule!r} is not constant or one_cycle")
+
+
+def train(
+    model: Classifier, clips: Clips, recipe: Recipe, *, seed: int, cost: Cost | None = None
+) -> list[float]:
+    """Fine-tune a classifier in place with cross-entropy.
+
+    A run that was killed and goes on gives the same weights as one that was not, see
+    `speechunlearn.models.loop`.
+
+    Args:
+        model: changed in place; left in eval mode
+        clips: training clips
+        recipe: hyperparameters
+        seed: source of all randomness
+        cost: counted into; a `speechunlearn.models.loop.Work` tells the progress and keeps the
+        state
+
+    Returns:
+        mean training loss of each epoch
+
+    Raises:
+        ParameterError: no clips, or a loss that is no longer finite
+
+    """
+    if len(clips) == 0:
+        raise ParameterError("clips: there are none to train on")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    convolutions = {id(p) for n, p in model.named_parameters() if "feature_extractor" in n}
+    groups = [
+        {
+            "params": [p for p in parameters if (id(p) in convolutions) == inside],
+            "lr": recipe.learning_rate * (recipe.frontend_rate if inside else 1.0),
+        }
+        for inside in (True, False)
+    ]
+    optimiser = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
+    )
+    scheduler = None
+    if recipe.schedule == "one_cycle":
+        steps = -(-len(clips) // recipe.batch_size)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=[group["lr"] for group in optimiser.param_groups],
+            total_steps=steps * recipe.epochs + 1, pct_start=0.15, cycle_momentum=False,
+        )
+    masks, clean = _spec_augment(model), recipe.epochs - recipe.clean_epochs
+
+    def begin(epoch: int) -> None:
+        model.train()
+        _spec_augment(model, masks and epoch < clean)
+
+    def loss(model: Classifier, batch: Batch) -> Tensor:
+        chosen = clips.at(batch.positions)
+        if batch.epoch < clean and recipe.speeds != (1.0,):
+            draws = batch.generator()
+            played = [_change_speed(w, recipe.speeds, draws) for w in chosen.waveforms_z]
+            chosen = Clips(played, chosen.labels, chosen.hashes, chosen.speakers)
+        logits = logits_of(model, chosen, range(len(chosen)))
+        return cross_entropy(logits, chosen.labels.to(logits.device))
+
+    def clip() -> None:
+        if recipe.clip_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
+
+    with fast.fast(model) if recipe.quick else contextlib.nullcontext():
+        history = loop.epochs(
+            model, lambda epoch: clips, loss, optimiser, recipe.epochs, recipe.batch_size,
+            seed=seed, cost=Cost() if cost is None else cost, what="training",
+            rate=recipe.learning_rate, begin=begin, scheduler=scheduler, after_backward=clip,
+        )
+    _spec_augment(model, masks)
+    model.eval()
+    return history
+
+
+def logits_of(
+    model: torch.nn.Module, clips: Clips, positions: Sequence[int]
+) -> Float[Tensor, "batch classes"]:
+    """Return the logits of some clips, with a graph where gradients are enabled."""
+    device = next(model.parameters()).device
+    waveform_z, lengths = clips.batch(positions)
+    return model(waveform_z.to(device), lengths.to(device))
+
+
+def predict(
+    model: Classifier, clips: Clips, *, batch_size: int = 32, cost: Cost | None = None
+) -> Float[Tensor, "clips classes"]:
+    """Return the logits of each clip, in eval mode; the model's mode is given back."""
+    if len(clips) == 0:
+        raise ParameterError("clips: there are none to predict")
+    cost = Cost() if cost is None else cost
+    was_training = model.training
+    model.eval()
+    found = torch.zeros(len(clips), len(model.labels))
+    batches = list(clips_module.sorted_batches(clips.lengths, batch_size))
+    try:
+        for positions in cost.phase(
+            "predictions", batches, samples=loop.padded(clips.lengths),
+            passes=lambda positions: (0, len(positions)),
+        ):
+            with torch.inference_mode():
+                answer = logits_of(model, clips, positions)
+            found[positions] = answer.float().cpu()
+    finally:
+        model.train(was_training)
+    return found
+
+
+def answers(
+    model: Classifier, parts: Mapping[str, Clips], *, batch_size: int = 32
+) -> dict[str, Float[np.ndarray, "_clips classes"]]:
+    """Return a model's logits of every part, in eval mode."""
+    return {
+        name: predict(model, clips, batch_size=batch_size).numpy() for name, clips in parts.items()
+    }
+
+
+def _spec_augment(model: Classifier, wanted: bool | None = None) -> bool:
+    """Return whether the encoder masks its features in training; switch it if told to."""
+    config = getattr(getattr(model, "network", None), "config", None)
+    if config is None:
+        return False
+    if wanted is not None:
+        config.apply_spec_augment = wanted
+    return bool(config.apply_spec_augment)
+
+
+def _change_speed(
+    waveform_z: Float[Tensor, " time"], speeds: tuple[float, ...], generator: torch.Generator
+) -> Float[Tensor, " shorter"]:
+    """Play a clip at a drawn rate: tempo and pitch change together, as on a tape."""
+    speed = speeds[int(torch.randint(len(speeds), (1,), generator=generator))]
+    if speed == 1.0:
+        return waveform_z
+    import soxr
+
+    played = soxr.resample(waveform_z.numpy(), speed, 1.0, quality="MQ")
+    return torch.from_numpy(audio.normalise(played))
