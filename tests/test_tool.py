@@ -17,7 +17,7 @@ from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods.pgd import AttackParameters, adversarial_set
 from speechunlearn.models import fast
-from speechunlearn.tool import audit, checkpoints, forget, inputs, recommended, work
+from speechunlearn.tool import audit, checkpoints, forget, inputs, work
 
 FAST = {"epochs": 3, "learning_rate": 1e-3}
 
@@ -355,41 +355,6 @@ def test_an_answer_without_a_mask_is_asked_for_alone(tmp_path: Path) -> None:
     with torch.no_grad():
         together = prepared.model(padded, lengths)
     assert (together - _answers(prepared)).abs().max() > 1e-4
-
-
-class TestRecommended:
-    def test_the_fallback_needs_the_forget_set_alone(self, monkeypatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("speechunlearn.lab.leaderboard.FOLDER", tmp_path)
-        choice = recommended.choose({"forget"})
-        assert choice.method == recommended.FALLBACK and "no leaderboard" in choice.why
-
-    def test_the_least_gap_by_the_retrained_wins_among_what_can_be_fed(
-        self, monkeypatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr("speechunlearn.lab.leaderboard.FOLDER", tmp_path)
-        # delete: 2 and 3 times the retrained gap; neggrad: 4 and 2; scrub 1 and 1
-        for corpus, rows in {
-            "a": {"retrain": 0.1, "delete": 0.2, "neggrad": 0.4, "scrub": 0.1},
-            "b": {"retrain": 0.01, "delete": 0.03, "neggrad": 0.02, "scrub": 0.01},
-        }.items():
-            lines = [f"{name},average_gap,{gap}" for name, gap in rows.items()]
-            (tmp_path / f"cpu-{corpus}").mkdir()
-            (tmp_path / f"cpu-{corpus}" / "scores.csv").write_text(
-                "\n".join(["method,score,value", *lines]) + "\n"
-            )
-        assert recommended.choose({"forget"}).method == "delete"
-        assert recommended.choose({"forget", "retain"}).method == "scrub"
-
-    def test_the_strength_is_the_mean_of_those_tuned(self, monkeypatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("speechunlearn.lab.tuning.FOLDER", tmp_path)
-        for corpus, rate in (("a", 1e-4), ("b", 1e-6)):
-            (tmp_path / f"cpu-{corpus}.csv").write_text(
-                'method,overrides,chosen\n'
-                f'delete,"{{""learning_rate"": {rate}}}",True\n'
-                'delete,"{""learning_rate"": 1.0}",False\n'
-            )
-        values = recommended.choose({"forget"}, "delete").values
-        assert values["learning_rate"] == pytest.approx(1e-5)
 
 
 def test_one_recording_in_two_sets_is_refused(desk: Path) -> None:
