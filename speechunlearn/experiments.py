@@ -136,7 +136,7 @@ def replication(run: Run) -> Asked:
     """Ask for Table 1 in each setting; its taus come from the ``development`` cells."""
     development = list(ablation(run.study()))
     taus = chosen_taus(Results.of(development))
-    tables = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
+    tables: Asked = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
     return {"development": development, **tables}
 
 

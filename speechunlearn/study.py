@@ -412,10 +412,11 @@ class Study:
             call: arguments by name; also as JSON has them
 
         """
-        build = {
+        builders: dict[str, Callable[..., Artefact]] = {
             "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
             "cells": self._scores,
-        }[kind]
+        }
+        build = builders[kind]
         hints = get_type_hints(build)
         return build(
             **{name: TypeAdapter(hints[name]).validate_python(v) for name, v in call.items()}
