@@ -116,9 +116,9 @@ print("losses and weights: equal to 1e-6")
 import numpy as np
 import pandas as pd
 
-from speechunlearn.lab import experiments
-from speechunlearn.chapters import figures
 from speechunlearn.audit import statistics
+from speechunlearn.chapters import figures
+from speechunlearn.lab import experiments
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
 seed, _ = run.profile.pairs[0]

@@ -77,8 +77,8 @@ def unlearn(model, forget, wrong, retain=None, *, steps, learning_rate):
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
 
-from speechunlearn.lab import forget_sets
 from speechunlearn.chapters import figures
+from speechunlearn.lab import forget_sets
 
 study = run.study("validation")
 seed, draw = study.pairs[0]
@@ -106,8 +106,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from speechunlearn.methods import pgd
 from speechunlearn import methods as registry
+from speechunlearn.methods import pgd
 from speechunlearn.methods.ran_lab import wrong_labels
 
 n_classes = len(study.labels)

@@ -105,9 +105,9 @@ def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_ra
 # One clip of the forget set under attack:
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn.methods import pgd
-from speechunlearn.lab import forget_sets
 from speechunlearn.chapters import figures
+from speechunlearn.lab import forget_sets
+from speechunlearn.methods import pgd
 
 study = run.study("validation")
 seed, draw = run.profile.pairs[0]
@@ -195,9 +195,9 @@ print("penalty: the same")
 import pandas as pd
 from IPython.display import Audio, Markdown, display
 
-from speechunlearn.methods import pgd
-from speechunlearn.lab import forget_sets, experiments
 from speechunlearn.chapters import figures
+from speechunlearn.lab import experiments, forget_sets
+from speechunlearn.methods import pgd
 
 seed, draw = run.profile.pairs[0]
 n = min(run.profile.n_values)

@@ -71,8 +71,8 @@ def z_test(uar_a, uar_b, n):
 # same speakers in each resample.
 
 # %% tags=["nbval-ignore-output"]
-from speechunlearn.lab import forget_sets
 from speechunlearn.chapters import figures
+from speechunlearn.lab import forget_sets
 
 own = run.study(run.profile.settings[0])
 seed, draw = own.pairs[0]
@@ -108,8 +108,8 @@ assert np.allclose(z_test(*numbers), statistics.uar_z_test(*numbers))
 print("z-test: the same, on the paper's numbers")
 
 # %%
-from speechunlearn.lab import experiments
 from speechunlearn.chapters import figures
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
 asked = experiments.replication(run)

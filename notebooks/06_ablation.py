@@ -67,10 +67,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from speechunlearn.methods import pgd
-from speechunlearn.lab import forget_sets
-from speechunlearn.chapters import figures
 from speechunlearn import methods as registry
+from speechunlearn.chapters import figures
+from speechunlearn.lab import forget_sets
+from speechunlearn.methods import pgd
 
 study = run.study("validation")
 seed = study.pairs[0][0]
@@ -106,8 +106,8 @@ print("signal-to-noise ratio: equal to 0.001 dB, and never below -20 log10 tau")
 print("a copy has reached its target where the model says it")
 
 # %%
-from speechunlearn.lab import experiments
 from speechunlearn.chapters import figures
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
 results = run.results(experiments.over_tau(run)["ablation"])

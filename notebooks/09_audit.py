@@ -41,9 +41,9 @@ print(run.made_by())
 # %%
 import numpy as np
 
-from speechunlearn.lab import experiments, leaderboard
-from speechunlearn.chapters import figures, pages
 from speechunlearn.audit import report_card
+from speechunlearn.chapters import figures, pages
+from speechunlearn.lab import experiments, leaderboard
 
 study = run.study("validation", pairs=run.profile.pairs[:1])
 cells = run.results(experiments.audited(run)["ranked"], "leaderboard")

@@ -26,7 +26,7 @@ pairs = []  # [seed, draw] pairs; empty: the profile's
 references = 0  # so many retrained models a request; 0: the profile's
 trials = 0  # strengths tried of each method; 0: the profile's
 threads = 0  # processor threads; 0: the profile's
-quick = False  # equal but for rounding and what dropout draws, and sooner: see speechunlearn.models.fast
+quick = False  # equal but for rounding and what dropout draws, and sooner
 
 # %%
 from speechunlearn.chapters import runs
@@ -94,8 +94,8 @@ print("average gap: the same")
 # %%
 import numpy as np
 
-from speechunlearn.lab import experiments, leaderboard
 from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments, leaderboard
 
 trials_made = run.trials()
 pages.trials(trials_made)

@@ -48,8 +48,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from speechunlearn.lab import experiments
-from speechunlearn.lab import example
+from speechunlearn.lab import example, experiments
 
 study = run.study("validation", pairs=run.profile.pairs[:1])
 seed, draw = study.pairs[0]
@@ -118,8 +117,8 @@ judged = audit(
 print(judged.summary())
 
 # %%
-from speechunlearn.chapters import pages
 from speechunlearn.audit.report_card import Card
+from speechunlearn.chapters import pages
 
 card = judged.report["cards"]["model"]
 pages.card(Card(card["passed"], pd.DataFrame(card["scores"])))

@@ -3,7 +3,7 @@
 import pytest
 from conftest import REPOSITORY
 
-from speechunlearn import leaderboard, tuning
+from speechunlearn.lab import leaderboard, tuning
 from speechunlearn.tool import recommended
 
 
