@@ -138,16 +138,8 @@ def replication(run: Run) -> Asked:
     """Ask for Table 1 in each setting; its taus come from the ``development`` cells."""
     development = list(ablation(run.study()))
     taus = chosen_taus(Results.of(development))
-<<<<<<< HEAD:speechunlearn/lab/experiments.py
-    tables: Asked = {
-        setting: table1(run.study(setting), taus) for setting in run.profile.settings
-    }
-    asked: Asked = {"development": development}
-    return asked | tables
-=======
     tables: Asked = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
     return {"development": development, **tables}
->>>>>>> wave-h:speechunlearn/experiments.py
 
 
 def over_tau(run: Run) -> Asked:
