@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from speechunlearn import training
 from speechunlearn.clips import Clips
@@ -50,33 +48,27 @@ def table(
     """
     number = {label: i for i, label in enumerate(labels)}
     known = about.set_index("hash")
-    tables = []
+    tables, logits_of = [], [f"{LOGIT}{k}" for k in range(len(labels))]
     for part, contents in hashes.items():
         clips, of_part = known.loc[list(contents)], logits[part]
-        truth = torch.tensor([number[label] for label in clips["label"]])
-        double = of_part.double()
-        loss = cross_entropy(double, truth, reduction="none")
-        hints = features(double.numpy(), truth.numpy())
-        kept = of_part.half().float().numpy()
-        if part != "forget":
-            kept = np.full_like(kept, np.nan)
+        truth = clips["label"].map(number).to_numpy()
+        double = of_part.double().numpy()
+        kept = of_part.half().float().numpy() if part == "forget" else np.nan
         tables.append(
             pd.DataFrame(
                 {
                     "split": part,
                     "hash": clips.index,
                     "speaker": clips["speaker"].to_numpy(),
-                    "label": truth.numpy(),
-                    "prediction": double.argmax(1).numpy(),
-                    "loss": loss.numpy(),
-                    "confidence": torch.exp(-loss).numpy(),
+                    "label": truth,
+                    "prediction": double.argmax(1),
                     "unit": clips["unit"].astype(str).to_numpy(),
                     "duration": clips["seconds"].to_numpy(float),
-                    "entropy": hints["entropy"].to_numpy(),
-                    "modified_entropy": hints["modified_entropy"].to_numpy(),
                 }
-                | {f"{LOGIT}{k}": kept[:, k] for k in range(len(labels))}
-            )
+            ).join([
+                features(double, truth).drop(columns="correct"),
+                pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32"),
+            ])
         )
     return pd.concat(tables, ignore_index=True)
 
