@@ -365,7 +365,12 @@ def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame
         f"{v:.2f} [{low:.2f}, {high:.2f}]"
         for v, low, high in table[["value", "low", "high"]].itertuples(index=False)
     ]
-    wide = table.assign(text=text).pivot(index=index, columns=columns, values="text")
+    return _by_method(table.assign(text=text), index, columns, "text")
+
+
+def _by_method(table: pd.DataFrame, index: list[str], columns: str, values: str) -> pd.DataFrame:
+    """Pivot a table, methods by their titles and in the order of `TITLES`."""
+    wide = table.pivot(index=index, columns=columns, values=values)
     order = list(TITLES).index
     wide = wide.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
     return wide.rename(index=TITLES, level="method" if len(index) > 1 else None)
@@ -508,25 +513,16 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
 
 def distances(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's distance to the retrained model: UAR of each set, and the attack."""
-    order = [m for m in TITLES if m in set(table["method"]) and m != "retrain"]
-    rows = []
-    for n in sorted(set(table["n_forget"])):
-        for method in order:
-            part = table[(table["n_forget"] == n) & (table["method"] == method)].set_index("split")
-            if part.empty:
-                continue
-            rows.append(
-                {"N": n, "method": TITLES[method]}
-                | {f"{split} UAR": f"{part.loc[split, 'distance']:.2f}" for split in part.index}
-                | {
-                    "attack AUC": f"{part.loc['forget', 'mia_auc']:.2f}",
-                    "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
-                }
-            )
-    found = pd.DataFrame(rows)
+    part = table[table["method"] != "retrain"]
+    wide = _by_method(part, ["n_forget", "method"], "split", "distance")
+    found = wide[[split for split in metrics.SPLITS if split in wide]].add_suffix(" UAR")
+    of_attack = {"mia_auc": "attack AUC", "mia_auc_distance": "AUC to retrained"}
+    for column, name in of_attack.items():
+        found[name] = _by_method(part, ["n_forget", "method"], "split", column)["forget"]
+    found = found.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
     if (table["n_forget"] == 0).all():  # sizes are pooled
-        return found.drop(columns="N").set_index("method")
-    return found.set_index(["N", "method"])
+        return found.droplevel("N")
+    return found
 
 
 def costs(results: Results) -> pd.DataFrame:
