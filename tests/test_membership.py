@@ -579,13 +579,10 @@ def test_distance_to_retrained_by_hand():
     found = to_retrained(0.7, [0.4, 0.5, 0.8])
     assert found.distance == pytest.approx((0.3 + 0.2 + 0.1) / 3, abs=1e-12)
     assert found.spread == pytest.approx((0.1 + 0.4 + 0.3) / 3, abs=1e-12)
-    assert (found.low, found.high, found.within) == (0.4, 0.8, True)
-    assert to_retrained(0.4, [0.4, 0.5]).within and to_retrained(0.5, [0.4, 0.5]).within
     # far below leaks as far above does
     below, above = (to_retrained(value, [0.45, 0.55]) for value in (0.1, 0.9))
     assert below.distance == pytest.approx(above.distance, abs=1e-12)
-    assert not below.within and not above.within
-    assert to_retrained(0.5, [0.5, 0.5]) == (0.0, 0.0, 0.5, 0.5, True)
+    assert to_retrained(0.5, [0.5, 0.5]) == (0.0, 0.0)
 
 
 def test_distance_to_retrained_refuses():

@@ -129,17 +129,11 @@ class ToRetrained(NamedTuple):
     Attributes:
         distance: mean absolute difference to the retrained models' figures
         spread: mean absolute difference between two retrained models: the distance's floor
-        low: least figure of a retrained model
-        high: greatest
-        within: whether the figure lies from ``low`` to ``high``
 
     """
 
     distance: float
     spread: float
-    low: float
-    high: float
-    within: bool
 
 
 def features(
@@ -703,23 +697,22 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
         \text{spread} = \frac{2}{k (k - 1)} \sum_{i < j} |r_i - r_j|
 
     Neither 0.5 nor 0 is the target: forget set and unseen clips differ even for a model that saw
-    neither. One more retrained model lies within the range of k others with a chance of
-    (k - 1) / (k + 1) only, 1/3 for two; :func:`speechunlearn.audit.evaluation.of_one_more` makes
-    allowance for that.
+    neither. Whether a figure lies where one more retrained model's would, the report card says, see
+    :func:`speechunlearn.audit.evaluation.of_one_more`.
 
     Args:
         value: AUC, equal error rate or hits under the unlearned model
         retrained: the same under two or more retrained models
 
     Returns:
-        distance, spread, range of the retrained models, and whether the value is within
+        distance and spread
 
     Raises:
         ParameterError: fewer than two retrained models, or a value that is not finite
 
     Examples:
         >>> to_retrained(0.75, [0.5, 0.625])
-        ToRetrained(distance=0.1875, spread=0.125, low=0.5, high=0.625, within=False)
+        ToRetrained(distance=0.1875, spread=0.125)
 
     """
     if len(retrained) < 2:
@@ -729,14 +722,8 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
             raise ParameterError(f"{name} must be finite, got {number}")
     k = len(retrained)
     between = [abs(retrained[i] - retrained[j]) for i in range(k) for j in range(i)]
-    low, high = float(min(retrained)), float(max(retrained))
-    return ToRetrained(
-        float(np.mean([distance_to_retrained(value, other) for other in retrained])),
-        float(np.mean(between)),
-        low,
-        high,
-        bool(low <= value <= high),
-    )
+    to_each = [distance_to_retrained(value, other) for other in retrained]
+    return ToRetrained(float(np.mean(to_each)), float(np.mean(between)))
 
 
 def _log_probabilities(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 from speechunlearn.audit.membership import features
 from speechunlearn.errors import ParameterError
@@ -40,15 +39,11 @@ def table(
     """
     number = {label: i for i, label in enumerate(labels)}
     known = about.set_index("hash")
-    tables = []
+    tables, logits_of = [], [f"{LOGIT}{k}" for k in range(len(labels))]
     for part, contents in hashes.items():
         clips, double = known.loc[list(contents)], logits[part].astype(float)
-        truth = np.array([number[label] for label in clips["label"]])
-        loss = logsumexp(double, axis=1) - double[np.arange(len(truth)), truth]
-        hints = features(double, truth)
-        kept = logits[part].astype(np.float16).astype(np.float32)
-        if part != "forget":
-            kept = np.full_like(kept, np.nan)
+        truth = clips["label"].map(number).to_numpy()
+        kept = logits[part].astype(np.float16) if part == "forget" else np.nan
         tables.append(
             pd.DataFrame(
                 {
@@ -57,15 +52,13 @@ def table(
                     "speaker": clips["speaker"].to_numpy(),
                     "label": truth,
                     "prediction": double.argmax(1),
-                    "loss": loss,
-                    "confidence": np.exp(-loss),
                     "unit": clips["unit"].astype(str).to_numpy(),
                     "duration": clips["seconds"].to_numpy(float),
-                    "entropy": hints["entropy"].to_numpy(),
-                    "modified_entropy": hints["modified_entropy"].to_numpy(),
                 }
-                | {f"{LOGIT}{k}": kept[:, k] for k in range(len(labels))}
-            )
+            ).join([
+                features(double, truth).drop(columns="correct"),
+                pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32"),
+            ])
         )
     return pd.concat(tables, ignore_index=True)
 

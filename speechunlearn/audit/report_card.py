@@ -7,7 +7,7 @@ retrained model would score; nothing is read against 0 or 0.5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -47,6 +47,13 @@ DISTANCES = {
 }
 #: the distances that a model has to keep to be taken for a retrained one
 JUDGED_DISTANCES = ("loss_ks",)
+
+
+#: what is read from an attack's scores, as `membership.figures` names it
+_FIGURES: dict[str, Callable[[Scores], float]] = {
+    "auc": membership.auc, "eer": membership.eer,
+    "tpr": lambda scores: membership.tpr_at_fpr(scores).tpr,
+}
 
 
 class Card(NamedTuple):
@@ -264,22 +271,17 @@ class Auditor:
                 scores, groups, n_resamples=n_resamples, generator=generator
             )
             theirs = [other[name][0] for other in others if name in other]
-            for figure, interval, of in (
-                ("auc", found.auc, membership.auc),
-                ("eer", found.eer, membership.eer),
-                ("tpr", found.tpr, lambda scores: membership.tpr_at_fpr(scores).tpr),
-            ):
-                beside = [of(other) for other in theirs]
-                compared = (
-                    membership.to_retrained(interval.value, beside) if len(beside) > 1 else None
+            for figure, of in _FIGURES.items():
+                interval, beside = getattr(found, figure), [of(other) for other in theirs]
+                distance, spread = (
+                    membership.to_retrained(interval.value, beside) if len(beside) > 1
+                    else (np.nan, np.nan)
                 )
                 rows.append(
                     {
-                        "attack": name, "figure": figure, "value": interval.value,
-                        "low": interval.low, "high": interval.high,
+                        "attack": name, "figure": figure, **interval._asdict(),
                         "retrained": float(np.mean(beside)) if beside else np.nan,
-                        "distance": compared.distance if compared else np.nan,
-                        "spread": compared.spread if compared else np.nan,
+                        "distance": distance, "spread": spread,
                         "members": found.n_members, "nonmembers": found.n_nonmembers,
                     }
                 )
@@ -473,5 +475,3 @@ def _features(table: pd.DataFrame) -> pd.DataFrame:
 def _logit_confidence(table: pd.DataFrame) -> Float[np.ndarray, " clips"]:
     forget = table[table["split"] == "forget"]
     return membership.logit_confidence(forget_logits(table), forget["label"].to_numpy())
-
-

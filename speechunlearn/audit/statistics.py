@@ -397,8 +397,6 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
         0.125
 
     """
-    for table in (a, b):
-        _check_one_split(table, ["hash", "label", "prediction"])
     _check_paired(a, b, ["split", "hash", "label"])
     right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
     # imported where it is used: the engine above serves those who have no need of it
@@ -489,7 +487,7 @@ def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
 def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
     """Row i of both tables must be the same clip."""
     for table in (a, b):
-        check_predictions(table, columns)
+        _check_one_split(table, [*columns, "prediction"])
     if len(a) != len(b):
         raise ParameterError(f"a has {len(a)} clips and b has {len(b)}, they must be the same")
     for column in columns:

@@ -6,7 +6,7 @@ the audit says of every cell, computed once, so that a page need not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from speechunlearn import methods
 from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import SPLITS, uar
-from speechunlearn.audit.report_card import DISTANCES, SCORES, Auditor
+from speechunlearn.audit.report_card import DISTANCES, SCORES, Auditor, Card
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab.experiments import IN_PARTS, PART
 from speechunlearn.lab.results import ANOTHER_SEED, TITLES, Results
@@ -47,6 +47,12 @@ BEFORE = "before "
 FIRST = ("forget_uar", "mia_loss")
 #: the halves of the average gap: the forget set's UAR and AUC; the UAR on the rest
 HALVES = ("forgetting", "utility")
+#: the scores of the report card that `parts` and `repeated` show
+_BESIDE = {
+    "gap": "average_gap", "forgetting": "forgetting_distance", "utility": "utility_distance",
+    "forget_uar": "forget_uar", "loss_ks": "loss_ks", "mia_matched": "mia_matched",
+    "mia_likelihood_ratio": "mia_likelihood_ratio",
+}
 #: scores of the report card that a ranking has an interval of
 _IN_GAPS = ("average_gap", "forgetting_distance", "utility_distance")
 
@@ -136,22 +142,32 @@ def scored(results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)) -> p
 
     """
     tables = []
-    for (seed, draw), request in requests(results).items():
-        auditor = Auditor(
-            request.retrained, request.originals, n_labels=results.n_labels, chosen=chosen
-        )
-        cards = [
-            (method, auditor.card(table), auditor.leave_one_out(table))
-            for method, table in request.judged.items()
-        ]
-        cards += [("retrain", card, [card]) for card in auditor.cards_of_retrained()]
-        for model, (method, card, others) in enumerate(cards):
+    for (seed, draw), request, auditor in _auditors(results, chosen):
+        cards = [(method, *_judged(auditor, table)) for method, table in request.judged.items()]
+        cards += [("retrain", card, _passed([card])) for card in auditor.cards_of_retrained()]
+        for model, (method, card, counts) in enumerate(cards):
             about = {"seed": seed, "draw": draw, "method": method, "model": model}
-            counts = {"cards": len(others), "cards_passed": sum(other.passed for other in others)}
             tables.append(card.scores.assign(**about, **counts))
     first = ["seed", "draw", "method", "model"]
     table = pd.concat(tables, ignore_index=True)
     return table[first + [c for c in table if c not in first]]
+
+
+def _auditors(
+    results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)
+) -> Iterator[tuple[tuple[int, str], Request, Auditor]]:
+    for key, request in requests(results).items():
+        yield key, request, Auditor(
+            request.retrained, request.originals, n_labels=results.n_labels, chosen=chosen
+        )
+
+
+def _judged(auditor: Auditor, table: pd.DataFrame) -> tuple[Card, dict[str, int]]:
+    return auditor.card(table), _passed(auditor.leave_one_out(table))
+
+
+def _passed(cards: Sequence[Card]) -> dict[str, int]:
+    return {"cards": len(cards), "cards_passed": sum(card.passed for card in cards)}
 
 
 def cards(results: Results, chosen: Sequence[str] = FIRST) -> pd.DataFrame:
@@ -235,30 +251,21 @@ def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFr
 
     """
     found = []
-    for (seed, draw), request in requests(results).items():
-        auditor = Auditor(request.retrained, request.originals, n_labels=results.n_labels)
-        cells = results.cells
-        cells = cells[(cells["seed"] == seed) & (cells["draw"] == draw)]
+    for (seed, draw), request, auditor in _auditors(results):
+        cells = results.select(seed=seed, draw=draw).cells
         for method, variant, name in rows:
             own = cells[(cells["method"] == method) & (cells["variant"] == variant)]
-            table = results.of_cell(own["cell"].iloc[0])
-            value = auditor.card(table).scores.set_index("score")["value"]
-            cards = auditor.leave_one_out(table)
+            card, counts = _judged(auditor, results.of_cell(own["cell"].iloc[0]))
+            value = card.scores.set_index("score")["value"]
+            kept = value["unseen_uar"] / request.unseen_before(method, results.n_labels)
             found.append(
-                {
-                    "name": name, "gap": value["average_gap"],
-                    "forgetting": value["forgetting_distance"],
-                    "utility": value["utility_distance"],
-                    "kept": value["unseen_uar"] / request.unseen_before(method, results.n_labels),
-                    "forget_uar": value["forget_uar"], "loss_ks": value["loss_ks"],
-                    "mia_matched": value["mia_matched"],
-                    "mia_likelihood_ratio": value.get("mia_likelihood_ratio", np.nan),
-                    "cards": len(cards), "cards_passed": sum(card.passed for card in cards),
-                }
+                {"name": name, "kept": kept, **counts}
+                | {column: value.get(score, np.nan) for column, score in _BESIDE.items()}
             )
     by_name = pd.DataFrame(found).groupby("name", sort=False)
     counted = ["cards", "cards_passed"]
-    return by_name.mean().assign(**by_name[counted].sum())
+    columns = [*list(_BESIDE)[:3], "kept", *list(_BESIDE)[3:], *counted]
+    return by_name.mean().assign(**by_name[counted].sum())[columns]
 
 
 def ranking(

@@ -8,7 +8,6 @@ from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -326,17 +325,7 @@ def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         text such as ``0.43 [0.35, 0.51]``: the mean over the pairs and its 95 % interval
 
     """
-    order = [TITLES[m] for m in TITLES if m in set(table["method"])]
-    text = table.assign(
-        text=[
-            f"{v:.2f} [{low:.2f}, {high:.2f}]"
-            for v, low, high in zip(table["value"], table["low"], table["high"], strict=True)
-        ],
-        method=table["method"].map(TITLES),
-    )
-    long = text.pivot(index=["n_forget", "method"], columns="split", values="text")
-    sizes = sorted(set(table["n_forget"]))
-    long = long.loc[[pair for pair in itertools.product(sizes, order) if pair in long.index]]
+    long = _across(table, ["n_forget", "method"], "split")
     if paper is not None:
         theirs = paper.assign(method=paper["method"].map(TITLES)).set_index(["n_forget", "method"])
         theirs = theirs.reindex(long.index)
@@ -358,14 +347,7 @@ def references(table: pd.DataFrame) -> pd.DataFrame:
 
     """
     part = table[table["method"].isin(["original", "retrain"])]
-    text = part.assign(
-        text=[
-            f"{v:.2f} [{low:.2f}, {high:.2f}]"
-            for v, low, high in zip(part["value"], part["low"], part["high"], strict=True)
-        ],
-        method=part["method"].map(TITLES),
-    )
-    wide = text.pivot(index=["method", "split"], columns="n_forget", values="text")
+    wide = _across(part, ["method", "split"], "n_forget")
     return wide.rename(columns=lambda n: f"N = {n}").rename_axis(columns=None)
 
 
@@ -381,15 +363,28 @@ def readable_requests(results: Results, table: pd.DataFrame) -> pd.DataFrame:
 
     """
     needs = results.cells.drop_duplicates("method").set_index("method")["needs"]
-    rows = []
-    for method in (m for m in TITLES if m in set(table["method"])):
-        part = table[table["method"] == method].set_index("split")
-        row = {"method": TITLES[method], "looks at": needs[method] or "–"}
-        for split in part.index:
-            value, low, high = part.loc[split, ["value", "low", "high"]]
-            row[split] = f"{value:.2f}\u00a0[{low:.2f},\u00a0{high:.2f}]"  # in one line
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("method")
+    looks_at = needs.replace("", "–").rename(index=TITLES).rename("looks at")
+    text = _across(table, ["method"], "split")
+    text = text[[split for split in metrics.SPLITS if split in text]]
+    text = text.map(lambda value: value.replace(" ", "\u00a0"))  # in one line
+    return text.rename_axis(columns=None).join(looks_at)[["looks at", *text]]
+
+
+def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
+    """Return values with their intervals as text, methods in the order of `TITLES`."""
+    text = [
+        f"{v:.2f} [{low:.2f}, {high:.2f}]"
+        for v, low, high in table[["value", "low", "high"]].itertuples(index=False)
+    ]
+    return _by_method(table.assign(text=text), index, columns, "text")
+
+
+def _by_method(table: pd.DataFrame, index: list[str], columns: str, values: str) -> pd.DataFrame:
+    """Pivot a table, methods by their titles and in the order of `TITLES`."""
+    wide = table.pivot(index=index, columns=columns, values=values)
+    order = list(TITLES).index
+    wide = wide.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
+    return wide.rename(index=TITLES, level="method" if len(index) > 1 else None)
 
 
 def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
@@ -529,25 +524,16 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
 
 def distances(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's distance to the retrained model: UAR of each set, and the attack."""
-    order = [m for m in TITLES if m in set(table["method"]) and m != "retrain"]
-    rows = []
-    for n in sorted(set(table["n_forget"])):
-        for method in order:
-            part = table[(table["n_forget"] == n) & (table["method"] == method)].set_index("split")
-            if part.empty:
-                continue
-            rows.append(
-                {"N": n, "method": TITLES[method]}
-                | {f"{split} UAR": f"{part.loc[split, 'distance']:.2f}" for split in part.index}
-                | {
-                    "attack AUC": f"{part.loc['forget', 'mia_auc']:.2f}",
-                    "AUC to retrained": f"{part.loc['forget', 'mia_auc_distance']:.2f}",
-                }
-            )
-    found = pd.DataFrame(rows)
+    part = table[table["method"] != "retrain"]
+    wide = _by_method(part, ["n_forget", "method"], "split", "distance")
+    found = wide[[split for split in metrics.SPLITS if split in wide]].add_suffix(" UAR")
+    of_attack = {"mia_auc": "attack AUC", "mia_auc_distance": "AUC to retrained"}
+    for column, name in of_attack.items():
+        found[name] = _by_method(part, ["n_forget", "method"], "split", column)["forget"]
+    found = found.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
     if (table["n_forget"] == 0).all():  # sizes are pooled
-        return found.drop(columns="N").set_index("method")
-    return found.set_index(["N", "method"])
+        return found.droplevel("N")
+    return found
 
 
 def costs(results: Results) -> pd.DataFrame:
