@@ -301,7 +301,10 @@ def modules() -> Iterator[tuple[str, list[str]]]:
             yield f"speechunlearn.{path.stem}", [f"speechunlearn.{path.stem}"]
     for package in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
         name = f"speechunlearn.{package.name}"
-        inner = sorted(p.stem for p in package.glob("*.py") if p.stem != "__init__")
+        inner = sorted(
+            [p.stem for p in package.glob("*.py") if p.stem != "__init__"]
+            + [p.parent.name for p in package.glob("*/__init__.py")]
+        )
         yield name, [name, *(f"{name}.{stem}" for stem in inner)]
 
 

@@ -145,7 +145,8 @@ def test_code_counts_where_it_is_used_and_its_explanation_does_not(package):
 
 COMPUTING = """
 import torch
-from speechunlearn import machine, profiles
+from speechunlearn import provenance
+from speechunlearn.lab import profiles
 profiles.prepare_process(profiles.get("smoke"))
 print(provenance.computing())
 """

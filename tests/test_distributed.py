@@ -15,9 +15,9 @@ WORKER = """
 import sys
 from pathlib import Path
 import tiny, torch
-from speechunlearn import distributed, training
-from speechunlearn.loop import Resume, Work
-from speechunlearn.training import Recipe
+from speechunlearn.models import distributed, training
+from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.training import Recipe
 torch.set_num_threads(1)
 state, out = map(Path, sys.argv[1:])
 model = tiny.wav2vec2(activation_dropout=0.0, final_dropout=0.0, layerdrop=0.0,

@@ -156,7 +156,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import tiny_study
-from speechunlearn.deletions import clips
+from speechunlearn.lab.forget_sets import clips
 study = tiny_study.study(Path(sys.argv[1]), Path(sys.argv[2]))
 for method in ("ran_lab", "remain"):
     study.cell(method, clips(2, 0), 0)

@@ -14,8 +14,8 @@ from speechunlearn.lab.experiments import IN_PARTS, NOT_SPLICED
 
 SMOKE = """
 import json
-from speechunlearn import runs
-from speechunlearn.deletions import clips
+from speechunlearn.chapters import runs
+from speechunlearn.lab.forget_sets import clips
 run = runs.start("smoke")
 seed, draw = run.profile.pairs[0]
 rows = run.results([run.study().cell("original", clips(10, draw), seed)]).rows()
@@ -34,7 +34,7 @@ def test_the_smoke_model_remembers_its_training_voices():
 
 AUDIT = """
 import json, sys
-from speechunlearn import profiles
+from speechunlearn.lab import profiles
 profile = profiles.get("smoke")
 if sys.argv[1] != "emotion":
     profile = profile.for_task(sys.argv[1])
@@ -44,8 +44,8 @@ else:  # ten clips would tell nothing; the small network of the words learns fas
         recipe=profile.for_task("keyword").recipe | {"epochs": 8, "batch_size": 16},
     )
 profiles.prepare_process(profile)  # before torch loads: the chapters use these models, too
-from speechunlearn import experiments, leaderboard, results
-from speechunlearn.study import Study
+from speechunlearn.lab import experiments, leaderboard, results
+from speechunlearn.lab.study import Study
 cards = leaderboard.cards(results.Results.of(experiments.clip_requests(Study(profile), ())))
 passed = cards.groupby(["method", "model"])["passed"].all().groupby("method")
 print(json.dumps(passed.apply(list).to_dict()))

@@ -103,7 +103,7 @@ def test_a_failing_cell_is_an_error_and_its_notebook_is_kept_apart(chapter, tmp_
 
 def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tmp_path):
     path = chapter(
-        "n = 3", "from speechunlearn import runs\nruns.report('work', 1, 2)\nprint(n * 2)",
+        "n = 3", "from speechunlearn.chapters import runs\nruns.report('work', 1, 2)\nprint(n * 2)",
         name="01_works",
     )
     said: list[str] = []

@@ -184,7 +184,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import tiny_study, torch
-from speechunlearn.deletions import clips
+from speechunlearn.lab.forget_sets import clips
 torch.set_num_threads(1)
 study = tiny_study.study({root!r}, {cache!r}, recipe=tiny_study.profile().recipe | {{"epochs": 12}})
 print("ready", flush=True)

@@ -150,7 +150,7 @@ def test_a_package_in_another_repository_has_no_commit(tmp_path):
         REPOSITORY / "speechunlearn", tmp_path / "speechunlearn",
         ignore=shutil.ignore_patterns("__pycache__", "encoders"),
     )
-    code = "from speechunlearn import machine; print(machine.commit(), machine.in_checkout())"
+    code = "from speechunlearn import provenance as p; print(p.commit(), p.in_checkout())"
     for name in (None, "theirs", "speechunlearn"):
         if name is not None:
             (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
