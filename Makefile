@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
 .DELETE_ON_ERROR:
-.PHONY: help env test lint actionlint types book run html notebooks test-book bench bench-request lock clean
+.PHONY: help env test lint actionlint types book run html notebooks test-book bench bench-request bench-cost lock clean
 
 help:
 	@echo 'make env        the environment in .venv, from requirements.lock'
@@ -25,6 +25,7 @@ help:
 	@echo 'make notebooks  run notebooks/*.py into the stored notebooks/*.ipynb'
 	@echo 'make bench      the attack beside its limit and beside two libraries'
 	@echo 'make bench-request  a whole request beside two libraries, REQUEST="--n 100" for its size'
+	@echo 'make bench-cost  what `speechunlearn cost` predicts of every method, beside what it then takes'
 	@echo 'make lock       requirements.lock anew from pyproject.toml (needs uv)'
 	@echo 'make clean      remove built pages and caches; .venv and artefacts/ stay'
 
@@ -103,6 +104,11 @@ REQUEST ?= --n 16 --copies 20 --steps 5 --epochs 2 --rounds 4
 bench-request: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
 	$(BIN)/python benchmarks/request.py $(REQUEST)
+
+bench-cost: export OMP_NUM_THREADS = 1
+bench-cost: export MKL_NUM_THREADS = 1
+bench-cost: $(READY)
+	$(BIN)/python -m pytest tests/test_planner.py -m "bench or slow" -k takes_what -rA
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 \

@@ -388,10 +388,25 @@ def test_what_cannot_be_run_cannot_be_planned(act, message):
 SIZES = {"small": (32, 64), "large": (96, 256)}
 
 
+#: of these the prediction is held in every test run, of all others by ``make bench-cost``
+OFTEN = {
+    ("ran_lab", False), ("altered", False), ("adv_ela", False), ("adv_ela", True),
+    ("amun", False), ("l2ul", False), ("retrain", False),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "size", "quick"),
+    [
+        pytest.param(
+            method, size, quick,
+            marks=[] if (method, quick) in OFTEN and size == min(SIZES, key=SIZES.get)
+            else pytest.mark.bench,
+        )
+        for method in METHODS for size in SIZES for quick in (False, True)
+    ],
+)
 def test_a_run_takes_what_was_predicted(method, size, quick, threads):
     """To a quarter, by the median of rounds in which a prediction and its run follow each other.
 
