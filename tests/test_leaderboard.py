@@ -126,6 +126,21 @@ def test_the_audit_passes_retrained_models_and_not_the_original(made):
     assert {"seed", "draw", "method", "score", "value", "passed"} <= set(scores)
 
 
+def test_cards_are_of_the_requests_with_three_retrained_models():
+    own = Results.of([*cells(n_pairs=1), cell("delete", answers(0), n_forget=7)])
+    found = leaderboard.cards(own)
+    assert set(found["request"]) == {"60 clips"}
+    assert set(found["score"]) == set(leaderboard.FIRST)
+    passed = found.groupby(["method", "model"])["passed"].all()
+    assert len(passed["retrain"]) == 4 and passed["retrain"].all()
+    assert not passed["original"].any() and not passed["ran_lab"].any()
+    shown = pages.cards(own)
+    assert shown.index.get_level_values("method")[0] == "Fine-tune"
+    assert list(shown["passed"]).count("passes") == passed.sum()
+    with pytest.raises(ParameterError, match="no request has three retrained models"):
+        leaderboard.cards(results(n_pairs=1, n_retrained=2))
+
+
 def test_what_is_kept_is_a_share_of_the_originals(made):
     own, _, table = made
     uar = own.select(variant="").rows().query("split == 'unseen' and metric == 'uar'")

@@ -172,9 +172,31 @@ def test_the_average_gap_by_hand():
     assert average_gap(own, around) == pytest.approx(0, abs=1e-12)
 
 
+def test_a_card_of_two_scores_shares_the_level_between_these_alone():
+    """And it needs no more of a table than what the two are made from."""
+    columns = ["split", "hash", "unit", "label", "prediction", "loss"]
+    retrained = [answers(seed)[columns] for seed in range(4)]
+    auditor = Auditor(retrained, n_labels=N_LABELS, chosen=("forget_uar", "mia_loss"))
+    card = auditor.card(answers(20)[columns])
+    assert list(card.scores["score"]) == ["forget_uar", "mia_loss"] and card.passed
+    quantile = norm.ppf(1 - 0.05 / 4)
+    own = [audit.scores(table, N_LABELS) for table in retrained]
+    for metric, outside in (("uar", None), ("mia_auc", SIZES["unseen"])):
+        theirs = np.array([scores["forget", metric] for scores in own])
+        expected = audit.of_one_more(theirs, SIZES["forget"], outside, quantile)
+        row = card.scores.iloc[int(metric == "mia_auc")]
+        assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-12)
+    for forget in (3, -3):
+        assert not auditor.card(answers(20, forget=forget)[columns]).passed
+    shown_alone = Auditor(retrained, n_labels=N_LABELS, chosen=("loss_emd",))
+    with pytest.raises(ParameterError, match=r"\['loss_emd'\], none of which is judged"):
+        shown_alone.card(retrained[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"chosen": ("forget_uar", "f1")}, r"no score is named \['f1'\]"),
         ({"retrained": [answers(0)]}, "1 model"),
         ({"level": 1.0}, "level: 1.0"),
         ({"retrained": [answers(0), answers(1, draw=1)]}, "must have the clips"),

@@ -211,6 +211,8 @@ class Auditor:
     ) -> Card:
         names = [name for name in SCORES if name in own and name in others]
         n_judged = len(names) + sum(name in own for name in JUDGED_DISTANCES)
+        if not n_judged:
+            raise ParameterError(f"chosen: {list(self.chosen)}, none of which is judged here")
         quantile = float(norm.ppf(1 - (1 - self.level) / (2 * n_judged)))
         rows = []
         for name in names:
