@@ -29,7 +29,7 @@ MUST_NOTICE = 0.5
 #: a share is noticed where no more than one in so many of its models passes
 ONE_IN = 5
 #: a share's models: so many retrained models at most, each mixed so many times
-_LEFT_OUT, _DRAWS = 4, 5
+_LEFT_OUT, _DRAWS = 4, 3
 #: answers hardly changed where no more than this share of predictions did, and the probability of
 #: the label by no more than this on average
 HARDLY = 0.05
