@@ -82,8 +82,10 @@ done = forget(
 print(done.summary())
 
 # %% [markdown]
-# What could not be assessed is part of the answer. What is missing most is what the clips'
-# losses *ought* to be now: that only models show that were trained without the clips.
+# The first line is the {ref}`verdict <verdict>`, and here it cannot be told whether the model forgot: what
+# the clips' losses *ought* to be now, only models show that were trained without the clips. So
+# the line says how far the answers moved, and no more. What could not be assessed is part of
+# the answer, too.
 
 # %%
 sorted(path.name for path in done.out.iterdir())
@@ -106,6 +108,9 @@ network = AutoModelForAudioClassification.from_pretrained("unlearned")
 # The audit alone takes any checkpoint that is said to have forgotten. Here it gets what a team that
 # can train anew would have: models retrained without the clips, from several seeds. Beside them the
 # model has a report card: each score either lies where one more retrained model's would, or not.
+# The card decides the verdict, but a card that is passed is first tried on models of which it is
+# known that they did not forget: the original, and mixtures in which it answers some of the clips.
+# `--require` on the command line makes any verdict but *like retrained models* an exit status.
 
 # %%
 from speechunlearn.tool import audit
@@ -141,8 +146,9 @@ display({"text/html": frame}, raw=True)
 #
 # Letters come one after another. A ledger is a CSV with a row a request (`id`, `forget`, optionally
 # `retain`, `unseen`, `method`, `seed`). Each is done on the model that the one before left; one that
-# fails keeps its reason, and the next goes on. A recording that was forgotten can't come back as
-# one to keep.
+# fails keeps its reason, and the next goes on. *Done* means carried out; whether the model forgot is
+# what the verdict beside it says. A recording that a request was about can't come back as one to
+# keep.
 
 # %%
 from speechunlearn.tool import ledger

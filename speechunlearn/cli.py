@@ -15,6 +15,7 @@ _CSV = "CSV with the columns path, label and, where known, speaker"
 _ROOT = "folder that paths in the CSVs lie in; each CSV's own without it"
 _MODEL = "folder or hub id of a transformers audio-classification checkpoint"
 _OUTSIDE = "let paths in the CSVs lead out of the root"
+_REQUIRE = "end with status 3 unless the verdict is: like retrained models"
 _PROFILE_DIR = "Snakemake profile: a folder, or local, slurm, kubernetes"
 
 app = typer.Typer(
@@ -217,8 +218,9 @@ def forget(
     quick: Annotated[bool, typer.Option("--quick", help="sooner; other bits, same method")] = False,
     root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+    require: Annotated[bool, typer.Option("--require", help=_REQUIRE)] = False,
 ) -> None:
-    """Make a model forget clips: an unlearned checkpoint with a report. Run it again to resume."""
+    """Ask a model to forget clips: a new checkpoint with a report. Run it again to resume."""
     from speechunlearn import tool
 
     done = tool.forget(
@@ -228,6 +230,7 @@ def forget(
     )
     typer.echo(done.summary())
     typer.echo(f"written: {done.out}", err=True)
+    _require(require, done.verdict)
 
 
 @app.command()
@@ -248,7 +251,7 @@ def ledger(
         model, file, out, root=root, allow_outside=allow_outside,
         say=lambda text: typer.echo(text, err=True),
     )
-    typer.echo(table[["id", "status", "reason"]].to_string(index=False))
+    typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
 
@@ -296,6 +299,7 @@ def audit(
     seed: Annotated[int, typer.Option(help="of the bootstrap and the attacks")] = 0,
     root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+    require: Annotated[bool, typer.Option("--require", help=_REQUIRE)] = False,
 ) -> None:
     """Judge a model that is said to have forgotten clips."""
     from speechunlearn import tool
@@ -307,6 +311,16 @@ def audit(
     typer.echo(done.summary())
     if out is not None:
         typer.echo(f"written: {out}", err=True)
+    _require(require, done.verdict)
+
+
+def _require(asked: bool, verdict: str) -> None:
+    """End with status 3 where a verdict is asked for that is not there."""
+    from speechunlearn.tool import verdicts
+
+    if asked and verdict != verdicts.LIKE:
+        typer.echo(f"speechunlearn: required: {verdicts.LIKE}; it is: {verdict}", err=True)
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -220,7 +220,7 @@ class TestLedger:
         file = self._write(desk, "a,forget.csv,,ran_lab", "b,second.csv,forget.csv,finetune")
         table = ledgers.run(desk / "model", file, desk / "out").set_index("id")
         assert table.loc["b", "status"] == "failed"
-        assert "was forgotten by request 'a'" in table.loc["b", "reason"]
+        assert "is to stay forgotten, as request 'a' asks" in table.loc["b", "reason"]
 
     def test_a_killed_ledger_goes_on(self, desk: Path) -> None:
         clips(desk, "second", 4, 7)

@@ -286,7 +286,7 @@ def test_a_page_holds_no_more_than_it_should(hostile, which):
     names = hostile[2]
     page = Seen((hostile[which] / "report.html").read_text(encoding="utf-8"))
     assert page.tags <= PLAIN
-    assert page.attributes <= {"lang", "charset", "name", "content", "class", "colspan"}
+    assert page.attributes <= {"lang", "charset", "name", "content", "class", "colspan", "open"}
     # the names are there, as text
     cited = [names["model"], names["forget"], names["unseen"], *names["labels"]]
     for name in cited:
@@ -314,7 +314,7 @@ def test_a_report_is_strict_json(hostile, which):
     text = (hostile[which] / "report.json").read_text(encoding="utf-8")
     report = json.loads(text, parse_constant=no)
     assert report["model"]["labels"] == list(hostile[2]["labels"])
-    assert [clip["label"] for clip in report["forgotten"][:3]] == list(hostile[2]["labels"])
+    assert [clip["label"] for clip in report["to_forget"][:3]] == list(hostile[2]["labels"])
 
 
 def test_text_of_a_card_is_plain():

@@ -17,6 +17,7 @@ from speechunlearn.audit import (
     predictions as per_clip,
 )
 from speechunlearn.models import training
+from speechunlearn.tool import verdicts
 from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import Part
 
@@ -71,6 +72,8 @@ def card(
 ) -> dict[str, Any] | None:
     """Return a model's report card beside retrained models, or None where it can't be made.
 
+    An attack that so few clips do not allow is left out, see `left_out`.
+
     Args:
         predictions: of `table`
         references: the same of models retrained without the forget set; two or more
@@ -80,8 +83,116 @@ def card(
     """
     if len(references) < 2 or not (predictions["split"] == "unseen").any():
         return None
-    judged = report_card.Auditor(references, n_labels=n_labels, seed=seed).card(predictions)
+    chosen = [*on_card(predictions), *report_card.DISTANCES]
+    auditor = report_card.Auditor(references, n_labels=n_labels, seed=seed, chosen=chosen)
+    judged = auditor.card(predictions)
     return {"passed": judged.passed, "scores": judged.scores.to_dict("records")}
+
+
+def on_card(predictions: pd.DataFrame) -> list[str]:
+    """Return the scores of `speechunlearn.audit.report_card.SCORES` that the clips allow."""
+    forget, unseen = (predictions[predictions["split"] == s] for s in ("forget", "unseen"))
+    without = left_out(len(forget), len(unseen), unseen["unit"].nunique())
+    return [name for name in report_card.SCORES if name not in without]
+
+
+def left_out(n_forget: int, n_unseen: int, n_speakers: int) -> dict[str, str]:
+    """Return the attacks that so few clips do not allow, and why.
+
+    Args:
+        n_forget: number of clips to forget
+        n_unseen: number of unseen clips
+        n_speakers: number of their speakers, or of clips where these are not known
+
+    Examples:
+        >>> left_out(1, 9, 3)
+        {'mia_regression': 'it needs two clips on each side: 1 to forget, 9 unseen'}
+        >>> sorted(left_out(1, 9, 1)), left_out(2, 2, 2)
+        (['mia_regression', 'mia_svc'], {})
+
+    """
+    found = {}
+    if min(n_forget, n_unseen) < 2:
+        found["mia_regression"] = (
+            f"it needs two clips on each side: {n_forget} to forget, {n_unseen} unseen"
+        )
+    if n_speakers < 2:
+        found["mia_svc"] = (
+            "it learns from some unseen speakers and is asked about others: there is one"
+        )
+    return found
+
+
+def verdict(
+    tables: Mapping[str, pd.DataFrame],
+    references: Sequence[pd.DataFrame],
+    found: Mapping[str, Any],
+    n_labels: int,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the verdict on the last of some models, and what it rests on.
+
+    Args:
+        tables: when -> `table` of the model; of two, the first is the original
+        references: the same of models retrained without the forget set
+        found: ``scores`` and ``cards`` of the same models
+        n_labels: number of classes
+        seed: of the clips that are left untouched, see `speechunlearn.tool.verdicts.tried`
+
+    Returns:
+        ``verdict``, ``power`` (of the card, a list; empty where it can't be tried), and ``change``
+        (of the answers, None without the original): see `speechunlearn.tool.verdicts`
+
+    """
+    whens = list(tables)
+    judged, before = whens[-1], whens[0] if len(whens) > 1 else None
+    change = None if before is None else verdicts.change(tables[before], tables[judged])
+    card, rows = found["cards"][judged], []
+    if card is not None and before is not None:
+        rows = verdicts.tried(
+            tables[before], references, n_labels, seed=seed, scores=on_card(tables[before])
+        )
+    decided = verdicts.decide(
+        card, references=len(references),
+        original=None if before is None else found["cards"][before], rows=rows,
+        no_card=_no_card(len(references)) if card is None else "",
+        shown=_shown(found["scores"], whens, change, by_itself=card is None),
+    )
+    return {"verdict": decided, "power": rows, "change": change}
+
+
+def _no_card(n_references: int) -> str:
+    if n_references == 0:
+        return "no retrained models were given"
+    if n_references == 1:
+        return "one retrained model was given, and a spread needs two or more"
+    return "no unseen clips were given, which the retrained models are compared on"
+
+
+def _shown(
+    found: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
+) -> str:
+    """Return what a model's answers to the clips to forget show by themselves."""
+    scores = [found[when]["forget"] for when in whens]
+    if change is None:
+        return (
+            f"What the model itself shows: on the clips to forget its UAR is "
+            f"{scores[-1]['uar']:.3f} and its mean loss {scores[-1]['mean_loss']:.3f} nats."
+        ) if by_itself else ""
+    if not (by_itself or change["hardly"]):
+        return ""
+    told = (
+        f"What the model itself shows: on the clips to forget the UAR went from "
+        f"{scores[0]['uar']:.3f} to {scores[-1]['uar']:.3f} and the mean loss from "
+        f"{scores[0]['mean_loss']:.3f} to {scores[-1]['mean_loss']:.3f} nats, and of "
+        f"{change['clips']} predictions {change['predictions']} changed: "
+    )
+    if change["hardly"]:
+        return told + "the model hardly changed there, and nothing shows that it forgot them."
+    return told + (
+        "whether a model that never heard them would answer so, only retrained models show."
+    )
 
 
 def missing(parts: Mapping[str, Part], n_references: int) -> list[dict[str, str]]:
@@ -120,6 +231,15 @@ def missing(parts: Mapping[str, Part], n_references: int) -> list[dict[str, str]
         found.append(
             {"what": "whether the model is where one that never saw the clips would be", "why": why}
         )
+    else:
+        unseen = parts["unseen"]
+        without = left_out(
+            len(parts["forget"].clips), len(unseen.clips), unseen.about["unit"].nunique()
+        )
+        found += [
+            {"what": report_card.SCORES[name].removesuffix(", AUC"), "why": why}
+            for name, why in without.items()
+        ]
     found.append(
         {
             "what": "what an attack finds that knows each clip by itself",

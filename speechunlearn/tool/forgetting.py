@@ -31,12 +31,15 @@ from speechunlearn.tool.inputs import Part
 #: adversarial copies are kept in pieces of at least so many: less is lost by a kill
 _COPIES_A_PIECE = 128
 
+#: of ``report.json``; it changes with the names in it
+FORMAT = 2
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A request that was fulfilled.
+    """A request that was carried out: whether the model forgot is what its verdict says.
 
     Args:
         out: folder of the unlearned checkpoint, the report and the model card
@@ -47,8 +50,13 @@ class Done:
     out: Path
     report: dict[str, Any]
 
+    @property
+    def verdict(self) -> str:
+        """In words: see `speechunlearn.tool.verdicts`."""
+        return str(self.report["verdict"]["value"])
+
     def summary(self) -> str:
-        """Return the report in a few lines."""
+        """Return the report in a few lines, the verdict first."""
         return reports.summary(self.report)
 
 
@@ -125,7 +133,7 @@ def forget(
         allow_outside: let paths lead out of the root
         quick: computed sooner, see `speechunlearn.models.fast`: equal but for rounding and for the
             numbers that dropout draws
-        refused_in_retain: hash of a recording -> the earlier request that forgot it
+        refused_in_retain: hash of a recording -> the earlier request that was about it
         say: told of progress
 
     Returns:
@@ -164,6 +172,11 @@ def forget(
     if before is not None:
         if before.get("request") != work.digest(asked):
             raise work.OutputError(f"out: {str(out)!r} holds the result of another request")
+        if before.get("format") != FORMAT:
+            raise work.OutputError(
+                f"out: {str(out / work.REPORT)!r} was written by another version: its format is "
+                f"{before.get('format')!r}, not {FORMAT}"
+            )
         work.clear(out)
         say(f"already done: {out / work.REPORT}")
         return Done(out, before)
@@ -255,11 +268,11 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
 
 
 def _check_stays_forgotten(retain: Part, earlier: Mapping[str, str]) -> None:
-    """Refuse clips to keep that an earlier request forgot: the model would learn them again."""
+    """Refuse clips to keep that an earlier request was about: they would be learnt again."""
     for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
         if heard in earlier:
             raise ParameterError(
-                f"{retain.file}: {path!r} was forgotten by request {earlier[heard]!r}"
+                f"{retain.file}: {path!r} is to stay forgotten, as request {earlier[heard]!r} asks"
             )
 
 
@@ -329,6 +342,9 @@ def _made(
     after = prepared.load(partial, "unlearned")
     report = _report(prepared, after, judges, choice, parameters, seed, asked["quick"], outcome)
     report["request"] = work.digest(asked)
+    report["result"] = {
+        path.name: work.sha256(path) for path in sorted(partial.glob("*.safetensors"))
+    }
     reports.write(report, partial, reports.card_of(prepared.source))
     report["outputs"] = {
         path.name: work.sha256(path) for path in sorted(partial.iterdir())
@@ -369,7 +385,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
     """Return what a report says of the model, the clips, and where it was made."""
     config = prepared.model.network.config
     return {
-        "format": 1,
+        "format": FORMAT,
         "model": {
             "source": prepared.source, "sha256": checkpoints.digest(prepared.source),
             "type": config.model_type, "weights": prepared.model.n_parameters,
@@ -383,7 +399,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
             }
             for name, part in prepared.parts.items()
         },
-        "forgotten": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "to_forget": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "same_speakers": inputs.of_same_speakers(prepared.parts),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
         "lock": provenance.lock_hash(),
@@ -399,10 +416,11 @@ def assessed(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """Return scores, attacks and report cards of models, and what can't be assessed.
+    """Return scores, attacks and report cards of models, the verdict, and what can't be assessed.
 
     Args:
-        judged: when -> model, in the order of the report
+        judged: when -> model, in the order of the report; the last gets the verdict, and of two
+            the first is the original
         parts: the clips
         judges: models retrained without the forget clips
         seed: of the bootstrap and the attacks' folds
@@ -411,7 +429,7 @@ def assessed(
     tables = {when: assessing.table(model, parts) for when, model in judged.items()}
     references = [assessing.table(model, parts) for model in judges]
     n_labels = len(next(iter(judged.values())).labels)
-    return {
+    found = {
         "scores": {when: assessing.scores(table, n_labels) for when, table in tables.items()},
         "membership": {when: assessing.attack(t, seed=seed) for when, t in tables.items()},
         "cards": {
@@ -421,6 +439,7 @@ def assessed(
         "references": len(judges),
         "not_assessed": assessing.missing(parts, len(judges)),
     }
+    return found | assessing.verdict(tables, references, found, n_labels, seed=seed)
 
 
 def _in_pieces(

@@ -196,6 +196,25 @@ def check_apart(parts: Mapping[str, Part]) -> None:
         }
 
 
+def of_same_speakers(parts: Mapping[str, Part]) -> dict[str, list[str] | None]:
+    """Return the clips of the other sets whose speaker has clips in the forget set.
+
+    Args:
+        parts: the sets of a request, the forget set among them
+
+    Returns:
+        set -> paths of its clips; None where it, or the forget set, names no speakers
+
+    """
+    asked = parts["forget"]
+    speakers = set(asked.about["speaker"]) - {""}
+    return {
+        name: part.about.loc[part.about["speaker"].isin(speakers), "path"].tolist()
+        if asked.has_speakers and part.has_speakers else None
+        for name, part in parts.items() if name != "forget"
+    }
+
+
 def _shortened(labels: Sequence[str], most: int = 12) -> str:
     named = ", ".join(short(label) for label in labels[:most])
     return named + (f" and {len(labels) - most} more" if len(labels) > most else "")

@@ -1,8 +1,8 @@
 """Deletion requests one after another: ``speechunlearn ledger``.
 
 A ledger is a CSV with a row a request. They are done in its order, each on the model that the one
-before left. What is done is kept in ``ledger.json`` beside the results, with the recordings
-that were forgotten: a later request cannot bring these back as clips to keep.
+before left. What is done is kept in ``ledger.json`` beside the results, with the verdict on
+each. The recordings that a request was about cannot come back in a later one as clips to keep.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def run(
 ) -> pd.DataFrame:
     """Do the requests of a ledger, each on the model that the one before left.
 
-    Every entry ends as done, with its report, or as failed, with its reason; after one that failed
+    Every entry ends as done, with its report, or as failed, with its reason (done means carried
+    out: whether the model forgot is what the verdict says); after one that failed
     the next goes on from the last that was done. A run that was killed goes on where it was; one
     that is made again tries what failed once more, on the newest model.
 
@@ -121,8 +122,9 @@ def run(
         say: told of progress
 
     Returns:
-        a row a request, in the ledger's order: id, status (``done`` or ``failed``), reason, model
-        (that it was done on), out
+        a row a request, in the ledger's order: id, status (``done`` or ``failed``), verdict (see
+        `speechunlearn.tool.verdicts`; of what failed none), reason (of the verdict or of the
+        failure), model (that it was done on), out
 
     Raises:
         SpeechUnlearnError: a ledger that can't be read, a model that can't be loaded, or a folder
@@ -168,7 +170,8 @@ def run(
             state["failed"].pop(entry.id, None)
             order.append(entry.id)
             state["done"][entry.id] = {
-                "model": source, "forget": result.report["inputs"]["forget"]["sha256"]
+                "model": source, "forget": result.report["inputs"]["forget"]["sha256"],
+                "verdict": result.report["verdict"],
             }
             _write(out, state)
     work.clear(out)
@@ -183,7 +186,8 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
             {
                 "id": entry.id,
                 "status": "done" if done else "failed",
-                "reason": "" if done else state["failed"][entry.id],
+                "verdict": done["verdict"]["value"] if done else "",
+                "reason": done["verdict"]["why"] if done else state["failed"][entry.id],
                 "model": done["model"] if done else "",
                 "out": str(out / entry.id) if done else "",
             }
@@ -192,13 +196,13 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
 
 
 def _forgotten(out: Path, order: list[str]) -> dict[str, str]:
-    """Return the recordings that earlier requests forgot: hash -> id of the request."""
+    """Return the recordings that earlier requests were about: hash -> id of the request."""
     found: dict[str, str] = {}
     for name in order:
         report = work.finished(out / name)
         if report is None:
             raise work.OutputError(f"out: the result of request {name!r} has vanished")
-        found |= {clip["hash"]: name for clip in report["forgotten"]}
+        found |= {clip["hash"]: name for clip in report["to_forget"]}
     return found
 
 
@@ -214,6 +218,8 @@ def _read(out: Path, model: str) -> dict[str, Any]:
     try:
         state = json.loads(path.read_text())
         held = state["model"], state["order"], state["done"], state["failed"]
+        for done in state["done"].values():
+            done["verdict"]["value"], done["verdict"]["why"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise work.OutputError(f"out: {path} cannot be read: {error}") from error
     if held[0] != model:

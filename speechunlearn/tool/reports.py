@@ -15,15 +15,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from speechunlearn.audit.report_card import DISTANCES, SCORES
+from speechunlearn.tool import verdicts
 from speechunlearn.tool.assessing import SPLITS
 
 HTML, CARD = "report.html", "README.md"
+_CLASSES = {verdicts.LIKE: "good", verdicts.NOT_LIKE: "bad", verdicts.UNKNOWN: "open"}
 _METRICS = {"uar": "UAR", "accuracy": "accuracy", "mean_loss": "mean loss (nats)"}
 _WHEN = {"original": "Original", "before": "Before", "after": "After", "model": "Model"}
 _FIGURES = {
     "auc": "area under the ROC curve", "eer": "equal error rate", "tpr": "found at 1 % false alarms"
 }
 _SECTION = "## Unlearning"
+#: what a request does not reach, whatever its verdict
+NOT_DONE = (
+    "The recordings themselves and their backups, the original model, and other models that were "
+    "trained on them: none of these was touched"
+)
 #: a model card larger than this is none
 _MAX_CARD = 2**20
 
@@ -52,7 +59,9 @@ def page(report: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         report=report, splits=[s for s in SPLITS if s in report["inputs"]], metrics=_METRICS,
         whens=_whens(report), when=_WHEN, figures=_FIGURES,
-        score_names=SCORES | DISTANCES, shares=list(SCORES),
+        score_names=SCORES | DISTANCES, shares=list(SCORES), not_done=NOT_DONE,
+        notices=verdicts.notices, one_in=verdicts.ONE_IN, verdict_class=_CLASSES,
+        asked=_asked(report), others=_others(report),
     )
 
 
@@ -60,12 +69,16 @@ def section(report: Mapping[str, Any]) -> str:
     """Return a report as a section of a model card, in Markdown without what a request names."""
     method, inputs, whens = report["method"], report["inputs"], _whens(report)
     parameters = ", ".join(f"{k} = {_code(v)}" for k, v in method["parameters"].items())
+    verdict = report["verdict"]
+    results = ", ".join(f"{_code(name)} (`{digest}`)" for name, digest in report["result"].items())
     lines = [
         _SECTION, "",
-        f"{inputs['forget']['clips']} recordings were forgotten on {report['finished'][:10]} by "
+        f"Verdict: **{verdict['value']}**: {_text(verdict['why'])}", "",
+        f"A request to forget {_asked(report)} was carried out on {report['finished'][:10]} by "
         f"{html.escape(method['title'])} (speechunlearn, `{method['name']}`), from the checkpoint "
-        f"with SHA-256 `{report['model']['sha256'][:16]}…`. The method looked at: "
-        f"{', '.join(method['needs'])} clips. {parameters}; seed {report['seed']}.", "",
+        f"with SHA-256 `{report['model']['sha256'][:16]}…`. The result is {results}. {NOT_DONE}. "
+        f"{_text(_others(report))} The method looked at: {', '.join(method['needs'])} clips. "
+        f"{parameters}; seed {report['seed']}.", "",
         "| clips | " + " | ".join(f"UAR {when}" for when in whens) + " |",
         "|---|" + "---|" * len(whens),
     ]
@@ -81,16 +94,18 @@ def section(report: Mapping[str, Any]) -> str:
         lines += ["", f"Area under the ROC curve of an attack on the loss: {said}."]
     judged = report["cards"].get("after")
     if judged:
-        verdict = "passes" if judged["passed"] else "does not pass"
-        lines += ["", f"Beside {report['references']} retrained models it {verdict} for one."]
+        result = "passes" if judged["passed"] else "does not pass"
+        lines += ["", f"Beside {report['references']} retrained models it {result} for one."]
+    if report["power"]:
+        lines += ["", f"{verdicts.notices(report['power'])}."]
     lines += ["", "Not assessed:", ""]
     lines += [f"- {gap['what']}: {_text(gap['why'])}" for gap in report["not_assessed"]]
     return "\n".join(lines) + "\n"
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """Return a report in a few lines."""
-    lines = []
+    """Return a report in a few lines, the verdict first."""
+    lines = [f"verdict: {report['verdict']['value']}: {report['verdict']['why']}"]
     if report["kind"] == "forget":
         lines.append(f"method: {report['method']['title']} ({report['method']['why']})")
     for split in (s for s in SPLITS if s in report["inputs"]):
@@ -108,8 +123,10 @@ def summary(report: Mapping[str, Any]) -> str:
     for when in _whens(report):
         judged = report["cards"][when]
         if judged:
-            verdict = "passes" if judged["passed"] else "does not pass"
-            lines.append(f"beside {report['references']} retrained models, {when}: {verdict}")
+            result = "passes" if judged["passed"] else "does not pass"
+            lines.append(f"beside {report['references']} retrained models, {when}: {result}")
+    if report["power"]:
+        lines.append(f"the card: {verdicts.notices(report['power'])}")
     lines += [f"not assessed: {gap['what']}: {gap['why']}" for gap in report["not_assessed"]]
     return "\n".join(lines)
 
@@ -127,6 +144,36 @@ def card_of(source: str) -> str | None:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= _MAX_CARD else None
     except (OSError, RuntimeError, UnicodeDecodeError):
         return None
+
+
+def _asked(report: Mapping[str, Any]) -> str:
+    """Return how many recordings of how many speakers a request is about, in words."""
+    forget = report["inputs"]["forget"]
+    said = _number_of(forget["clips"], "recording")
+    return said + (f" of {_number_of(forget['speakers'], 'speaker')}" if forget["speakers"] else "")
+
+
+def _others(report: Mapping[str, Any]) -> str:
+    """Return what is known of other recordings of the same speakers, in sentences."""
+    said = []
+    for name, paths in report["same_speakers"].items():
+        if paths is None:
+            said.append(
+                f"Whether {name} clips are of the same speakers cannot be told: a CSV names none."
+            )
+        elif paths:
+            verb = "is" if len(paths) == 1 else "are"
+            said.append(
+                f"Of the same speakers {verb} {_number_of(len(paths), f'{name} clip')}, "
+                "which nobody asked to forget."
+            )
+        else:
+            said.append(f"No {name} clip is of these speakers.")
+    return " ".join(said)
+
+
+def _number_of(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _whens(report: Mapping[str, Any]) -> list[str]:
