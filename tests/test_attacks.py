@@ -370,13 +370,13 @@ def largest_batch(n: int, copies: int, batch_size: int = 32) -> int:
 
 
 def test_no_batch_grows_with_the_clips_or_their_copies(monkeypatch):
-    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 1000)
+    monkeypatch.setattr(pgd, "CHUNK_SAMPLES", 1000)
     sizes = [largest_batch(n, copies) for n, copies in ((4, 4), (30, 4), (30, 40), (120, 10))]
     assert all(800 <= size <= 1000 for size in sizes)
     # the batch size bounds what the samples do not
     assert largest_batch(30, 10, batch_size=3) == 600
     # one clip that is longer than a chunk is a batch alone
-    monkeypatch.setattr(attacks, "CHUNK_SAMPLES", 70)
+    monkeypatch.setattr(pgd, "CHUNK_SAMPLES", 70)
     assert largest_batch(30, 2) == 200
 
 

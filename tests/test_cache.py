@@ -195,7 +195,7 @@ def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeyp
 
     here, usual = provenance.computing(), keys()
     assert len(usual) >= 3 and keys() == usual
-    monkeypatch.setattr(machine, "computing", lambda: here | other)
+    monkeypatch.setattr(provenance, "computing", lambda: here | other)
     assert not {*keys()} & {*usual}
 
 

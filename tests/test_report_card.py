@@ -180,10 +180,10 @@ def test_a_card_of_two_scores_shares_the_level_between_these_alone():
     card = auditor.card(answers(20)[columns])
     assert list(card.scores["score"]) == ["forget_uar", "mia_loss"] and card.passed
     quantile = norm.ppf(1 - 0.05 / 4)
-    own = [audit.scores(table, N_LABELS) for table in retrained]
+    own = [evaluation.scores(table, N_LABELS) for table in retrained]
     for metric, outside in (("uar", None), ("mia_auc", SIZES["unseen"])):
         theirs = np.array([scores["forget", metric] for scores in own])
-        expected = audit.of_one_more(theirs, SIZES["forget"], outside, quantile)
+        expected = evaluation.of_one_more(theirs, SIZES["forget"], outside, quantile)
         row = card.scores.iloc[int(metric == "mia_auc")]
         assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-12)
     for forget in (3, -3):

@@ -163,7 +163,7 @@ def test_the_experiments_give_every_table_of_a_chapter(spoken):
         classes, "validation", request="class", n_resamples=100, generator=rng
     )
     readable = protocol.readable_requests(classes, table)
-    assert list(readable.index) == ["Fine-tune", "Retrained", "Fine-tune on rest", "DELETE"]
+    assert list(readable.index) == ["Fine-tune", "Retrained", "DELETE", "Fine-tune on rest"]
     assert readable.loc["DELETE", "looks at"] == "forget"
     assert list(readable.columns) == ["looks at", "forget", "retain", "unseen", "removed"]
     assert protocol.distances(table).loc["DELETE"].index[0] == "forget UAR"

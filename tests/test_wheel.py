@@ -97,7 +97,8 @@ def test_a_request_is_fulfilled_alike(checkout, target, desk, tmp_path):
 
 SAME = """
 import json
-from speechunlearn import corpora, methods, models
+from speechunlearn import corpora, methods
+from speechunlearn.models import classifier
 from speechunlearn.tool import recommended
 print(json.dumps({
     "default": [recommended.choose(a) for a in ({"forget"}, {"forget", "retain"})],
@@ -106,7 +107,7 @@ print(json.dumps({
         for name in methods.METHODS if recommended.usable(name)
     },
     "cards": {name: corpora.card(name) for name in corpora.known()},
-    "encoders": {name: models.encoder_hash(name) for name in models.carried()},
+    "encoders": {name: classifier.encoder_hash(name) for name in classifier.carried()},
 }))
 """
 
@@ -122,7 +123,7 @@ def test_it_says_what_it_is(checkout, target):
     assert ours == theirs and "unknown" not in theirs
 
 
-@pytest.mark.parametrize("arguments", [["run", "1"], ["grid"], ["results"]])
+@pytest.mark.parametrize("arguments", [["run", "1"], ["grid", "grid.yaml"], ["results"]])
 def test_what_needs_the_repository_says_so(target, arguments):
     done = subprocess.run(
         [sys.executable, "-m", "speechunlearn.cli", *arguments], cwd=target.parent,

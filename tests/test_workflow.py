@@ -283,7 +283,7 @@ def test_the_executors_differ_in_options_alone():
 START = """
 import sys
 from pathlib import Path
-from speechunlearn import workflow
+from speechunlearn.chapters import workflow
 plan, out = sys.argv[1:]
 workflow.execute(workflow.Plan.read(plan), Path(out), jobs=2)
 """

@@ -345,7 +345,7 @@ def ranking(
                 "peak_memory_mb": cells["peak_memory_mb"].max(),
             }
         )
-    table = pd.DataFrame(rows).sort_values("gap", ignore_index=True)
+    table = pd.DataFrame(rows).sort_values("gap", kind="stable", ignore_index=True)
     return table.assign(p=_against_the_best(table, {name: gaps[name][0] for name in names}))
 
 
