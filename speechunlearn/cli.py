@@ -252,6 +252,8 @@ def ledger(
         say=lambda text: typer.echo(text, err=True),
     )
     typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
+    for row in table[table["status"] == "done"].itertuples():
+        typer.echo(f"{row.id}: {row.verdict}: {row.why}")
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
 

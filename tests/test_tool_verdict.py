@@ -323,11 +323,25 @@ def test_an_audit_says_the_same(desk, tmp_path):
     ).report["verdict"]["why"]
 
 
+@pytest.mark.parametrize(("known", "doubted"), [(0.0, True), (3.0, False)])
+def test_an_original_that_does_not_know_the_clips_is_doubted(known, doubted):
+    table = answers(1, forget=known, unseen=0.5)
+    found = {"membership": {"before": assessing.attack(table, seed=0), "after": None}}
+    said = assessing.doubts(found)
+    assert bool(said) == doubted
+    if doubted:
+        assert "does not seem to know" in said[0] and "AUC 0.3" in said[0]
+    assert assessing.doubts({"membership": {"before": None, "after": None}}) == []
+    # by itself an unlearned model is not to know them
+    assert assessing.doubts({"membership": {"model": found["membership"]["before"]}}) == []
+
+
 def test_a_ledger_keeps_the_verdict(desk, tmp_path):
     (desk / "ledger.csv").write_text("id,forget,method\na,forget.csv,ran_lab\nb,gone.csv,\n")
     table = ledger.run(desk / "model", desk / "ledger.csv", tmp_path / "out").set_index("id")
     assert list(table["verdict"]) == [UNKNOWN, ""]
-    assert table.loc["a", "reason"].startswith("no retrained models")
+    assert table.loc["a", "why"].startswith("no retrained models")
+    assert table.loc["a", "reason"] == "" == table.loc["b", "why"]
     state = json.loads((tmp_path / "out" / "ledger.json").read_text())
     report = json.loads((tmp_path / "out" / "a" / "report.json").read_text())
     assert state["done"]["a"]["verdict"] == report["verdict"]

@@ -162,6 +162,23 @@ def verdict(
     return {"verdict": decided, "power": rows, "change": change}
 
 
+def doubts(found: Mapping[str, Any]) -> list[str]:
+    """Return a note where the original does not seem to know the clips that it is to forget.
+
+    Args:
+        found: ``membership``, when -> `attack`; of two models the first is the original
+
+    """
+    attacks = list(found["membership"].values())
+    if len(attacks) < 2 or attacks[0] is None or attacks[0]["auc"]["value"] > 0.5:
+        return []
+    return [
+        "the original does not seem to know the clips to forget: its losses on them are no lower "
+        f"than on the unseen clips (attack on the loss, AUC {attacks[0]['auc']['value']:.3f}). Is "
+        "this the right list, with the labels and the crop that the model was trained with?"
+    ]
+
+
 def _no_card(n_references: int) -> str:
     if n_references == 0:
         return "no retrained models were given"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.tool import reports, work
+from speechunlearn.tool import assessing, reports, work
 from speechunlearn.tool.forgetting import Done, assessed, described, prepare
 
 
@@ -58,6 +58,7 @@ def audit(
         judged = {"original": prepared.load(original, "original")} | judged
     report: dict[str, Any] = described(prepared) | {"kind": "audit", "seed": seed}
     report |= assessed(judged, prepared.parts, judges, seed=seed)
+    report["notes"] = [*report["notes"], *assessing.doubts(report)]
     if folder is None:
         return Done(Path(), work.plain(report))
     with work.folder(folder) as unfinished:

@@ -368,6 +368,7 @@ def _report(
     report = described(prepared) | assessed(
         {"before": prepared.model, "after": after}, prepared.parts, judges, seed=seed
     )
+    report["notes"] = [*report["notes"], *assessing.doubts(report)]
     return report | {
         "kind": "forget",
         "method": {

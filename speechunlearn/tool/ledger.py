@@ -122,9 +122,9 @@ def run(
         say: told of progress
 
     Returns:
-        a row a request, in the ledger's order: id, status (``done`` or ``failed``), verdict (see
-        `speechunlearn.tool.verdicts`; of what failed none), reason (of the verdict or of the
-        failure), model (that it was done on), out
+        a row a request, in the ledger's order: id, status (``done`` or ``failed``), reason (of the
+        failure), verdict and why (see `speechunlearn.tool.verdicts`; of what failed none), model
+        (that it was done on), out
 
     Raises:
         SpeechUnlearnError: a ledger that can't be read, a model that can't be loaded, or a folder
@@ -186,8 +186,9 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
             {
                 "id": entry.id,
                 "status": "done" if done else "failed",
+                "reason": "" if done else state["failed"][entry.id],
                 "verdict": done["verdict"]["value"] if done else "",
-                "reason": done["verdict"]["why"] if done else state["failed"][entry.id],
+                "why": done["verdict"]["why"] if done else "",
                 "model": done["model"] if done else "",
                 "out": str(out / entry.id) if done else "",
             }

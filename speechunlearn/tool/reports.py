@@ -165,7 +165,7 @@ def _others(report: Mapping[str, Any]) -> str:
             verb = "is" if len(paths) == 1 else "are"
             said.append(
                 f"Of the same speakers {verb} {_number_of(len(paths), f'{name} clip')}, "
-                "which nobody asked to forget."
+                "which the request does not name."
             )
         else:
             said.append(f"No {name} clip is of these speakers.")
