@@ -143,7 +143,8 @@ forgotten = [table[table["split"] == "forget"] for table in request.retrained]
 shares = np.array([(part["label"] == part["prediction"]).mean() for part in forgotten])
 n_clips = len(members)
 assert np.allclose(
-    of_one_more(shares, n_clips, 1.96), evaluation.of_one_more(shares, n_clips, None, 1.96)
+    of_one_more(shares, n_clips, 1.96),
+    evaluation.of_one_more(shares, n_clips, None, 1.96),
 )
 print("interval of one more retrained model: the same")
 

@@ -79,7 +79,8 @@ original, retrained = (
     study.cell(name, request, seed).predictions for name in ("original", "retrain")
 )
 gap = average_gap(original, retrained)
-scores = [evaluation.scores(table, len(study.labels)) for table in (original, retrained)]
+n_labels = len(study.labels)
+scores = [evaluation.scores(table, n_labels) for table in (original, retrained)]
 assert np.isclose(gap, report_card.average_gap(scores[0], scores[1:]))
 print("average gap: the same")
 

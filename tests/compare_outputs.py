@@ -85,6 +85,12 @@ KINDS: tuple[Kind, ...] = (
     # whole steps, but counted in training; the index is a ratio of two of them
     Kind("steps of relearning", r"^steps to come back$", 1.0, counts=True),
     Kind("anamnesis", r"anamnesis|^at (least|most)$", 0.34),
+    # counts that a sentence draws from trained numbers, told by the words right before them
+    Kind("answers changed", r"^ predictions $", 2.0, counts=True),
+    Kind("scores outside", r"^; $", 2.0, counts=True),
+    Kind("cards that pass", r"^: $", 3.0, counts=True),
+    Kind("least share noticed, percent", r"notices is $", 25.0, counts=True),
+    Kind("least share noticed, clips", r"^% \($", 4.0, counts=True),
     # of one clip; the largest change is held at tau
     Kind("a perturbation's", r"\(dB\)$|\|delta\|$", 0.1),
 )

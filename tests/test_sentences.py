@@ -303,3 +303,16 @@ def test_ten_clips_of_seven_classes_rarely_hold_all_of_them():
         counts = counts * seen + np.concatenate([[0], (counts * (1 - seen))[:-1]])
     stated = float(re.search(r"with probability (\.\d+)", (ROOT / "book/paper.md").read_text())[1])
     assert counts[7] == pytest.approx(stated, abs=5e-4)
+
+
+def test_readme_says_of_a_request_what_chapter_eleven_shows():
+    notebook = json.loads((ROOT / "notebooks" / "11_request.ipynb").read_text())
+    printed = "".join(
+        "".join(output.get("text", ""))
+        for cell in notebook["cells"] for output in cell.get("outputs", [])
+    )
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "of chapter 11's 16 clips all keep their answers" in readme
+    assert "of 16 predictions 0 changed" in printed
+    assert "says *not like retrained models*" in readme
+    assert "verdict: not like retrained models:" in printed
