@@ -88,7 +88,7 @@ def command(copy: Path, *arguments: object, also: Path | None = None) -> str:
 #: tests that look at a registry as a whole, at what was added, or at committed results beside it
 SEEING = (
     "my_words or uniform or median_loss or my-encoder or registry or registered or has_a_card or "
-    "known_ones or evaluate or each_metric or every_chapter or strength or "
+    "known_ones or every_split or each_metric or every_chapter or strength or "
     "(committed_leaderboard and cpu-ravdess)"
 )
 FILES = (
@@ -103,7 +103,7 @@ def test_the_tests_of_the_copy_pass(copy):
         "speechunlearn/audit/metrics.py", "speechunlearn/audit/evaluation.py",
         *(f"tests/test_{name}.py" for name in FILES), cwd=copy, path=copy,
     )
-    assert int(re.search(r"(\d+) passed", said)[1]) > 30
+    assert int(re.search(r"(\d+) passed", said)[1]) > 25
 
 
 def test_a_corpus(copy, tmp_path):
