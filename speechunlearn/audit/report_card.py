@@ -47,6 +47,8 @@ DISTANCES = {
 }
 #: the distances that a model has to keep to be taken for a retrained one
 JUDGED_DISTANCES = ("loss_ks",)
+#: all that a card holds
+ON_A_CARD = (*SCORES, *DISTANCES)
 
 
 #: what is read from an attack's scores, as `membership.figures` names it
@@ -83,10 +85,9 @@ class Auditor:
 
     Args:
         retrained: per-clip tables (see `speechunlearn.audit.predictions.table`) of models
-        retrained without
-            the forget set, from different seeds; two or more. With four or more, the attack by
-            likeness to the originals is made, too. Where there are no clips of the retain set,
-            what needs these is left out
+            retrained without the forget set, from different seeds; two or more. With four or more,
+            the attack by likeness to the originals is made, too. Where there are no clips of the
+            retain set, what needs these is left out
         originals: the same of models that were trained on all clips, from seeds other than the
             judged model's; two or more for the attack by likeness to the originals
         n_labels: number of classes
@@ -109,7 +110,7 @@ class Auditor:
         n_labels: int,
         seed: int = 0,
         level: float = 0.95,
-        chosen: Sequence[str] = (*SCORES, *DISTANCES),
+        chosen: Sequence[str] = ON_A_CARD,
     ) -> None:
         if len(retrained) < 2:
             raise ParameterError(
@@ -117,7 +118,7 @@ class Auditor:
             )
         if not 0 < level < 1:
             raise ParameterError(f"level: {level} is not between 0 and 1")
-        unknown = [name for name in chosen if name not in (*SCORES, *DISTANCES)]
+        unknown = [name for name in chosen if name not in ON_A_CARD]
         if unknown:
             raise ParameterError(f"chosen: no score is named {unknown}")
         self.n_labels, self.seed, self.level, self.chosen = n_labels, seed, level, chosen

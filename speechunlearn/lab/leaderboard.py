@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from speechunlearn import methods
 from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import SPLITS, uar
-from speechunlearn.audit.report_card import DISTANCES, SCORES, Auditor, Card
+from speechunlearn.audit.report_card import ON_A_CARD, Auditor, Card
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab.experiments import IN_PARTS, PART
 from speechunlearn.lab.results import ANOTHER_SEED, TITLES, Results
@@ -124,7 +124,7 @@ def requests(results: Results) -> dict[tuple[int, str], Request]:
     return found
 
 
-def scored(results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)) -> pd.DataFrame:
+def scored(results: Results, chosen: Sequence[str] = ON_A_CARD) -> pd.DataFrame:
     """Return what the audit says of every model of every request.
 
     Retrained models are there, too, each judged by the others: the row ``retrain``. Theirs is a
@@ -154,7 +154,7 @@ def scored(results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)) -> p
 
 
 def _auditors(
-    results: Results, chosen: Sequence[str] = (*SCORES, *DISTANCES)
+    results: Results, chosen: Sequence[str] = ON_A_CARD
 ) -> Iterator[tuple[tuple[int, str], Request, Auditor]]:
     for key, request in requests(results).items():
         yield key, request, Auditor(
@@ -201,7 +201,7 @@ def parts(results: Results) -> pd.DataFrame:
 
     Args:
         results: cells of `speechunlearn.lab.experiments.ranked` and
-        `speechunlearn.lab.experiments.parts`
+            `speechunlearn.lab.experiments.parts`
 
     Returns:
         a row a change (the first is none), see `_beside`
@@ -336,7 +336,7 @@ def ranking(
                 "same_as": same[name], "pairs": len(asked),
                 "clips": sum(len(r.retrained[0]) for r in asked),
                 **{
-                    score: means[name].get(score, np.nan) for score in (*SCORES, *DISTANCES)
+                    score: means[name].get(score, np.nan) for score in ON_A_CARD
                     if score not in _IN_GAPS
                 },
                 **(counts.loc[name] if name in counts.index else dict.fromkeys(counts, 0)),

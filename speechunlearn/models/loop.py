@@ -77,8 +77,7 @@ class Cost:
             name: what a reader calls it; phases of one name do the same
             items: one after another
             act: makes what is yielded; of several items at once inside
-            `speechunlearn.models.fast.fast`,
-                see `speechunlearn.models.fast.spread`
+                `speechunlearn.models.fast.fast`, see `speechunlearn.models.fast.spread`
             samples: size of an item, which its time grows with
             passes: clips that an item sends forward and backward, and forward alone
             quiet: whether its progress is not told
