@@ -86,15 +86,25 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=features)
 
     def click(self, element: str) -> None:
-        """Click an element with the mouse.
+        """Click an element with the mouse, once nothing that moves away lies above it.
 
         Args:
             element: a JavaScript expression
 
         Raises:
-            AssertionError: something else lies above its middle, or it is not on the screen
+            AssertionError: something else stays above its middle, or it is not on the screen
 
         """
+        end = time.monotonic() + self.seconds
+        while not (place := self._place(element))[2] and time.monotonic() < end:
+            time.sleep(0.05)
+        x, y, hit, above = place
+        assert hit, f"{element} cannot be clicked at {x:.0f}, {y:.0f}: {above} is there"
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def _place(self, element: str) -> tuple[float, float, bool, str]:
+        """Return the middle of an element, whether it is on top there, and what is."""
         place = self.run(
             f"(() => {{ const e = {element};"
             " if (!e) return null;"
@@ -105,10 +115,7 @@ class Browser:
             " return [x, y, e.contains(found), found?.outerHTML.slice(0, 99)]; })()"
         )
         assert place is not None, f"no such element: {element}"
-        x, y, hit, above = place
-        assert hit, f"{element} cannot be clicked at {x:.0f}, {y:.0f}: {above} is there"
-        for kind in ("mousePressed", "mouseReleased"):
-            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        return tuple(place)
 
     def open(self, address: str, leads_to: str = "") -> None:
         """Open a page, or the one that it leads on to, and wait until what it holds is there."""

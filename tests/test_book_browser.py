@@ -229,16 +229,16 @@ def test_every_toggle_does_something(
     tab.open(urljoin(site, page))
     tab.run("localStorage.clear()")
     tab.open(urljoin(site, page))
-    toggles = {
-        kind: tab.run(f"[...document.querySelectorAll('{selector}')].filter({SEEN}).length")
-        for kind, selector in {
-            "menu": ".primary-toggle", "contents": ".secondary-toggle",
-            "theme": ".theme-switch-button", "search": ".search-button, .search-button-field",
-        }.items()
-    }
-    # on a desktop the contents are always there
-    expected = {"menu": 1, "contents": int(size != DESKTOP), "theme": 1, "search": 1}
-    assert toggles == expected
+    # the menu remembers from page to page how far it was scrolled
+    tab.run(f"document.querySelectorAll('{MENU}, {MENU} *').forEach(e => {{ e.scrollTop = 0; }})")
+    for selector, count in {
+        ".primary-toggle": 1,
+        ".secondary-toggle": int(size != DESKTOP),  # there the contents are always in sight
+        ".theme-switch-button": 1,
+        ".search-button, .search-button-field": 1,
+    }.items():
+        seen = f"[...document.querySelectorAll('{selector}')].filter({SEEN}).length"
+        tab.wait(f"{seen} === {count}")
     assert tab.run(f"!!{visible('header.bd-header')}") is False
 
     # menu
@@ -354,7 +354,7 @@ def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -
     tab.open(urljoin(site, "notebooks/10_leaderboard.html"))
     heading = (
         "[...document.querySelectorAll('table.dataframe th.sortable')]"
-        ".find(th => th.innerText.trim().startsWith('UAR kept'))"
+        ".find(th => th.innerText.trim().startsWith('answers changed'))"
     )
     column = (
         f"(() => {{ const th = {heading}; return [...th.closest('table').tBodies[0].rows]"
