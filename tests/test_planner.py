@@ -389,10 +389,7 @@ SIZES = {"small": (32, 64), "large": (96, 256)}
 
 
 #: of these the prediction is held in every test run, of all others by ``make bench-cost``
-OFTEN = {
-    ("ran_lab", False), ("altered", False), ("adv_ela", False), ("adv_ela", True),
-    ("amun", False), ("l2ul", False), ("retrain", False),
-}
+OFTEN = {("altered", False), ("adv_ela", True), ("amun", False), ("retrain", False)}
 
 
 @pytest.mark.slow
