@@ -209,20 +209,20 @@ def test_of_a_method_what_it_runs_counts(package):
 
 
 def test_a_method_of_another_package_counts_with_its_own_modules(package, tmp_path, monkeypatch):
-    (tmp_path / "theirs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
     for name, text in {
         "__init__": "", "method": "from . import tools\nfrom speechunlearn.left import f\n",
         "tools": "x = 1\n",
     }.items():
-        (tmp_path / "theirs" / f"{name}.py").write_text(text)
+        (tmp_path / "elsewhere" / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
 
     def hashed() -> str:
         forget_what_was_read()
-        return code_hash("theirs.method")
+        return code_hash("elsewhere.method")
 
     before = hashed()
     package("left", "def f():\n    return 3\n")
     between = hashed()
-    (tmp_path / "theirs" / "tools.py").write_text("x = 2\n")
+    (tmp_path / "elsewhere" / "tools.py").write_text("x = 2\n")
     assert len({before, between, hashed()}) == 3
