@@ -52,7 +52,8 @@ class Kind:
         return re.search(self.where, label) is not None
 
 
-# Measured on chapters 02, 03, 05, 07 and 10 of profile smoke, trained from an empty cache: those
+# Measured on chapters 02, 03, 05, 07 and 10 of profile smoke as it was before it drew dropout alike
+# on every processor and methods drew by step, trained from an empty cache: those
 # stored (AVX2) beside ATEN_CPU_CAPABILITY=default. 25 of about 1500 trained numbers differ, the
 # largest of each kind by what is said below. A Xeon had 2 that differed, by 0.01. Dropout has to
 # draw the same: with other draws (03) UAR moved by up to 0.48, and no tolerance that wide would
