@@ -97,13 +97,13 @@ notebooks: $(READY)
 # torchattacks pins a requests from 2021 and needs torchvision only for its image models.
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
-	$(BIN)/python benchmarks/attack.py
+	$(BIN)/python -m benchmarks.attack
 
 # The whole of N=100, M=20, P=50 takes hours: by default a small one of the same proportions.
 REQUEST ?= --n 16 --copies 20 --steps 5 --epochs 2 --rounds 4
 bench-request: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
-	$(BIN)/python benchmarks/request.py $(REQUEST)
+	$(BIN)/python -m benchmarks.request $(REQUEST)
 
 bench-cost: export OMP_NUM_THREADS = 1
 bench-cost: export MKL_NUM_THREADS = 1

@@ -42,10 +42,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from attack import SPAN, Waveforms, median_with_interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks.attack import SPAN, Waveforms, median_with_interval
 from speechunlearn import corpora, provenance
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.audio import normalise, pad

@@ -49,10 +49,15 @@ def strengths() -> dict[str, dict[str, Any]]:
             continue
         values, own = dict(profile.get(method, {})), methods.parameters(method)
         for name, several in chosen.get(method, {}).items():
+            if getattr(own, name) is None:
+                continue  # it is found on the request itself
             mean = float(np.exp(np.mean(np.log(several))))
             whole = isinstance(getattr(own, name), int)
             values[name] = round(mean) if whole else float(f"{mean:.3g}")
-        found[method] = {"values": values, "tuned": bool(chosen.get(method))}
+        found[method] = {
+            "values": values,
+            "tuned": any(getattr(own, name) is not None for name in chosen.get(method, {})),
+        }
     return found
 
 

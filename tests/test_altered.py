@@ -26,7 +26,7 @@ from test_methods_more import (
 
 from speechunlearn.dataset import audio
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import Request, altered
+from speechunlearn.methods import Request, altered, never_heard
 from speechunlearn.models.training import Cost, predict
 
 __all__ = ["original", "plain_steps"]  # fixtures
@@ -71,7 +71,7 @@ def test_the_ends_of_the_weight_are_the_answer_and_that_of_the_copy(weight, expe
 
 
 @pytest.mark.usefixtures("plain_steps")
-@pytest.mark.parametrize("anchor", [0.0, 8.0])
+@pytest.mark.parametrize("anchor", [0.0, 2.0, 8.0])
 def test_the_first_step_goes_to_the_target_and_the_second_holds_the_copies(anchor):
     own, copy = softmax(X_E @ WEIGHT.T), softmax(copies_by_hand() @ WEIGHT.T)
     target = geometric([own, copy], (0.5, 0.5))
@@ -83,8 +83,8 @@ def test_the_first_step_goes_to_the_target_and_the_second_holds_the_copies(ancho
     two = run("altered", linear(), Request(FORGET, 3), anchor=anchor, **SHIFT,
               **(STEP | {"epochs": 2}))
     gradient = ce_gradient(first, X_E, target)
-    # the copies count as so many clips: of four that are to be forgotten, eight are two each
-    gradient = gradient + anchor / 4 * ce_gradient(first, copies_by_hand(), copy)
+    # the copies count as so many clips, and at most as the four that are to be forgotten
+    gradient = gradient + min(anchor, 4) / 4 * ce_gradient(first, copies_by_hand(), copy)
     close(matrix(two), first - RATE * gradient)
     sent = 4 * (2 if anchor else 1)
     assert outcome.cost == Cost(forward_backward=sent, forward=8)
@@ -92,7 +92,7 @@ def test_the_first_step_goes_to_the_target_and_the_second_holds_the_copies(ancho
 
 @pytest.mark.usefixtures("plain_steps")
 def test_the_second_step_holds_the_spliced_clips():
-    values = SHIFT | STEP | {"anchor": 0.0, "splices": 12.0, "batch_size": 5}
+    values = SHIFT | STEP | {"anchor": 0.0, "splices": 3.0, "batch_size": 5}
     own, copy = softmax(X_E @ WEIGHT.T), softmax(copies_by_hand() @ WEIGHT.T)
     target = geometric([own, copy], (0.5, 0.5))
     first = WEIGHT - RATE * ce_gradient(WEIGHT, X_E, target)
@@ -102,7 +102,7 @@ def test_the_second_step_holds_the_spliced_clips():
     rows = [np.r_[X_E[s.first, : s.until], X_E[s.second, s.start :]] for s in made]
     rows = np.array([audio.normalise(row.astype(np.float32)) for row in rows], dtype=float)
     gradient = ce_gradient(first, X_E, target)
-    gradient = gradient + 12 / 4 * ce_gradient(first, rows, softmax(rows @ WEIGHT.T))
+    gradient = gradient + 3 / 4 * ce_gradient(first, rows, softmax(rows @ WEIGHT.T))
     close(matrix(outcome), first - RATE * gradient)
     # the clips at both steps, and a batch of splices; these and the copies are asked about
     assert outcome.cost == Cost(forward_backward=2 * (4 + 5), forward=8 + 2 * 5)
@@ -154,7 +154,8 @@ def test_held_splices_keep_the_model_where_it_was_on_speech_like_theirs(original
 
 
 def test_a_weight_of_nought_changes_nothing(original):
-    outcome = run("altered", original, request_of(), weight=0.0, epochs=3, learning_rate=1e-3)
+    outcome = run("altered", original, request_of(), weight=0.0, until=0.0, epochs=3,
+                  learning_rate=1e-3)
     after, before = (predict(m, CLIPS).softmax(1) for m in (outcome.model, original))
     torch.testing.assert_close(after, before, atol=2e-3, rtol=0)
     assert outcome.details["targets_changed"] == 0
@@ -208,8 +209,80 @@ def test_copies_are_as_long_as_their_speed_says_and_normalised():
     [("weight", -0.1), ("weight", float("inf")), ("speeds", (1.0,)),
      ("speeds", (0.0,)), ("speeds", ()),
      ("shifts", (1.0,)), ("shifts", (0.0,)), ("anchor", -1.0), ("anchor", float("nan")),
-     ("splices", -1.0), ("splices", float("inf"))],
+     ("splices", -1.0), ("splices", float("inf")), ("until", 1.0), ("until", -0.1),
+     ("steps", 0)],
 )  # fmt: skip
 def test_bad_parameters_are_refused_by_name(name, value):
     with pytest.raises(ParameterError, match=name):
         altered.Parameters(**{name: value})
+
+
+def test_a_parabola_through_two_speeds_tells_the_loss_at_rest_by_hand():
+    # 0.5 + 3 log(s)^2
+    losses = [0.5 + 3 * np.log(speed) ** 2 for speed in (1.1, 1.2)]
+    assert never_heard.at_rest(1.1, losses[0], 1.2, losses[1]) == pytest.approx(0.5, abs=1e-9)
+    assert never_heard.at_rest(1 / 1.1, losses[0], 1.2, losses[1]) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_the_level_is_at_least_what_the_nearest_copies_lose(original):
+    heard = never_heard.estimate(original, CLIPS, CLIPS.labels, Cost())
+    by_hand = [
+        np.mean([
+            float(torch.nn.functional.cross_entropy(
+                predict(original, never_heard.altered(CLIPS, speed=speed)), CLIPS.labels
+            )) for speed in (1 / rate, rate)
+        ]) for rate in never_heard.LADDER
+    ]
+    assert heard.losses == pytest.approx(by_hand, rel=1e-5)
+    x, y = np.log(1.1) ** 2, np.log(1.2) ** 2
+    parabola = (by_hand[1] * y - by_hand[2] * x) / (y - x)
+    assert heard.level == pytest.approx(max(parabola, by_hand[0]), rel=1e-5)
+
+
+def test_the_weight_that_is_found_brings_the_targets_to_the_level(original):
+    outcome = run("altered", original, request_of(), epochs=1, splices=0.0)
+    details, own = outcome.details, predict(original, CLIPS)
+    assert 0 < details["weight"] <= 2.5
+    of_copies = torch.stack([
+        predict(original, never_heard.altered(CLIPS, speed=speed)) for speed in details["speeds"]
+    ])
+    targets = altered.drawn(own, of_copies, details["weight"])
+    loss = float(torch.nn.functional.cross_entropy(targets, own.argmax(1)))
+    assert loss == pytest.approx(details["targets_loss"], rel=1e-4)
+    assert details["weight"] == 2.5 or loss == pytest.approx(details["never_heard"], rel=0.02)
+
+
+def test_it_ends_where_its_targets_are_reached_and_not_before(original):
+    values = {"weight": 1.0, "speeds": (0.5, 2.0), "learning_rate": 3e-3, "anchor": 0.0,
+              "splices": 0.0, "until": 0.5}
+    outcome = run("altered", original, request_of(), epochs=200, **values)
+    history = outcome.details["history"]  # with nothing held it is the divergence
+    assert len(history) < 200
+    assert history[-1] <= 0.5 * history[0] < min(history[:-1])
+    assert outcome.details["left"] == pytest.approx(history[-1] / history[0])
+    whole = run("altered", original, request_of(), epochs=len(history), **values | {"until": 0.0})
+    assert same(outcome, whole)
+
+
+def test_no_epoch_begins_after_the_budget_of_steps(original):
+    outcome = run("altered", original, request_of(), weight=1.0, until=0.0, batch_size=2,
+                  steps=2 * -(-len(CLIPS) // 2) + 1)
+    assert len(outcome.details["history"]) == 3
+    assert outcome.details["steps"] == 3 * -(-len(CLIPS) // 2)
+
+
+def test_a_batch_in_pieces_comes_to_the_same_weights(original, monkeypatch):
+    values = {"weight": 1.0, "epochs": 2, "learning_rate": 1e-3, "batch_size": 8}
+    whole = run("altered", original, request_of(), **values).model
+    monkeypatch.setattr(altered, "_AT_ONCE", 1)
+    pieces = run("altered", original, request_of(), **values).model
+    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)
+
+
+def test_other_methods_end_at_a_level_of_the_request(original):
+    before = float(torch.nn.functional.cross_entropy(predict(original, CLIPS), CLIPS.labels))
+    request = Request(CLIPS, 3, level=before + 0.3)
+    model = run("neggrad", original, request, epochs=300, learning_rate=1e-3).model
+    after = float(torch.nn.functional.cross_entropy(predict(model, CLIPS), CLIPS.labels))
+    assert before + 0.3 <= after < before + 1.5

@@ -3,6 +3,7 @@
 import pytest
 from conftest import REPOSITORY
 
+from speechunlearn import methods
 from speechunlearn.lab import leaderboard, tuning
 from speechunlearn.tool import recommended
 
@@ -22,8 +23,20 @@ def test_the_file_is_what_leaderboards_and_trials_say(script):
 def test_the_default_is_the_leaderboards(script):
     for given in ({"forget"}, {"forget", "retain"}):
         choice = recommended.choose(given)
-        assert choice.method == "altered" and choice.values == {"weight": 1.41}
-        assert "tuned on real speech" in choice.why
+        assert choice.method == "altered" and choice.values == {}
+        assert "found on the clips themselves" in choice.why
+        assert recommended.choose(given, given={"weight"}).values == {}
+
+
+def test_few_clips_get_the_steps_they_need_and_what_is_named_stays():
+    given = methods.parameters("neggrad", epochs=3, batch_size=16)
+    assert recommended.budgeted("neggrad", given, (), 8).epochs == recommended.STEPS
+    assert recommended.budgeted("neggrad", given, (), 33).epochs == -(-recommended.STEPS // 3)
+    assert recommended.budgeted("neggrad", given, (), 10**6).epochs == 3
+    assert recommended.budgeted("neggrad", given, {"epochs"}, 8) == given
+    for method in ("adv", "altered", "scrub"):  # passes over copies; targets; more than forget
+        own = methods.parameters(method)
+        assert recommended.budgeted(method, own, (), 8) == own
 
 
 def test_the_least_gap_by_the_retrained_wins_among_what_can_be_fed(script, monkeypatch, tmp_path):

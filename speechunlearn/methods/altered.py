@@ -13,24 +13,32 @@ after another come to what one request for all of them would. No label is looked
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import soxr
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import cross_entropy, log_softmax
 
 from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import divergence, logits_of
+from speechunlearn.methods.never_heard import altered
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import predict
+
+#: a target further beyond the copies than this is a guess: copies further off are taken
+_FURTHEST = 2.5
+#: nats of divergence from which a start counts as one: what is next to its target stays there
+_NO_WAY = 0.01
+#: samples of a batch, padding included, that are sent through the model at once
+_AT_ONCE = 16000 * 40
 
 
 @dataclass(frozen=True)
@@ -38,31 +46,39 @@ class Parameters(Descent):
     """The descent's, and how clips are altered.
 
     Args:
-        epochs: passes over the forget set
+        epochs: passes over the forget set, at most
         mode: ``eval``: the answers that are to be met are the eval mode's
         weight: how far the target is drawn from the original's answer to the clip (0) to its
             answers to the altered copies (1), and beyond them: what copies still have of the clip
-            lies between the two
+            lies between the two. None: it is found on the clips, see `found`, with copies at
+            speeds of its own
         speeds: rates that copies are played at; they should lie outside of what the model was
             trained on. Pitch changes with them, so they are no copies of a voice
         shifts: parts of its length that copies are moved by, the end coming first
-        anchor: so many clips the copies, whose answers are held, count as
-        splices: so many clips the spliced ones count as, whose answers are held, too
+        anchor: so many clips the copies, whose answers are held, count as, and at most as the
+            forget set itself
+        splices: so many clips the spliced ones count as, whose answers are held, too, and at most
+            as the forget set itself
+        until: the descent ends when so small a share is left of the divergence from the targets
+            that there was in its first epoch; 0: after all epochs
+        steps: the budget: no epoch begins after so many
 
     """
 
-    epochs: int = 10
+    epochs: int = 800
     learning_rate: float = 1e-4
     mode: str = "eval"
-    weight: float = 1.0
+    weight: float | None = None
     speeds: tuple[float, ...] = (0.78, 1.25)
     shifts: tuple[float, ...] = ()
     anchor: float = 100.0
     splices: float = 100.0
+    until: float = 0.05
+    steps: int = 800
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.weight < float("inf"):
+        if self.weight is not None and not 0 <= self.weight < float("inf"):
             raise ParameterError(f"weight: {self.weight} is negative or not finite")
         if not (self.speeds or self.shifts):
             raise ParameterError("speeds and shifts are both empty: no copy is altered")
@@ -73,6 +89,29 @@ class Parameters(Descent):
         for name in ("anchor", "splices"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ParameterError(f"{name}: {getattr(self, name)} is negative or not finite")
+        if not 0 <= self.until < 1:
+            raise ParameterError(f"until: {self.until} is not a share from 0 to below 1")
+        if self.steps < 1:
+            raise ParameterError(f"steps: {self.steps} is not positive")
+
+
+class Aim(NamedTuple):
+    """What the answers to the forget set are to become, and which answers are held.
+
+    Attributes:
+        targets: logits
+        own: the original's logits
+        copies: whose answers are held
+        answers: the original's to these
+        details: how it was found
+
+    """
+
+    targets: Float[Tensor, "clips classes"]
+    own: Float[Tensor, "clips classes"]
+    copies: list[Clips]
+    answers: list[Float[Tensor, "clips classes"]]
+    details: dict[str, Any]
 
 
 def run(
@@ -83,41 +122,140 @@ def run(
     With N clips x_e, K copies a_k of each, and a batch of spliced clips s at each step, it is
 
     .. math:: \operatorname{mean}_e \mathrm{KL}(p^*_e \,\|\, f(x_e))
-              + \frac{\lambda_a}{N K} \sum_k \operatorname{mean}_e
+              + \frac{\min(\lambda_a, N)}{N K} \sum_k \operatorname{mean}_e
                 \mathrm{KL}(f_0(a_k(x_e)) \,\|\, f(a_k(x_e)))
-              + \frac{\lambda_s}{N} \operatorname{mean}_s \mathrm{KL}(f_0(s) \,\|\, f(s))
+              + \frac{\min(\lambda_s, N)}{N} \operatorname{mean}_s \mathrm{KL}(f_0(s) \,\|\, f(s))
+
+    until a share of the first term is left.
     """
     forget, n, normalised = request.forget, len(request.forget), model.frontend.do_normalize
-    copies = [altered(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
-    copies += [altered(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
-    answers = [predict(model, own, cost=work) for own in copies]
-    own_answers = predict(model, forget, cost=work)
-    targets = drawn(own_answers, torch.stack(answers), parameters.weight)
+    aim = given(model, request, parameters, work)
     original = copy.deepcopy(model).eval() if parameters.splices else None
+    kept: dict[str, Any] = {"divergences": []}
+    sums = [0.0, 0]  # of the divergence from the targets in this epoch, and clips
 
-    def loss(model: Classifier, batch: Batch) -> Tensor:
-        at = batch.positions
-        value = divergence(logits_of(model, forget, at), targets[at])
-        if parameters.anchor:
-            for own, answer in zip(copies, answers, strict=True):
-                held = divergence(logits_of(model, own, at), answer[at])
-                value = value + parameters.anchor / n / len(copies) * held
+    def loss(model: Classifier, batch: Batch) -> Iterator[Tensor]:
+        for at in _pieces(batch.positions, forget):
+            share = len(at) / len(batch.positions)
+            value = divergence(logits_of(model, forget, at), aim.targets[at])
+            sums[0] += value.item() * len(at)
+            sums[1] += len(at)
+            yield share * value
+        held = min(parameters.anchor, n) / n
+        for own, answer in zip(aim.copies, aim.answers, strict=True) if held else ():
+            for at in _pieces(batch.positions, own):
+                share = len(at) / len(batch.positions) / len(aim.copies)
+                yield share * held * divergence(logits_of(model, own, at), answer[at])
         if original is not None:
             made = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
             clips = spliced(forget, made, normalised=normalised)
-            with torch.no_grad():
-                answer = logits_of(original, clips, range(len(clips)))
-            held = divergence(logits_of(model, clips, range(len(clips))), answer)
-            value = value + parameters.splices / n * held
-        return value
+            for at in _pieces(range(len(clips)), clips):
+                with torch.no_grad():
+                    answer = logits_of(original, clips, at)
+                share = min(parameters.splices, n) / n * len(at) / len(clips)
+                yield share * divergence(logits_of(model, clips, at), answer)
 
     def passes(batch: Batch) -> tuple[int, int]:
         made = parameters.batch_size if parameters.splices else 0
-        return len(batch) * (1 + len(copies) * bool(parameters.anchor)) + made, made
+        copies = len(aim.copies) * bool(parameters.anchor)
+        return len(batch) * (1 + copies) + made, made
 
-    history = descend(model, forget, loss, parameters, work, passes=passes)
-    changed = (targets.argmax(1) != own_answers.argmax(1)).float().mean().item()
-    return Outcome(model, {"history": history, "targets_changed": changed})
+    def after_epoch(epoch: int) -> None:
+        kept["divergences"] = [*kept["divergences"], sums[0] / max(sums[1], 1)]
+        sums[:] = [0.0, 0]
+
+    def reached(model: Classifier) -> bool:
+        divergences = kept["divergences"]
+        return bool(divergences[-1] <= parameters.until * max(divergences[0], _NO_WAY))
+
+    work.enough = reached
+    steps = -(-n // parameters.batch_size)
+    history = descend(
+        model, forget, loss, parameters, work, passes=passes, after_epoch=after_epoch, kept=kept,
+        count=min(parameters.epochs, -(-parameters.steps // steps)),
+    )
+    changed = (aim.targets.argmax(1) != aim.own.argmax(1)).float().mean().item()
+    return Outcome(model, aim.details | {
+        "history": history, "targets_changed": changed, "steps": len(history) * steps,
+        "left": kept["divergences"][-1] / max(kept["divergences"][0], _NO_WAY),
+    })
+
+
+def _pieces(positions: Sequence[int], clips: Clips) -> list[list[int]]:
+    """Return a batch in pieces that are sent through the model at once."""
+    longest = max(clips.lengths[i] for i in positions)
+    size = max(1, _AT_ONCE // longest)
+    return [list(positions[first : first + size]) for first in range(0, len(positions), size)]
+
+
+def given(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Aim:
+    """Return the targets of a request.
+
+    Args:
+        model: the original
+        request: its forget set
+        parameters: of the method
+        work: its account
+
+    """
+    forget, normalised = request.forget, model.frontend.do_normalize
+    own = predict(model, forget, cost=work)
+    if parameters.weight is None:
+        return found(model, request, own, work)
+    copies = [altered(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
+    copies += [altered(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
+    answers = [predict(model, clips, cost=work) for clips in copies]
+    targets = drawn(own, torch.stack(answers), parameters.weight)
+    return Aim(targets, own, copies, answers, {"weight": parameters.weight})
+
+
+def found(
+    model: Classifier, request: Request, own: Float[Tensor, "clips classes"], work: Work
+) -> Aim:
+    """Find on the clips themselves how far their targets lie from the original's answers.
+
+    The weight is that at which the targets' mean loss is what a model that never heard the clips
+    would lose, see `speechunlearn.methods.never_heard`, with the nearest copies that need no
+    weight above 2.5.
+
+    Args:
+        model: the original
+        request: its forget set
+        own: the original's logits of the forget set
+        work: its account
+
+    """
+    said = own.argmax(1)
+    heard = never_heard.estimate(model, request.forget, said, work)
+    answers, level = heard.answers, heard.level
+    weights = [_weight(own, torch.stack(answer), said, level) for answer in answers]
+    rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
+    weight, far = min(weights[rung], _FURTHEST), max(rung, never_heard.FAR)
+    targets = drawn(own, torch.stack(answers[rung]), weight)
+    rate = never_heard.LADDER[rung]
+    return Aim(targets, own, heard.copies[far], answers[far], {
+        "weight": weight, "speeds": [1 / rate, rate], "never_heard": level,
+        "losses": [_loss(own, said), *heard.losses], "targets_loss": _loss(targets, said),
+    })
+
+
+def _loss(logits: Float[Tensor, "clips classes"], labels: Tensor) -> float:
+    return cross_entropy(logits, labels).item()
+
+
+def _weight(
+    own: Float[Tensor, "clips classes"], of_copies: Float[Tensor, "copies clips classes"],
+    labels: Tensor, level: float,
+) -> float:
+    """Return the least weight at which the targets' mean loss is a level, to one in a thousand."""
+    low, high = 0.0, 8.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if _loss(drawn(own, of_copies, middle), labels) < level:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def drawn(
@@ -142,28 +280,6 @@ def drawn(
     """
     mean = log_softmax(of_copies, dim=2).mean(0)
     return (1 - weight) * log_softmax(logits, dim=1) + weight * mean
-
-
-def altered(
-    clips: Clips, *, speed: float = 1.0, shift: float = 0.0, normalised: bool = True
-) -> Clips:
-    """Return copies of clips.
-
-    Args:
-        clips: as the model takes them
-        speed: rate that they are played at, as on a tape: 2 halves the length
-        shift: part of the length that is moved from the end to the front
-        normalised: whether clips have zero mean and unit variance: copies get it anew
-
-    """
-    waveforms_z = []
-    for waveform_z in clips.waveforms_z:
-        samples = waveform_z.numpy()
-        if speed != 1.0:
-            samples = soxr.resample(samples, speed, 1.0, quality="MQ")
-        copy = torch.from_numpy(audio.normalise(samples) if normalised else samples)
-        waveforms_z.append(torch.roll(copy, round(shift * len(copy))))
-    return Clips(waveforms_z, clips.labels, clips.hashes, clips.speakers)
 
 
 class Splice(NamedTuple):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, check_choice, check_positive
@@ -17,7 +19,7 @@ from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
 from speechunlearn.models import fast, loop
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost, Progress, Resume, Work
-from speechunlearn.models.training import Recipe
+from speechunlearn.models.training import Recipe, predict
 
 __all__ = [
     "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Request", "Resume",
@@ -43,6 +45,8 @@ class Request:
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
         resume: where descents keep their state; None keeps none
+        level: mean loss of the forget set, in nats, at which a descent ends; None goes on to its
+            last epoch, or to where its own targets are reached
 
     """
 
@@ -57,6 +61,7 @@ class Request:
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
     resume: Resume | None = None
+    level: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.forget) == 0:
@@ -196,12 +201,19 @@ class Method:
                 raise ParameterError(f"method {self.name!r} needs {words}, which is not given")
         if work is None:
             work = Work(seed=seed, progress=progress, resume=request.resume)
+        if request.level is not None:
+            work.enough = functools.partial(_forgot, request.forget, request.level)
         copied = copy.deepcopy(model)
         with fast.fast(copied) if quick else contextlib.nullcontext():
             outcome = self.run(copied, request, parameters, work)
         outcome.model.eval()
         outcome.cost = work.counted()
         return outcome
+
+
+def _forgot(forget: Clips, level: float, model: Classifier) -> bool:
+    """Return whether the mean loss of the forget set has come to a level."""
+    return cross_entropy(predict(model, forget), forget.labels).item() >= level
 
 
 @dataclass(frozen=True)
@@ -258,12 +270,13 @@ class Distillation(Descent):
 def descend(
     model: Classifier,
     counted: Clips | Callable[[int], Clips],
-    loss: Callable[[Classifier, Batch], Tensor],
+    loss: Callable[[Classifier, Batch], Tensor | Iterable[Tensor]],
     descent: Descent,
     work: Work,
     *,
     beside: Sequence[Clips] = (),
     seed: int | None = None,
+    count: int | None = None,
     **options: Any,
 ) -> list[float]:
     """Minimise a loss with Adam, see `speechunlearn.models.loop.epochs`.
@@ -276,6 +289,7 @@ def descend(
         work: its account
         beside: sets that go round beside
         seed: of the order and of all that is drawn; None is that of the work
+        count: of epochs; None is the descent's
         **options: of `speechunlearn.models.loop.epochs`
 
     Returns:
@@ -288,7 +302,7 @@ def descend(
     )
     return loop.epochs(
         model, (lambda epoch: counted) if isinstance(counted, Clips) else counted, loss,
-        optimiser, descent.epochs, descent.batch_size,
+        optimiser, descent.epochs if count is None else count, descent.batch_size,
         seed=work.seed if seed is None else seed, cost=work, what="unlearning",
         rate=descent.learning_rate, beside=beside,
         begin=lambda epoch: model.train(descent.mode == "train"), **options,

@@ -277,6 +277,10 @@ class Cut(Work):
         if outermost:
             self._add(name, begun, before)
 
+    def ends(self, model: Classifier) -> bool:
+        """Return False: what is predicted is what all epochs take."""
+        return False
+
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
         """Count nothing of what is done inside, neither clips nor seconds."""

@@ -16,7 +16,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -119,6 +119,10 @@ class Cost:
     def keep(self, parts: dict[str, Any], kept: dict[str, Any], history: list[float]) -> None:
         """Keep the state of a descent after an epoch."""
 
+    def ends(self, model: Classifier) -> bool:
+        """Return whether a descent is over before its last epoch, by what the model has become."""
+        return False
+
     def counted(self) -> Cost:
         """Return the numbers alone."""
         return Cost(self.forward_backward, self.forward, self.kept_seconds)
@@ -157,14 +161,21 @@ class Work(Cost):
         seed: source of everything that is drawn
         progress: told after each item of a phase and after each epoch
         resume: where descents keep their state; None keeps none
+        enough: asked before each epoch of a descent but its first whether it is over; by what is
+            kept, or the model, so that it ends where it would have after a kill
 
     """
 
     seed: int = 0
     progress: Progress | None = field(default=None, repr=False, compare=False)
     resume: Resume | None = field(default=None, repr=False, compare=False)
+    enough: Callable[[Classifier], bool] | None = field(default=None, repr=False, compare=False)
     _descent: int = field(default=-1, repr=False, compare=False)
     _begun: tuple[float, Cost] = field(default=(0.0, Cost()), repr=False, compare=False)
+
+    def ends(self, model: Classifier) -> bool:
+        """Return whether a descent is over before its last epoch, by what the model has become."""
+        return self.enough is not None and self.enough(model)
 
     def tell(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
         """Say how far a phase is."""
@@ -306,7 +317,7 @@ def seldom(progress: Progress, seconds: float = 5.0) -> Progress:
 def epochs(
     model: Classifier,
     counted: Callable[[int], Clips],
-    loss: Callable[[Classifier, Batch], Tensor],
+    loss: Callable[[Classifier, Batch], Tensor | Iterable[Tensor]],
     optimiser: torch.optim.Optimizer,
     count: int,
     batch_size: int,
@@ -328,7 +339,8 @@ def epochs(
     Args:
         model: changed in place
         counted: returns the clips whose one pass is an epoch, by its number from 0
-        loss: called with the model and a batch
+        loss: called with the model and a batch; its terms one after another hold one graph at a
+            time, and come to the gradient of their sum
         optimiser: of the model's weights
         count: of epochs
         batch_size: clips a step of each set
@@ -357,6 +369,8 @@ def epochs(
     kept = {} if kept is None else kept
     history = cost.go_on(parts, kept)
     for epoch in range(len(history), count):
+        if epoch and cost.ends(model):
+            break
         clips = counted(epoch)
         samples = _together([padded(own.lengths) for own in (clips, *beside)])
         total = 0.0
@@ -364,14 +378,16 @@ def epochs(
             begin(epoch)
             batches = _batches(clips, beside, batch_size, seed, epoch, order)
             for batch in cost.phase(what, batches, samples=samples, passes=passes, quiet=True):
-                value = loss(model, batch)
                 optimiser.zero_grad(set_to_none=True)
-                value.backward()
+                value, terms = 0.0, loss(model, batch)
+                for term in (terms,) if isinstance(terms, Tensor) else terms:
+                    term.backward()
+                    value += term.item()
                 after_backward()
                 optimiser.step()
                 if scheduler is not None:
                     scheduler.step()
-                total += value.item() * len(batch.positions)
+                total += value * len(batch.positions)
         history.append(total / len(clips))
         if not math.isfinite(history[-1]):
             raise ParameterError(

@@ -148,6 +148,7 @@ def plan(
     files = {"forget": forget, "retain": retain}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     parts = {name: part.clips for name, part in prepared.parts.items()}
+    own = recommended.budgeted(choice.method, own, parameters or {}, len(parts["forget"]))
     kept = parts.get("retain")
     request = Request(
         parts["forget"], len(prepared.model.labels), retain=kept,

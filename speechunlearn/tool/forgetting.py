@@ -19,6 +19,7 @@ from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
+from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Request, Resume
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.models import fast, training
@@ -155,6 +156,9 @@ def forget(
     work.check_not_inside(out, work.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    own = recommended.budgeted(
+        choice.method, own, parameters or {}, len(prepared.parts["forget"].clips)
+    )
     if "retain" in prepared.parts:
         _check_stays_forgotten(prepared.parts["retain"], refused_in_retain or {})
     judges = [prepared.load(reference, "references") for reference in references]
@@ -166,7 +170,7 @@ def forget(
         },
         "references": [checkpoints.digest(reference) for reference in references],
         "method": choice.method, "parameters": work.plain(asdict(own)), "seed": seed,
-        "quick": quick,
+        "quick": quick, "stops": recommended.stops(choice.method, parameters or {}),
     }
     before = work.finished(out)
     if before is not None:
@@ -296,13 +300,17 @@ def _made(
 
     def unlearn(folder: Path, resume: Path) -> None:
         state = Resume(resume)
+        level, clips = None, prepared.parts["forget"].clips
+        if asked["stops"]:
+            level = never_heard.estimate(prepared.model, clips, clips.labels, Cost()).level
         request = Request(
-            forget=prepared.parts["forget"].clips,
+            forget=clips,
             n_classes=len(prepared.model.labels),
             retain=prepared.parts["retain"].clips if "retain" in prepared.parts else None,
             fresh=fresh(prepared.model, prepared.source),
             adversarial=_in_pieces(cache, prepared, specification, say),
             resume=state,
+            level=level,
         )
         title = methods.get(choice.method).title
 
@@ -322,7 +330,8 @@ def _made(
             "peak_memory_mb": usage.peak_memory_mb,
             "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
         }
-        work.write_json(folder / "outcome.json", {"cost": cost, "details": outcome.details})
+        details = outcome.details | ({} if level is None else {"never_heard": level})
+        work.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
     made = unfinished / "made"
@@ -368,7 +377,9 @@ def _report(
     report = described(prepared) | assessed(
         {"before": prepared.model, "after": after}, prepared.parts, judges, seed=seed
     )
-    report["notes"] = [*report["notes"], *assessing.doubts(report)]
+    report["notes"] = [
+        *report["notes"], *ended(outcome["details"], parameters), *assessing.doubts(report)
+    ]
     return report | {
         "kind": "forget",
         "method": {
@@ -380,6 +391,29 @@ def _report(
         "cost": outcome["cost"],
         "details": outcome["details"],
     }
+
+
+def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
+    """Return how a method ended that finds its end on the clips."""
+    found = []
+    level = details.get("never_heard")
+    if level is not None:
+        found.append(
+            f"a model that never heard these clips would lose about {level:.2g} nats on each, as "
+            "copies at other speeds tell"
+        )
+    left = details.get("left")
+    if left is not None and parameters.until:
+        reached = "reached" if left <= parameters.until else "NOT reached"
+        found.append(
+            f"the answers that the clips were to be given were {reached} after {details['steps']} "
+            f"of at most {parameters.steps} steps: {left:.0%} of the distance is left"
+        )
+    elif level is not None and len(details.get("history", ())) >= parameters.epochs:
+        found.append(
+            f"that was NOT reached for certain: all {parameters.epochs} epochs were needed"
+        )
+    return found
 
 
 def described(prepared: Prepared) -> dict[str, Any]:

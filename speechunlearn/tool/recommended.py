@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import fields, replace
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
 from speechunlearn import methods
 from speechunlearn.errors import ParameterError
+
+#: the least that a method without targets may take before it has forgotten
+STEPS = 200
 
 
 class Choice(NamedTuple):
@@ -38,7 +42,8 @@ def choose(
 
     Where none is named it is, of those that get by with what there is, the one closest to
     retraining on the leaderboards of real speech: the least mean, over these, of its average gap
-    by that of the retrained models. Its strength is the geometric mean of those that tuning chose.
+    by that of the retrained models. Its strength is found on the request itself where the method
+    can find it, and else the geometric mean of those that tuning chose.
 
     Args:
         available: what there is: ``forget``, ``retain``
@@ -94,6 +99,38 @@ def check(method: str, available: Collection[str]) -> None:
         )
 
 
+def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:
+    """Return hyperparameters with the epochs that few clips need.
+
+    Ten epochs of eight clips are ten steps. A method that looks at the forget set alone gets at
+    least `STEPS` steps; it ends sooner where its targets or the level of the request are reached
+    (`speechunlearn.methods.base.Request`). Epochs that the request names stay, as do those of a
+    method whose epochs are passes over adversarial copies.
+
+    Args:
+        method: its name
+        parameters: of it
+        given: hyperparameters that the request names
+        clips: in the forget set
+
+    """
+    if not stops(method, given) or hasattr(parameters, "copies"):
+        return parameters
+    steps = -(-clips // parameters.batch_size)
+    return replace(parameters, epochs=max(parameters.epochs, -(-STEPS // steps)))
+
+
+def stops(method: str, given: Collection[str]) -> bool:
+    """Return whether a method ends at the level of a request.
+
+    It does where it has no targets of its own, looks at the forget set alone, and the request
+    does not name its epochs.
+    """
+    own = methods.get(method)
+    names = {name.name for name in fields(own.parameters)} - set(given)
+    return own.needs == {"forget"} and "epochs" in names and "until" not in names
+
+
 @cache
 def _table() -> dict[str, Any]:
     return json.loads(resources.files(__package__).joinpath("recommended.json").read_text("utf-8"))
@@ -106,6 +143,8 @@ def _strength(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
     if strength and strength in given:
         return values, f"its strength ({strength}) is the request's own"
+    if strength and getattr(methods.parameters(method), strength) is None:
+        return values, f"its strength ({strength}) is found on the clips themselves"
     if own is None:
         return values, "its strength is its own default: it was not tuned here"
     if own["tuned"]:

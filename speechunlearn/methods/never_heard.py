@@ -1,0 +1,113 @@
+"""What a model would lose on clips that it never heard, found on the clips themselves.
+
+Source: ours. The loss of clips that were never heard is least at their own speed, and grows with
+the square of the logarithm of the speed, as any smooth function does near its least value. Of
+clips that were heard it is the same where copies are so far off that nothing of the clip is left
+in them. So a parabola through the mean losses of copies at two speeds gives, at speed 1, what a
+model that never heard the clips would lose.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from speechunlearn.dataset import audio
+from speechunlearn.dataset.clips import Clips
+from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Cost
+from speechunlearn.models.training import predict
+
+#: how much faster, and slower, copies are played, the nearest first
+LADDER = (1.05, 1.1, 1.2, 1.35)
+#: places in it of the two that the parabola goes through
+NEAR, FAR = 1, 2
+
+
+class Estimate(NamedTuple):
+    """What is known of the forget set by its copies.
+
+    Attributes:
+        level: mean loss, in nats, that a model that never heard the clips would have
+        losses: mean loss of the copies at each speed of `LADDER` and its inverse
+        copies: at each speed, the slower first
+        answers: the model's logits of these
+
+    """
+
+    level: float
+    losses: list[float]
+    copies: list[list[Clips]]
+    answers: list[list[Float[Tensor, "clips classes"]]]
+
+
+def estimate(
+    model: Classifier, clips: Clips, labels: Int[Tensor, " clips"], cost: Cost
+) -> Estimate:
+    """Estimate what a model that never heard clips would lose on them.
+
+    It is at least what the nearest copies lose: they were not heard as they are.
+
+    Args:
+        model: which heard them
+        clips: the forget set
+        labels: by which losses are counted; the model's own answers, where no label is to be used
+        cost: counted into
+
+    """
+    copies = [
+        [altered(clips, speed=speed, normalised=model.frontend.do_normalize)
+         for speed in (1 / rate, rate)]
+        for rate in LADDER
+    ]
+    answers = [[predict(model, part, cost=cost) for part in both] for both in copies]
+    losses = [
+        float(np.mean([cross_entropy(answer, labels).item() for answer in both]))
+        for both in answers
+    ]
+    level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
+    return Estimate(max(level, losses[0]), losses, copies, answers)
+
+
+def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float:
+    r"""Return the loss at speed 1 of the parabola in log speed through two mean losses.
+
+    .. math:: \ell(s) = \ell(1) + b \log^2 s
+
+    Args:
+        near: a speed, which is not 1
+        near_loss: mean loss of copies at it and at its inverse
+        far: another, further off
+        far_loss: mean loss of copies at it and at its inverse
+
+    """
+    x, y = np.log(near) ** 2, np.log(far) ** 2
+    return float(near_loss - x * (far_loss - near_loss) / (y - x))
+
+
+def altered(
+    clips: Clips, *, speed: float = 1.0, shift: float = 0.0, normalised: bool = True
+) -> Clips:
+    """Return copies of clips.
+
+    Args:
+        clips: as the model takes them
+        speed: rate that they are played at, as on a tape: 2 halves the length
+        shift: part of the length that is moved from the end to the front
+        normalised: whether clips have zero mean and unit variance: copies get it anew
+
+    """
+    waveforms_z = []
+    for waveform_z in clips.waveforms_z:
+        samples = waveform_z.numpy()
+        if speed != 1.0:
+            samples = soxr.resample(samples, speed, 1.0, quality="MQ")
+        copy = torch.from_numpy(audio.normalise(samples) if normalised else samples)
+        waveforms_z.append(torch.roll(copy, round(shift * len(copy))))
+    return Clips(waveforms_z, clips.labels, clips.hashes, clips.speakers)
