@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch import Tensor
 from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ParameterError
 
-Batch = tuple[Float[Tensor, "batch time"], Int[Tensor, " batch"]]
+#: zero-padded waveforms, the samples of each without the padding, classes, what a model answers
+Waveforms, Lengths = Float[Tensor, "batch time"], Int[Tensor, " batch"]
+Labels, Logits = Int[Tensor, " batch"], Float[Tensor, "batch classes"]
+Batch = tuple[Waveforms, Lengths]
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,3 @@ def sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
-
-
-def cycle(make: Callable[[], Iterator[list[int]]]) -> Iterator[list[int]]:
-    """Yield batches for ever, asking for a new pass whenever one is used up."""
-    while True:
-        yield from make()

@@ -12,9 +12,7 @@ from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(
-    model: Classifier, request: Request, parameters: amun.Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: amun.Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) + CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e))."""
     return amun.run(model, request, parameters, work, request.retain)
 

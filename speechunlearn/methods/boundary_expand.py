@@ -25,9 +25,7 @@ class Parameters(Descent):
     epochs: int = 10
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE of the shadow class over all classes and it; return the model without it.
 
     The logit of the shadow class is a new row of the classification head, drawn as torch draws

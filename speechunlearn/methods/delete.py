@@ -22,9 +22,7 @@ class Parameters(Distillation):
     """The distillation's; the temperature is 1, as the authors' is."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once."""
     answers = masked(predict(model, request.forget, cost=work), request.forget.labels)
 

@@ -21,9 +21,7 @@ class Parameters(Descent):
     epochs: int = 5
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:

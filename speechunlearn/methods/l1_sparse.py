@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.errors import check_not_negative
+from speechunlearn.errors import NotNegative
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
@@ -30,16 +30,10 @@ class Parameters(Descent):
     """
 
     epochs: int = 10
-    gamma: float = 5e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "gamma")
+    gamma: NotNegative[float] = 5e-4
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) + gamma_t L1(theta); gamma_t falls from gamma to gamma / epochs."""
     before = float(size(model).detach())
 

@@ -58,12 +58,6 @@ def head(model: Classifier) -> torch.nn.Module:
     return model.get_submodule(layers(model)[0][0].rpartition(".")[0])
 
 
-def check_k(k: int) -> None:
-    """Raise ParameterError unless a number of layers is positive."""
-    if k < 1:
-        raise ParameterError(f"k: {k} is not positive")
-
-
 @contextlib.contextmanager
 def moving(model: torch.nn.Module, names: Collection[str]) -> Iterator[None]:
     """Hold every weight but these where it is; let all move again after it."""

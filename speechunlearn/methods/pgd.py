@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast
 from speechunlearn.models.classifier import seeded
 from speechunlearn.models.loop import Cost, generator, padded, sized
@@ -28,7 +28,7 @@ CHUNK_SAMPLES = 32 * 6 * 16_000
 
 
 @dataclass(frozen=True)
-class AttackParameters:
+class AttackParameters(Checked):
     """How adversarial copies are made.
 
     Args:
@@ -47,20 +47,14 @@ class AttackParameters:
 
     """
 
-    tau: float = 0.3
-    copies: int = 20
-    steps: int = 50
-    step_fraction: float = 0.25
-    projection: str = "step"
-    mode: str = "eval"
-    batch_size: int = 32
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        check_positive(self, "tau", "copies", "steps", "step_fraction", "batch_size")
-        check_choice(self, "projection", "step", "end")
-        check_choice(self, "mode", "eval", "train")
-        check_choice(self, "precision", "float32", "bfloat16")
+    tau: Positive[float] = 0.3
+    copies: Positive[int] = 20
+    steps: Positive[int] = 50
+    step_fraction: Positive[float] = 0.25
+    projection: Annotated[str, one_of("step", "end")] = "step"
+    mode: Annotated[str, one_of("eval", "train")] = "eval"
+    batch_size: Positive[int] = 32
+    precision: Annotated[str, one_of("float32", "bfloat16")] = "float32"
 
 
 @dataclass(frozen=True)
@@ -113,12 +107,12 @@ def random_wrong_labels(
 
 def targeted_pgd(
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    targets: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    targets: Labels,
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
-) -> Float[Tensor, "batch time"]:
+) -> Waveforms:
     """Move clips, each by at most tau a sample, towards being classified as their targets.
 
     .. math:: x_0 = x + u, \\quad u \\sim U(-\\tau, \\tau), \\qquad
@@ -144,13 +138,13 @@ def targeted_pgd(
 
 def _attacked(
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    targets: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    targets: Labels,
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
     cost: Cost,
-) -> Float[Tensor, "batch time"]:
+) -> Waveforms:
     """Do what `targeted_pgd` does, with a model that is frozen already."""
     tau = parameters.tau
     starts = [
@@ -171,11 +165,11 @@ def _attacked(
 
 
 def projected_step_(
-    delta: Float[Tensor, "batch time"],
+    delta: Waveforms,
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    labels: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    labels: Labels,
     *,
     bound: float,
     fraction: float,
@@ -221,11 +215,11 @@ def projected_step_(
 
 def input_gradient(
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    labels: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    labels: Labels,
     precision: str = "float32",
-) -> Float[Tensor, "batch time"]:
+) -> Waveforms:
     """Return the gradient of each clip's cross-entropy by its samples, zero in the padding.
 
     Args:
@@ -388,9 +382,7 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
             module._requires_grad = True
 
 
-def _within(
-    clean: Float[Tensor, "batch time"], moved: Float[Tensor, "batch time"], tau: float
-) -> Float[Tensor, "batch time"]:
+def _within(clean: Waveforms, moved: Waveforms, tau: float) -> Waveforms:
     """Undo what float32 rounding of clean + delta put beyond tau.
 
     A sample beyond is set one unit in the last place inside the bound.

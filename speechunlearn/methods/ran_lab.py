@@ -21,9 +21,7 @@ class Parameters(Descent):
     """The descent's; one wrong label a clip, drawn once."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis = CE(f(x_e), wrong label)."""
     wrong = request.forget.relabelled(wrong_labels(request, work.seed))
 

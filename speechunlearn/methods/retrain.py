@@ -17,9 +17,7 @@ class Parameters:
     """Retraining has none of its own: it repeats the recipe of fine-tuning."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Train a fresh classifier on the retain set with the recipe of fine-tuning."""
     fresh, recipe = request.anew("retrain")
     request.check_apart()

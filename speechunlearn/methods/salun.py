@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechunlearn.errors import Share
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Request, Work, check_share
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.importance import Importance, estimate
 from speechunlearn.models.classifier import Classifier
 
@@ -29,19 +30,12 @@ class Parameters(remain.Parameters):
 
     """
 
-    saliency: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("saliency", self.saliency)
+    saliency: Share = 0.5
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r) over the salient weights."""
     gradients = estimate("saliency", model, request.forget, request.forget.labels, cost=work)
-    assert gradients is not None  # only the kind `none` gives nothing
     masks = salient(gradients, parameters.saliency)
 
     def mask_gradients() -> None:

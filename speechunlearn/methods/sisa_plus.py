@@ -13,9 +13,7 @@ from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(
-    model: Classifier, request: Request, parameters: sisa.Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: sisa.Parameters, work: Work) -> Outcome:
     """Return a classifier whose weights are the mean of the shards'.
 
     All shards start from the same weights. That the mean of networks is a network as good

@@ -20,10 +20,11 @@ from types import MethodType
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import ParameterError
 
 Item = TypeVar("Item")
@@ -352,9 +353,7 @@ def _channels_last(
 # ---- masks, attention, dropout
 
 
-def _by_lengths(
-    self: Any, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch classes"]:
+def _by_lengths(self: Any, waveform_z: Waveforms, lengths: Lengths) -> Logits:
     """Stand in for a classifier's forward.
 
     transformers only sums a mask over the samples: one entry of the length does, and none where

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset import audio
 from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.errors import ParameterError
 from speechunlearn.models import fast, loop
 from speechunlearn.models.classifier import Classifier
@@ -142,9 +142,7 @@ def train(
     return history
 
 
-def logits_of(
-    model: torch.nn.Module, clips: Clips, positions: Sequence[int]
-) -> Float[Tensor, "batch classes"]:
+def logits_of(model: torch.nn.Module, clips: Clips, positions: Sequence[int]) -> Logits:
     """Return the logits of some clips, with a graph where gradients are enabled."""
     device = next(model.parameters()).device
     waveform_z, lengths = clips.batch(positions)
