@@ -4,8 +4,6 @@ A wheel holds a record of what it was built from, which ``setup.py`` writes. Wit
 package is in a checkout, if it lies beside this project's own ``pyproject.toml``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import hashlib

@@ -1,7 +1,5 @@
 """What a folder of the package defines, and what other packages add by entry points."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator

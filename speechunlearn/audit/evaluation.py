@@ -1,7 +1,5 @@
 """Scores of one model, their distances to a retrained model's, and where one more's would lie."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Float

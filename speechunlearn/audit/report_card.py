@@ -5,8 +5,6 @@ seeds, and several that were trained on it. What a model scores is read against 
 retrained model would score; nothing is read against 0 or 0.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -14,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from scipy.special import softmax
-from scipy.stats import norm
+from scipy.special import ndtri, softmax
 
 from speechunlearn.audit import closeness, evaluation, membership
 from speechunlearn.audit.membership import Scores
@@ -214,7 +211,7 @@ class Auditor:
         n_judged = len(names) + sum(name in own for name in JUDGED_DISTANCES)
         if not n_judged:
             raise ParameterError(f"chosen: {list(self.chosen)}, none of which is judged here")
-        quantile = float(norm.ppf(1 - (1 - self.level) / (2 * n_judged)))
+        quantile = float(ndtri(1 - (1 - self.level) / (2 * n_judged)))
         rows = []
         for name in names:
             n, m = self._counts(name)

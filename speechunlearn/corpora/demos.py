@@ -6,12 +6,11 @@ gender, exactly one has the published sizes of 3,024 training, 3,024 validation
 and 3,317 test clips. It is a deduction, not the authors' list.
 """
 
-from __future__ import annotations
-
 import re
+from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, Corpus, read_folder
+from speechunlearn.corpora.base import DATA, BadClip, Clip, described, read_folder
 
 # The code of an emotion in the file names (the first letters of its Italian name) -> label,
 # in the alphabetical order of the labels: this is the order of the classes.
@@ -94,18 +93,9 @@ def parse(path: Path) -> Clip | None:
     return Clip(path, speaker, gender, EMOTIONS[match["emotion"]], split)
 
 
-def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
-    return read_folder(root, parse)
-
-
-CORPUS = Corpus(
-    name="demos",
-    title="DEMoS: an Italian emotional speech corpus",
-    licence="restricted: academic use after signing the licence of its authors",
-    how_to_get="request access at https://zenodo.org/records/2544829",
-    task="emotion",
-    read=_read,
-    labels=tuple(EMOTIONS.values()),
+CORPUS = described(
+    "demos",
+    read=partial(read_folder, parse=parse),
     expected={
         split: dict(zip(EMOTIONS.values(), counts, strict=True))
         for split, counts in _COUNTS.items()
@@ -113,13 +103,6 @@ CORPUS = Corpus(
     expected_speakers=len(_BY_SPEAKER),
 )
 
-EMBEDDED = Corpus(
-    name="embedded",
-    title="Embedded corpus: synthetic Italian emotional speech",
-    licence="MIT, as the project",
-    how_to_get="part of the repository, in data/embedded",
-    task="emotion",
-    read=_read,
-    labels=tuple(EMOTIONS.values()),
-    default_root=Path(__file__).resolve().parents[2] / "data" / "embedded",
+EMBEDDED = described(
+    "embedded", read=partial(read_folder, parse=parse), default_root=DATA / "embedded"
 )

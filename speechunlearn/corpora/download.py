@@ -1,7 +1,5 @@
 """Download a corpus: by its hash, to be continued after an interruption, unpacked safely."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

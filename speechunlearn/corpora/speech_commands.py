@@ -6,8 +6,6 @@ that of version 0.01 or 0.02, or of the test archive, which is published on its 
 the ten words, unknown words and silence only.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -18,8 +16,8 @@ from speechunlearn.corpora.base import (
     Archive,
     BadClip,
     Clip,
-    Corpus,
     bare_name,
+    described,
     read_words,
     stored,
 )
@@ -172,36 +170,14 @@ _TEST = Archive(
     "sha256:cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
 )
 
-CORPUS = Corpus(
-    name="speech_commands",
-    title="Speech Commands: all its words",
-    licence="CC BY 4.0",
-    how_to_get=_V2.url,
-    task="keyword",
-    read=partial(_read, select=all_words),
-    archives=(_V2, _V1),
+CORPUS = described(
+    "speech_commands", read=partial(_read, select=all_words), archives=(_V2, _V1)
 )
-
-TEN_WORDS = Corpus(
-    name="speech_commands_10",
-    title="Speech Commands, ten command words"
-    " (of its test archive, where the folder is that archive)",
-    licence="CC BY 4.0",
-    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
-    task="keyword",
-    read=partial(_read, select=ten_words, needed=TEN),
-    labels=TEN,
-    archives=(_V2, _V1, _TEST),
+TEN_WORDS = described(
+    "speech_commands_10",
+    read=partial(_read, select=ten_words, needed=TEN), archives=(_V2, _V1, _TEST),
 )
-
-TWELVE_CLASSES = Corpus(
-    name="speech_commands_12",
-    title="Speech Commands, twelve classes: ten command words, unknown words, silence"
-    " (of its test archive, where the folder is that archive)",
-    licence="CC BY 4.0",
-    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
-    task="keyword",
-    read=partial(_read, select=twelve_classes, needed=TEN),
-    labels=(*TEN, UNKNOWN, SILENCE),
-    archives=(_V2, _V1, _TEST),
+TWELVE_CLASSES = described(
+    "speech_commands_12",
+    read=partial(_read, select=twelve_classes, needed=TEN), archives=(_V2, _V1, _TEST),
 )

@@ -3,8 +3,6 @@
 A task is data: the same corpus, encoder, methods and audits serve all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

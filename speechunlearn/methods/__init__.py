@@ -4,8 +4,6 @@ Another package adds one by an entry point of the group ``speechunlearn.methods`
 `speechunlearn.methods.base.Method`.
 """
 
-from __future__ import annotations
-
 from dataclasses import fields
 from functools import cache
 from typing import Any

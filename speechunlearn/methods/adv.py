@@ -3,8 +3,6 @@
 Source: Ren et al. 2025, section 2.2.1, equation 5 with lambda_3 = 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -104,4 +102,4 @@ def run(
     return Outcome(model, {"history": history, "reached_target": kept["reached"]})
 
 
-METHOD = Method("adv", "Adv.", frozenset({"forget"}), Parameters, run, strength="learning_rate")
+METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run, strength="learning_rate")

@@ -3,8 +3,6 @@
 Source: Ren et al. 2025, section 2.2.2, equations 4 and 5; Kirkpatrick et al. 2017.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -55,6 +53,4 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     return adv.run(model, request, parameters, work, penalty)
 
 
-METHOD = Method(
-    "adv_ela", "Adv. + Ela.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run, strength="learning_rate")

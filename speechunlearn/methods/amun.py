@@ -7,8 +7,6 @@ as a form of its own, which is the default here. Its attack stops at the first s
 class, and goes on from there where its bound doubles; here it takes all steps, from the clip.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -106,4 +104,4 @@ def nearest(
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
-METHOD = Method("amun", "AMUN", frozenset({"forget"}), Parameters, run, strength="learning_rate")
+METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run, strength="learning_rate")

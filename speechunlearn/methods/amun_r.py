@@ -5,8 +5,6 @@ training set, which holds the forget clips unless they ask for the examples alon
 both sets, as in `remain`, and the forget clips are left out unless ``keep_forget`` is set.
 """
 
-from __future__ import annotations
-
 from speechunlearn.methods import amun
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models.classifier import Classifier
@@ -18,6 +16,6 @@ def run(model: Classifier, request: Request, parameters: amun.Parameters, work: 
 
 
 METHOD = Method(
-    "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run,
+    "amun_r", "AMUN + retained", {"forget", "retain"}, amun.Parameters, run,
     strength="learning_rate",
 )

@@ -4,8 +4,6 @@ Source: Chundawat et al. 2023. The authors' code averages the divergence over
 clips and classes; here it is the mean over clips, as the divergence is defined.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +79,6 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 
 METHOD = Method(
-    "bad_teacher", "Bad teacher", frozenset({"forget", "retain"}), Parameters, run,
+    "bad_teacher", "Bad teacher", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

@@ -1,10 +1,8 @@
 """What every unlearning method shares: the request, the outcome, and the loop that fine-tunes."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
@@ -117,7 +115,7 @@ class Outcome:
     cost: Cost = field(default_factory=Cost)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """A named unlearning method.
 
@@ -142,7 +140,7 @@ class Method:
 
     name: str
     title: str
-    needs: frozenset[str]
+    needs: Set[str]
     parameters: type
     run: Callable[..., Outcome]
     strength: str = ""

@@ -3,8 +3,6 @@
 Source: Chen et al. 2023, who forget whole classes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +56,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "boundary_expand", "Boundary expand", frozenset({"forget"}), Parameters, run,
+    "boundary_expand", "Boundary expand", {"forget"}, Parameters, run,
     strength="learning_rate",
 )

@@ -5,8 +5,6 @@ untargeted step away from the true one leads to. Where that step does not leave 
 authors' code trains on the true label; here it is the strongest of the wrong ones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -59,6 +57,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "boundary_shrink", "Boundary shrink", frozenset({"forget"}), Parameters, run,
+    "boundary_shrink", "Boundary shrink", {"forget"}, Parameters, run,
     strength="learning_rate",
 )

@@ -3,8 +3,6 @@
 Source: Goel et al. 2022 (catastrophic forgetting of the last k layers).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from speechunlearn.errors import Positive
@@ -33,4 +31,4 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
         return finetune.run(model, request, parameters, work)
 
 
-METHOD = Method("cf_k", "CF-k", frozenset({"retain"}), Parameters, run, strength="learning_rate")
+METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run, strength="learning_rate")

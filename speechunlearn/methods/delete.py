@@ -3,8 +3,6 @@
 Source: Zhou et al. 2025 (decoupled distillation to erase).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +38,4 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method(
-    "delete", "DELETE", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run, strength="learning_rate")

@@ -4,8 +4,6 @@ Source: Goel et al. 2022 (exact unlearning of the last k layers). The layers bel
 still hold what the forget set taught them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,6 +59,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "eu_k", "EU-k", frozenset({"retain"}), Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
+    "eu_k", "EU-k", {"retain"}, Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
     trains_anew=True,
 )

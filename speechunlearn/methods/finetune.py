@@ -3,8 +3,6 @@
 Source: the baseline of Golatkar et al. 2020 and of every comparison since.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,6 +29,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "finetune", "Fine-tune on rest", frozenset({"retain"}), Parameters, run,
+    "finetune", "Fine-tune on rest", {"retain"}, Parameters, run,
     strength="learning_rate",
 )

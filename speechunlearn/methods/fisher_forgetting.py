@@ -6,8 +6,6 @@ ten, and zeroes the last layer's weights of a class that is forgotten whole: non
 here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -77,6 +75,6 @@ def drawn_labels(logits: Float[Tensor, "clips classes"], generator: torch.Genera
 
 
 METHOD = Method(
-    "fisher_forgetting", "Fisher forgetting", frozenset({"retain"}), Parameters, run,
+    "fisher_forgetting", "Fisher forgetting", {"retain"}, Parameters, run,
     strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
 )

@@ -1,7 +1,5 @@
 """How much each weight matters: the importance estimates behind elastic weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

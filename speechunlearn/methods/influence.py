@@ -5,8 +5,6 @@ The Hessian of the retain set's loss is replaced by its diagonal empirical Fishe
 it is near where the model fits its labels, and nowhere else.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +67,4 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     return Outcome(model, {"moved": moved**0.5})
 
 
-METHOD = Method(
-    "influence", "Influence", frozenset({"forget", "retain"}), Parameters, run, strength="scale",
-)
+METHOD = Method("influence", "Influence", {"forget", "retain"}, Parameters, run, strength="scale")

@@ -6,8 +6,6 @@ theirs. Their code clips the copies to the least and greatest value of the batch
 waveform has no range. It sums over the clips of a batch where here is their mean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -74,4 +72,4 @@ def to_noise(
     return answers, torch.stack([n.norm() for n in noise])
 
 
-METHOD = Method("jit", "JiT", frozenset({"forget"}), Parameters, run, strength="learning_rate")
+METHOD = Method("jit", "JiT", {"forget"}, Parameters, run, strength="learning_rate")

@@ -5,8 +5,6 @@ that of all weights together, and part of the gradient that Adam scales (the aut
 a weight that the retain set does not hold moves towards zero at the full rate.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +49,4 @@ def size(model: torch.nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
 
 
-METHOD = Method(
-    "l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("l1_sparse", "l1-sparse", {"retain"}, Parameters, run, strength="learning_rate")

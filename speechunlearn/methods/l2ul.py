@@ -7,8 +7,6 @@ importance is the gradient of the mean norm of a batch's logits; here it is that
 norm, clip by clip, as MAS has it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -97,4 +95,4 @@ def adversarial_copies(
     return moved(model, repeated.relabelled(targets), moves, work, work.seed)
 
 
-METHOD = Method("l2ul", "L2UL", frozenset({"forget"}), Parameters, run, strength="learning_rate")
+METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run, strength="learning_rate")

@@ -1,7 +1,5 @@
 """The layers of a classifier, counted from its answer down."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Collection, Iterator

@@ -1,7 +1,5 @@
 """What methods put into their losses: logits with a graph, cross-entropy, divergence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from jaxtyping import Float

@@ -5,8 +5,6 @@ the paper is `speechunlearn.methods.pgd`; here are its untargeted form, without 
 that in the Euclidean norm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

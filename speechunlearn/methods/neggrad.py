@@ -5,8 +5,6 @@ clipped, as in the code of Koudounas et al. 2025. The cross-entropy has no upper
 nothing but the number of steps and their size ends the ascent.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -47,6 +45,4 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     return Outcome(model, {"history": history})
 
 
-METHOD = Method(
-    "neggrad", "NegGrad", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run, strength="learning_rate")

@@ -3,8 +3,6 @@
 Source: Kurmanji et al. 2023, the authors' stronger form of the negative gradient.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -42,6 +40,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "neggrad_plus", "NegGrad+", frozenset({"forget", "retain"}), Parameters, run,
+    "neggrad_plus", "NegGrad+", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms
+from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms, sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast
 from speechunlearn.models.classifier import seeded
@@ -112,6 +112,7 @@ def targeted_pgd(
     targets: Labels,
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
+    cost: Cost | None = None,
 ) -> Waveforms:
     """Move clips, each by at most tau a sample, towards being classified as their targets.
 
@@ -127,25 +128,17 @@ def targeted_pgd(
         parameters: tau, steps and the rest
         generators: source of each clip's random start, on the CPU: one a clip, so that a
             clip's start does not depend on its batch
+        cost: counted into; only where the model is frozen already
 
     Returns:
         the moved clips; every abs(difference) is at most tau, computed exactly
 
     """
-    with frozen(model, train=parameters.mode == "train"):
-        return _attacked(model, waveform_z, lengths, targets, parameters, generators, Cost())
-
-
-def _attacked(
-    model: torch.nn.Module,
-    waveform_z: Waveforms,
-    lengths: Lengths,
-    targets: Labels,
-    parameters: AttackParameters,
-    generators: Sequence[torch.Generator],
-    cost: Cost,
-) -> Waveforms:
-    """Do what `targeted_pgd` does, with a model that is frozen already."""
+    if cost is None:
+        with frozen(model, train=parameters.mode == "train"):
+            return targeted_pgd(
+                model, waveform_z, lengths, targets, parameters, generators, Cost()
+            )
     tau = parameters.tau
     starts = [
         (torch.rand(int(length), generator=generator) * 2 - 1) * tau
@@ -161,7 +154,13 @@ def _attacked(
             fraction=parameters.step_fraction, targeted=True,
             project=parameters.projection == "step", precision=parameters.precision,
         )
-    return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
+    moved = waveform_z + delta.clamp_(-tau, tau)
+    # where float32 rounding of the sum lies beyond tau, one unit in the last place less
+    offset = moved.double() - waveform_z.double()
+    size = torch.maximum(waveform_z.abs(), moved.abs())
+    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
+    inside = waveform_z.double() + offset.sign() * (tau - unit.double())
+    return torch.where(offset.abs() > tau, inside.float(), moved)
 
 
 def projected_step_(
@@ -231,7 +230,8 @@ def input_gradient(
 
     """
     there = waveform_z.detach().requires_grad_(True)
-    with _precision(precision, there.device):
+    reduced = precision != "float32"
+    with torch.autocast(there.device.type, dtype=torch.bfloat16, enabled=reduced):
         logits = model(there, lengths)
     # summed, not averaged: a clip's gradient does not depend on its batch
     loss = cross_entropy(logits.float(), labels, reduction="sum")
@@ -287,7 +287,7 @@ def adversarial_set(
     def attack(positions: list[int]) -> None:
         waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
         aim = aims[positions].to(device)
-        answer = _attacked(
+        answer = targeted_pgd(
             model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost
         )
         with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
@@ -296,7 +296,7 @@ def adversarial_set(
             moved[position].copy_(row[: len(moved[position])])
 
     made = list(
-        batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
+        sorted_batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
     )
     with seeded(seed, first), frozen(model, train=drawing):
         for positions in cost.phase(
@@ -311,33 +311,6 @@ def adversarial_set(
     )
 
 
-def batches(
-    lengths: Sequence[int], batch_size: int, samples: int, *, alike: bool = False
-) -> Iterator[list[int]]:
-    """Yield each clip once, longest first, in batches of clips of similar length.
-
-    Args:
-        lengths: samples of each clip
-        batch_size: most clips in a batch
-        samples: most samples in a batch, padding included; one longer clip is a batch alone
-        alike: a batch that is half full takes no shorter clip: where clips have many copies,
-            nothing is padded
-
-    """
-    batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = lengths[batch[0]] if batch else 0
-        shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
-        if batch and (
-            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
-        ):
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
-
-
 def signal_to_noise_db(
     waveform_z: Float[Tensor, " time"], perturbed: Float[Tensor, " time"]
 ) -> float:
@@ -346,12 +319,6 @@ def signal_to_noise_db(
     if noise == 0:
         return float("inf")
     return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
-
-
-def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @contextlib.contextmanager
@@ -380,15 +347,3 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
             module.training = flag
         for module in asking:
             module._requires_grad = True
-
-
-def _within(clean: Waveforms, moved: Waveforms, tau: float) -> Waveforms:
-    """Undo what float32 rounding of clean + delta put beyond tau.
-
-    A sample beyond is set one unit in the last place inside the bound.
-    """
-    offset = moved.double() - clean.double()
-    size = torch.maximum(clean.abs(), moved.abs())
-    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
-    inside = clean.double() + offset.sign() * (tau - unit.double())
-    return torch.where(offset.abs() > tau, inside.float(), moved)

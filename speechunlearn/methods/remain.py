@@ -4,8 +4,6 @@ Source: Ren et al. 2025, section 3.2 (L_mis + CE(f(x_r), y_r)), after Cheng & Am
 optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,6 +85,6 @@ def superloss(
 
 
 METHOD = Method(
-    "remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run,
+    "remain", "Remain. Unl.", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

@@ -3,8 +3,6 @@
 Source: the definition of exact unlearning (Bourtoule et al. 2021).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from speechunlearn.methods.base import Method, Outcome, Request, Work
@@ -27,6 +25,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 METHOD = Method(
-    "retrain", "Retrained", frozenset({"forget", "retain"}), Parameters, run,
+    "retrain", "Retrained", {"forget", "retain"}, Parameters, run,
     untuned="it is what the others are compared with", trains_anew=True,
 )

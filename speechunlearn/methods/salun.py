@@ -7,8 +7,6 @@ here one step has both, as in `remain`, whose loss this is. Their code also draw
 classes, the true one included, anew in each epoch; here a wrong label is wrong, and drawn once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +63,4 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
     }
 
 
-METHOD = Method(
-    "salun", "SalUn", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("salun", "SalUn", {"forget", "retain"}, Parameters, run, strength="learning_rate")

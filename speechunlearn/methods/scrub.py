@@ -4,8 +4,6 @@ Source: Kurmanji et al. 2023, the objective and the alternation of its algorithm
 their SCRUB and Rewind.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,6 +135,4 @@ def matching_weights(request: Request) -> Float[Tensor, " clips"]:
     return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
 
 
-METHOD = Method(
-    "scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("scrub", "SCRUB", {"forget", "retain"}, Parameters, run, strength="learning_rate")

@@ -5,8 +5,6 @@ original is not used, an ensemble of shards takes its place. Shards are not cut 
 authors' code lets the shards vote, or takes the mean of their probabilities, as is done here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -128,6 +126,6 @@ def shard_of(clip: str, shards: int, seed: int) -> int:
 
 
 METHOD = Method(
-    "sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run,
+    "sisa", "SISA", {"forget", "retain"}, Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
 )

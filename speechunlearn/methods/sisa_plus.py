@@ -4,8 +4,6 @@ Source: Phukan et al. 2025, after Bourtoule et al. 2021 (the shards). The weight
 place of the answers, so that one classifier answers at the price of one.
 """
 
-from __future__ import annotations
-
 import torch
 
 from speechunlearn.methods import sisa
@@ -32,6 +30,6 @@ def run(model: Classifier, request: Request, parameters: sisa.Parameters, work: 
 
 
 METHOD = Method(
-    "sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run,
+    "sisa_plus", "SISA++", {"forget", "retain"}, sisa.Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
 )

@@ -4,8 +4,6 @@ Source: Foster et al. 2024. Nothing is trained; the training set enters through
 its Fisher information alone, which can be kept in its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -120,6 +118,4 @@ def dampen_(
     return selected / total
 
 
-METHOD = Method(
-    "ssd", "SSD", frozenset({"forget", "statistic"}), Parameters, run, strength="selection",
-)
+METHOD = Method("ssd", "SSD", {"forget", "statistic"}, Parameters, run, strength="selection")

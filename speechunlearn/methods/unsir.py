@@ -6,8 +6,6 @@ starts from the clips (``start``). The authors learn one batch of noise a class,
 clip has its own, and mix it into the retained clips; here one step has both, as in `remain`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -104,6 +102,4 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
     return start
 
 
-METHOD = Method(
-    "unsir", "UNSIR", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("unsir", "UNSIR", {"forget", "retain"}, Parameters, run, strength="learning_rate")

@@ -8,8 +8,6 @@ time. And two cores that share each small product wait for each other more than 
 a batch of their own. `fast` changes all that, and no formula.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +18,7 @@ from types import MethodType
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -95,10 +93,15 @@ def fast(model: torch.nn.Module, workers: int | None = None) -> Iterator[None]:
                     replace(module, name, _by_lengths)
                 if not on_cpu:
                     continue
-                if _plain_convolution(module):
-                    replace(module, "forward", _by_windows)
-                elif _grouped_convolution(module):
-                    replace(module, "forward", _channels_last)
+                if isinstance(module, torch.nn.Conv1d):
+                    plain = (module.groups, module.padding, module.dilation) == (1, (0,), (1,))
+                    if plain and type(module) is torch.nn.Conv1d:
+                        replace(module, "forward", _by_windows)
+                    elif (
+                        module.groups > 1 and module.padding_mode == "zeros"
+                        and isinstance(module.padding, tuple)
+                    ):
+                        replace(module, "forward", _channels_last)
                 elif type(module) is torch.nn.Dropout:
                     replace(module, "forward", _dropout)
                 config: Any = getattr(module, "config", None)
@@ -190,7 +193,8 @@ def total(parts: Sequence[Callable[[], Tensor]], model: torch.nn.Module) -> Floa
             del _OWN.generator
 
     values, gradients = zip(*spread(one, range(len(parts))), strict=True)
-    summed = [_sum(of) for of in zip(*gradients, strict=True)]
+    given = [[own for own in of if own is not None] for of in zip(*gradients, strict=True)]
+    summed = [torch.stack(of).sum(0) if len(of) > 1 else (*of, None)[0] for of in given]
     return _Computed.apply(torch.stack(values).sum(), summed, *weights)
 
 
@@ -209,11 +213,6 @@ class _Computed(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [None if of is None else of * outer[0] for of in ctx.gradients]
         return None, None, *scaled
-
-
-def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    given = [gradient for gradient in gradients if gradient is not None]
-    return torch.stack(given).sum(0) if len(given) > 1 else next(iter(given), None)
 
 
 def _draws_elsewhere(model: torch.nn.Module) -> bool:
@@ -306,24 +305,6 @@ def _unwindow(
     return result
 
 
-def _plain_convolution(module: torch.nn.Module) -> bool:
-    return (
-        type(module) is torch.nn.Conv1d
-        and module.groups == 1
-        and module.padding == (0,)
-        and module.dilation == (1,)
-    )
-
-
-def _grouped_convolution(module: torch.nn.Module) -> bool:
-    return (
-        isinstance(module, torch.nn.Conv1d)
-        and module.groups > 1
-        and module.padding_mode == "zeros"
-        and isinstance(module.padding, tuple)
-    )
-
-
 def _by_windows(
     self: torch.nn.Conv1d, samples: Float[Tensor, "batch channels time"]
 ) -> Float[Tensor, "batch out frames"]:
@@ -400,23 +381,12 @@ def _dropout(self: torch.nn.Dropout, x: Float[Tensor, "*shape"]) -> Float[Tensor
 
 
 def _dropped(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
-    keep, share = _kept(x.shape, rate, getattr(_OWN, "generator", None))
-    return x * keep.to(x.dtype).mul_(1 / share) if share > 0 else x * 0
-
-
-def _kept(
-    shape: torch.Size, rate: float, generator: torch.Generator | None
-) -> tuple[Bool[Tensor, "*shape"], float]:
-    """Draw what dropout keeps, four elements from one 64-bit number.
-
-    Returns:
-        whether each element is kept, and the probability of that: 1 - rate, rounded to 2^-16
-
-    """
-    dropped = round(rate * 2**16)
-    count = shape.numel()
+    """Drop elements by four from one 64-bit number; the rate is rounded to 2^-16."""
+    dropped, count = round(rate * 2**16), x.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64)
     # from the lowest number: without it, the sign bit would always be zero
-    bits.random_(torch.iinfo(torch.int64).min, None, generator=generator)
-    keep = bits.view(torch.int16)[:count].view(shape) >= dropped - 2**15
-    return keep, 1 - dropped / 2**16
+    least = torch.iinfo(torch.int64).min
+    bits.random_(least, None, generator=getattr(_OWN, "generator", None))
+    keep = bits.view(torch.int16)[:count].view(x.shape) >= dropped - 2**15
+    share = 1 - dropped / 2**16
+    return x * keep.to(x.dtype).mul_(1 / share) if share > 0 else x * 0

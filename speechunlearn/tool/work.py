@@ -1,7 +1,5 @@
 """The output folder: one process at a time, nothing half-written, and errors that say what is."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
