@@ -319,9 +319,7 @@ def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> fl
         0.5
 
     """
-    p, q = _check_pair_of_probabilities(
-        probabilities, random_probabilities, "random_probabilities"
-    )
+    p, q = _check_pair_of_probabilities(probabilities, random_probabilities, "random_probabilities")
     middle = (p + q) / 2
     divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / (2 * math.log(2))
     return float(np.clip(1 - divergence.mean(), 0, 1))
@@ -419,9 +417,7 @@ def loss_emd(losses: Losses, retrained: Losses) -> float:
     return float(wasserstein_distance(*_check_losses(losses, retrained)))
 
 
-def interclass_confusion(
-    truth: Labels, prediction: Labels, classes: Sequence[object]
-) -> Confusion:
+def interclass_confusion(truth: Labels, prediction: Labels, classes: Sequence[object]) -> Confusion:
     r"""Clips of the confused classes that are taken for one another.
 
     .. math:: c = \sum_{a \in S} \sum_{b \in S, b \ne a} C_{ab}, \qquad

@@ -24,6 +24,10 @@ from speechunlearn.errors import ParameterError
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
 Values = Sequence[float] | Num[np.ndarray, " _clips"] | Bool[np.ndarray, " _clips"] | pd.Series
 Features = Values | Num[np.ndarray, "_clips _features"] | pd.DataFrame
+Logits = Num[np.ndarray, "clips classes"]
+Labels = Int[np.ndarray, " _clips"]
+LogProbabilities = Float[np.ndarray, "clips classes"]
+Curve = Float[np.ndarray, "resample points"]
 Groups = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
@@ -128,9 +132,7 @@ class ToRetrained(NamedTuple):
     spread: float
 
 
-def features(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> pd.DataFrame:
+def features(logits: Logits, labels: Labels) -> pd.DataFrame:
     r"""What a membership attack looks at, clip by clip.
 
     With the softmax probabilities p of a clip and its true class y:
@@ -182,9 +184,7 @@ def features(
     )
 
 
-def logit_confidence(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> Float[np.ndarray, " clips"]:
+def logit_confidence(logits: Logits, labels: Labels) -> Float[np.ndarray, " clips"]:
     r"""Logit-scaled confidence of the true class, for :func:`likelihood_ratio`.
 
     .. math:: \phi = \log \frac{p_y}{1 - p_y} = z_y - \log \sum_{k \ne y} e^{z_k}
@@ -717,9 +717,7 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
     return ToRetrained(float(np.mean(to_each)), float(np.mean(between)))
 
 
-def _log_probabilities(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> tuple[Float[np.ndarray, "clips classes"], Float[np.ndarray, "clips classes"]]:
+def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities, LogProbabilities]:
     """log p and log(1 - p) of every class, exact near 0 and 1."""
     if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] < 2:
         raise ParameterError(
@@ -811,7 +809,7 @@ def _curves(
     scores: Scores,
     members: Float[np.ndarray, "resample members"],
     nonmembers: Float[np.ndarray, "resample nonmembers"],
-) -> tuple[Float[np.ndarray, "resample points"], Float[np.ndarray, "resample points"]]:
+) -> tuple[Curve, Curve]:
     """ROC curve of every resample: shares of non-members and of members at or above a threshold.
 
     The first threshold is above all scores, the last is the lowest score.
@@ -829,9 +827,7 @@ def _curves(
     return shares[0], shares[1]
 
 
-def _eers(
-    fpr: Float[np.ndarray, "resample points"], tpr: Float[np.ndarray, "resample points"]
-) -> Float[np.ndarray, " resample"]:
+def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
     """Equal error rate of each curve, see `eer`."""
     missed = 1 - tpr
     rows = np.arange(len(fpr))
@@ -844,9 +840,7 @@ def _eers(
 
 
 def _hits(
-    fpr: Float[np.ndarray, "resample points"],
-    tpr: Float[np.ndarray, "resample points"],
-    max_fpr: float,
+    fpr: Curve, tpr: Curve, max_fpr: float
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
     """Shares of members and of non-members at the last threshold that accuses few enough."""
     rows = np.arange(len(fpr))

@@ -22,7 +22,7 @@ from speechunlearn.errors import ParameterError
 
 SPLITS = ("forget", "retain", "unseen", "removed")
 
-Labels = Sequence[int] | Shaped[np.ndarray, " clips"] | pd.Series
+Labels = Sequence[object] | Shaped[np.ndarray, " clips"] | pd.Series
 
 
 def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -140,7 +140,8 @@ def _correct(
         )
     if len(truth) == 0:
         raise ParameterError("truth is empty")
-    known, sides = np.arange(n_labels), [np.asarray(truth), np.asarray(prediction)]
+    known = np.arange(n_labels)
+    sides: list[np.ndarray] = [np.asarray(truth), np.asarray(prediction)]
     for name, classes in zip(("truth", "prediction"), sides, strict=True):
         unknown = classes[~np.isin(classes, known)].tolist()
         if unknown:

@@ -182,9 +182,7 @@ def mean_over_pairs(
         return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
 
 
-def interval(
-    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95
-) -> Interval:
+def interval(values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95) -> Interval:
     """Read the central interval of a value's resamples.
 
     Args:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -139,7 +140,7 @@ def card(name: str) -> dict[str, Any]:
 
 
 def described(name: str, **reader: Any) -> Corpus:
-    """A corpus whose title, licence, task, labels and how to get it are those of its card.
+    """A corpus whose title, licence, task, labels, archives and how to get it are its card's.
 
     Args:
         name: of the card
@@ -150,7 +151,9 @@ def described(name: str, **reader: Any) -> Corpus:
     """
     facts = card(name)
     told = {field: facts[field] for field in ("name", "title", "licence", "how_to_get", "task")}
-    return Corpus(**told, labels=facts["labels"] and tuple(facts["labels"]), **reader)
+    archives = tuple(Archive(**archive) for archive in facts.get("archives", ()))
+    labels = facts["labels"] and tuple(facts["labels"])
+    return Corpus(**told, labels=labels, archives=archives, **reader)
 
 
 def is_audio(name: str) -> bool:
@@ -447,15 +450,16 @@ def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
             root, corpus.name, len(clips), total, len(speakers), corpus.expected_speakers,
         )  # fmt: skip
         return
+    counts = Counter((clip.split, clip.label) for clip in clips)
     deviations = []
     for split, labels in corpus.expected.items():
-        found = [clip.label for clip in clips if clip.split == split]
-        part = split or "the whole"
-        if len(found) != sum(labels.values()):
-            deviations.append(f"{part} has {len(found)} clips, not {sum(labels.values())}")
-        for label, count in labels.items():
-            if found.count(label) != count:
-                deviations.append(f"{part} has {found.count(label)} of {label}, not {count}")
+        part, n = split or "the whole", sum(clip.split == split for clip in clips)
+        if n != sum(labels.values()):
+            deviations.append(f"{part} has {n} clips, not {sum(labels.values())}")
+        deviations += [
+            f"{part} has {counts[split, label]} of {label}, not {count}"
+            for label, count in labels.items() if counts[split, label] != count
+        ]
     if deviations:
         raise CorpusError(
             f"{root}: {corpus.title} deviates from its counts: {'; '.join(deviations)}"

@@ -1,10 +1,13 @@
-"""RAVDESS: acted English emotional speech of 24 actors."""
+"""RAVDESS: acted English emotional speech of 24 actors.
+
+The hash of the archive, in the card, is that of the Zenodo record.
+"""
 
 import re
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import Archive, BadClip, Clip, described, read_folder
+from speechunlearn.corpora.base import BadClip, Clip, described, read_folder
 
 # The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
 # that the corpus's authors added as a second baseline beside neutral.
@@ -55,14 +58,4 @@ def parse(path: Path) -> Clip | None:
     return Clip(path, match["actor"], gender, EMOTIONS[match["emotion"]], "")
 
 
-CORPUS = described(
-    "ravdess",
-    read=partial(read_folder, parse=parse),
-    archives=(
-        Archive(
-            "1.0.0",
-            "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
-            "md5:bc696df654c87fed845eb13823edef8a",  # as the Zenodo record gives it
-        ),
-    ),
-)
+CORPUS = described("ravdess", read=partial(read_folder, parse=parse))

@@ -16,8 +16,10 @@ from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ParameterError
 
 #: zero-padded waveforms, the samples of each without the padding, classes, what a model answers
-Waveforms, Lengths = Float[Tensor, "batch time"], Int[Tensor, " batch"]
-Labels, Logits = Int[Tensor, " batch"], Float[Tensor, "batch classes"]
+Waveforms = Float[Tensor, "batch time"]
+Lengths = Int[Tensor, " batch"]
+Labels = Int[Tensor, " batch"]
+Logits = Float[Tensor, "batch classes"]
 Batch = tuple[Waveforms, Lengths]
 
 
@@ -140,7 +142,7 @@ def shuffled_batches(
 
 
 def sorted_batches(
-    lengths: Sequence[int], batch_size: int, samples: float = math.inf, *, alike: bool = False
+    lengths: Sequence[int], batch_size: int, samples: float | int = math.inf, *, alike: bool = False
 ) -> Iterator[list[int]]:
     """Yield each clip once, longest first, in batches of clips of similar length.
 

@@ -49,9 +49,7 @@ class Request:
     retain: Clips | None = None
     fresh: Callable[[int], Classifier] | None = None
     recipe: Recipe | None = None
-    adversarial: (
-        Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None
-    ) = None
+    adversarial: (Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None) = None
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
     resume: Resume | None = None

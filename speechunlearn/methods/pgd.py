@@ -136,9 +136,7 @@ def targeted_pgd(
     """
     if cost is None:
         with frozen(model, train=parameters.mode == "train"):
-            return targeted_pgd(
-                model, waveform_z, lengths, targets, parameters, generators, Cost()
-            )
+            return targeted_pgd(model, waveform_z, lengths, targets, parameters, generators, Cost())
     tau = parameters.tau
     starts = [
         (torch.rand(int(length), generator=generator) * 2 - 1) * tau
@@ -306,9 +304,7 @@ def adversarial_set(
         ):
             if drawing:
                 attack(positions)
-    return AdversarialSet(
-        Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies
-    )
+    return AdversarialSet(Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies)
 
 
 def signal_to_noise_db(

@@ -340,9 +340,7 @@ class Cut(Work):
         made = []
         for name, (own, cost) in self.parts.items():
             low, high = self.rates[name].spread()
-            made.append(
-                Part(name, own, low * own, high * own, cost.forward_backward, cost.forward)
-            )
+            made.append(Part(name, own, low * own, high * own, cost.forward_backward, cost.forward))
         rest = max(seconds - sum(part.seconds for part in made), 0.0)
         made.append(Part(REST, rest, rest, rest, 0, 0))
         sums = (sum(column) for column in zip(*(part[1:] for part in made), strict=True))

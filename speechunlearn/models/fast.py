@@ -28,6 +28,11 @@ from speechunlearn.errors import ParameterError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Frames = Float[Tensor, "batch time channels"]
+Channels = Float[Tensor, "batch channels time"]
+Kernel = Float[Tensor, "out channels kernel"]
+Heads = Float[Tensor, "batch heads time width"]
+
 ATTENTION = "speechunlearn"  # its name among transformers' attention functions
 
 
@@ -238,11 +243,7 @@ class Windows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        frames: Float[Tensor, "batch time channels"],
-        weight: Float[Tensor, "out channels kernel"],
-        bias: Float[Tensor, " out"] | None,
-        stride: int,
+        ctx: Any, frames: Frames, weight: Kernel, bias: Float[Tensor, " out"] | None, stride: int
     ) -> Float[Tensor, "batch frames out"]:
         ctx.save_for_backward(frames, weight)
         ctx.stride, ctx.with_bias = stride, bias is not None
@@ -268,13 +269,11 @@ class Windows(torch.autograd.Function):
         return of_frames, of_weight, of_bias, None
 
 
-def _flat(weight: Float[Tensor, "out channels kernel"]) -> Float[Tensor, "out window"]:
+def _flat(weight: Kernel) -> Float[Tensor, "out window"]:
     return weight.transpose(1, 2).flatten(1)
 
 
-def _windows(
-    frames: Float[Tensor, "batch time channels"], kernel: int, stride: int
-) -> Float[Tensor, "batch frames window"]:
+def _windows(frames: Frames, kernel: int, stride: int) -> Float[Tensor, "batch frames window"]:
     """Return a view: what each output frame sees lies in one piece of memory."""
     batch, time, channels = frames.shape
     return frames.as_strided(
@@ -287,10 +286,10 @@ def _windows(
 def _unwindow(
     gradient: Float[Tensor, "batch frames out"],
     flat: Float[Tensor, "out window"],
-    frames: Float[Tensor, "batch time channels"],
+    frames: Frames,
     kernel: int,
     stride: int,
-) -> Float[Tensor, "batch time channels"]:
+) -> Frames:
     """Add each window's gradient to the frames that it saw."""
     batch, time, channels = frames.shape
     count = gradient.shape[1]
@@ -305,9 +304,7 @@ def _unwindow(
     return result
 
 
-def _by_windows(
-    self: torch.nn.Conv1d, samples: Float[Tensor, "batch channels time"]
-) -> Float[Tensor, "batch out frames"]:
+def _by_windows(self: torch.nn.Conv1d, samples: Channels) -> Float[Tensor, "batch out frames"]:
     """Stand in for the forward of a convolution; the result lies in memory frame by frame."""
     given: list[Tensor | None] = [samples, self.weight, self.bias]
     if torch.is_autocast_enabled("cpu"):
@@ -319,9 +316,7 @@ def _by_windows(
     return Windows.apply(frames, weight, bias, self.stride[0]).transpose(1, 2)
 
 
-def _channels_last(
-    self: torch.nn.Conv1d, frames: Float[Tensor, "batch channels time"]
-) -> Float[Tensor, "batch out frames"]:
+def _channels_last(self: torch.nn.Conv1d, frames: Channels) -> Float[Tensor, "batch out frames"]:
     """Stand in for the forward of a grouped convolution."""
     out = torch.nn.functional.conv2d(
         frames[:, :, None].contiguous(memory_format=torch.channels_last),
@@ -358,9 +353,9 @@ def _register_attention() -> None:
 
 def _attend(
     module: torch.nn.Module,
-    query: Float[Tensor, "batch heads time width"],
-    key: Float[Tensor, "batch heads time width"],
-    value: Float[Tensor, "batch heads time width"],
+    query: Heads,
+    key: Heads,
+    value: Heads,
     attention_mask: Float[Tensor, "#batch 1 #time time"] | None,
     scaling: float | None = None,
     dropout: float = 0.0,
