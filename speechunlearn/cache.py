@@ -26,6 +26,7 @@ from typing import Any
 from filelock import FileLock
 
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import sha256
 from speechunlearn.provenance import REPOSITORY, in_checkout
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Cache:
         record = json.loads((folder / _RECORD).read_text())
         for name, digest in record["files"].items():
             path = folder / name
-            if not path.is_file() or _hash_file(path) != digest:
+            if not path.is_file() or sha256(path) != digest:
                 log.warning("%s is damaged: its artefact is made again", path)
                 shutil.rmtree(folder)
                 return None
@@ -148,7 +149,7 @@ class Cache:
             try:
                 make(temporary, resume)
                 files = {
-                    str(path.relative_to(temporary)): _hash_file(path)
+                    str(path.relative_to(temporary)): sha256(path)
                     for path in sorted(temporary.rglob("*"))
                     if path.is_file()
                 }
@@ -206,7 +207,7 @@ def code_hash(*modules: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    if not _of_package(module, "speechunlearn"):
+    if not _of(module, "speechunlearn"):
         spec = importlib.util.find_spec(module)
         origin = None if spec is None else spec.origin
         return Path(origin) if origin is not None and origin.endswith(".py") else None
@@ -217,8 +218,8 @@ def _source(module: str) -> Path | None:
     return None
 
 
-def _of_package(module: str, package: str) -> bool:
-    return module.partition(".")[0] == package.partition(".")[0]
+def _of(module: str, *packages: str) -> bool:
+    return module.partition(".")[0] in {package.partition(".")[0] for package in packages}
 
 
 @cache
@@ -230,12 +231,12 @@ def _imports(module: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if _counts(alias.name, module)]
+            found += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
             if node.level:
                 source = importlib.util.resolve_name(source, inside)
-            if not _counts(source, module):
+            if not _of(source, "speechunlearn", module):
                 continue
             inner = [f"{source}.{alias.name}" for alias in node.names]
             submodules = [name for name in inner if _is_module(name)]
@@ -243,10 +244,6 @@ def _imports(module: str) -> list[str]:
             if len(submodules) < len(inner):
                 found.append(source)
     return found
-
-
-def _counts(imported: str, module: str) -> bool:
-    return _of_package(imported, "speechunlearn") or _of_package(imported, module)
 
 
 def _is_module(name: str) -> bool:
@@ -263,32 +260,18 @@ def _stripped(module: str) -> str:
     assert path is not None, module
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _names_method(node.targets[0]):
-            if isinstance(node.value, ast.Call):  # name, title and needs come before
-                node.value.args = node.value.args[3:]
-                node.value.keywords = [
-                    given for given in node.value.keywords if given.arg in ("parameters", "run")
-                ]
+        if (
+            isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+            and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "METHOD"
+        ):  # name, title and needs come before
+            node.value.args = node.value.args[3:]
+            node.value.keywords = [k for k in node.value.keywords if k.arg in ("parameters", "run")]
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
+            if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
-
-
-def _names_method(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id == "METHOD"
 
 
 def _digest(specification: dict[str, Any]) -> str:
     text = json.dumps(specification, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

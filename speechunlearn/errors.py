@@ -1,6 +1,9 @@
 """The errors a user can cause. Each message names the file or parameter and its value."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 #: what no message, page or terminal is to be given: control characters, and half characters
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -26,23 +29,46 @@ class NotMade(SpeechUnlearnError):
     """What is asked for is not there, and is not to be made now: it is being planned."""
 
 
-def check_positive(of: object, *names: str) -> None:
-    """Raise ParameterError unless these parameters are positive."""
-    for name in names:
-        if not getattr(of, name) > 0:
-            raise ParameterError(f"{name}: {getattr(of, name)} is not positive")
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a field must be; it stands in the field's annotation."""
+
+    holds: Callable[[Any], bool]
+    broken: Callable[[Any], str]
 
 
-def check_not_negative(of: object, *names: str) -> None:
-    """Raise ParameterError unless these parameters are 0 or more."""
-    for name in names:
-        if not getattr(of, name) >= 0:
-            raise ParameterError(f"{name}: {getattr(of, name)} is negative")
+T = TypeVar("T")
+Positive = Annotated[T, Rule(lambda value: value > 0, lambda value: f"{value} is not positive")]
+NotNegative = Annotated[T, Rule(lambda value: value >= 0, lambda value: f"{value} is negative")]
+Share = Annotated[
+    float, Rule(lambda v: 0 < v <= 1, lambda v: f"{v} is not above 0 and at most 1")
+]
 
 
-def check_choice(of: object, name: str, *choices: str) -> None:
-    """Raise ParameterError unless a parameter is one of these."""
-    if getattr(of, name) not in choices:
-        *others, last = choices
-        said = f"{', '.join(others)} or {last}"
-        raise ParameterError(f"{name}: {getattr(of, name)!r} is not {said}")
+def one_of(*choices: str) -> Rule:
+    """Return the rule of a field that is one of these."""
+    said = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return Rule(choices.__contains__, lambda value: f"{value!r} is not {said}")
+
+
+class Checked:
+    """Base of dataclasses whose fields follow the rules of their annotations, inherited ones too.
+
+    Examples:
+        >>> @dataclass
+        ... class Attack(Checked):
+        ...     steps: Positive[int] = 5
+        >>> Attack(steps=0)
+        Traceback (most recent call last):
+        speechunlearn.errors.ParameterError: steps: 0 is not positive
+
+    """
+
+    def __post_init__(self) -> None:
+        """Raise ParameterError at the first field that does not."""
+        for kind in reversed(type(self).__mro__):
+            for name, hint in get_type_hints(kind, include_extras=True).items():
+                for rule in getattr(hint, "__metadata__", ()):
+                    value = getattr(self, name)
+                    if isinstance(rule, Rule) and not rule.holds(value):
+                        raise ParameterError(f"{name}: {rule.broken(value)}")

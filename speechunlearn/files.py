@@ -1,11 +1,10 @@
-"""Files that several processes add to, and that a kill must not cut off.
+"""Files that several processes add to, that a kill must not cut off, and what is in them.
 
 Imports nothing of the package.
 """
 
-from __future__ import annotations
-
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +42,9 @@ def replaced(file: Path) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -4,14 +4,13 @@ A wheel holds a record of what it was built from, which ``setup.py`` writes. Wit
 package is in a checkout, if it lies beside this project's own ``pyproject.toml``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -53,8 +52,7 @@ def measured() -> Iterator[Usage]:
     """Measure a block of work."""
     import torch
 
-    usage = Usage()
-    on_gpu = torch.cuda.is_available()
+    usage, on_gpu = Usage(), torch.cuda.is_available()
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         usage.start_memory_mb = torch.cuda.memory_allocated() / 2**20
@@ -69,10 +67,8 @@ def measured() -> Iterator[Usage]:
         yield usage
     finally:
         usage.seconds = time.perf_counter() - start
-        if on_gpu:
-            usage.peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            usage.peak_memory_mb = _resident_peak_mb()
+        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_peak_mb()
+        usage.peak_memory_mb = peak
 
 
 def trim() -> None:
@@ -85,11 +81,10 @@ def trim() -> None:
 
 
 def _resident_peak_mb() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+    with contextlib.suppress(OSError):
+        held = re.search(r"^VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+        if held is not None:
+            return int(held[1]) / 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -124,12 +119,9 @@ def computing() -> dict[str, str | int]:
 def describe() -> str:
     """Return the machine in one line: processor, cores, memory, GPU, threads, versions."""
     processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                processor = line.split(":", 1)[1].strip()
-                break
+    with contextlib.suppress(OSError):
+        named = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        processor = processor if named is None else named[1].strip()
     parts = [processor, f"{os.cpu_count()} cores"]
     with contextlib.suppress(ValueError, OSError, AttributeError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
@@ -138,8 +130,7 @@ def describe() -> str:
 
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
-    parts.append(f"{torch.get_num_threads()} threads")
-    parts.append(f"Python {platform.python_version()}")
+    parts += [f"{torch.get_num_threads()} threads", f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
     return ", ".join(parts)
 

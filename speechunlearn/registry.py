@@ -1,7 +1,5 @@
 """What a folder of the package defines, and what other packages add by entry points."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -51,9 +49,7 @@ def found(package: str, kind: type[T]) -> dict[str, T]:
                 add(value, module.__name__)
     for point, value in added(package):
         if not isinstance(value, kind):
-            raise RegistryError(
-                f"{said(point)} is a {type(value).__name__}, not a {kind.__name__}"
-            )
+            raise RegistryError(f"{said(point)} is a {type(value).__name__}, not a {kind.__name__}")
         add(value, said(point))
     return things
 

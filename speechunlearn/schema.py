@@ -4,8 +4,6 @@ A whole number passes for a float, a list for a tuple, and a single value for a 
 else is taken for what it is not.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Clips keep their labels, and every pass over them holds each clip once."""
 
-from itertools import islice
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ import tiny
 import torch
 
 from speechunlearn.dataset import audio
-from speechunlearn.dataset.clips import Clips, cycle, load, shuffled_batches, sorted_batches
+from speechunlearn.dataset.clips import Clips, load, shuffled_batches, sorted_batches
 from speechunlearn.errors import CorpusError, ParameterError
 
 LENGTHS = [5, 9, 2, 7, 7, 1, 8, 3, 6, 4, 2]
@@ -94,11 +92,6 @@ def test_shuffled_batches_hold_clips_of_similar_length():
 def test_sorted_batches_go_from_the_longest():
     batches = list(sorted_batches(LENGTHS, 4))
     assert batches == [[1, 6, 3, 4], [8, 0, 9, 7], [2, 10, 5]]
-
-
-def test_cycle_begins_anew():
-    rounds = iter([[[0], [1]], [[2], [3]], [[4], [5]]])
-    assert list(islice(cycle(lambda: iter(next(rounds))), 5)) == [[0], [1], [2], [3], [4]]
 
 
 def test_load_reads_labels_and_normalises(clip_writer, tmp_path):

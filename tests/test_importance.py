@@ -104,12 +104,6 @@ def test_one_minus_by_hand():
     assert inverse["c"].tolist() == [1.0, 1.0]
 
 
-def test_none_is_none(model, clips):
-    cost = Cost()
-    assert estimate("none", model, clips, WRONG, cost=cost) is None
-    assert cost == Cost()
-
-
 def test_frozen_and_unused_weights(model, clips):
     model.bias.requires_grad_(False)
     model.unused = torch.nn.Parameter(torch.ones(2))

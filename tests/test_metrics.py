@@ -53,14 +53,12 @@ def test_uar_agrees_with_scikit_learn_and_audmetric(seed):
     assert accuracy(truth, prediction, 7) == pytest.approx(accuracy_score(truth, prediction))
 
 
-def test_uar_does_not_depend_on_order_names_or_size_of_the_label_set():
+def test_uar_does_not_depend_on_order_or_size_of_the_label_set():
     truth, prediction = random_clips(0)
     expected = uar(truth, prediction, 7)
     order = np.random.default_rng(1).permutation(len(truth))
     assert uar(truth[order], prediction[order], 7) == expected
     assert uar(truth, prediction, 100) == expected
-    names = np.array(["dis", "tri", "rab", "gio", "pau", "col", "sor"])
-    assert uar(names[truth], names[prediction], list(names)) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,8 +69,7 @@ def test_uar_does_not_depend_on_order_names_or_size_of_the_label_set():
         ([7], [0], 7, "truth holds 7"),
         ([0], [-1], 7, "prediction holds -1"),
         ([0], [np.nan], 7, "prediction holds .*nan"),
-        ([0], [0], 0, "labels must be distinct and at least one, got 0"),
-        (["a"], ["a"], ["a", "a"], "labels must be distinct"),
+        ([0], [0], 0, r"truth holds 0, which is not in \[\]"),
     ],
 )
 @pytest.mark.parametrize("score", [uar, accuracy])

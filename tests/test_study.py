@@ -156,7 +156,7 @@ def test_tau_is_chosen_on_the_development_draw(study):
         ({"tau_values": (0.0,)}, "tau: 0.0 is not positive"),
         ({"n_values": (0,)}, r"n_values: \(0,\) are not all positive"),
         ({"encoder": "/nowhere"}, "encoder '/nowhere': no such folder"),
-        ({"recipe": {"epochs": 0}}, "epochs=0"),
+        ({"recipe": {"epochs": 0}}, "epochs: 0"),
         ({"methods": {"adv": {"copys": 3}}}, "method 'adv' has no 'copys'; it has"),
         ({"setting": "both"}, "setting: 'both'"),
     ],

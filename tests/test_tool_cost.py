@@ -103,7 +103,7 @@ def test_a_calibration_keeps_to_its_budget(request_files):
         ({"method": "nothing"}, "method: 'nothing' is not one of"),
         ({"method": "scrub"}, "method: 'scrub' needs the retain clips"),
         ({"method": "ran_lab", "parameters": {"tau": 1}}, "'ran_lab' has no parameter"),
-        ({"method": "ran_lab", "parameters": {"epochs": 0}}, "epochs=0"),
+        ({"method": "ran_lab", "parameters": {"epochs": 0}}, "epochs: 0"),
         ({"seed": -1}, "seed: -1 is negative"),
         ({"budget": 0.0}, "budget: 0.0 is not positive"),
         ({"retrain_epochs": 3}, "retrain_epochs: it needs the retain clips"),

@@ -236,7 +236,7 @@ def test_clean_epochs_are_without_spec_augment(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_recipes_are_named(name, value):
-    with pytest.raises(ParameterError, match=f"{name}(=|: '){value}"):
+    with pytest.raises(ParameterError, match=f"{name}: '?{value}"):
         Recipe(**{name: value})
 
 

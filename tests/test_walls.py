@@ -57,11 +57,23 @@ def test_the_picture_is_drawn_from_the_imports_as_they_are():
     assert "images/wings.svg" in (ROOT / "CONTRIBUTING.md").read_text()[:1500]
 
 
-def test_the_tool_loads_nothing_of_the_lab():
+#: what takes a second or more to import, and what a request does not begin with
+HEAVY = ["matplotlib", "scipy.optimize", "scipy.stats", "seaborn", "sklearn", "statsmodels",
+         "torchaudio", "transformers"]
+
+
+@pytest.mark.parametrize(
+    ("line", "heavy"),
+    [
+        ("import speechunlearn.tool", [*HEAVY, "torch", "pandas", "scipy"]),
+        ("from speechunlearn.tool import audit, forget, plan", HEAVY),
+    ],
+)
+def test_the_tool_loads_nothing_of_the_lab_and_little_else(line, heavy):
     code = (
-        "import sys, speechunlearn.tool\n"
+        f"{line}\nimport sys\n"
         "print([m for m in sys.modules if m.startswith(('speechunlearn.lab', "
-        "'speechunlearn.chapters'))])"
+        f"'speechunlearn.chapters')) or m in {heavy}])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True

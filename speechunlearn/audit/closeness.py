@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Num, Shaped
 from scipy.special import rel_entr
-from scipy.stats import ks_2samp, wasserstein_distance
 
-from speechunlearn.audit.metrics import distance_to_retrained
+from speechunlearn.audit.metrics import check_finite, check_unit, distance_to_retrained
 from speechunlearn.errors import ParameterError
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
@@ -150,6 +149,7 @@ def gum(
     seconds_retrained: float,
     a: float = 1.0,
     b: float = 1.0,
+    resolution: float | None = None,
 ) -> Gum:
     r"""Global unlearning metric as it was published.
 
@@ -184,6 +184,7 @@ def gum(
         seconds_retrained: time that retraining took, more than 0
         a: weight of the utility, positive
         b: weight of the efficacy, positive; that of the time is 1
+        resolution: see :func:`gum_bounded`; None is the published form
 
     Returns:
         GUM and its parts; 1 is best. E and GUM are NaN where the formula is 0 / 0
@@ -202,12 +203,28 @@ def gum(
         nan
 
     """
-    _check_unit("mia_original", mia_original)
-    _check_unit("mia_unlearned", mia_unlearned)
-    _check_unit("mia_retrained", mia_retrained)
-    utility = _utility(score_unlearned, score_retrained)
-    time = _time_saved(seconds_unlearned, seconds_retrained)
-    _check_weights(a, b)
+    for name, value in (
+        ("mia_original", mia_original), ("mia_unlearned", mia_unlearned),
+        ("mia_retrained", mia_retrained), ("score_unlearned", score_unlearned),
+        ("score_retrained", score_retrained),
+    ):
+        check_unit(name, value)
+    if not 0 <= seconds_unlearned < math.inf:
+        raise ParameterError(f"seconds_unlearned must be 0 or more, got {seconds_unlearned}")
+    for name, value in (("seconds_retrained", seconds_retrained), ("a", a), ("b", b)):
+        if not 0 < value < math.inf:
+            raise ParameterError(f"{name} must be positive, got {value}")
+    utility = 1 - distance_to_retrained(score_unlearned, score_retrained)
+    time = 1 - math.log1p(seconds_unlearned) / math.log1p(seconds_retrained)
+    if resolution is not None:
+        if not 0 < resolution <= 1:
+            raise ParameterError(f"resolution must be above 0 and at most 1, got {resolution}")
+        time, width = max(0.0, time), max(abs(mia_original - mia_retrained), resolution)
+        efficacy = max(0.0, 1 - ((mia_unlearned - mia_retrained) / width) ** 2)
+        if min(utility, efficacy, time) == 0:
+            return Gum(0.0, utility, efficacy, time)
+        value = (1 + a + b) / (a / utility + b / efficacy + 1 / time)
+        return Gum(value, utility, efficacy, time)
     unlearned = min(mia_unlearned, mia_original)
     retrained = min((unlearned + mia_original) / 2, mia_retrained)
     width = max(mia_original, unlearned) - retrained
@@ -217,19 +234,7 @@ def gum(
     return Gum(value, utility, efficacy, time)
 
 
-def gum_bounded(
-    *,
-    mia_original: float,
-    mia_unlearned: float,
-    mia_retrained: float,
-    score_unlearned: float,
-    score_retrained: float,
-    seconds_unlearned: float,
-    seconds_retrained: float,
-    resolution: float,
-    a: float = 1.0,
-    b: float = 1.0,
-) -> Gum:
+def gum_bounded(*, resolution: float, **given: float) -> Gum:
     r"""Global unlearning metric that is defined, bounded and continuous for all scores.
 
     .. math::
@@ -255,16 +260,8 @@ def gum_bounded(
     gets 0, for it takes as long as retraining does.
 
     Args:
-        mia_original: membership score in [0, 1] of the model before unlearning, on the forget set
-        mia_unlearned: the same of the unlearned model
-        mia_retrained: the same of the retrained model
-        score_unlearned: score of the task in [0, 1] of the unlearned model
-        score_retrained: the same of the retrained model
-        seconds_unlearned: time that unlearning took
-        seconds_retrained: time that retraining took, more than 0
         resolution: difference of two membership scores that means nothing, above 0, at most 1
-        a: weight of the utility, positive
-        b: weight of the efficacy, positive; that of the time is 1
+        given: scores, times and weights of :func:`gum`
 
     Returns:
         GUM and its parts, each in [0, 1], 1 is best
@@ -284,20 +281,7 @@ def gum_bounded(
         (0.75, 0.9)
 
     """
-    _check_unit("mia_original", mia_original)
-    _check_unit("mia_unlearned", mia_unlearned)
-    _check_unit("mia_retrained", mia_retrained)
-    if not 0 < resolution <= 1:
-        raise ParameterError(f"resolution must be above 0 and at most 1, got {resolution}")
-    utility = _utility(score_unlearned, score_retrained)
-    time = max(0.0, _time_saved(seconds_unlearned, seconds_retrained))
-    _check_weights(a, b)
-    width = max(abs(mia_original - mia_retrained), resolution)
-    efficacy = max(0.0, 1 - ((mia_unlearned - mia_retrained) / width) ** 2)
-    if min(utility, efficacy, time) == 0:
-        return Gum(0.0, utility, efficacy, time)
-    value = (1 + a + b) / (a / utility + b / efficacy + 1 / time)
-    return Gum(value, utility, efficacy, time)
+    return gum(resolution=resolution, **given)
 
 
 def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> float:
@@ -335,9 +319,7 @@ def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> fl
         0.5
 
     """
-    p, q = _check_pair_of_probabilities(
-        probabilities, random_probabilities, "random_probabilities"
-    )
+    p, q = _check_pair_of_probabilities(probabilities, random_probabilities, "random_probabilities")
     middle = (p + q) / 2
     divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / (2 * math.log(2))
     return float(np.clip(1 - divergence.mean(), 0, 1))
@@ -401,9 +383,9 @@ def loss_ks(losses: Losses, retrained: Losses) -> float:
         0.5
 
     """
-    return float(
-        ks_2samp(_check_losses("losses", losses), _check_losses("retrained", retrained)).statistic
-    )
+    from scipy.stats import ks_2samp  # takes a second to import
+
+    return float(ks_2samp(*_check_losses(losses, retrained)).statistic)
 
 
 def loss_emd(losses: Losses, retrained: Losses) -> float:
@@ -430,16 +412,12 @@ def loss_emd(losses: Losses, retrained: Losses) -> float:
         2.0
 
     """
-    return float(
-        wasserstein_distance(
-            _check_losses("losses", losses), _check_losses("retrained", retrained)
-        )
-    )
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(*_check_losses(losses, retrained)))
 
 
-def interclass_confusion(
-    truth: Labels, prediction: Labels, classes: Sequence[object]
-) -> Confusion:
+def interclass_confusion(truth: Labels, prediction: Labels, classes: Sequence[object]) -> Confusion:
     r"""Clips of the confused classes that are taken for one another.
 
     .. math:: c = \sum_{a \in S} \sum_{b \in S, b \ne a} C_{ab}, \qquad
@@ -484,12 +462,7 @@ def interclass_confusion(
     return Confusion(count, count / n_clips, n_clips)
 
 
-def relearn_time(
-    curve: Curve,
-    original_score: float,
-    *,
-    alpha: float = 0.05,
-) -> float:
+def relearn_time(curve: Curve, original_score: float, *, alpha: float = 0.05) -> float:
     r"""Steps until a model has come back to near the original's score on the forget set.
 
     .. math:: r_\alpha = \min \{t : a_t \ge (1 - \alpha)\, a_\text{original}\}
@@ -523,10 +496,9 @@ def relearn_time(
     scores = np.asarray(curve, dtype=float)
     if scores.ndim != 1 or scores.size == 0:
         raise ParameterError(f"curve must hold a score a step, got the shape {scores.shape}")
-    bad = ~((scores >= 0) & (scores <= 1))
-    if bad.any():
-        raise ParameterError(f"curve must be in [0, 1], got {scores[bad][0]}")
-    _check_unit("original_score", original_score)
+    for score in scores:
+        check_unit("curve", score)
+    check_unit("original_score", original_score)
     if original_score == 0:
         raise ParameterError("original_score is 0: every model is there from the start")
     if not 0 <= alpha < 1:
@@ -537,11 +509,7 @@ def relearn_time(
 
 
 def anamnesis(
-    unlearned: Curve,
-    retrained: Curve,
-    original_score: float,
-    *,
-    alpha: float = 0.05,
+    unlearned: Curve, retrained: Curve, original_score: float, *, alpha: float = 0.05
 ) -> Anamnesis:
     r"""Anamnesis index: relearn time of the unlearned model by that of the retrained.
 
@@ -583,23 +551,9 @@ def anamnesis(
     least = float(len(unlearned)) if math.isinf(steps) else steps
     least_retrained = float(len(retrained)) if math.isinf(steps_retrained) else steps_retrained
     return Anamnesis(
-        _ratio(steps, steps_retrained),
-        _ratio(least, steps_retrained),
-        _ratio(steps, least_retrained),
-        steps,
-        steps_retrained,
+        _ratio(steps, steps_retrained), _ratio(least, steps_retrained),
+        _ratio(steps, least_retrained), steps, steps_retrained,
     )
-
-
-def _check_unit(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ParameterError(f"{name} must be in [0, 1], got {value}")
-
-
-def _check_weights(a: float, b: float) -> None:
-    for name, value in (("a", a), ("b", b)):
-        if not 0 < value < math.inf:
-            raise ParameterError(f"{name} must be positive, got {value}")
 
 
 def _product_of_closeness(
@@ -610,64 +564,45 @@ def _product_of_closeness(
         if set(given) != set(names):
             raise ParameterError(f"{argument} must have {list(names)}, got {list(given)}")
         for name in names:
-            _check_unit(f"{argument}[{name!r}]", given[name])
+            check_unit(f"{argument}[{name!r}]", given[name])
     return math.prod(1 - distance_to_retrained(scores[name], retrained[name]) for name in names)
-
-
-def _utility(score_unlearned: float, score_retrained: float) -> float:
-    _check_unit("score_unlearned", score_unlearned)
-    _check_unit("score_retrained", score_retrained)
-    return 1 - distance_to_retrained(score_unlearned, score_retrained)
-
-
-def _time_saved(seconds_unlearned: float, seconds_retrained: float) -> float:
-    """1 - ln(t_u + 1) / ln(t_r + 1); negative where unlearning is the slower."""
-    if not 0 <= seconds_unlearned < math.inf:
-        raise ParameterError(f"seconds_unlearned must be 0 or more, got {seconds_unlearned}")
-    if not 0 < seconds_retrained < math.inf:
-        raise ParameterError(f"seconds_retrained must be more than 0, got {seconds_retrained}")
-    return 1 - math.log1p(seconds_unlearned) / math.log1p(seconds_retrained)
-
-
-def _check_probabilities(name: str, values: Probabilities) -> Float[np.ndarray, "clips classes"]:
-    """The rows in double precision, each of which is a distribution."""
-    rows = np.asarray(values, dtype=float)
-    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
-        raise ParameterError(
-            f"{name} must hold clips and two or more classes, got the shape {rows.shape}"
-        )
-    if not (np.isfinite(rows) & (rows >= 0)).all():
-        worst = rows[~(np.isfinite(rows) & (rows >= 0))][0]
-        raise ParameterError(f"{name} must be finite and not negative, got {worst}")
-    off = np.abs(rows.sum(axis=1) - 1) > 1e-4  # what single precision leaves of the sum
-    if off.any():
-        row = int(np.argmax(off))
-        raise ParameterError(f"{name}: row {row} sums to {rows[row].sum():.6g}, not to 1")
-    return rows
 
 
 def _check_pair_of_probabilities(
     probabilities: Probabilities, others: Probabilities, name: str
-) -> tuple[Float[np.ndarray, "clips classes"], Float[np.ndarray, "clips classes"]]:
-    p = _check_probabilities("probabilities", probabilities)
-    q = _check_probabilities(name, others)
+) -> list[Float[np.ndarray, "_clips _classes"]]:
+    """The rows in double precision, each of which is a distribution."""
+    found = [np.asarray(values, dtype=float) for values in (probabilities, others)]
+    for own, rows in zip(("probabilities", name), found, strict=True):
+        if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
+            raise ParameterError(
+                f"{own} must hold clips and two or more classes, got the shape {rows.shape}"
+            )
+        bad = ~(np.isfinite(rows) & (rows >= 0))
+        if bad.any():
+            raise ParameterError(f"{own} must be finite and not negative, got {rows[bad][0]}")
+        off = np.abs(rows.sum(axis=1) - 1) > 1e-4  # what single precision leaves of the sum
+        if off.any():
+            row = int(np.argmax(off))
+            raise ParameterError(f"{own}: row {row} sums to {rows[row].sum():.6g}, not to 1")
+    p, q = found
     if p.shape != q.shape:
         raise ParameterError(
             f"probabilities and {name} must be of the same clips and classes, "
             f"got the shapes {p.shape} and {q.shape}"
         )
     # exact rows, so that what single precision left over is no distance
-    return p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
+    return [rows / rows.sum(axis=1, keepdims=True) for rows in found]
 
 
-def _check_losses(name: str, values: Losses) -> Float[np.ndarray, " clips"]:
-    losses = np.asarray(values, dtype=float)
-    if losses.size == 0:
-        raise ParameterError(f"{name} is empty")
-    bad = ~np.isfinite(losses)
-    if bad.any():
-        raise ParameterError(f"{name} must be finite, got {losses[bad][0]}")
-    return losses
+def _check_losses(*sides: Losses) -> list[Float[np.ndarray, " _clips"]]:
+    """Losses of a model and of the retrained one."""
+    found = [np.asarray(values, dtype=float) for values in sides]
+    for name, losses in zip(("losses", "retrained"), found, strict=True):
+        if losses.size == 0:
+            raise ParameterError(f"{name} is empty")
+        check_finite(name, losses)
+    return found
 
 
 def _ratio(steps: float, others: float) -> float:

@@ -1,7 +1,5 @@
 """Scores of one model, their distances to a retrained model's, and where one more's would lie."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -137,8 +135,9 @@ def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None
 
     """
     columns = ["split", "hash", "label"]
-    if all(column in predictions and column in reference for column in columns) and all(
-        predictions[column].array.equals(reference[column].array) for column in columns
+    if all(
+        column in predictions and column in reference
+        and predictions[column].array.equals(reference[column].array) for column in columns
     ):
         return
     own = by_split(predictions, ["hash", "label"])

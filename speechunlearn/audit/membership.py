@@ -7,8 +7,7 @@ functions take arrays, not models. ``ATTACKS`` names them by the page of the boo
 them.
 """
 
-from __future__ import annotations
-
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,22 +15,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Num, Shaped
-from scipy.optimize import linear_sum_assignment
 from scipy.special import log_softmax, logsumexp
-from scipy.stats import norm, rankdata
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
-from speechunlearn.audit.metrics import distance_to_retrained
+from speechunlearn.audit.metrics import check_finite, check_unit, distance_to_retrained
 from speechunlearn.audit.statistics import Interval, auc_of_resamples, draw, interval
 from speechunlearn.errors import ParameterError
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
 Values = Sequence[float] | Num[np.ndarray, " _clips"] | Bool[np.ndarray, " _clips"] | pd.Series
 Features = Values | Num[np.ndarray, "_clips _features"] | pd.DataFrame
+Logits = Num[np.ndarray, "clips classes"]
+Labels = Int[np.ndarray, " _clips"]
+LogProbabilities = Float[np.ndarray, "clips classes"]
+Curve = Float[np.ndarray, "resample points"]
 Groups = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
@@ -136,9 +132,7 @@ class ToRetrained(NamedTuple):
     spread: float
 
 
-def features(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> pd.DataFrame:
+def features(logits: Logits, labels: Labels) -> pd.DataFrame:
     r"""What a membership attack looks at, clip by clip.
 
     With the softmax probabilities p of a clip and its true class y:
@@ -190,9 +184,7 @@ def features(
     )
 
 
-def logit_confidence(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> Float[np.ndarray, " clips"]:
+def logit_confidence(logits: Logits, labels: Labels) -> Float[np.ndarray, " clips"]:
     r"""Logit-scaled confidence of the true class, for :func:`likelihood_ratio`.
 
     .. math:: \phi = \log \frac{p_y}{1 - p_y} = z_y - \log \sum_{k \ne y} e^{z_k}
@@ -220,9 +212,7 @@ def logit_confidence(
     return log_p[clips, labels] - log_rest[clips, labels]
 
 
-def loss_membership_attack(
-    member_losses: Values, nonmember_losses: Values
-) -> Scores:
+def loss_membership_attack(member_losses: Values, nonmember_losses: Values) -> Scores:
     r"""Membership attack that calls a clip a member when its loss is low.
 
     The score of a clip is -loss (Yeom et al. 2018, https://arxiv.org/abs/1709.01604, without
@@ -249,11 +239,7 @@ def loss_membership_attack(
 
 
 def regression_attack(
-    members: Features,
-    nonmembers: Features,
-    *,
-    n_folds: int = 10,
-    seed: int = 0,
+    members: Features, nonmembers: Features, *, n_folds: int = 10, seed: int = 0
 ) -> Scores:
     """Membership attack by a logistic regression that knows who of the other clips is a member.
 
@@ -292,6 +278,11 @@ def regression_attack(
         raise ParameterError(
             f"n_folds must be from 2 to the clips of a side, {sizes}, got {n_folds}"
         )
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     is_member = np.repeat([1, 0], list(sizes.values()))
     log_odds = cross_val_predict(
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced")),
@@ -303,9 +294,7 @@ def regression_attack(
     return Scores(log_odds[is_member == 1], log_odds[is_member == 0])
 
 
-def svc_attack(
-    retain: Features, heldout: Features, forget: Features, unseen: Features
-) -> Scores:
+def svc_attack(retain: Features, heldout: Features, forget: Features, unseen: Features) -> Scores:
     """Membership attack by a support vector machine that never saw the clips it is asked about.
 
     It learns to tell retained clips, which the model was trained on, from clips held apart, which
@@ -338,6 +327,10 @@ def svc_attack(
     sides = _check_features(
         {"retain": retain, "heldout": heldout, "forget": forget, "unseen": unseen}
     )
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     machine = make_pipeline(
         StandardScaler(), SVC(C=3, kernel="rbf", gamma="auto", class_weight="balanced")
     )
@@ -437,6 +430,8 @@ def match(
     for power, column in enumerate(reversed(exact), start=1):
         differs = members[column].to_numpy()[:, None] != nonmembers[column].to_numpy()[None, :]
         cost = cost + differs * float(n_pairs + 1) ** power
+    from scipy.optimize import linear_sum_assignment  # takes a second to import
+
     rows, columns = linear_sum_assignment(cost)
     difference = seconds[rows] - others[columns]
     scale = math.sqrt((seconds.var() + others.var()) / 2)
@@ -520,11 +515,11 @@ def likelihood_ratio(
             f"{confidences.shape}"
         )
     for name, values in (("confidences", confidences), ("target", target)):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            raise ParameterError(f"{name} must be finite, got {values[bad][0]}")
+        check_finite(name, values)
     if not prior >= 0:
         raise ParameterError(f"prior must be 0 or more, got {prior}")
+    from scipy.stats import norm
+
     densities = []
     for side, mask in (("in", inside), ("out", ~inside)):
         mean, sd = _shrunken_normal(confidences.astype(float), mask, prior, side)
@@ -553,9 +548,7 @@ def auc(scores: Scores) -> float:
 
     """
     _check_scores(scores)
-    n, m = len(scores.members), len(scores.nonmembers)
-    wins = rankdata(np.concatenate(scores))[:n].sum() - n * (n + 1) / 2  # Mann-Whitney's U
-    return float(wins / (n * m))
+    return float(auc_of_resamples(*scores, *_once(scores))[0])
 
 
 def eer(scores: Scores) -> float:
@@ -611,7 +604,7 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
         Hits(tpr=0.5, fpr=0.25)
 
     """
-    _check_max_fpr(max_fpr)
+    check_unit("max_fpr", max_fpr)
     tpr, fpr = _hits(*_curves(scores, *_once(scores)), max_fpr)
     return Hits(float(tpr[0]), float(fpr[0]))
 
@@ -656,7 +649,7 @@ def figures(
         (0.5625, 0.25, 0.0)
 
     """
-    _check_max_fpr(max_fpr)
+    check_unit("max_fpr", max_fpr)
     _check_scores(scores)
     n_members, n_nonmembers = len(scores.members), len(scores.nonmembers)
     ours: list[object] = list(groups[0])
@@ -717,26 +710,20 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
     """
     if len(retrained) < 2:
         raise ParameterError(f"retrained: {len(retrained)} figure(s); a spread needs two or more")
-    for name, number in [("value", value), *(("retrained", number) for number in retrained)]:
-        if not math.isfinite(number):
-            raise ParameterError(f"{name} must be finite, got {number}")
-    k = len(retrained)
-    between = [abs(retrained[i] - retrained[j]) for i in range(k) for j in range(i)]
+    check_finite("value", np.array([value]))
+    check_finite("retrained", np.array(retrained))
+    between = [distance_to_retrained(a, b) for a, b in itertools.combinations(retrained, 2)]
     to_each = [distance_to_retrained(value, other) for other in retrained]
     return ToRetrained(float(np.mean(to_each)), float(np.mean(between)))
 
 
-def _log_probabilities(
-    logits: Num[np.ndarray, "clips classes"], labels: Int[np.ndarray, " _clips"]
-) -> tuple[Float[np.ndarray, "clips classes"], Float[np.ndarray, "clips classes"]]:
+def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities, LogProbabilities]:
     """log p and log(1 - p) of every class, exact near 0 and 1."""
     if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] < 2:
         raise ParameterError(
             f"logits must hold clips and two or more classes, got the shape {logits.shape}"
         )
-    bad = ~np.isfinite(logits)
-    if bad.any():
-        raise ParameterError(f"logits must be finite, got {logits[bad][0]}")
+    check_finite("logits", logits)
     if labels.shape != logits.shape[:1]:
         raise ParameterError(f"labels: {labels.shape}, but there are {len(logits)} clips")
     outside = (labels < 0) | (labels >= logits.shape[1])
@@ -764,9 +751,7 @@ def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or table.size == 0:
             raise ParameterError(f"{name} has no clips or features, its shape is {table.shape}")
-        bad = ~np.isfinite(table)
-        if bad.any():
-            raise ParameterError(f"{name} must be finite, got {table[bad][0]}")
+        check_finite(name, table)
         found[name] = table
     widths = {name: table.shape[1] for name, table in found.items()}
     if len(set(widths.values())) > 1:
@@ -781,11 +766,6 @@ def _check_scores(scores: Scores) -> None:
         gaps = int(np.isnan(values).sum())
         if gaps:
             raise ParameterError(f"scores.{name} holds {gaps} NaN of {len(values)} values")
-
-
-def _check_max_fpr(max_fpr: float) -> None:
-    if not 0 <= max_fpr <= 1:
-        raise ParameterError(f"max_fpr must be in [0, 1], got {max_fpr}")
 
 
 def _shrunken_normal(
@@ -820,18 +800,16 @@ def _shrunken_normal(
     return mean, np.sqrt(variance)
 
 
-def _once(
-    scores: Scores,
-) -> tuple[Float[np.ndarray, "1 members"], Float[np.ndarray, "1 nonmembers"]]:
+def _once(scores: Scores) -> list[Float[np.ndarray, "1 _clips"]]:
     """The resample that holds each clip once."""
-    return np.ones((1, len(scores.members))), np.ones((1, len(scores.nonmembers)))
+    return [np.ones((1, len(side))) for side in scores]
 
 
 def _curves(
     scores: Scores,
     members: Float[np.ndarray, "resample members"],
     nonmembers: Float[np.ndarray, "resample nonmembers"],
-) -> tuple[Float[np.ndarray, "resample points"], Float[np.ndarray, "resample points"]]:
+) -> tuple[Curve, Curve]:
     """ROC curve of every resample: shares of non-members and of members at or above a threshold.
 
     The first threshold is above all scores, the last is the lowest score.
@@ -849,9 +827,7 @@ def _curves(
     return shares[0], shares[1]
 
 
-def _eers(
-    fpr: Float[np.ndarray, "resample points"], tpr: Float[np.ndarray, "resample points"]
-) -> Float[np.ndarray, " resample"]:
+def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
     """Equal error rate of each curve, see `eer`."""
     missed = 1 - tpr
     rows = np.arange(len(fpr))
@@ -864,9 +840,7 @@ def _eers(
 
 
 def _hits(
-    fpr: Float[np.ndarray, "resample points"],
-    tpr: Float[np.ndarray, "resample points"],
-    max_fpr: float,
+    fpr: Curve, tpr: Curve, max_fpr: float
 ) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
     """Shares of members and of non-members at the last threshold that accuses few enough."""
     rows = np.arange(len(fpr))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, Shaped
+from jaxtyping import Int, Num, Shaped
 
 from speechunlearn.errors import ParameterError
 
@@ -54,27 +54,20 @@ def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None
         raise ParameterError(f"predictions holds the splits {unknown}, known are {SPLITS}")
 
 
-def _label_codes(
-    name: str, values: Labels, labels: int | Sequence[object]
-) -> Int[np.ndarray, " clips"]:
-    """Position of every value in the label set."""
-    label_set = list(range(labels) if isinstance(labels, (int, np.integer)) else labels)
-    if not label_set or len(set(label_set)) < len(label_set):
-        raise ParameterError(f"labels must be distinct and at least one, got {labels!r}")
-    if len(values) == 0:
-        raise ParameterError(f"{name} is empty")
-    clips: np.ndarray = np.asarray(values)
-    if isinstance(labels, (int, np.integer)) and clips.dtype.kind in "iu":
-        codes = np.where((clips >= 0) & (clips < labels), clips, -1).astype(np.intp)
-    else:
-        codes = pd.Index(label_set).get_indexer(pd.Index(values))
-    if (codes < 0).any():
-        unknown = clips[codes < 0].tolist()[0]
-        raise ParameterError(f"{name} holds {unknown!r}, which is not in {label_set}")
-    return codes
+def check_unit(name: str, value: float) -> None:
+    """Raise ParameterError unless a value is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ParameterError(f"{name} must be in [0, 1], got {value}")
 
 
-def uar(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> float:
+def check_finite(name: str, values: Num[np.ndarray, "*_shape"]) -> None:
+    """Raise ParameterError at the first value that is not finite."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise ParameterError(f"{name} must be finite, got {values[bad][0]}")
+
+
+def uar(truth: Labels, prediction: Labels, n_labels: int) -> float:
     r"""Unweighted average recall over the classes present in the truth.
 
     .. math::
@@ -90,17 +83,16 @@ def uar(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> fl
     ignores clips that are predicted as another class (1.0 there).
 
     Args:
-        truth: true class of every clip
+        truth: true class of every clip, from 0
         prediction: predicted class of every clip
-        labels: label set, or the number of classes for integer labels from 0.
-            It fixes which values are valid and does not change the score
+        n_labels: number of classes: it fixes which values are valid and does not change the score
 
     Returns:
         UAR in [0, 1]
 
     Raises:
         ParameterError: if ``truth`` is empty, the lengths differ
-            or a value is outside of ``labels``
+            or a value is no class
 
     Examples:
         >>> uar([0, 0], [0, 1], 2)
@@ -109,47 +101,52 @@ def uar(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> fl
         0.625
 
     """
-    truth_codes, correct = _correct(truth, prediction, labels)
-    total = np.bincount(truth_codes)
-    hits = np.bincount(truth_codes, weights=correct)
+    classes, correct = _correct(truth, prediction, n_labels)
+    total, hits = np.bincount(classes), np.bincount(classes, weights=correct)
     present = total > 0
     return float(np.mean(hits[present] / total[present]))
 
 
-def accuracy(truth: Labels, prediction: Labels, labels: int | Sequence[object]) -> float:
+def accuracy(truth: Labels, prediction: Labels, n_labels: int) -> float:
     """Share of clips whose predicted class is the true one.
 
     Args:
         truth: true class of every clip
         prediction: predicted class of every clip
-        labels: label set, or the number of classes for integer labels from 0
+        n_labels: number of classes
 
     Returns:
         accuracy in [0, 1]
 
     Raises:
         ParameterError: if ``truth`` is empty, the lengths differ
-            or a value is outside of ``labels``
+            or a value is no class
 
     Examples:
         >>> accuracy([0, 0, 1, 1, 1], [0, 2, 1, 1, 1], 3)
         0.8
 
     """
-    _, correct = _correct(truth, prediction, labels)
-    return float(np.mean(correct))
+    return float(np.mean(_correct(truth, prediction, n_labels)[1]))
 
 
 def _correct(
-    truth: Labels, prediction: Labels, labels: int | Sequence[object]
+    truth: Labels, prediction: Labels, n_labels: int
 ) -> tuple[Int[np.ndarray, " clips"], Shaped[np.ndarray, " clips"]]:
-    """Codes of the true classes, and whether each clip is classified correctly."""
+    """The true classes, and whether each clip is classified correctly."""
     if len(truth) != len(prediction):
         raise ParameterError(
             f"truth and prediction must have one length, got {len(truth)} and {len(prediction)}"
         )
-    truth_codes = _label_codes("truth", truth, labels)
-    return truth_codes, truth_codes == _label_codes("prediction", prediction, labels)
+    if len(truth) == 0:
+        raise ParameterError("truth is empty")
+    known = np.arange(n_labels)
+    sides: list[np.ndarray] = [np.asarray(truth), np.asarray(prediction)]
+    for name, classes in zip(("truth", "prediction"), sides, strict=True):
+        unknown = classes[~np.isin(classes, known)].tolist()
+        if unknown:
+            raise ParameterError(f"{name} holds {unknown[0]!r}, which is not in {known.tolist()}")
+    return sides[0].astype(np.intp), sides[0] == sides[1]
 
 
 def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:

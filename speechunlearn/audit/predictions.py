@@ -1,7 +1,5 @@
 """What a model says of every clip: one table, whatever is asked of it afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ seeds, and several that were trained on it. What a model scores is read against 
 retrained model would score; nothing is read against 0 or 0.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -14,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from scipy.special import softmax
-from scipy.stats import norm
+from scipy.special import ndtri, softmax
 
 from speechunlearn.audit import closeness, evaluation, membership
 from speechunlearn.audit.membership import Scores
@@ -179,9 +176,7 @@ class Auditor:
 
         """
         own = self._scored(self._checked(model))
-        return [
-            self._judge(self._beside(own, rest), of_rest) for rest, of_rest in self._rests
-        ]
+        return [self._judge(self._beside(own, rest), of_rest) for rest, of_rest in self._rests]
 
     def cards_of_retrained(self) -> list[Card]:
         """Judge each retrained model by the others; of two there are no cards."""
@@ -202,9 +197,7 @@ class Auditor:
         self, models: Sequence[_Scored]
     ) -> dict[str, Float[np.ndarray, " retrained"]]:
         """Return every score of each of some retrained models beside the rest of these."""
-        found = [
-            self._beside(own, [*models[:i], *models[i + 1 :]]) for i, own in enumerate(models)
-        ]
+        found = [self._beside(own, [*models[:i], *models[i + 1 :]]) for i, own in enumerate(models)]
         return {name: np.array([scores[name] for scores in found]) for name in found[0]}
 
     def _judge(
@@ -214,17 +207,12 @@ class Auditor:
         n_judged = len(names) + sum(name in own for name in JUDGED_DISTANCES)
         if not n_judged:
             raise ParameterError(f"chosen: {list(self.chosen)}, none of which is judged here")
-        quantile = float(norm.ppf(1 - (1 - self.level) / (2 * n_judged)))
+        quantile = float(ndtri(1 - (1 - self.level) / (2 * n_judged)))
         rows = []
         for name in names:
-            n, m = self._counts(name)
-            low, high = evaluation.of_one_more(
-                others[name], n, m if name.startswith("mia") else None, quantile
-            )
+            low, high = evaluation.of_one_more(others[name], *self._counts(name), quantile)
             value = own[name]
-            rows.append(
-                (name, value, others[name].mean(), low, high, True, low <= value <= high)
-            )
+            rows.append((name, value, others[name].mean(), low, high, True, low <= value <= high))
         for name in (name for name in DISTANCES if name in own):
             value, limit, judged = own[name], others[name].max(), name in JUDGED_DISTANCES
             if judged:  # a distance of shares of clips, which chance moves as it does a UAR
@@ -234,18 +222,17 @@ class Auditor:
         table = pd.DataFrame(rows, columns=columns)
         return Card(bool(table.loc[table["judged"], "passed"].all()), table)
 
-    def _counts(self, name: str) -> tuple[int, int]:
-        """Return how many members and non-members, or clips, a score is of."""
+    def _counts(self, name: str) -> tuple[int, int | None]:
+        """Return how many members and non-members, or clips and None, a score is of."""
+        if name.endswith("_uar"):
+            return int((self._first["split"] == name.removesuffix("_uar")).sum()), None
         if name == "mia_matched":
             return (self.matching.imbalance.n_pairs,) * 2
-        if name == "mia_likelihood_ratio":
-            return self.n_forget, self.n_forget
-        if name == "mia_svc":
-            return self.n_forget, int((~self._held_apart).sum())
-        if name in ("retain_uar", "unseen_uar"):
-            n = int((self._first["split"] == name.removesuffix("_uar")).sum())
-            return n, n
-        return self.n_forget, self.n_outside
+        others = {
+            "mia_likelihood_ratio": lambda: self.n_forget,
+            "mia_svc": lambda: int((~self._held_apart).sum()),
+        }
+        return self.n_forget, others.get(name, lambda: self.n_outside)()
 
     def attacks(
         self, model: pd.DataFrame, *, n_resamples: int = 1000, generator: np.random.Generator
@@ -270,9 +257,7 @@ class Auditor:
         ]
         rows = []
         for name, (scores, groups) in made.items():
-            found = membership.figures(
-                scores, groups, n_resamples=n_resamples, generator=generator
-            )
+            found = membership.figures(scores, groups, n_resamples=n_resamples, generator=generator)
             theirs = [other[name][0] for other in others if name in other]
             for figure, of in _FIGURES.items():
                 interval, beside = getattr(found, figure), [of(other) for other in theirs]

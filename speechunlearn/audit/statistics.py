@@ -9,16 +9,14 @@ All resampling of the package goes through `draw`, whose first resample is the c
 `interval` and `p_value` read what they say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Num
 
-from speechunlearn.audit.metrics import check_predictions
+from speechunlearn.audit.metrics import check_predictions, check_unit
 from speechunlearn.errors import ParameterError
 
 
@@ -184,9 +182,7 @@ def mean_over_pairs(
         return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
 
 
-def interval(
-    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95
-) -> Interval:
+def interval(values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95) -> Interval:
     """Read the central interval of a value's resamples.
 
     Args:
@@ -236,14 +232,7 @@ def p_value(differences: Float[np.ndarray, " one_and_resamples"]) -> float:
     return float(min(1.0, 2 * (1 + tail) / (len(resampled) + 1)))
 
 
-def cluster_bootstrap(
-    predictions: pd.DataFrame,
-    *,
-    clusters: str = "speaker",
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
-) -> Interval:
+def cluster_bootstrap(predictions: pd.DataFrame, **options: Any) -> Interval:
     """Percentile bootstrap interval of one model's score, resampling speakers.
 
     As many speakers as there are get drawn with replacement, each with all of its clips (Field and
@@ -253,11 +242,8 @@ def cluster_bootstrap(
 
     Args:
         predictions: per-clip predictions table of one split
-        clusters: column to resample by. ``"speaker"`` is right,
-            ``"hash"`` takes clips as independent
-        n_resamples: number of resamples, at least 100
-        level: confidence level in (0, 1)
-        generator: source of randomness
+        **options: of :func:`pooled_bootstrap`. The cluster ``"speaker"`` is right, ``"hash"`` takes
+            clips as independent
 
     Returns:
         score on the clips as they are, and its interval
@@ -279,13 +265,7 @@ def cluster_bootstrap(
         Interval(value=0.75, low=0.5, high=1.0)
 
     """
-    return pooled_bootstrap(
-        [predictions],
-        clusters=clusters,
-        n_resamples=n_resamples,
-        level=level,
-        generator=generator,
-    )
+    return pooled_bootstrap([predictions], **options)
 
 
 def pooled_bootstrap(
@@ -440,9 +420,8 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
         '10.61 True'
 
     """
-    for name, value in (("uar_a", uar_a), ("uar_b", uar_b)):
-        if not 0 <= value <= 1:
-            raise ParameterError(f"{name} must be in [0, 1], got {value}")
+    check_unit("uar_a", uar_a)
+    check_unit("uar_b", uar_b)
     if n < 1:
         raise ParameterError(f"n must be at least 1, got {n}")
     if uar_a == uar_b:

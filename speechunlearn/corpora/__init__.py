@@ -5,18 +5,13 @@ A new corpus is one new file beside this one, which defines a
 ``speechunlearn.corpora`` that leads to it.
 """
 
-from __future__ import annotations
-
-import json
 from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from speechunlearn import registry
-from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest
+from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest, card
 from speechunlearn.errors import CorpusError
 
 __all__ = ["COLUMNS", "SPLITS", "Corpus", "card", "get", "known", "read_manifest"]
@@ -37,25 +32,6 @@ def known() -> dict[str, Corpus]:
         RegistryError: one that another package adds, and that cannot be used
     """
     return dict(_found())
-
-
-def card(name: str) -> dict[str, Any]:
-    """What is to be known of a corpus of this package, and what it is not.
-
-    Args:
-        name: one of :func:`known`
-
-    Returns:
-        its card, ``cards/<name>.json``: facts of the reader, ``languages``, ``speakers``,
-        ``clips``, ``split``, ``citation`` and ``is_not``
-
-    Raises:
-        CorpusError: if there is no card of that name
-    """
-    file = resources.files(__name__).joinpath("cards", f"{name}.json")
-    if not file.is_file():
-        raise CorpusError(f"corpus {name!r} has no card")
-    return json.loads(file.read_text("utf-8"))
 
 
 def get(name: str) -> Corpus:

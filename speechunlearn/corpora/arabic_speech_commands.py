@@ -1,19 +1,13 @@
 """Arabic Speech Commands: single Arabic words (Ghandoura, Hjabo & Al Dakkak, 2021)."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, Corpus, bare_name, read_words
+from speechunlearn.corpora.base import BadClip, Clip, bare_name, card, described, read_words
 
+NAME = "arabic_speech_commands"
 # The names of the folders: English translations, two of which hold a space.
-WORDS = (
-    "backward", "cancel", "close", "digit", "direction", "disable", "down", "eight", "enable",
-    "enter", "five", "forward", "four", "left", "move", "next", "nine", "no", "ok", "one", "open",
-    "options", "previous", "receive", "record", "right", "rotate", "send", "seven", "six", "start",
-    "stop", "three", "two", "undo", "up", "yes", "zero", "zoom in", "zoom out",
-)  # fmt: skip
+WORDS = tuple(card(NAME)["labels"])
 _SPEAKERS, _REPETITIONS = 30, 10
 _NAME = re.compile(r"(?P<speaker>\d+)_NO_\d+")
 
@@ -44,14 +38,9 @@ def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
     return read_words(inner if inner.is_dir() else root, parse)
 
 
-CORPUS = Corpus(
-    name="arabic_speech_commands",
-    title="Arabic Speech Commands",
-    licence="CC BY 4.0",
-    how_to_get="https://zenodo.org/records/4662481, by hand: no hash of it is known here",
-    task="keyword",
+CORPUS = described(
+    NAME,
     read=_read,
-    labels=WORDS,
     expected={"": dict.fromkeys(WORDS, _SPEAKERS * _REPETITIONS)},
     expected_speakers=_SPEAKERS,
 )

@@ -2,12 +2,15 @@
 
 import dataclasses
 import hashlib
+import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +35,8 @@ MAX_AMPLITUDE = 2.0**32  # 32-bit integers that were stored as floats lie below
 SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound lies below
 _THREADS = 2  # libsndfile and soxr release the GIL
 _NAMED_IN_ERROR = 5
+#: of the corpora that come with the repository
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +120,40 @@ class Corpus:
     load: Callable[[pd.DataFrame], list[np.ndarray]] | None = None
 
 
-def _stem(path: Path) -> Hashable:
-    return path.stem
+def card(name: str) -> dict[str, Any]:
+    """What is to be known of a corpus of this package, and what it is not.
+
+    Args:
+        name: of the corpus
+
+    Returns:
+        its card, ``cards/<name>.json``: facts of the reader, ``languages``, ``speakers``,
+        ``clips``, ``split``, ``citation`` and ``is_not``
+
+    Raises:
+        CorpusError: if there is no card of that name
+    """
+    file = resources.files(__package__).joinpath("cards", f"{name}.json")
+    if not file.is_file():
+        raise CorpusError(f"corpus {name!r} has no card")
+    return json.loads(file.read_text("utf-8"))
+
+
+def described(name: str, **reader: Any) -> Corpus:
+    """A corpus whose title, licence, task, labels, archives and how to get it are its card's.
+
+    Args:
+        name: of the card
+        reader: the other fields of :class:`Corpus`
+
+    Raises:
+        CorpusError: if there is no card of that name
+    """
+    facts = card(name)
+    told = {field: facts[field] for field in ("name", "title", "licence", "how_to_get", "task")}
+    archives = tuple(Archive(**archive) for archive in facts.get("archives", ()))
+    labels = facts["labels"] and tuple(facts["labels"])
+    return Corpus(**told, labels=labels, archives=archives, **reader)
 
 
 def is_audio(name: str) -> bool:
@@ -135,7 +172,7 @@ def is_audio(name: str) -> bool:
 def read_folder(
     root: Path,
     parse: Callable[[Path], Clip | None],
-    key: Callable[[Path], Hashable] = _stem,
+    key: Callable[[Path], Hashable] = lambda path: path.stem,
 ) -> tuple[list[Clip], list[BadClip]]:
     """Read a folder whose file names say everything.
 
@@ -413,15 +450,16 @@ def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
             root, corpus.name, len(clips), total, len(speakers), corpus.expected_speakers,
         )  # fmt: skip
         return
+    counts = Counter((clip.split, clip.label) for clip in clips)
     deviations = []
     for split, labels in corpus.expected.items():
-        found = [clip.label for clip in clips if clip.split == split]
-        part = split or "the whole"
-        if len(found) != sum(labels.values()):
-            deviations.append(f"{part} has {len(found)} clips, not {sum(labels.values())}")
-        for label, count in labels.items():
-            if found.count(label) != count:
-                deviations.append(f"{part} has {found.count(label)} of {label}, not {count}")
+        part, n = split or "the whole", sum(clip.split == split for clip in clips)
+        if n != sum(labels.values()):
+            deviations.append(f"{part} has {n} clips, not {sum(labels.values())}")
+        deviations += [
+            f"{part} has {counts[split, label]} of {label}, not {count}"
+            for label, count in labels.items() if counts[split, label] != count
+        ]
     if deviations:
         raise CorpusError(
             f"{root}: {corpus.title} deviates from its counts: {'; '.join(deviations)}"

@@ -1,7 +1,5 @@
 """Anyone's own clips, described by a CSV file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from speechunlearn.corpora.base import SPLITS, BadClip, Clip, Corpus
+from speechunlearn.corpora.base import SPLITS, BadClip, Clip, described
 from speechunlearn.errors import CONTROL, CorpusError
 
 REQUIRED = ("path", "label", "speaker")
@@ -153,24 +151,11 @@ def _read(file: Path) -> tuple[list[Clip], list[BadClip]]:
             f"{file}: column 'split' is empty in row {int(unset.idxmax())} but not in all rows"
         )
     clips = [
-        Clip(
-            # An absolute path replaces the folder.
-            file.parent / values["path"],
-            values["speaker"],
-            values["gender"],
-            values["label"],
-            values["split"],
-        )
-        for values in table.to_dict("records")
+        # An absolute path replaces the folder.
+        Clip(file.parent / row["path"], row["speaker"], row["gender"], row["label"], row["split"])
+        for row in table.to_dict("records")
     ]
     return clips, []
 
 
-CORPUS = Corpus(
-    name="csv",
-    title="Your own clips, described by a CSV file",
-    licence="that of the clips",
-    how_to_get="write a CSV with the columns path, label, speaker and optionally split, gender",
-    task="any label",
-    read=_read,
-)
+CORPUS = described("csv", read=_read)

@@ -6,12 +6,11 @@ gender, exactly one has the published sizes of 3,024 training, 3,024 validation
 and 3,317 test clips. It is a deduction, not the authors' list.
 """
 
-from __future__ import annotations
-
 import re
+from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, Corpus, read_folder
+from speechunlearn.corpora.base import DATA, BadClip, Clip, card, described, read_folder
 
 # The code of an emotion in the file names (the first letters of its Italian name) -> label,
 # in the alphabetical order of the labels: this is the order of the classes.
@@ -26,27 +25,7 @@ EMOTIONS = {
 }
 
 # The reconstructed split: split -> gender -> speaker ids. There is no speaker 35.
-SPEAKERS = {
-    "train": {
-        "female": (1, 17, 21, 22, 29, 31, 36, 37, 38),
-        "male": tuple(range(2, 17)),
-    },
-    "validation": {
-        "female": (40, 43, 44, 45, 46, 47, 48),
-        "male": (18, 19, 20, 23, 24, 25, 26, 27, 28, 30, 32, 33, 34, 39, 41),
-    },
-    "test": {
-        "female": (49, 54, 55, 56, 57, 60, 61),
-        "male": (42, 50, 51, 52, 53, 58, 59, 62, 63, 64, 65, 66, 67, 68, 69),
-    },
-}
-
-# Clips in each part of the reconstructed split, in the order of EMOTIONS.
-_COUNTS = {
-    "train": (492, 525, 380, 351, 447, 493, 336),  # 3,024
-    "validation": (472, 556, 383, 366, 434, 486, 327),  # 3,024
-    "test": (513, 597, 393, 412, 514, 551, 337),  # 3,317
-}
+SPEAKERS: dict[str, dict[str, list[int]]] = card("demos")["ids"]
 
 _BY_SPEAKER = {
     f"{number:02d}": (gender, split)
@@ -94,32 +73,13 @@ def parse(path: Path) -> Clip | None:
     return Clip(path, speaker, gender, EMOTIONS[match["emotion"]], split)
 
 
-def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
-    return read_folder(root, parse)
-
-
-CORPUS = Corpus(
-    name="demos",
-    title="DEMoS: an Italian emotional speech corpus",
-    licence="restricted: academic use after signing the licence of its authors",
-    how_to_get="request access at https://zenodo.org/records/2544829",
-    task="emotion",
-    read=_read,
-    labels=tuple(EMOTIONS.values()),
-    expected={
-        split: dict(zip(EMOTIONS.values(), counts, strict=True))
-        for split, counts in _COUNTS.items()
-    },
+CORPUS = described(
+    "demos",
+    read=partial(read_folder, parse=parse),
+    expected=card("demos")["expected"],
     expected_speakers=len(_BY_SPEAKER),
 )
 
-EMBEDDED = Corpus(
-    name="embedded",
-    title="Embedded corpus: synthetic Italian emotional speech",
-    licence="MIT, as the project",
-    how_to_get="part of the repository, in data/embedded",
-    task="emotion",
-    read=_read,
-    labels=tuple(EMOTIONS.values()),
-    default_root=Path(__file__).resolve().parents[2] / "data" / "embedded",
+EMBEDDED = described(
+    "embedded", read=partial(read_folder, parse=parse), default_root=DATA / "embedded"
 )

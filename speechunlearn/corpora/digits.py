@@ -3,8 +3,6 @@
 They come with the package, so there is nothing to read from a folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 from functools import cache
 
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from speechunlearn.corpora.base import COLUMNS, Corpus
+from speechunlearn.corpora.base import COLUMNS, described
 
 
 @cache
@@ -50,14 +48,4 @@ def load(manifest: pd.DataFrame) -> list[Float[np.ndarray, " 64"]]:
     return list(pixels.astype(np.float32))
 
 
-CORPUS = Corpus(
-    name="digits",
-    title="scikit-learn's handwritten digits (images, for comparison)",
-    licence="CC BY 4.0 (UCI ML hand-written digits)",
-    how_to_get="part of scikit-learn",
-    task="image",
-    read=None,
-    labels=tuple(str(digit) for digit in range(10)),
-    table=table,
-    load=load,
-)
+CORPUS = described("digits", read=None, table=table, load=load)

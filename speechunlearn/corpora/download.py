@@ -1,7 +1,5 @@
 """Download a corpus: by its hash, to be continued after an interruption, unpacked safely."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
@@ -68,14 +66,12 @@ def _choose(corpus: Corpus, version: str | None) -> Archive:
         raise CorpusError(
             f"corpus {corpus.name!r} cannot be downloaded from here; to get it: {corpus.how_to_get}"
         )
-    by_version = {archive.version: archive for archive in corpus.archives}
-    if version is None:
-        return corpus.archives[0]
-    if version not in by_version:
+    known = {archive.version: archive for archive in corpus.archives}
+    if version is not None and version not in known:
         raise CorpusError(
-            f"version: corpus {corpus.name!r} has no {version!r}; known: {', '.join(by_version)}"
+            f"version: corpus {corpus.name!r} has no {version!r}; known: {', '.join(known)}"
         )
-    return by_version[version]
+    return corpus.archives[0] if version is None else known[version]
 
 
 def fetch(archive: Archive, folder: Path, progress: bool = True) -> Path:
@@ -161,8 +157,7 @@ def unpack(file: Path, folder: Path) -> None:
                 for info in archive.infolist():
                     # The upper half is the mode on Unix, zero where the archive has none.
                     kind = stat.S_IFMT(info.external_attr >> 16)
-                    plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-                    _check_member(file, info.filename, plain)
+                    _check_member(file, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
                 archive.extractall(folder)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise CorpusError(f"{file}: cannot be unpacked ({error})") from error

@@ -1,11 +1,13 @@
-"""RAVDESS: acted English emotional speech of 24 actors."""
+"""RAVDESS: acted English emotional speech of 24 actors.
 
-from __future__ import annotations
+The hash of the archive, in the card, is that of the Zenodo record.
+"""
 
 import re
+from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import Archive, BadClip, Clip, Corpus, read_folder
+from speechunlearn.corpora.base import BadClip, Clip, described, read_folder
 
 # The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
 # that the corpus's authors added as a second baseline beside neutral.
@@ -56,23 +58,4 @@ def parse(path: Path) -> Clip | None:
     return Clip(path, match["actor"], gender, EMOTIONS[match["emotion"]], "")
 
 
-def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
-    return read_folder(root, parse)
-
-
-CORPUS = Corpus(
-    name="ravdess",
-    title="RAVDESS: Ryerson Audio-Visual Database of Emotional Speech and Song",
-    licence="CC BY-NC-SA 4.0",
-    how_to_get="Audio_Speech_Actors_01-24.zip at https://zenodo.org/records/1188976",
-    task="emotion",
-    read=_read,
-    labels=tuple(EMOTIONS.values()),
-    archives=(
-        Archive(
-            "1.0.0",
-            "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip",
-            "md5:bc696df654c87fed845eb13823edef8a",  # as the Zenodo record gives it
-        ),
-    ),
-)
+CORPUS = described("ravdess", read=partial(read_folder, parse=parse))

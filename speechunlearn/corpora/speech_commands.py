@@ -3,10 +3,9 @@
 Three corpora are read from the same folders: all words, the ten command words, and those ten
 with the two further classes of the usual benchmark, unknown words and silence. The folder is
 that of version 0.01 or 0.02, or of the test archive, which is published on its own and holds
-the ten words, unknown words and silence only.
+the ten words, unknown words and silence only. The hashes of the archives, in the cards, are those
+in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Datasets.
 """
-
-from __future__ import annotations
 
 import logging
 import re
@@ -15,11 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from speechunlearn.corpora.base import (
-    Archive,
     BadClip,
     Clip,
-    Corpus,
     bare_name,
+    described,
     read_words,
     stored,
 )
@@ -154,54 +152,8 @@ def _missing(root: Path, listed: Iterable[tuple[str, str]]) -> list[BadClip]:
     ]
 
 
-# SHA-256 as in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Datasets.
-_HOST = "http://download.tensorflow.org/data"
-_V2 = Archive(
-    "0.02",
-    f"{_HOST}/speech_commands_v0.02.tar.gz",
-    "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-)
-_V1 = Archive(
-    "0.01",
-    f"{_HOST}/speech_commands_v0.01.tar.gz",
-    "sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
-)
-_TEST = Archive(
-    "0.02-test",
-    f"{_HOST}/speech_commands_test_set_v0.02.tar.gz",
-    "sha256:cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
-)
-
-CORPUS = Corpus(
-    name="speech_commands",
-    title="Speech Commands: all its words",
-    licence="CC BY 4.0",
-    how_to_get=_V2.url,
-    task="keyword",
-    read=partial(_read, select=all_words),
-    archives=(_V2, _V1),
-)
-
-TEN_WORDS = Corpus(
-    name="speech_commands_10",
-    title="Speech Commands, ten command words"
-    " (of its test archive, where the folder is that archive)",
-    licence="CC BY 4.0",
-    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
-    task="keyword",
-    read=partial(_read, select=ten_words, needed=TEN),
-    labels=TEN,
-    archives=(_V2, _V1, _TEST),
-)
-
-TWELVE_CLASSES = Corpus(
-    name="speech_commands_12",
-    title="Speech Commands, twelve classes: ten command words, unknown words, silence"
-    " (of its test archive, where the folder is that archive)",
-    licence="CC BY 4.0",
-    how_to_get=f"{_V2.url}, or its test archive alone: {_TEST.url}",
-    task="keyword",
-    read=partial(_read, select=twelve_classes, needed=TEN),
-    labels=(*TEN, UNKNOWN, SILENCE),
-    archives=(_V2, _V1, _TEST),
+CORPUS = described("speech_commands", read=partial(_read, select=all_words))
+TEN_WORDS = described("speech_commands_10", read=partial(_read, select=ten_words, needed=TEN))
+TWELVE_CLASSES = described(
+    "speech_commands_12", read=partial(_read, select=twelve_classes, needed=TEN)
 )

@@ -3,12 +3,10 @@
 The layout is that of ``torchaudio.datasets.VoxCeleb1Identification``.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
-from speechunlearn.corpora.base import SPLITS, BadClip, Clip, Corpus, stored
+from speechunlearn.corpora.base import SPLITS, BadClip, Clip, described, stored
 from speechunlearn.errors import CorpusError
 
 LIST = "iden_split.txt"
@@ -55,12 +53,4 @@ def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
     return list(clips.values()), []
 
 
-CORPUS = Corpus(
-    name="voxceleb1",
-    title="VoxCeleb1, identification",
-    licence="the terms of its authors; the speech stays with the owners of the videos",
-    how_to_get="request access at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html;"
-    f" unpack the audio to wav/ and put {LIST} of the same site beside it",
-    task="speaker",
-    read=_read,
-)
+CORPUS = described("voxceleb1", read=_read)

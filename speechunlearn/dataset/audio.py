@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from speechunlearn.corpora.base import MIN_SECONDS, SAMPLING_RATE, decode
@@ -99,8 +99,8 @@ def normalise(waveform: Float32[np.ndarray, "time"]) -> Float32[np.ndarray, "tim
 
 
 def pad(
-    waveforms: Sequence[Float32[Tensor, "_"]],
-) -> tuple[Float32[Tensor, "batch time"], Int64[Tensor, "batch"]]:
+    waveforms: Sequence[Float[Tensor, "_"]],
+) -> tuple[Float[Tensor, "batch time"], Int64[Tensor, "batch"]]:
     """Stack waveforms of unequal length.
 
     Args:

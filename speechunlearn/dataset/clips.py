@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,12 @@ from torch import Tensor
 from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ParameterError
 
-Batch = tuple[Float[Tensor, "batch time"], Int[Tensor, " batch"]]
+#: zero-padded waveforms, the samples of each without the padding, classes, what a model answers
+Waveforms = Float[Tensor, "batch time"]
+Lengths = Int[Tensor, " batch"]
+Labels = Int[Tensor, " batch"]
+Logits = Float[Tensor, "batch classes"]
+Batch = tuple[Waveforms, Lengths]
 
 
 @dataclass(frozen=True)
@@ -135,14 +141,28 @@ def shuffled_batches(
             yield batches[position]
 
 
-def sorted_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield each clip once, longest first, in batches of clips of similar length."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def sorted_batches(
+    lengths: Sequence[int], batch_size: int, samples: float | int = math.inf, *, alike: bool = False
+) -> Iterator[list[int]]:
+    """Yield each clip once, longest first, in batches of clips of similar length.
 
+    Args:
+        lengths: samples of each clip
+        batch_size: most clips in a batch
+        samples: most samples in a batch, padding included; one longer clip is a batch alone
+        alike: a batch that is half full takes no shorter clip: where clips have many copies,
+            nothing is padded
 
-def cycle(make: Callable[[], Iterator[list[int]]]) -> Iterator[list[int]]:
-    """Yield batches for ever, asking for a new pass whenever one is used up."""
-    while True:
-        yield from make()
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else 0
+        shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
+        if batch and (
+            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
+        ):
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch

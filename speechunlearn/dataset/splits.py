@@ -1,7 +1,5 @@
 """Cuts of a manifest: into speaker-independent parts, and into forget and retain set."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Mapping
 

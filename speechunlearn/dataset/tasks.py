@@ -3,8 +3,6 @@
 A task is data: the same corpus, encoder, methods and audits serve all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +51,6 @@ class Task:
             CorpusError: a label of one unit only, which cannot be tested on other units
 
         """
-        given = own and not (table["split"] == "").all()
         label, unit = table[self.label], table[self.apart]
         if self.label == "speaker" and (table["label"] == table["speaker"]).all():
             # nothing but the speaker is known of a clip: a recording session is a folder
@@ -65,15 +62,12 @@ class Task:
             raise CorpusError(
                 f"label {lonely!r} has one {self.apart} only: it cannot be tested on another"
             )
-        if given:
+        if own and not (table["split"] == "").all():
             return seen
         # the split keeps "speakers" apart and balances "label"
-        parts = splits.speaker_split(
-            seen.assign(speaker=seen["unit"], gender=seen["gender"] if self.apart == "speaker"
-                        else ""),
-            fractions, seed,
-        )
-        return seen.assign(split=parts["split"])
+        gender = seen["gender"] if self.apart == "speaker" else ""
+        kept_apart = seen.assign(speaker=seen["unit"], gender=gender)
+        return seen.assign(split=splits.speaker_split(kept_apart, fractions, seed)["split"])
 
 
 #: the task of a corpus whose labels are its user's; it serves every other task as well

@@ -4,8 +4,6 @@ Another package adds one by an entry point of the group ``speechunlearn.methods`
 `speechunlearn.methods.base.Method`.
 """
 
-from __future__ import annotations
-
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -27,11 +25,8 @@ METHODS: dict[str, Method]
 @cache
 def _found() -> dict[str, Method]:
     found = registry.found(__name__, Method)
-    return {name: found[name] for name in sorted(found, key=_place)}
-
-
-def _place(name: str) -> tuple[int, str]:
-    return _PAPER.index(name) if name in _PAPER else len(_PAPER), name
+    order = {name: place for place, name in enumerate(_PAPER)}
+    return dict(sorted(found.items(), key=lambda own: (order.get(own[0], len(order)), own[0])))
 
 
 def __getattr__(name: str) -> Any:

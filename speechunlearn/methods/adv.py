@@ -3,15 +3,14 @@
 Source: Ren et al. 2025, section 2.2.1, equation 5 with lambda_3 = 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_choice
+from speechunlearn.errors import Positive, one_of
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
@@ -42,29 +41,22 @@ class Parameters(Descent):
 
     lambda_mis: float = 0.1
     lambda_adv: float = 1.0
-    tau: float = 0.3
-    copies: int = 20
-    steps: int = 50
-    step_fraction: float = 0.25
-    projection: str = "step"
-    attack_mode: str = "eval"
-    attack_batch_size: int = 32
-    attack_precision: str = "float32"
-    sets: str = "once"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self, "sets", "once", "anew")
-        self.attack  # noqa: B018  (refuses bad values now)
+    tau: Positive[float] = 0.3
+    copies: Positive[int] = 20
+    steps: Positive[int] = 50
+    step_fraction: Positive[float] = 0.25
+    projection: Annotated[str, one_of("step", "end")] = "step"
+    attack_mode: Annotated[str, one_of("eval", "train")] = "eval"
+    attack_batch_size: Positive[int] = 32
+    attack_precision: Annotated[str, one_of("float32", "bfloat16")] = "float32"
+    sets: Annotated[str, one_of("once", "anew")] = "once"
 
     @property
     def attack(self) -> AttackParameters:
         """The attack's share of the parameters."""
         return AttackParameters(
-            tau=self.tau, copies=self.copies, steps=self.steps,
-            step_fraction=self.step_fraction, projection=self.projection,
-            mode=self.attack_mode, batch_size=self.attack_batch_size,
-            precision=self.attack_precision,
+            self.tau, self.copies, self.steps, self.step_fraction, self.projection,
+            self.attack_mode, self.attack_batch_size, self.attack_precision,
         )
 
 
@@ -110,6 +102,4 @@ def run(
     return Outcome(model, {"history": history, "reached_target": kept["reached"]})
 
 
-METHOD = Method(
-    "adv", "Adv.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run, strength="learning_rate")

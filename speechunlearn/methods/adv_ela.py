@@ -3,13 +3,12 @@
 Source: Ren et al. 2025, section 2.2.2, equations 4 and 5; Kirkpatrick et al. 2017.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from speechunlearn.errors import check_choice
+from speechunlearn.errors import one_of
 from speechunlearn.methods import adv
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.importance import KINDS, elastic_penalty, estimate
@@ -32,27 +31,20 @@ class Parameters(adv.Parameters):
     """
 
     lambda_ewc: float = 1000.0
-    importance: str = "fisher"
-    fisher_per: str = "clip"
+    importance: Annotated[str, one_of(*KINDS)] = "fisher"
+    fisher_per: Annotated[str, one_of("clip", "batch")] = "clip"
     importance_mode: str = "eval"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self, "importance", *KINDS)
-        check_choice(self, "fisher_per", "clip", "batch")
 
-
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
+    if parameters.importance == "none":
+        return adv.run(model, request, parameters, work)
     importance = estimate(
         parameters.importance, model, request.forget, wrong_labels(request, work.seed),
         per=parameters.fisher_per, batch_size=parameters.batch_size,
         mode=parameters.importance_mode, seed=work.seed, cost=work,
     )
-    if importance is None:
-        return adv.run(model, request, parameters, work)
     anchor = {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
     def penalty(model: Classifier) -> Tensor:
@@ -61,6 +53,4 @@ def run(
     return adv.run(model, request, parameters, work, penalty)
 
 
-METHOD = Method(
-    "adv_ela", "Adv. + Ela.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run, strength="learning_rate")

@@ -7,8 +7,6 @@ as a form of its own, which is the default here. Its attack stops at the first s
 class, and goes on from there where its bound doubles; here it takes all steps, from the clip.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_not_negative
+from speechunlearn.errors import NotNegative, Positive
 from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
@@ -44,17 +42,12 @@ class Parameters(Descent):
     """
 
     epochs: int = 10
-    bound: float = 1e-3
-    doublings: int = 10
-    steps: int = 50
-    step_fraction: float = 0.1
+    bound: Positive[float] = 1e-3
+    doublings: NotNegative[int] = 10
+    steps: Positive[int] = 50
+    step_fraction: Positive[float] = 0.1
     keep_forget: bool = False
-    attack_batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "doublings")
-        self.moves(0)
+    attack_batch_size: Positive[int] = 32
 
     def moves(self, doubling: int) -> Moves:
         """The attack after so many doublings of its bound."""
@@ -111,6 +104,4 @@ def nearest(
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
-METHOD = Method(
-    "amun", "AMUN", frozenset({"forget"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run, strength="learning_rate")

@@ -5,21 +5,17 @@ training set, which holds the forget clips unless they ask for the examples alon
 both sets, as in `remain`, and the forget clips are left out unless ``keep_forget`` is set.
 """
 
-from __future__ import annotations
-
 from speechunlearn.methods import amun
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(
-    model: Classifier, request: Request, parameters: amun.Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: amun.Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) + CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e))."""
     return amun.run(model, request, parameters, work, request.retain)
 
 
 METHOD = Method(
-    "amun_r", "AMUN + retained", frozenset({"forget", "retain"}), amun.Parameters, run,
+    "amun_r", "AMUN + retained", {"forget", "retain"}, amun.Parameters, run,
     strength="learning_rate",
 )

@@ -4,21 +4,18 @@ Source: Chundawat et al. 2023. The authors' code averages the divergence over
 clips and classes; here it is the mean over clips, as the divergence is defined.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, Share
 from speechunlearn.methods.base import (
     Distillation,
     Method,
     Outcome,
     Request,
-    check_share,
     descend,
 )
 from speechunlearn.methods.losses import divergence, logits_of
@@ -42,16 +39,10 @@ class Parameters(Distillation):
 
     """
 
-    retain_share: float = 0.3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("retain_share", self.retain_share)
+    retain_share: Share = 0.3
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise KL(random || f) on the forget set and KL(original || f) on retained clips.
 
     The random network is the classifier before fine-tuning: where the encoder is a pre-trained
@@ -88,6 +79,6 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 
 METHOD = Method(
-    "bad_teacher", "Bad teacher", frozenset({"forget", "retain"}), Parameters, run,
+    "bad_teacher", "Bad teacher", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

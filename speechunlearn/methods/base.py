@@ -1,20 +1,18 @@
 """What every unlearning method shares: the request, the outcome, and the loop that fine-tunes."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
 from speechunlearn.models import fast, loop
 from speechunlearn.models.classifier import Classifier
@@ -23,7 +21,7 @@ from speechunlearn.models.training import Recipe, predict
 
 __all__ = [
     "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Request", "Resume",
-    "Work", "check_share", "descend",
+    "Work", "descend",
 ]
 
 
@@ -55,9 +53,7 @@ class Request:
     retain: Clips | None = None
     fresh: Callable[[int], Classifier] | None = None
     recipe: Recipe | None = None
-    adversarial: (
-        Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None
-    ) = None
+    adversarial: (Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None) = None
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
     resume: Resume | None = None
@@ -122,7 +118,7 @@ class Outcome:
     cost: Cost = field(default_factory=Cost)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """A named unlearning method.
 
@@ -147,7 +143,7 @@ class Method:
 
     name: str
     title: str
-    needs: frozenset[str]
+    needs: Set[str]
     parameters: type
     run: Callable[..., Outcome]
     strength: str = ""
@@ -217,7 +213,7 @@ def _forgot(forget: Clips, level: float, model: Classifier) -> bool:
 
 
 @dataclass(frozen=True)
-class Descent:
+class Descent(Checked):
     """How the weights move during unlearning.
 
     The defaults are those of Ren et al. (2025), section 3.2, for their method. They give no batch
@@ -231,24 +227,10 @@ class Descent:
 
     """
 
-    epochs: int = 15
-    learning_rate: float = 3e-5
-    batch_size: int = 16
-    mode: str = "train"
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ParameterError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, "
-                f"learning_rate={self.learning_rate}: each must be positive"
-            )
-        check_choice(self, "mode", "train", "eval")
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise ParameterError unless a parameter is above 0 and at most 1."""
-    if not 0 < value <= 1:
-        raise ParameterError(f"{name}: {value} is not above 0 and at most 1")
+    epochs: Positive[int] = 15
+    learning_rate: Positive[float] = 3e-5
+    batch_size: Positive[int] = 16
+    mode: Annotated[str, one_of("train", "eval")] = "train"
 
 
 @dataclass(frozen=True)
@@ -260,11 +242,7 @@ class Distillation(Descent):
 
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "temperature")
+    temperature: Positive[float] = 1.0
 
 
 def descend(

@@ -3,8 +3,6 @@
 Source: Chen et al. 2023, who forget whole classes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +23,7 @@ class Parameters(Descent):
     epochs: int = 10
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE of the shadow class over all classes and it; return the model without it.
 
     The logit of the shadow class is a new row of the classification head, drawn as torch draws
@@ -60,6 +56,6 @@ def run(
 
 
 METHOD = Method(
-    "boundary_expand", "Boundary expand", frozenset({"forget"}), Parameters, run,
+    "boundary_expand", "Boundary expand", {"forget"}, Parameters, run,
     strength="learning_rate",
 )

@@ -5,12 +5,11 @@ untargeted step away from the true one leads to. Where that step does not leave 
 authors' code trains on the true label; here it is the strongest of the wrong ones.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from speechunlearn.errors import Positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
@@ -33,30 +32,20 @@ class Parameters(Descent):
     """
 
     epochs: int = 10
-    tau: float = 0.1
-    steps: int = 1
-    step_fraction: float = 0.25
-    attack_batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.moves  # noqa: B018  (refuses bad values now)
-
-    @property
-    def moves(self) -> Moves:
-        """The attack's share of the parameters."""
-        return Moves(
-            self.tau, "linf", self.steps, 1.0 if self.steps == 1 else self.step_fraction,
-            batch_size=self.attack_batch_size,
-        )
+    tau: Positive[float] = 0.1
+    steps: Positive[int] = 1
+    step_fraction: Positive[float] = 0.25
+    attack_batch_size: Positive[int] = 32
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_e), nearest wrong class); the classes are found once, on the original."""
-    forget = request.forget
-    answers = predict(model, moved(model, forget, parameters.moves, work), cost=work)
+    forget, steps = request.forget, parameters.steps
+    moves = Moves(
+        parameters.tau, "linf", steps, 1.0 if steps == 1 else parameters.step_fraction,
+        batch_size=parameters.attack_batch_size,
+    )
+    answers = predict(model, moved(model, forget, moves, work), cost=work)
     crossed = float((answers.argmax(1) != forget.labels).double().mean())
     nearest = forget.relabelled(strongest_wrong(answers, forget.labels))
 
@@ -68,6 +57,6 @@ def run(
 
 
 METHOD = Method(
-    "boundary_shrink", "Boundary shrink", frozenset({"forget"}), Parameters, run,
+    "boundary_shrink", "Boundary shrink", {"forget"}, Parameters, run,
     strength="learning_rate",
 )

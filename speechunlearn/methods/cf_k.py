@@ -3,13 +3,12 @@
 Source: Goel et al. 2022 (catastrophic forgetting of the last k layers).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
+from speechunlearn.errors import Positive
 from speechunlearn.methods import finetune
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.methods.layers import check_k, last, moving
+from speechunlearn.methods.layers import last, moving
 from speechunlearn.models.classifier import Classifier
 
 
@@ -23,21 +22,13 @@ class Parameters(finetune.Parameters):
 
     """
 
-    k: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_k(self.k)
+    k: Positive[int] = 1
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) over the last k layers."""
     with moving(model, last(model, parameters.k)):
         return finetune.run(model, request, parameters, work)
 
 
-METHOD = Method(
-    "cf_k", "CF-k", frozenset({"retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run, strength="learning_rate")

@@ -3,8 +3,6 @@
 Source: Zhou et al. 2025 (decoupled distillation to erase).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -22,9 +20,7 @@ class Parameters(Distillation):
     """The distillation's; the temperature is 1, as the authors' is."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once."""
     answers = masked(predict(model, request.forget, cost=work), request.forget.labels)
 
@@ -42,6 +38,4 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method(
-    "delete", "DELETE", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run, strength="learning_rate")

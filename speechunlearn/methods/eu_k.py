@@ -4,15 +4,13 @@ Source: Goel et al. 2022 (exact unlearning of the last k layers). The layers bel
 still hold what the forget set taught them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import Checked, ParameterError, Positive
 from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.methods.layers import check_k, last, moving
+from speechunlearn.methods.layers import last, moving
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier
 
@@ -21,7 +19,7 @@ START_SEED = 2_000_000
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Checked):
     """What is trained again; how, is the recipe of fine-tuning, as it is for `retrain`.
 
     Args:
@@ -31,18 +29,16 @@ class Parameters:
 
     """
 
-    k: int = 1
+    k: Positive[int] = 1
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        check_k(self.k)
+        super().__post_init__()
         if self.epochs is not None and self.epochs < 1:
             raise ParameterError(f"epochs: {self.epochs} is not positive")
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Put the last k layers back to before fine-tuning, and train them on the retain set.
 
     Before fine-tuning, the head and the projector are random, and so is the whole of an encoder
@@ -63,6 +59,6 @@ def run(
 
 
 METHOD = Method(
-    "eu_k", "EU-k", frozenset({"retain"}), Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
+    "eu_k", "EU-k", {"retain"}, Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
     trains_anew=True,
 )

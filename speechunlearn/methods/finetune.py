@@ -3,8 +3,6 @@
 Source: the baseline of Golatkar et al. 2020 and of every comparison since.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,9 +19,7 @@ class Parameters(Descent):
     epochs: int = 5
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -33,6 +29,6 @@ def run(
 
 
 METHOD = Method(
-    "finetune", "Fine-tune on rest", frozenset({"retain"}), Parameters, run,
+    "finetune", "Fine-tune on rest", {"retain"}, Parameters, run,
     strength="learning_rate",
 )

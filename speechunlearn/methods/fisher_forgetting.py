@@ -6,15 +6,14 @@ ten, and zeroes the last layer's weights of a class that is forgotten whole: non
 here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.layers import layers
@@ -23,7 +22,7 @@ from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Checked):
     """How strong the noise is.
 
     Args:
@@ -38,19 +37,13 @@ class Parameters:
 
     """
 
-    alpha: float = 1e-7
-    largest: float = 1e3
-    largest_in_head: float = 1e2
-    labels: str = "drawn"
-
-    def __post_init__(self) -> None:
-        check_positive(self, "alpha", "largest", "largest_in_head")
-        check_choice(self, "labels", "drawn", "true")
+    alpha: Positive[float] = 1e-7
+    largest: Positive[float] = 1e3
+    largest_in_head: Positive[float] = 1e2
+    labels: Annotated[str, one_of("drawn", "true")] = "drawn"
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Add normal noise of variance alpha min(1 / F_r, largest) to each weight."""
     retain = request.rest
     generator = torch.Generator().manual_seed(work.seed)
@@ -58,7 +51,6 @@ def run(
     if parameters.labels == "drawn":
         labels = drawn_labels(predict(model, retain, cost=work), generator)
     fisher = estimate("fisher", model, retain, labels, cost=work)
-    assert fisher is not None  # only the kind `none` gives nothing
     in_head = set(layers(model)[0])
     total = count = 0.0
     with torch.no_grad():
@@ -75,9 +67,7 @@ def run(
     return Outcome(model, {"noise": (total / count) ** 0.5})
 
 
-def drawn_labels(
-    logits: Float[Tensor, "clips classes"], generator: torch.Generator
-) -> Tensor:
+def drawn_labels(logits: Float[Tensor, "clips classes"], generator: torch.Generator) -> Tensor:
     """Draw a label for each clip by the probabilities that the model gives the classes."""
     if not logits.isfinite().all():
         raise ParameterError("the Fisher information is not finite: the model's answers are not")
@@ -85,6 +75,6 @@ def drawn_labels(
 
 
 METHOD = Method(
-    "fisher_forgetting", "Fisher forgetting", frozenset({"retain"}), Parameters, run,
+    "fisher_forgetting", "Fisher forgetting", {"retain"}, Parameters, run,
     strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
 )

@@ -1,8 +1,6 @@
 """How much each weight matters: the importance estimates behind elastic weights."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +17,15 @@ from speechunlearn.models.training import logits_of
 
 Importance = dict[str, Tensor]
 
+#: of the elastic term
 KINDS = ("fisher", "1-fisher", "mas", "1-mas", "none")
+
+#: the loss, what is averaged of its gradients by clip (or batch), and what is taken of their mean
+_RULES: dict[str, tuple[Callable[..., Tensor], ...]] = {
+    "fisher": (cross_entropy, torch.square, torch.clone),
+    "saliency": (cross_entropy, torch.clone, torch.abs),
+    "mas": (lambda logits, _: logits.square().sum(1).mean(), torch.abs, torch.clone),
+}
 
 
 def estimate(
@@ -33,19 +39,19 @@ def estimate(
     mode: str = "eval",
     seed: int = 0,
     cost: Cost | None = None,
-) -> Importance | None:
+) -> Importance:
     """Return the importance of each weight, by its name.
 
     ``fisher`` is the paper's (section 2.2.2: squared gradient of the cross-entropy of the wrong
     labels). ``mas`` is Aljundi et al. 2018. ``1-fisher`` and ``1-mas`` scale each tensor to
     [0, 1] and take it from one, as the paper's parent does (Cha et al. 2024): they free the
-    weights that the forget set needs. ``none`` is no elastic term.
+    weights that the forget set needs.
 
     ``saliency``, which is no choice of the elastic term, is the size of the mean gradient of the
     cross-entropy: gradients of clips that disagree cancel (Fan et al. 2024).
 
     Args:
-        kind: one of `KINDS`, or ``saliency``
+        kind: one of `KINDS` but ``none``, or ``saliency``
         model: called as ``model(waveform_z, lengths)``
         clips: forget set
         labels: label of each clip, wrong for elastic weights, true for the Fisher of Foster
@@ -57,24 +63,36 @@ def estimate(
         cost: counted into, if given
 
     Returns:
-        tensors shaped as the weights, or None for ``none``
+        tensors shaped as the weights
 
     """
-    if kind not in (*KINDS, "saliency"):
-        raise ParameterError(f"importance: {kind!r} is not one of {', '.join(KINDS)}")
-    if kind == "none":
-        return None
+    rule = _RULES.get(kind.removeprefix("1-"))
+    if rule is None:
+        raise ParameterError(f"importance: {kind!r} is not one of {', '.join(KINDS[:-1])}")
     size = {"clip": 1, "batch": batch_size}.get(per)
     if size is None:
         raise ParameterError(f"fisher_per: {per!r} is not clip or batch")
-    gradients = {"fisher": _fisher, "mas": _mas, "saliency": _saliency}[kind.removeprefix("1-")]
-    was_training = model.training
+    loss, each, last = rule
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    device = next(iter(named.values())).device
+    total = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+    batches = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
+    cost, was_training = Cost() if cost is None else cost, model.training
     model.train(mode == "train")
     try:
         with seeded(seed):
-            importance = gradients(model, clips, labels, size, Cost() if cost is None else cost)
+            for positions in cost.phase(
+                "importance of weights", batches, samples=padded(clips.lengths),
+                passes=lambda positions: (len(positions), 0),
+            ):
+                value = loss(logits_of(model, clips, positions), labels[list(positions)].to(device))
+                gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+                for name, gradient in zip(named, gradients, strict=True):
+                    if gradient is not None:
+                        total[name] += each(gradient)
     finally:
         model.train(was_training)
+    importance = {name: last(value / len(batches)) for name, value in total.items()}
     return one_minus(importance) if kind.startswith("1-") else importance
 
 
@@ -137,51 +155,3 @@ class _Penalty(torch.autograd.Function):
         torch._foreach_mul_(scaled, ctx.distance)
         torch._foreach_mul_(scaled, 2.0)
         return None, None, *scaled
-
-
-def _fisher(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
-) -> Importance:
-    """Mean over clips (or batches) of the squared gradient of CE(f(x), label)."""
-    return _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.square)
-
-
-def _saliency(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
-) -> Importance:
-    """Size of the mean over clips (or batches) of the gradient of CE(f(x), label)."""
-    mean = _mean_of_gradients(model, clips, labels, size, cost, _label_loss, torch.clone)
-    return {name: value.abs() for name, value in mean.items()}
-
-
-def _label_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    return cross_entropy(logits, wanted)
-
-
-def _mas(
-    model: torch.nn.Module, clips: Clips, labels: Int[Tensor, " clips"], size: int, cost: Cost
-) -> Importance:
-    """Mean over clips of |gradient of the squared norm of the logits| (Aljundi et al. 2018)."""
-
-    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-        return logits.square().sum(1).mean()
-
-    return _mean_of_gradients(model, clips, labels, size, cost, loss, torch.abs)
-
-
-def _mean_of_gradients(model, clips, labels, size, cost, loss, transform) -> Importance:  # noqa: ANN001
-    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    device = next(iter(named.values())).device
-    total = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
-    batches = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
-    for positions in cost.phase(
-        "importance of weights", batches, samples=padded(clips.lengths),
-        passes=lambda positions: (len(positions), 0),
-    ):
-        logits = logits_of(model, clips, positions)
-        value = loss(logits, labels[list(positions)].to(device))
-        gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-        for name, gradient in zip(named, gradients, strict=True):
-            if gradient is not None:
-                total[name] += transform(gradient)
-    return {name: value / len(batches) for name, value in total.items()}

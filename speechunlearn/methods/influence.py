@@ -5,14 +5,12 @@ The Hessian of the retain set's loss is replaced by its diagonal empirical Fishe
 it is near where the model fits its labels, and nowhere else.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 
 from speechunlearn.dataset import clips as clips_module
-from speechunlearn.errors import ParameterError, check_positive
+from speechunlearn.errors import Checked, ParameterError, Positive
 from speechunlearn.methods.base import Method, Outcome, Request
 from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.losses import true_label_loss
@@ -21,7 +19,7 @@ from speechunlearn.models.loop import Work, padded
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Checked):
     """The step.
 
     Args:
@@ -32,17 +30,12 @@ class Parameters:
 
     """
 
-    damping: float = 0.01
-    scale: float = 1.0
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        check_positive(self, "damping", "scale", "batch_size")
+    damping: Positive[float] = 0.01
+    scale: Positive[float] = 1.0
+    batch_size: Positive[int] = 16
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Add (N / N_r) g_e / (F_r + damping) to the weights, for N clips of the N + N_r.
 
     The original is taken to be where the gradient over all training clips is zero, so that the
@@ -50,7 +43,6 @@ def run(
     """
     forget, retain = request.forget, request.rest
     fisher = estimate("fisher", model, retain, retain.labels, cost=work)
-    assert fisher is not None  # only the kind `none` gives nothing
     model.eval()
     model.zero_grad(set_to_none=True)
     for positions in work.phase(
@@ -75,6 +67,4 @@ def run(
     return Outcome(model, {"moved": moved**0.5})
 
 
-METHOD = Method(
-    "influence", "Influence", frozenset({"forget", "retain"}), Parameters, run, strength="scale",
-)
+METHOD = Method("influence", "Influence", {"forget", "retain"}, Parameters, run, strength="scale")

@@ -6,8 +6,6 @@ theirs. Their code clips the copies to the least and greatest value of the batch
 waveform has no range. It sums over the clips of a batch where here is their mean.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_positive
+from speechunlearn.errors import Positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models.classifier import Classifier
@@ -36,17 +34,11 @@ class Parameters(Descent):
 
     epochs: int = 1
     mode: str = "eval"
-    draws: int = 25
-    sigma: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "draws", "sigma")
+    draws: Positive[int] = 25
+    sigma: Positive[float] = 0.5
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise the mean over draws of ``|f(x_e) - f(x_e + noise)| / |noise|``, of logits."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -80,6 +72,4 @@ def to_noise(
     return answers, torch.stack([n.norm() for n in noise])
 
 
-METHOD = Method(
-    "jit", "JiT", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("jit", "JiT", {"forget"}, Parameters, run, strength="learning_rate")

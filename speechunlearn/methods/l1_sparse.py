@@ -5,14 +5,12 @@ that of all weights together, and part of the gradient that Adam scales (the aut
 a weight that the retain set does not hold moves towards zero at the full rate.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from speechunlearn.errors import check_not_negative
+from speechunlearn.errors import NotNegative
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
@@ -30,16 +28,10 @@ class Parameters(Descent):
     """
 
     epochs: int = 10
-    gamma: float = 5e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "gamma")
+    gamma: NotNegative[float] = 5e-4
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) + gamma_t L1(theta); gamma_t falls from gamma to gamma / epochs."""
     before = float(size(model).detach())
 
@@ -57,6 +49,4 @@ def size(model: torch.nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
 
 
-METHOD = Method(
-    "l1_sparse", "l1-sparse", frozenset({"retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("l1_sparse", "l1-sparse", {"retain"}, Parameters, run, strength="learning_rate")

@@ -7,15 +7,13 @@ importance is the gradient of the mean norm of a batch's logits; here it is that
 norm, clip by clip, as MAS has it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_not_negative, check_positive
+from speechunlearn.errors import NotNegative, Positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.importance import elastic_penalty, estimate
 from speechunlearn.methods.losses import true_label_loss
@@ -45,31 +43,15 @@ class Parameters(Descent):
     """
 
     learning_rate: float = 5e-6
-    copies: int = 20
-    radius: float = 0.15
-    steps: int = 100
-    step_fraction: float = 0.05
-    lambda_imp: float = 10.0
-    attack_batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "copies", "radius")
-        check_not_negative(self, "lambda_imp")
-        self.moves  # noqa: B018  (refuses bad values now)
-
-    @property
-    def moves(self) -> Moves:
-        """The attack's share of the parameters."""
-        return Moves(
-            self.radius, "l2", self.steps, self.step_fraction, targeted=True,
-            batch_size=self.attack_batch_size,
-        )
+    copies: Positive[int] = 20
+    radius: Positive[float] = 0.15
+    steps: Positive[int] = 100
+    step_fraction: Positive[float] = 0.05
+    lambda_imp: NotNegative[float] = 10.0
+    attack_batch_size: Positive[int] = 32
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise -w CE(f(x_e), y_e) + (1 - w) CE(f(x~_e), y~) + lambda/2 sum (1 - Omega)(move)^2.
 
     w is the share of the forget clips among the clips of a step. Omega is the importance of the
@@ -106,9 +88,11 @@ def adversarial_copies(
     repeated = forget.at([i for i in range(len(forget)) for _ in range(parameters.copies)])
     generator = torch.Generator().manual_seed(work.seed)
     targets = random_wrong_labels(repeated.labels, request.n_classes, generator)
-    return moved(model, repeated.relabelled(targets), parameters.moves, work, work.seed)
+    moves = Moves(
+        parameters.radius, "l2", parameters.steps, parameters.step_fraction, targeted=True,
+        batch_size=parameters.attack_batch_size,
+    )
+    return moved(model, repeated.relabelled(targets), moves, work, work.seed)
 
 
-METHOD = Method(
-    "l2ul", "L2UL", frozenset({"forget"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run, strength="learning_rate")

@@ -1,7 +1,5 @@
 """The layers of a classifier, counted from its answer down."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Collection, Iterator
@@ -56,12 +54,6 @@ def last(model: Classifier, k: int) -> list[str]:
 def head(model: Classifier) -> torch.nn.Module:
     """Return the classification head."""
     return model.get_submodule(layers(model)[0][0].rpartition(".")[0])
-
-
-def check_k(k: int) -> None:
-    """Raise ParameterError unless a number of layers is positive."""
-    if k < 1:
-        raise ParameterError(f"k: {k} is not positive")
 
 
 @contextlib.contextmanager

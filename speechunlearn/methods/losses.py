@@ -1,14 +1,12 @@
 """What methods put into their losses: logits with a graph, cross-entropy, divergence."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import logits_of
 
@@ -33,9 +31,7 @@ def true_label_loss(
 
 
 def divergence(
-    logits: Float[Tensor, "batch classes"],
-    teacher_logits: Float[Tensor, "batch classes"],
-    temperature: float = 1.0,
+    logits: Logits, teacher_logits: Logits, temperature: float = 1.0
 ) -> Float[Tensor, ""]:
     r"""Return how far a student is from its teacher, in nats, the mean over clips.
 

@@ -5,9 +5,8 @@ the paper is `speechunlearn.methods.pgd`; here are its untargeted form, without 
 that in the Euclidean norm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_choice, check_positive
+from speechunlearn.errors import Checked, Positive, one_of
 from speechunlearn.methods.pgd import frozen, projected_step_
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Cost, generator, padded, sized
 
 
 @dataclass(frozen=True)
-class Moves:
+class Moves(Checked):
     """How clips are moved.
 
     Args:
@@ -37,16 +36,12 @@ class Moves:
 
     """
 
-    bound: float
-    norm: str = "linf"
-    steps: int = 1
-    step_fraction: float = 1.0
+    bound: Positive[float]
+    norm: Annotated[str, one_of("linf", "l2")] = "linf"
+    steps: Positive[int] = 1
+    step_fraction: Positive[float] = 1.0
     targeted: bool = False
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        check_positive(self, "bound", "steps", "step_fraction", "batch_size")
-        check_choice(self, "norm", "linf", "l2")
+    batch_size: Positive[int] = 32
 
 
 def moved(

@@ -5,14 +5,12 @@ clipped, as in the code of Koudounas et al. 2025. The cross-entropy has no upper
 nothing but the number of steps and their size ends the ascent.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from speechunlearn.errors import check_positive
+from speechunlearn.errors import Positive
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
@@ -31,16 +29,10 @@ class Parameters(Descent):
     """
 
     learning_rate: float = 5e-6
-    clip_gradient: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(self, "clip_gradient")
+    clip_gradient: Positive[float] = 1.0
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise -CE(f(x_e), y_e)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -53,6 +45,4 @@ def run(
     return Outcome(model, {"history": history})
 
 
-METHOD = Method(
-    "neggrad", "NegGrad", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run, strength="learning_rate")

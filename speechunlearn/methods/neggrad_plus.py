@@ -3,13 +3,12 @@
 Source: Kurmanji et al. 2023, the authors' stronger form of the negative gradient.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
+from speechunlearn.errors import Share
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
@@ -25,16 +24,10 @@ class Parameters(Descent):
 
     """
 
-    alpha: float = 0.95
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("alpha", self.alpha)
+    alpha: Share = 0.95
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise alpha CE(f(x_r), y_r) - (1 - alpha) CE(f(x_e), y_e)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -47,6 +40,6 @@ def run(
 
 
 METHOD = Method(
-    "neggrad_plus", "NegGrad+", frozenset({"forget", "retain"}), Parameters, run,
+    "neggrad_plus", "NegGrad+", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms, sorted_batches
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast
 from speechunlearn.models.classifier import seeded
 from speechunlearn.models.loop import Cost, generator, padded, sized
@@ -28,7 +28,7 @@ CHUNK_SAMPLES = 32 * 6 * 16_000
 
 
 @dataclass(frozen=True)
-class AttackParameters:
+class AttackParameters(Checked):
     """How adversarial copies are made.
 
     Args:
@@ -47,20 +47,14 @@ class AttackParameters:
 
     """
 
-    tau: float = 0.3
-    copies: int = 20
-    steps: int = 50
-    step_fraction: float = 0.25
-    projection: str = "step"
-    mode: str = "eval"
-    batch_size: int = 32
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        check_positive(self, "tau", "copies", "steps", "step_fraction", "batch_size")
-        check_choice(self, "projection", "step", "end")
-        check_choice(self, "mode", "eval", "train")
-        check_choice(self, "precision", "float32", "bfloat16")
+    tau: Positive[float] = 0.3
+    copies: Positive[int] = 20
+    steps: Positive[int] = 50
+    step_fraction: Positive[float] = 0.25
+    projection: Annotated[str, one_of("step", "end")] = "step"
+    mode: Annotated[str, one_of("eval", "train")] = "eval"
+    batch_size: Positive[int] = 32
+    precision: Annotated[str, one_of("float32", "bfloat16")] = "float32"
 
 
 @dataclass(frozen=True)
@@ -113,12 +107,13 @@ def random_wrong_labels(
 
 def targeted_pgd(
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    targets: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    targets: Labels,
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
-) -> Float[Tensor, "batch time"]:
+    cost: Cost | None = None,
+) -> Waveforms:
     """Move clips, each by at most tau a sample, towards being classified as their targets.
 
     .. math:: x_0 = x + u, \\quad u \\sim U(-\\tau, \\tau), \\qquad
@@ -133,25 +128,15 @@ def targeted_pgd(
         parameters: tau, steps and the rest
         generators: source of each clip's random start, on the CPU: one a clip, so that a
             clip's start does not depend on its batch
+        cost: counted into; only where the model is frozen already
 
     Returns:
         the moved clips; every abs(difference) is at most tau, computed exactly
 
     """
-    with frozen(model, train=parameters.mode == "train"):
-        return _attacked(model, waveform_z, lengths, targets, parameters, generators, Cost())
-
-
-def _attacked(
-    model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    targets: Int[Tensor, " batch"],
-    parameters: AttackParameters,
-    generators: Sequence[torch.Generator],
-    cost: Cost,
-) -> Float[Tensor, "batch time"]:
-    """Do what `targeted_pgd` does, with a model that is frozen already."""
+    if cost is None:
+        with frozen(model, train=parameters.mode == "train"):
+            return targeted_pgd(model, waveform_z, lengths, targets, parameters, generators, Cost())
     tau = parameters.tau
     starts = [
         (torch.rand(int(length), generator=generator) * 2 - 1) * tau
@@ -167,15 +152,21 @@ def _attacked(
             fraction=parameters.step_fraction, targeted=True,
             project=parameters.projection == "step", precision=parameters.precision,
         )
-    return _within(waveform_z, waveform_z + delta.clamp_(-tau, tau), tau)
+    moved = waveform_z + delta.clamp_(-tau, tau)
+    # where float32 rounding of the sum lies beyond tau, one unit in the last place less
+    offset = moved.double() - waveform_z.double()
+    size = torch.maximum(waveform_z.abs(), moved.abs())
+    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
+    inside = waveform_z.double() + offset.sign() * (tau - unit.double())
+    return torch.where(offset.abs() > tau, inside.float(), moved)
 
 
 def projected_step_(
-    delta: Float[Tensor, "batch time"],
+    delta: Waveforms,
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    labels: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    labels: Labels,
     *,
     bound: float,
     fraction: float,
@@ -221,11 +212,11 @@ def projected_step_(
 
 def input_gradient(
     model: torch.nn.Module,
-    waveform_z: Float[Tensor, "batch time"],
-    lengths: Int[Tensor, " batch"],
-    labels: Int[Tensor, " batch"],
+    waveform_z: Waveforms,
+    lengths: Lengths,
+    labels: Labels,
     precision: str = "float32",
-) -> Float[Tensor, "batch time"]:
+) -> Waveforms:
     """Return the gradient of each clip's cross-entropy by its samples, zero in the padding.
 
     Args:
@@ -237,7 +228,8 @@ def input_gradient(
 
     """
     there = waveform_z.detach().requires_grad_(True)
-    with _precision(precision, there.device):
+    reduced = precision != "float32"
+    with torch.autocast(there.device.type, dtype=torch.bfloat16, enabled=reduced):
         logits = model(there, lengths)
     # summed, not averaged: a clip's gradient does not depend on its batch
     loss = cross_entropy(logits.float(), labels, reduction="sum")
@@ -293,7 +285,7 @@ def adversarial_set(
     def attack(positions: list[int]) -> None:
         waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
         aim = aims[positions].to(device)
-        answer = _attacked(
+        answer = targeted_pgd(
             model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost
         )
         with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
@@ -302,7 +294,7 @@ def adversarial_set(
             moved[position].copy_(row[: len(moved[position])])
 
     made = list(
-        batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
+        sorted_batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
     )
     with seeded(seed, first), frozen(model, train=drawing):
         for positions in cost.phase(
@@ -312,36 +304,7 @@ def adversarial_set(
         ):
             if drawing:
                 attack(positions)
-    return AdversarialSet(
-        Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies
-    )
-
-
-def batches(
-    lengths: Sequence[int], batch_size: int, samples: int, *, alike: bool = False
-) -> Iterator[list[int]]:
-    """Yield each clip once, longest first, in batches of clips of similar length.
-
-    Args:
-        lengths: samples of each clip
-        batch_size: most clips in a batch
-        samples: most samples in a batch, padding included; one longer clip is a batch alone
-        alike: a batch that is half full takes no shorter clip: where clips have many copies,
-            nothing is padded
-
-    """
-    batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        longest = lengths[batch[0]] if batch else 0
-        shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
-        if batch and (
-            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
-        ):
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
+    return AdversarialSet(Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies)
 
 
 def signal_to_noise_db(
@@ -352,12 +315,6 @@ def signal_to_noise_db(
     if noise == 0:
         return float("inf")
     return float(10 * torch.log10(waveform_z.double().square().mean() / noise))
-
-
-def _precision(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    if precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 @contextlib.contextmanager
@@ -386,17 +343,3 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
             module.training = flag
         for module in asking:
             module._requires_grad = True
-
-
-def _within(
-    clean: Float[Tensor, "batch time"], moved: Float[Tensor, "batch time"], tau: float
-) -> Float[Tensor, "batch time"]:
-    """Undo what float32 rounding of clean + delta put beyond tau.
-
-    A sample beyond is set one unit in the last place inside the bound.
-    """
-    offset = moved.double() - clean.double()
-    size = torch.maximum(clean.abs(), moved.abs())
-    unit = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
-    inside = clean.double() + offset.sign() * (tau - unit.double())
-    return torch.where(offset.abs() > tau, inside.float(), moved)

@@ -20,8 +20,6 @@ spread over their lengths, which stand for the rest: its passes are then an esti
 seconds are.
 """
 
-from __future__ import annotations
-
 import contextlib
 import heapq
 import tempfile
@@ -35,7 +33,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
 from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
@@ -193,6 +190,8 @@ class _Rate:
         if len(set(sizes)) == 1:  # nothing tells a from b
             fit = np.array([0.0, 1.0])
         else:
+            from scipy.optimize import nnls  # takes a second to import
+
             fit = nnls(rows / seconds[:, None], np.ones(len(rows)))[0]
         scale = seconds.sum() / (rows @ fit).sum()
         return scale * (fit[0] + fit[1] * wanted)
@@ -295,21 +294,20 @@ class Cut(Work):
         found: dict[int, float],
     ) -> Iterator[Any]:
         """Yield some items, or what is made of each, and note what they take."""
+        def acted(place: int) -> Any:
+            assert act is not None
+            started = self.now()  # of this thread
+            result = act(items[place])
+            found[place] = self.now() - started
+            return result
+
         if act is not None:
-            yield from fast.spread(lambda place: self._acted(items, act, place, found), places)
+            yield from fast.spread(acted, places)
             return
         for place in places:
             started = self.now()
             yield items[place]
             found[place] = self.now() - started
-
-    def _acted(
-        self, items: Sequence[Any], act: Callable[[Any], Any], place: int, found: dict[int, float]
-    ) -> Any:
-        started = self.now()  # of this thread
-        result = act(items[place])
-        found[place] = self.now() - started
-        return result
 
     def search(
         self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
@@ -346,9 +344,7 @@ class Cut(Work):
         made = []
         for name, (own, cost) in self.parts.items():
             low, high = self.rates[name].spread()
-            made.append(
-                Part(name, own, low * own, high * own, cost.forward_backward, cost.forward)
-            )
+            made.append(Part(name, own, low * own, high * own, cost.forward_backward, cost.forward))
         rest = max(seconds - sum(part.seconds for part in made), 0.0)
         made.append(Part(REST, rest, rest, rest, 0, 0))
         sums = (sum(column) for column in zip(*(part[1:] for part in made), strict=True))

@@ -3,8 +3,6 @@
 Source: Ren et al. 2025, section 2.1, equation 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +19,7 @@ class Parameters(Descent):
     """The descent's; one wrong label a clip, drawn once."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis = CE(f(x_e), wrong label)."""
     wrong = request.forget.relabelled(wrong_labels(request, work.seed))
 
@@ -39,6 +35,4 @@ def wrong_labels(request: Request, seed: int) -> Tensor:
     return random_wrong_labels(request.forget.labels, request.n_classes, generator)
 
 
-METHOD = Method(
-    "ran_lab", "Ran. Lab.", frozenset({"forget"}), Parameters, run, strength="learning_rate"
-)
+METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run, strength="learning_rate")

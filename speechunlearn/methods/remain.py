@@ -4,11 +4,10 @@ Source: Ren et al. 2025, section 3.2 (L_mis + CE(f(x_r), y_r)), after Cheng & Am
 optional curriculum weights the forget clips by SuperLoss (Castells et al. 2020).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from scipy.special import lambertw
 from torch import Tensor
 
-from speechunlearn.errors import check_choice, check_positive
+from speechunlearn.errors import Positive, one_of
 from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
@@ -33,13 +32,8 @@ class Parameters(Descent):
 
     """
 
-    curriculum: str = "none"
-    superloss_lambda: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self, "curriculum", "none", "superloss")
-        check_positive(self, "superloss_lambda")
+    curriculum: Annotated[str, one_of("none", "superloss")] = "none"
+    superloss_lambda: Positive[float] = 10.0
 
 
 def run(
@@ -91,6 +85,6 @@ def superloss(
 
 
 METHOD = Method(
-    "remain", "Remain. Unl.", frozenset({"forget", "retain"}), Parameters, run,
+    "remain", "Remain. Unl.", {"forget", "retain"}, Parameters, run,
     strength="learning_rate",
 )

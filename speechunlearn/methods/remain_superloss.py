@@ -4,8 +4,6 @@ Source: Castells et al. 2020, with MU-Bench's lambda of 10. The curriculum is th
 2025, as Ren et al. 2025 tell it; that it is SuperLoss is taken from MU-Bench, by the same authors.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from speechunlearn.methods import remain
@@ -20,6 +18,6 @@ class Parameters(remain.Parameters):
 
 
 METHOD = Method(
-    "remain_superloss", "Remain. Unl. + SuperLoss", frozenset({"forget", "retain"}), Parameters,
+    "remain_superloss", "Remain. Unl. + SuperLoss", {"forget", "retain"}, Parameters,
     remain.run, strength="learning_rate",
 )

@@ -3,8 +3,6 @@
 Source: the definition of exact unlearning (Bourtoule et al. 2021).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from speechunlearn.methods.base import Method, Outcome, Request, Work
@@ -17,9 +15,7 @@ class Parameters:
     """Retraining has none of its own: it repeats the recipe of fine-tuning."""
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Train a fresh classifier on the retain set with the recipe of fine-tuning."""
     fresh, recipe = request.anew("retrain")
     request.check_apart()
@@ -29,6 +25,6 @@ def run(
 
 
 METHOD = Method(
-    "retrain", "Retrained", frozenset({"forget", "retain"}), Parameters, run,
+    "retrain", "Retrained", {"forget", "retain"}, Parameters, run,
     untuned="it is what the others are compared with", trains_anew=True,
 )

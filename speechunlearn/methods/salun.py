@@ -7,15 +7,14 @@ here one step has both, as in `remain`, whose loss this is. Their code also draw
 classes, the true one included, anew in each epoch; here a wrong label is wrong, and drawn once.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from speechunlearn.errors import Share
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Request, Work, check_share
+from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.importance import Importance, estimate
 from speechunlearn.models.classifier import Classifier
 
@@ -29,19 +28,12 @@ class Parameters(remain.Parameters):
 
     """
 
-    saliency: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("saliency", self.saliency)
+    saliency: Share = 0.5
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r) over the salient weights."""
     gradients = estimate("saliency", model, request.forget, request.forget.labels, cost=work)
-    assert gradients is not None  # only the kind `none` gives nothing
     masks = salient(gradients, parameters.saliency)
 
     def mask_gradients() -> None:
@@ -71,6 +63,4 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
     }
 
 
-METHOD = Method(
-    "salun", "SalUn", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("salun", "SalUn", {"forget", "retain"}, Parameters, run, strength="learning_rate")

@@ -4,8 +4,6 @@ Source: Kurmanji et al. 2023, the objective and the alternation of its algorithm
 their SCRUB and Rewind.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError, check_not_negative
+from speechunlearn.errors import NotNegative, ParameterError
 from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models.classifier import Classifier
@@ -42,20 +40,14 @@ class Parameters(Distillation):
     """
 
     epochs: int = 10
-    max_epochs: int = 3
-    alpha: float = 0.5
-    gamma: float = 1.0
+    max_epochs: NotNegative[int] = 3
+    alpha: NotNegative[float] = 0.5
+    gamma: NotNegative[float] = 1.0
     temperature: float = 2.0
     rewind: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_not_negative(self, "max_epochs", "alpha", "gamma")
 
-
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Alternate between two losses, each over a pass of its own, with one optimiser.
 
     Max passes minimise -KL(teacher || f) on the forget set, min passes alpha KL(teacher || f) +
@@ -143,6 +135,4 @@ def matching_weights(request: Request) -> Float[Tensor, " clips"]:
     return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
 
 
-METHOD = Method(
-    "scrub", "SCRUB", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("scrub", "SCRUB", {"forget", "retain"}, Parameters, run, strength="learning_rate")

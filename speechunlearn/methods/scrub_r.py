@@ -3,8 +3,6 @@
 Source: Kurmanji et al. 2023, SCRUB and Rewind.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from speechunlearn.methods import scrub
@@ -19,6 +17,6 @@ class Parameters(scrub.Parameters):
 
 
 METHOD = Method(
-    "scrub_r", "SCRUB+R", frozenset({"forget", "retain", "validation"}), Parameters, scrub.run,
+    "scrub_r", "SCRUB+R", {"forget", "retain", "validation"}, Parameters, scrub.run,
     strength="learning_rate",
 )

@@ -5,8 +5,6 @@ original is not used, an ensemble of shards takes its place. Shards are not cut 
 authors' code lets the shards vote, or takes the mean of their probabilities, as is done here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -17,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from speechunlearn.errors import ModelError, ParameterError, check_positive
+from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
+from speechunlearn.errors import Checked, ModelError, ParameterError, Positive
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models import classifier, training
 from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Checked):
     """How the training set is cut; each shard is trained with the recipe of fine-tuning.
 
     Args:
@@ -37,10 +34,7 @@ class Parameters:
 
     """
 
-    shards: int = 5
-
-    def __post_init__(self) -> None:
-        check_positive(self, "shards")
+    shards: Positive[int] = 5
 
 
 class Sharded(Classifier):
@@ -58,9 +52,7 @@ class Sharded(Classifier):
         first = members[0]
         super().__init__(torch.nn.ModuleList(members), first.labels, first.frontend)
 
-    def forward(
-        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return the logarithm of the members' mean probabilities: their softmax are these."""
         answers = [log_softmax(member(waveform_z, lengths), dim=1) for member in self.network]
         return torch.stack(answers).logsumexp(0) - math.log(len(answers))
@@ -85,9 +77,7 @@ def load(folder: Path) -> Sharded:
     return Sharded(members)
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Return the ensemble of all shards, none of which has been trained on the forget set."""
     members, details = trained_shards(model, request, parameters, work)
     return Outcome(Sharded(members), details)
@@ -136,6 +126,6 @@ def shard_of(clip: str, shards: int, seed: int) -> int:
 
 
 METHOD = Method(
-    "sisa", "SISA", frozenset({"forget", "retain"}), Parameters, run,
+    "sisa", "SISA", {"forget", "retain"}, Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
 )

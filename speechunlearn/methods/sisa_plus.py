@@ -4,8 +4,6 @@ Source: Phukan et al. 2025, after Bourtoule et al. 2021 (the shards). The weight
 place of the answers, so that one classifier answers at the price of one.
 """
 
-from __future__ import annotations
-
 import torch
 
 from speechunlearn.methods import sisa
@@ -13,9 +11,7 @@ from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(
-    model: Classifier, request: Request, parameters: sisa.Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: sisa.Parameters, work: Work) -> Outcome:
     """Return a classifier whose weights are the mean of the shards'.
 
     All shards start from the same weights. That the mean of networks is a network as good
@@ -34,6 +30,6 @@ def run(
 
 
 METHOD = Method(
-    "sisa_plus", "SISA++", frozenset({"forget", "retain"}), sisa.Parameters, run,
+    "sisa_plus", "SISA++", {"forget", "retain"}, sisa.Parameters, run,
     untuned="how the training set is cut is decided before the request", trains_anew=True,
 )

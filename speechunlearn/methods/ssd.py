@@ -4,23 +4,22 @@ Source: Foster et al. 2024. Nothing is trained; the training set enters through
 its Fisher information alone, which can be kept in its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError, check_choice, check_positive
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.base import Method, Outcome, Request, Work
 from speechunlearn.methods.importance import Importance, estimate
 from speechunlearn.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Checked):
     """Where to dampen and how much; the defaults are those of the authors' code for ResNet-18.
 
     The training set holds the forget set, so where both are means over clips, F_D is at least
@@ -37,21 +36,14 @@ class Parameters:
 
     """
 
-    selection: float = 10.0
-    dampening: float = 1.0
-    fisher_per: str = "clip"
-    batch_size: int = 16
-    mode: str = "eval"
-
-    def __post_init__(self) -> None:
-        check_positive(self, "selection", "dampening", "batch_size")
-        check_choice(self, "fisher_per", "clip", "batch")
-        check_choice(self, "mode", "train", "eval")
+    selection: Positive[float] = 10.0
+    dampening: Positive[float] = 1.0
+    fisher_per: Annotated[str, one_of("clip", "batch")] = "clip"
+    batch_size: Positive[int] = 16
+    mode: Annotated[str, one_of("train", "eval")] = "eval"
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Dampen the weights that the forget set needs more than the training set does.
 
     The training set's statistic is taken as it is given, if it is that of these parameters (of
@@ -59,12 +51,10 @@ def run(
     """
 
     def fisher(clips: Clips) -> Importance:
-        made = estimate(
+        return estimate(
             "fisher", model, clips, clips.labels, per=parameters.fisher_per,
             batch_size=parameters.batch_size, mode=parameters.mode, seed=work.seed, cost=work,
         )
-        assert made is not None  # only the kind `none` gives nothing
-        return made
 
     of_forget = fisher(request.forget)
     kept_fits = parameters.fisher_per == "clip" and parameters.mode == "eval"
@@ -128,6 +118,4 @@ def dampen_(
     return selected / total
 
 
-METHOD = Method(
-    "ssd", "SSD", frozenset({"forget", "statistic"}), Parameters, run, strength="selection",
-)
+METHOD = Method("ssd", "SSD", {"forget", "statistic"}, Parameters, run, strength="selection")

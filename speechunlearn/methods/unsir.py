@@ -6,18 +6,17 @@ starts from the clips (``start``). The authors learn one batch of noise a class,
 clip has its own, and mix it into the retained clips; here one step has both, as in `remain`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import check_choice, check_not_negative, check_positive
+from speechunlearn.errors import NotNegative, Positive, Share, one_of
 from speechunlearn.methods.bad_teacher import drawn
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, check_share, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import frozen, input_gradient
 from speechunlearn.models.classifier import Classifier
@@ -43,25 +42,16 @@ class Parameters(Descent):
     """
 
     epochs: int = 1
-    repair_rate: float = 0.5
-    retain_share: float = 0.2
-    start: str = "noise"
-    noise_steps: int = 40
-    noise_rate: float = 0.1
-    noise_penalty: float = 0.1
-    noise_batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("retain_share", self.retain_share)
-        check_positive(self, "repair_rate", "noise_steps", "noise_rate", "noise_batch_size")
-        check_not_negative(self, "noise_penalty")
-        check_choice(self, "start", "noise", "clips")
+    repair_rate: Positive[float] = 0.5
+    retain_share: Share = 0.2
+    start: Annotated[str, one_of("noise", "clips")] = "noise"
+    noise_steps: Positive[int] = 40
+    noise_rate: Positive[float] = 0.1
+    noise_penalty: NotNegative[float] = 0.1
+    noise_batch_size: Positive[int] = 32
 
 
-def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
-) -> Outcome:
+def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(noise), y_e) + CE(f(x_r), y_r), then CE(f(x_r), y_r) alone."""
     kept = request.rest.at(drawn(len(request.rest), parameters.retain_share, work.seed))
     noise = learned_noise(model, request.forget, parameters, work)
@@ -81,9 +71,7 @@ def run(
     return Outcome(model, {"history": history})
 
 
-def learned_noise(
-    model: Classifier, forget: Clips, parameters: Parameters, work: Work
-) -> Clips:
+def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work: Work) -> Clips:
     """Return a waveform for each forget clip that the model is most wrong about, with its label.
 
     Adam minimises -CE(f(noise), y_e) + penalty ``|noise|^2``; the model stands still in eval mode.
@@ -114,6 +102,4 @@ def learned_noise(
     return start
 
 
-METHOD = Method(
-    "unsir", "UNSIR", frozenset({"forget", "retain"}), Parameters, run, strength="learning_rate",
-)
+METHOD = Method("unsir", "UNSIR", {"forget", "retain"}, Parameters, run, strength="learning_rate")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from torch import Tensor
 
 from speechunlearn import registry
+from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import ModelError, ParameterError
 
 #: wav2vec 2.0 (Baevski et al. 2020) made small. Three convolutions instead of seven give frames at
@@ -31,12 +32,11 @@ from speechunlearn.errors import ModelError, ParameterError
 #: which a small corpus can train where seven narrow ones cannot. Layer norm rather than group norm:
 #: with the attention mask the logits of a clip then do not depend on the padding of its batch. The
 #: convolutions have a bias, or the layer norm would make every frame scale-free and lose the
-#: energy contour.
+#: energy contour. What is not named here is as in the config of the original.
 NANO: dict[str, Any] = {
     "conv_kernel": (400, 3, 3),
     "conv_stride": (160, 2, 2),
     "conv_dim": (256, 128, 128),
-    "num_feat_extract_layers": 3,
     "feat_extract_norm": "layer",
     "conv_bias": True,
     "hidden_size": 96,
@@ -44,14 +44,9 @@ NANO: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 384,
     "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 16,
     "do_stable_layer_norm": True,
     "classifier_proj_size": 96,
-    "hidden_dropout": 0.1,
-    "attention_dropout": 0.1,
-    "activation_dropout": 0.1,
     "feat_proj_dropout": 0.1,
-    "final_dropout": 0.1,
     "layerdrop": 0.0,
     "apply_spec_augment": False,
     "vocab_size": 4,
@@ -73,6 +68,15 @@ class Frontend:
     do_normalize: bool = True
     return_attention_mask: bool = True
 
+    @classmethod
+    def of(cls, extractor: Any) -> Frontend:
+        """Return what transformers' feature extractor does."""
+        return cls(
+            sampling_rate=int(extractor.sampling_rate),
+            do_normalize=bool(getattr(extractor, "do_normalize", True)),
+            return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
+        )
+
 
 class Classifier(torch.nn.Module):
     """A speech encoder with a classification head.
@@ -92,9 +96,7 @@ class Classifier(torch.nn.Module):
         self.labels = tuple(labels)
         self.frontend = frontend
 
-    def forward(
-        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return logits.
 
         Args:
@@ -158,6 +160,25 @@ def carried() -> dict[str, Path]:
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing bars, and warnings of what is checked here."""
+    from transformers.utils import logging as hf_logging
+
+    verbosity, logger = hf_logging.get_verbosity(), logging.getLogger("transformers")
+    propagate = logger.propagate
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    logger.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.propagate = propagate
+        hf_logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
 def seeded(*seed: int) -> Iterator[torch.Generator]:
     """Seed every source of randomness inside the block; restore them after it.
 
@@ -203,35 +224,26 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
         Wav2Vec2Config,
         Wav2Vec2ForSequenceClassification,
     )
-    from transformers.utils import logging as hf_logging
 
-    # transformers warns that the head is new; here it always is
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        with seeded(seed):
-            if encoder == "nano":
-                full = Wav2Vec2Config(
-                    **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
-                )
-                network = Wav2Vec2ForSequenceClassification(full)
-                first = network.wav2vec2.feature_extractor.conv_layers[0].get_submodule("conv")
-                assert isinstance(first, torch.nn.Conv1d)
-                gabor_filters_(first)
-                return Classifier(network, labels, Frontend())
-            prepared = frontend(encoder)
-            source = _resolve(encoder)
-            try:
-                full = AutoConfig.from_pretrained(source, num_labels=len(labels), **config)
-                network = AutoModelForAudioClassification.from_pretrained(
-                    source, config=full, ignore_mismatched_sizes=True
-                )
-            except (OSError, ValueError, SafetensorError) as error:
-                raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
-            return Classifier(network, labels, prepared)
-    finally:
-        hf_logging.set_verbosity(verbosity)
+    with quiet(), seeded(seed):  # transformers warns that the head is new; here it always is
+        if encoder == "nano":
+            full = Wav2Vec2Config(
+                **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
+            )
+            network = Wav2Vec2ForSequenceClassification(full)
+            first = network.wav2vec2.feature_extractor.conv_layers[0].get_submodule("conv")
+            assert isinstance(first, torch.nn.Conv1d)
+            gabor_filters_(first)
+            return Classifier(network, labels, Frontend())
+        prepared, source = frontend(encoder), _resolve(encoder)
+        try:
+            full = AutoConfig.from_pretrained(source, num_labels=len(labels), **config)
+            network = AutoModelForAudioClassification.from_pretrained(
+                source, config=full, ignore_mismatched_sizes=True
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
+        return Classifier(network, labels, prepared)
 
 
 def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> None:
@@ -322,11 +334,7 @@ def frontend(encoder: str) -> Frontend:
         extractor = AutoFeatureExtractor.from_pretrained(_resolve(encoder))
     except (OSError, ValueError) as error:
         raise ModelError(f"encoder {encoder!r} has no feature-extractor config: {error}") from error
-    return Frontend(
-        sampling_rate=int(extractor.sampling_rate),
-        do_normalize=bool(getattr(extractor, "do_normalize", True)),
-        return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
-    )
+    return Frontend.of(extractor)
 
 
 def load(folder: Path) -> Classifier:
@@ -337,17 +345,16 @@ def load(folder: Path) -> Classifier:
 
     """
     from transformers import AutoModelForAudioClassification
-    from transformers.utils import logging as hf_logging
 
-    hf_logging.disable_progress_bar()
     check_encoder(str(folder))
     try:
-        network = AutoModelForAudioClassification.from_pretrained(folder)
+        with quiet():
+            network = AutoModelForAudioClassification.from_pretrained(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"checkpoint {str(folder)!r} cannot be loaded: {error}") from error
     id2label = network.config.id2label
     labels = [id2label[i] for i in range(len(id2label))]
-    return Classifier(network, labels, frontend(str(folder)))
+    return Classifier(network, labels, frontend(str(folder))).eval()
 
 
 def _resolve(encoder: str) -> str:

@@ -8,8 +8,6 @@ time. And two cores that share each small product wait for each other more than 
 a batch of their own. `fast` changes all that, and no formula.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,14 +18,20 @@ from types import MethodType
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import ParameterError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Frames = Float[Tensor, "batch time channels"]
+Channels = Float[Tensor, "batch channels time"]
+Kernel = Float[Tensor, "out channels kernel"]
+Heads = Float[Tensor, "batch heads time width"]
 
 ATTENTION = "speechunlearn"  # its name among transformers' attention functions
 
@@ -94,10 +98,15 @@ def fast(model: torch.nn.Module, workers: int | None = None) -> Iterator[None]:
                     replace(module, name, _by_lengths)
                 if not on_cpu:
                     continue
-                if _plain_convolution(module):
-                    replace(module, "forward", _by_windows)
-                elif _grouped_convolution(module):
-                    replace(module, "forward", _channels_last)
+                if isinstance(module, torch.nn.Conv1d):
+                    plain = (module.groups, module.padding, module.dilation) == (1, (0,), (1,))
+                    if plain and type(module) is torch.nn.Conv1d:
+                        replace(module, "forward", _by_windows)
+                    elif (
+                        module.groups > 1 and module.padding_mode == "zeros"
+                        and isinstance(module.padding, tuple)
+                    ):
+                        replace(module, "forward", _channels_last)
                 elif type(module) is torch.nn.Dropout:
                     replace(module, "forward", _dropout)
                 config: Any = getattr(module, "config", None)
@@ -189,7 +198,8 @@ def total(parts: Sequence[Callable[[], Tensor]], model: torch.nn.Module) -> Floa
             del _OWN.generator
 
     values, gradients = zip(*spread(one, range(len(parts))), strict=True)
-    summed = [_sum(of) for of in zip(*gradients, strict=True)]
+    given = [[own for own in of if own is not None] for of in zip(*gradients, strict=True)]
+    summed = [torch.stack(of).sum(0) if len(of) > 1 else (*of, None)[0] for of in given]
     return _Computed.apply(torch.stack(values).sum(), summed, *weights)
 
 
@@ -208,11 +218,6 @@ class _Computed(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [None if of is None else of * outer[0] for of in ctx.gradients]
         return None, None, *scaled
-
-
-def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    given = [gradient for gradient in gradients if gradient is not None]
-    return torch.stack(given).sum(0) if len(given) > 1 else next(iter(given), None)
 
 
 def _draws_elsewhere(model: torch.nn.Module) -> bool:
@@ -238,11 +243,7 @@ class Windows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        frames: Float[Tensor, "batch time channels"],
-        weight: Float[Tensor, "out channels kernel"],
-        bias: Float[Tensor, " out"] | None,
-        stride: int,
+        ctx: Any, frames: Frames, weight: Kernel, bias: Float[Tensor, " out"] | None, stride: int
     ) -> Float[Tensor, "batch frames out"]:
         ctx.save_for_backward(frames, weight)
         ctx.stride, ctx.with_bias = stride, bias is not None
@@ -268,13 +269,11 @@ class Windows(torch.autograd.Function):
         return of_frames, of_weight, of_bias, None
 
 
-def _flat(weight: Float[Tensor, "out channels kernel"]) -> Float[Tensor, "out window"]:
+def _flat(weight: Kernel) -> Float[Tensor, "out window"]:
     return weight.transpose(1, 2).flatten(1)
 
 
-def _windows(
-    frames: Float[Tensor, "batch time channels"], kernel: int, stride: int
-) -> Float[Tensor, "batch frames window"]:
+def _windows(frames: Frames, kernel: int, stride: int) -> Float[Tensor, "batch frames window"]:
     """Return a view: what each output frame sees lies in one piece of memory."""
     batch, time, channels = frames.shape
     return frames.as_strided(
@@ -287,10 +286,10 @@ def _windows(
 def _unwindow(
     gradient: Float[Tensor, "batch frames out"],
     flat: Float[Tensor, "out window"],
-    frames: Float[Tensor, "batch time channels"],
+    frames: Frames,
     kernel: int,
     stride: int,
-) -> Float[Tensor, "batch time channels"]:
+) -> Frames:
     """Add each window's gradient to the frames that it saw."""
     batch, time, channels = frames.shape
     count = gradient.shape[1]
@@ -305,27 +304,7 @@ def _unwindow(
     return result
 
 
-def _plain_convolution(module: torch.nn.Module) -> bool:
-    return (
-        type(module) is torch.nn.Conv1d
-        and module.groups == 1
-        and module.padding == (0,)
-        and module.dilation == (1,)
-    )
-
-
-def _grouped_convolution(module: torch.nn.Module) -> bool:
-    return (
-        isinstance(module, torch.nn.Conv1d)
-        and module.groups > 1
-        and module.padding_mode == "zeros"
-        and isinstance(module.padding, tuple)
-    )
-
-
-def _by_windows(
-    self: torch.nn.Conv1d, samples: Float[Tensor, "batch channels time"]
-) -> Float[Tensor, "batch out frames"]:
+def _by_windows(self: torch.nn.Conv1d, samples: Channels) -> Float[Tensor, "batch out frames"]:
     """Stand in for the forward of a convolution; the result lies in memory frame by frame."""
     given: list[Tensor | None] = [samples, self.weight, self.bias]
     if torch.is_autocast_enabled("cpu"):
@@ -337,9 +316,7 @@ def _by_windows(
     return Windows.apply(frames, weight, bias, self.stride[0]).transpose(1, 2)
 
 
-def _channels_last(
-    self: torch.nn.Conv1d, frames: Float[Tensor, "batch channels time"]
-) -> Float[Tensor, "batch out frames"]:
+def _channels_last(self: torch.nn.Conv1d, frames: Channels) -> Float[Tensor, "batch out frames"]:
     """Stand in for the forward of a grouped convolution."""
     out = torch.nn.functional.conv2d(
         frames[:, :, None].contiguous(memory_format=torch.channels_last),
@@ -352,9 +329,7 @@ def _channels_last(
 # ---- masks, attention, dropout
 
 
-def _by_lengths(
-    self: Any, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch classes"]:
+def _by_lengths(self: Any, waveform_z: Waveforms, lengths: Lengths) -> Logits:
     """Stand in for a classifier's forward.
 
     transformers only sums a mask over the samples: one entry of the length does, and none where
@@ -378,9 +353,9 @@ def _register_attention() -> None:
 
 def _attend(
     module: torch.nn.Module,
-    query: Float[Tensor, "batch heads time width"],
-    key: Float[Tensor, "batch heads time width"],
-    value: Float[Tensor, "batch heads time width"],
+    query: Heads,
+    key: Heads,
+    value: Heads,
     attention_mask: Float[Tensor, "#batch 1 #time time"] | None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -401,23 +376,12 @@ def _dropout(self: torch.nn.Dropout, x: Float[Tensor, "*shape"]) -> Float[Tensor
 
 
 def _dropped(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
-    keep, share = _kept(x.shape, rate, getattr(_OWN, "generator", None))
-    return x * keep.to(x.dtype).mul_(1 / share) if share > 0 else x * 0
-
-
-def _kept(
-    shape: torch.Size, rate: float, generator: torch.Generator | None
-) -> tuple[Bool[Tensor, "*shape"], float]:
-    """Draw what dropout keeps, four elements from one 64-bit number.
-
-    Returns:
-        whether each element is kept, and the probability of that: 1 - rate, rounded to 2^-16
-
-    """
-    dropped = round(rate * 2**16)
-    count = shape.numel()
+    """Drop elements by four from one 64-bit number; the rate is rounded to 2^-16."""
+    dropped, count = round(rate * 2**16), x.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64)
     # from the lowest number: without it, the sign bit would always be zero
-    bits.random_(torch.iinfo(torch.int64).min, None, generator=generator)
-    keep = bits.view(torch.int16)[:count].view(shape) >= dropped - 2**15
-    return keep, 1 - dropped / 2**16
+    least = torch.iinfo(torch.int64).min
+    bits.random_(least, None, generator=getattr(_OWN, "generator", None))
+    keep = bits.view(torch.int16)[:count].view(x.shape) >= dropped - 2**15
+    share = 1 - dropped / 2**16
+    return x * keep.to(x.dtype).mul_(1 / share) if share > 0 else x * 0

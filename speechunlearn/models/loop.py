@@ -402,8 +402,7 @@ def epochs(
 
 
 def _batches(
-    clips: Clips, beside: Sequence[Clips], size: int, seed: int, epoch: int,
-    order: torch.Generator,
+    clips: Clips, beside: Sequence[Clips], size: int, seed: int, epoch: int, order: torch.Generator
 ) -> list[Batch]:
     """Return the steps of an epoch.
 

@@ -1,11 +1,9 @@
 """Fine-tuning a classifier, and asking it what it says of clips."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset import audio
 from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.dataset.clips import Clips, Logits
+from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast, loop
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost
@@ -25,7 +23,7 @@ __all__ = ["Cost", "Recipe", "logits_of", "predict", "train"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """How a classifier is fine-tuned. The defaults are the paper's (section 3.2).
 
     Args:
@@ -45,10 +43,10 @@ class Recipe:
 
     """
 
-    epochs: int = 20
-    learning_rate: float = 3e-5
-    batch_size: int = 16
-    schedule: str = "constant"
+    epochs: Positive[int] = 20
+    learning_rate: Positive[float] = 3e-5
+    batch_size: Positive[int] = 16
+    schedule: Annotated[str, one_of("constant", "one_cycle")] = "constant"
     weight_decay: float = 0.0
     clip_gradient: float | None = None
     frontend_rate: float = 1.0
@@ -56,15 +54,6 @@ class Recipe:
     speeds: tuple[float, ...] = (1.0,)
     encoder: dict[str, Any] = field(default_factory=dict)
     quick: bool = False
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ParameterError(
-                f"epochs={self.epochs}, batch_size={self.batch_size}, "
-                f"learning_rate={self.learning_rate}: each must be positive"
-            )
-        if self.schedule not in ("constant", "one_cycle"):
-            raise ParameterError(f"schedule: {self.schedule!r} is not constant or one_cycle")
 
 
 def train(
@@ -142,9 +131,7 @@ def train(
     return history
 
 
-def logits_of(
-    model: torch.nn.Module, clips: Clips, positions: Sequence[int]
-) -> Float[Tensor, "batch classes"]:
+def logits_of(model: torch.nn.Module, clips: Clips, positions: Sequence[int]) -> Logits:
     """Return the logits of some clips, with a graph where gradients are enabled."""
     device = next(model.parameters()).device
     waveform_z, lengths = clips.batch(positions)

@@ -3,10 +3,27 @@
 >>> from speechunlearn.tool import forget                              # doctest: +SKIP
 >>> done = forget("my-model", "clips.csv", out="unlearned")            # doctest: +SKIP
 >>> print(done.summary())                                              # doctest: +SKIP
+
+What is asked for is imported when it is: torch and transformers take seconds.
 """
 
-from speechunlearn.tool.auditing import audit
-from speechunlearn.tool.cost import Plan, plan
-from speechunlearn.tool.forgetting import Done, forget
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speechunlearn.tool.auditing import audit
+    from speechunlearn.tool.cost import Plan, plan
+    from speechunlearn.tool.forgetting import Done, forget
 
 __all__ = ["Done", "Plan", "audit", "forget", "plan"]
+
+_PLACES = {
+    "audit": "auditing", "Plan": "cost", "plan": "cost", "Done": "forgetting",
+    "forget": "forgetting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

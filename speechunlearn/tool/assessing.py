@@ -1,21 +1,13 @@
 """What a report says of models: scores on every set, a membership attack, and what is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from speechunlearn.audit import (
-    evaluation,
-    membership,
-    report_card,
-)
-from speechunlearn.audit import (
-    predictions as per_clip,
-)
+from speechunlearn.audit import evaluation, membership, report_card
+from speechunlearn.audit import predictions as per_clip
 from speechunlearn.models import training
 from speechunlearn.tool import verdicts
 from speechunlearn.tool.checkpoints import WaveformClassifier
@@ -23,6 +15,12 @@ from speechunlearn.tool.inputs import Part
 
 SPLITS = ("forget", "retain", "unseen")
 _RESAMPLES = 1000
+#: number of retrained models -> why there is no report card
+_NO_CARD = {
+    0: "no retrained models were given",
+    1: "one retrained model was given, and a spread needs two or more",
+}
+_NO_UNSEEN = "no unseen clips were given, which the retrained models are compared on"
 
 
 def table(model: WaveformClassifier, parts: Mapping[str, Part]) -> pd.DataFrame:
@@ -156,7 +154,7 @@ def verdict(
     decided = verdicts.decide(
         card, references=len(references),
         original=None if before is None else found["cards"][before], rows=rows,
-        no_card=_no_card(len(references)) if card is None else "",
+        no_card=_NO_CARD.get(len(references), _NO_UNSEEN) if card is None else "",
         shown=_shown(found["scores"], whens, change, by_itself=card is None),
     )
     return {"verdict": decided, "power": rows, "change": change}
@@ -179,35 +177,25 @@ def doubts(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _no_card(n_references: int) -> str:
-    if n_references == 0:
-        return "no retrained models were given"
-    if n_references == 1:
-        return "one retrained model was given, and a spread needs two or more"
-    return "no unseen clips were given, which the retrained models are compared on"
-
-
 def _shown(
     found: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
 ) -> str:
     """Return what a model's answers to the clips to forget show by themselves."""
-    scores = [found[when]["forget"] for when in whens]
+    first, *_, last = (found[when]["forget"] for when in (whens[0], *whens))
+    said = "What the model itself shows: on the clips to forget "
     if change is None:
         return (
-            f"What the model itself shows: on the clips to forget its UAR is "
-            f"{scores[-1]['uar']:.3f} and its mean loss {scores[-1]['mean_loss']:.3f} nats."
+            f"{said}its UAR is {last['uar']:.3f} and its mean loss {last['mean_loss']:.3f} nats."
         ) if by_itself else ""
     if not (by_itself or change["hardly"]):
         return ""
-    told = (
-        f"What the model itself shows: on the clips to forget the UAR went from "
-        f"{scores[0]['uar']:.3f} to {scores[-1]['uar']:.3f} and the mean loss from "
-        f"{scores[0]['mean_loss']:.3f} to {scores[-1]['mean_loss']:.3f} nats, and of "
-        f"{change['clips']} predictions {change['predictions']} changed: "
-    )
-    if change["hardly"]:
-        return told + "the model hardly changed there, and nothing shows that it forgot them."
-    return told + (
+    return (
+        f"{said}the UAR went from {first['uar']:.3f} to {last['uar']:.3f} and the mean loss from "
+        f"{first['mean_loss']:.3f} to {last['mean_loss']:.3f} nats, and of {change['clips']} "
+        f"predictions {change['predictions']} changed: "
+    ) + (
+        "the model hardly changed there, and nothing shows that it forgot them."
+        if change["hardly"] else
         "whether a model that never heard them would answer so, only retrained models show."
     )
 
@@ -220,58 +208,42 @@ def missing(parts: Mapping[str, Part], n_references: int) -> list[dict[str, str]
         n_references: number of retrained models that are given
 
     """
-    found = []
+    gaps: list[tuple[str, str]] = []
     if "retain" not in parts:
-        found.append(
-            {
-                "what": "what the model keeps of the clips it was trained on",
-                "why": "no retain clips were given",
-            }
+        gaps.append(
+            ("what the model keeps of the clips it was trained on", "no retain clips were given")
         )
     if "unseen" not in parts:
-        found += [
-            {
-                "what": "what the model keeps on speech it never saw",
-                "why": "no unseen clips were given",
-            },
-            {
-                "what": "whether an attacker can tell that the forget clips were trained on",
-                "why": "an attack needs clips that were not: no unseen clips were given",
-            },
+        gaps += [
+            ("what the model keeps on speech it never saw", "no unseen clips were given"),
+            ("whether an attacker can tell that the forget clips were trained on",
+             "an attack needs clips that were not: no unseen clips were given"),
         ]
-    if n_references < 2 or "unseen" not in parts:
+    where = "whether the model is where one that never saw the clips would be"
+    if n_references < 2:
         given = "none was" if n_references == 0 else f"{n_references} was"
-        why = (
-            f"it needs two or more models retrained without the forget clips: {given} given"
-            if n_references < 2 else "it needs unseen clips as well"
-        )
-        found.append(
-            {"what": "whether the model is where one that never saw the clips would be", "why": why}
-        )
+        gaps.append((
+            where,
+            f"it needs two or more models retrained without the forget clips: {given} given",
+        ))
+    elif "unseen" not in parts:
+        gaps.append((where, "it needs unseen clips as well"))
     else:
         unseen = parts["unseen"]
-        without = left_out(
-            len(parts["forget"].clips), len(unseen.clips), unseen.about["unit"].nunique()
-        )
-        found += [
-            {"what": report_card.SCORES[name].removesuffix(", AUC"), "why": why}
-            for name, why in without.items()
+        speakers = unseen.about["unit"].nunique()
+        without = left_out(len(parts["forget"].clips), len(unseen.clips), speakers)
+        gaps += [
+            (report_card.SCORES[name].removesuffix(", AUC"), why) for name, why in without.items()
         ]
-    found.append(
-        {
-            "what": "what an attack finds that knows each clip by itself",
-            "why": "it needs several models trained with and without the forget clips; "
-            "chapter 09 of the book makes them",
-        }
-    )
-    for part in parts.values():
-        if part.has_speakers:
-            continue
-        found.append(
-            {
-                "what": f"how much the {part.name} clips' speakers differ",
-                "why": f"{part.file.name} names no speakers: its clips count as independent, "
-                "so that intervals are too narrow where speakers recur",
-            }
-        )
-    return found
+    gaps.append((
+        "what an attack finds that knows each clip by itself",
+        "it needs several models trained with and without the forget clips; "
+        "chapter 09 of the book makes them",
+    ))
+    gaps += [
+        (f"how much the {part.name} clips' speakers differ",
+         f"{part.file.name} names no speakers: its clips count as independent, "
+         "so that intervals are too narrow where speakers recur")
+        for part in parts.values() if not part.has_speakers
+    ]
+    return [{"what": what, "why": why} for what, why in gaps]

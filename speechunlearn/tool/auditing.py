@@ -1,7 +1,5 @@
 """The audit alone, of anyone's model: ``speechunlearn audit``."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

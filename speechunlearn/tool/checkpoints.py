@@ -8,25 +8,24 @@ the waveform. Weights come from safetensors, or from a pickle that torch reads w
 checked here is used, and its numbers are bounded by the weights before memory is asked for.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
-import logging
 import math
 import warnings
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import CONTROL, ModelError
-from speechunlearn.models.classifier import Classifier, Frontend
+from speechunlearn.models.classifier import Classifier, Frontend, quiet
 from speechunlearn.tool import work
 
 #: architectures that take waveforms
@@ -78,19 +77,15 @@ class WaveformClassifier(Classifier):
     def __init__(
         self, network: torch.nn.Module, labels: list[str], extractor: Any, unit: float = 1.0
     ) -> None:
-        frontend = Frontend(
-            sampling_rate=int(extractor.sampling_rate),
-            do_normalize=_normalises(network, extractor),
-            return_attention_mask=bool(getattr(extractor, "return_attention_mask", False)),
-        )
+        frontend = Frontend.of(extractor)
+        if getattr(network.config, "model_type", "") not in ON_WAVEFORMS:
+            frontend = replace(frontend, do_normalize=False)  # spectrograms are, not waveforms
         super().__init__(network, labels, frontend)
         self.extractor = extractor
         self.unit = unit
         self.source = ""  # where it came from, for messages
 
-    def forward(
-        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
+    def forward(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return logits; see `speechunlearn.models.classifier.Classifier.forward`.
 
         Raises:
@@ -108,9 +103,7 @@ class WaveformClassifier(Classifier):
                 f"{max(seconds)} s: {_reason(error)}"
             ) from error
 
-    def logits(
-        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
+    def logits(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return logits, whatever the network raises."""
         return super().forward(waveform_z * self.unit if self.unit != 1 else waveform_z, lengths)
 
@@ -128,15 +121,13 @@ class WaveformClassifier(Classifier):
 class SpectrogramClassifier(WaveformClassifier):
     """A classifier whose features are computed from the waveform, differentiably."""
 
-    def logits(
-        self, waveform_z: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
+    def logits(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """See `WaveformClassifier.logits`."""
         inside = torch.arange(waveform_z.shape[1], device=waveform_z.device) < lengths[:, None]
         return self.network(self.features(waveform_z * self.unit * inside, lengths)).logits
 
     def features(
-        self, waveform: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+        self, waveform: Waveforms, lengths: Lengths
     ) -> Float[Tensor, "batch rows columns"]:
         """Return what the extractor makes of waveforms, with a gradient.
 
@@ -157,7 +148,7 @@ class FilterBankClassifier(SpectrogramClassifier):
     """The Audio Spectrogram Transformer (Gong et al. 2021): log mel filter banks of Kaldi."""
 
     def features(
-        self, waveform: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+        self, waveform: Waveforms, lengths: Lengths
     ) -> Float[Tensor, "batch frames bands"]:
         """See `SpectrogramClassifier.features`."""
         from torchaudio.compliance import kaldi
@@ -186,7 +177,7 @@ class LogMelClassifier(SpectrogramClassifier):
     """Whisper's encoder (Radford et al. 2022): log mel spectrograms of a fixed length."""
 
     def features(
-        self, waveform: Float[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+        self, waveform: Waveforms, lengths: Lengths
     ) -> Float[Tensor, "batch bands frames"]:
         """See `SpectrogramClassifier.features`."""
         own = self.extractor
@@ -225,47 +216,43 @@ def load(source: str | Path) -> WaveformClassifier:
     from transformers import AutoModelForAudioClassification
 
     folder = _folder(source)
-    config_json = _json(folder, _CONFIG)
-    extractor_json = _json(folder, _EXTRACTOR)
-    for name, found in ((_CONFIG, config_json), (_EXTRACTOR, extractor_json)):
-        for setting, what in _REFUSED.items():
-            if setting in found:
-                raise ModelError(f"model {str(source)!r}: {name} asks for {what}")
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(f"model {str(source)!r} is an adapter of another: merge them first")
-    kind = config_json.get("model_type")
-    if kind not in (*ON_WAVEFORMS, *ON_SPECTROGRAMS):
-        known = ", ".join((*ON_WAVEFORMS, *ON_SPECTROGRAMS))
-        raise ModelError(f"model {str(source)!r}: model_type {kind!r} is not one of {known}")
-    if kind == "wavlm":  # of transformers' own code, at each answer
-        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
-    with _quiet(), _refused(source):
-        config = _config(source, kind, config_json)
-        extractor = _extractor(source, kind, extractor_json)
+    with quiet(), _named(source):
+        config_json, extractor_json = _json(folder, _CONFIG), _json(folder, _EXTRACTOR)
+        for name, found in ((_CONFIG, config_json), (_EXTRACTOR, extractor_json)):
+            for setting, what in _REFUSED.items():
+                if setting in found:
+                    raise _Unfit(f"{name} asks for {what}")
+        if (folder / "adapter_config.json").exists():
+            raise _Unfit("it is an adapter of another: merge them first")
+        kind, known = config_json.get("model_type"), (*ON_WAVEFORMS, *ON_SPECTROGRAMS)
+        if kind not in known:
+            raise _Unfit(f"model_type {kind!r} is not one of {', '.join(known)}")
+        config = _config(kind, config_json)
+        extractor = _extractor(kind, extractor_json)
         shapes = _shapes(folder)
-        _check_counts(source, config, shapes)
-        _check_frames(source, config, extractor)
+        _check_sizes(config, extractor, shapes)
         with torch.device("meta"):
             empty = AutoModelForAudioClassification.from_config(config, trust_remote_code=False)
-        _check_shapes(source, empty, shapes)
+        _check_shapes(empty, shapes)
         network, info = AutoModelForAudioClassification.from_pretrained(
             folder, config=config, trust_remote_code=False, weights_only=True,
             dtype=torch.float32, output_loading_info=True,
             use_safetensors=any(folder.glob("*.safetensors")),
         )
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"model {str(source)!r} has no weights of {missing[0]!r} ({len(missing)} missing): "
-            "a classifier that was fine-tuned is needed"
-        )
-    labels = [str(config.id2label[i]) for i in range(config.num_labels)]
-    check_finite(source, network)
-    kinds = {"audio-spectrogram-transformer": FilterBankClassifier, "whisper": LogMelClassifier}
-    with _quiet(), _refused(source):
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise _Unfit(
+                f"no weights of {missing[0]!r} ({len(missing)} missing): "
+                "a classifier that was fine-tuned is needed"
+            )
+        check_finite(source, network)
+        labels = [str(config.id2label[i]) for i in range(config.num_labels)]
+        kinds = {"audio-spectrogram-transformer": FilterBankClassifier, "whisper": LogMelClassifier}
         model = kinds.get(kind, WaveformClassifier)(network, labels, extractor).eval()
         model.source = str(source)
         _check_answers(model)
+    if kind == "wavlm":  # of transformers' own code, at each answer
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
     return model
 
 
@@ -283,17 +270,16 @@ def save(model: WaveformClassifier, source: str | Path, out: Path) -> None:
         ModelError: weights that are not finite
 
     """
-    from transformers.utils import logging as hf_logging
-
     check_finite("unlearned", model.network)
-    hf_logging.disable_progress_bar()
     origin = _folder(source)
-    before = next((n.dtype for n in _dtypes(origin)), torch.float32)
+    with _named(source):
+        before = _dtype(origin)
     network = model.network
     if before != torch.float32:
         network = network.to(before)
     try:
-        network.save_pretrained(out, safe_serialization=True)
+        with quiet():
+            network.save_pretrained(out, safe_serialization=True)
     finally:
         network.to(torch.float32)
     for name in (_CONFIG, _EXTRACTOR):
@@ -304,11 +290,9 @@ def digest(source: str | Path) -> str:
     """Return a SHA-256 over the config and weights of a checkpoint, by name and content."""
     folder = _folder(source)
     found = hashlib.sha256()
-    files = [folder / _CONFIG, folder / _EXTRACTOR, *_weight_files(folder)]
-    for path in files:
-        found.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
+    with _named(source):
+        for path in [folder / _CONFIG, folder / _EXTRACTOR, *_weight_files(folder)]:
+            found.update(path.name.encode() + b"\0" + bytes.fromhex(work.sha256(path)))
     return found.hexdigest()
 
 
@@ -329,87 +313,78 @@ def _folder(source: str | Path) -> Path:
         raise ModelError(f"model {text!r}: no such folder, and not a hub id (owner/name)")
     from huggingface_hub import snapshot_download
 
-    with _refused(source):
-        return Path(
-            snapshot_download(
-                text, allow_patterns=[_CONFIG, _EXTRACTOR, "*.safetensors", f"*{_INDEX}"]
-            )
-        )
+    wanted = [_CONFIG, _EXTRACTOR, "*.safetensors", f"*{_INDEX}"]
+    with _named(source):
+        return Path(snapshot_download(text, allow_patterns=wanted))
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
-        raise ModelError(f"model {str(folder)!r} has no {name}")
+        raise _Unfit(f"no {name}")
+    if path.stat().st_size > _MAX_JSON:
+        raise _Unfit(f"{name} has more than {_MAX_JSON} bytes")
     try:
-        if path.stat().st_size > _MAX_JSON:
-            raise ModelError(f"model {str(folder)!r}: {name} has more than {_MAX_JSON} bytes")
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ModelError:
-        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"model {str(folder)!r}: {name} cannot be read: {_reason(error)}"
-        ) from error
+        raise _Unfit(f"{name} cannot be read: {_reason(error)}") from error
     if not isinstance(found, dict):
-        raise ModelError(f"model {str(folder)!r}: {name} holds no object")
+        raise _Unfit(f"{name} holds no object")
     return found
 
 
-def _config(source: str | Path, kind: str, found: dict[str, Any]) -> Any:
+def _config(kind: str, found: dict[str, Any]) -> Any:
     """Return transformers' config of a checkpoint, made from JSON that is read and checked.
 
     Raises:
-        ModelError: a setting that is not one of an architecture, or odd label names
+        _Unfit: a setting that is not one of an architecture, or odd label names
 
     """
     from transformers import CONFIG_MAPPING
 
     made = CONFIG_MAPPING[kind]
-    where = f"model {str(source)!r}: {_CONFIG}"
     for name, value in found.items():
         if name in _ATTENTION and value not in (None, "eager", "sdpa"):
-            raise ModelError(f"{where} asks for the kernel {value!r} ({name})")
+            raise _Unfit(f"{_CONFIG} asks for the kernel {value!r} ({name})")
         if callable(getattr(made, name, None)):
-            raise ModelError(f"{where} has {name!r}, which is no setting")
+            raise _Unfit(f"{_CONFIG} has {name!r}, which is no setting")
     number, names = found.get("num_labels"), found.get("id2label")
     if number is not None and not (type(number) is int and 2 <= number <= _MAX_LABELS):
-        raise ModelError(f"{where}: num_labels is {str(number)[:40]}, not 2 to {_MAX_LABELS}")
+        raise _Unfit(f"{_CONFIG}: num_labels is {str(number)[:40]}, not 2 to {_MAX_LABELS}")
     if names is not None:
         if not isinstance(names, dict) or not 2 <= len(names) <= _MAX_LABELS:
-            raise ModelError(f"{where}: id2label does not name 2 to {_MAX_LABELS} labels")
+            raise _Unfit(f"{_CONFIG}: id2label does not name 2 to {_MAX_LABELS} labels")
         if set(names) != {str(i) for i in range(len(names))}:
-            raise ModelError(f"{where}: id2label does not number labels from 0")
+            raise _Unfit(f"{_CONFIG}: id2label does not number labels from 0")
         for name in names.values():
             if not isinstance(name, str) or CONTROL.search(name):
-                raise ModelError(f"{where}: id2label has {str(name)[:80]!r}, which is no name")
+                raise _Unfit(f"{_CONFIG}: id2label has {str(name)[:80]!r}, which is no name")
         if len(set(names.values())) < len(names):
-            raise ModelError(f"{where}: id2label gives two labels one name")
+            raise _Unfit(f"{_CONFIG}: id2label gives two labels one name")
     return made.from_dict(dict(found))
 
 
-def _extractor(source: str | Path, kind: str, found: dict[str, Any]) -> Any:
+def _extractor(kind: str, found: dict[str, Any]) -> Any:
     """Return transformers' feature extractor of a checkpoint, made from JSON that is checked.
 
     Raises:
-        ModelError: an extractor of another architecture, or a setting that makes no sense
+        _Unfit: an extractor of another architecture, or a setting that makes no sense
 
     """
     import transformers
 
     own = {"audio-spectrogram-transformer": "ASTFeatureExtractor",
            "whisper": "WhisperFeatureExtractor"}.get(kind, "Wav2Vec2FeatureExtractor")
-    where = f"model {str(source)!r}: {_EXTRACTOR}"
     named = found.get("feature_extractor_type", own)
     if named != own:
-        raise ModelError(f"{where}: feature_extractor_type is {str(named)[:80]!r}, not {own!r}")
+        raise _Unfit(f"{_EXTRACTOR}: feature_extractor_type is {str(named)[:80]!r}, not {own!r}")
     for name, (least, most) in _BOUNDS.items():
         value = found.get(name, least)
         if type(value) is not int or not least <= value <= most:
-            raise ModelError(f"{where}: {name} is {str(value)[:40]}, not {least} to {most}")
+            raise _Unfit(f"{_EXTRACTOR}: {name} is {str(value)[:40]}, not {least} to {most}")
     for name in ("do_normalize", "return_attention_mask"):
         if not isinstance(found.get(name), bool | None):
-            raise ModelError(f"{where}: {name} is {str(found[name])[:40]!r}, not true or false")
+            raise _Unfit(f"{_EXTRACTOR}: {name} is {str(found[name])[:40]!r}, not true or false")
     return getattr(transformers, own).from_dict(dict(found))
 
 
@@ -417,25 +392,24 @@ def _weight_files(folder: Path) -> list[Path]:
     """Return the files of the weights; none lies outside of the folder.
 
     Raises:
-        ModelError: there are none
+        _Unfit: there are none
 
     """
-    safe = sorted(folder.glob("*.safetensors"))
-    found = safe or sorted(folder.glob("pytorch_model*.bin"))
+    found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not found:
-        raise ModelError(f"model {str(folder)!r} has no weights (*.safetensors)")
+        raise _Unfit("no weights (*.safetensors)")
     for path in found:
         if not path.is_file():
-            raise ModelError(f"model {str(folder)!r}: {path.name} is no file")
+            raise _Unfit(f"{path.name} is no file")
     for index in folder.glob(f"*{_INDEX}"):
         named = _json(folder, index.name).get("weight_map", {})
         if not isinstance(named, dict):
-            raise ModelError(f"model {str(folder)!r}: {index.name} has no weight_map")
+            raise _Unfit(f"{index.name} has no weight_map")
         for name in named.values():
             if not isinstance(name, str) or Path(name).name != name:
-                raise ModelError(f"model {str(folder)!r}: {index.name} names {name!r}, no file")
+                raise _Unfit(f"{index.name} names {name!r}, no file")
             if not (folder / name).is_file():
-                raise ModelError(f"model {str(folder)!r}: {name}, of {index.name}, is missing")
+                raise _Unfit(f"{name}, of {index.name}, is missing")
     return found
 
 
@@ -444,118 +418,97 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import safe_open
 
     shapes: dict[str, tuple[int, ...]] = {}
-    with _refused(folder):
-        for path in _weight_files(folder):
-            if path.suffix == ".safetensors":
-                with safe_open(path, framework="pt") as file:
-                    shapes |= {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
-            else:
-                _check_archive(path)
-                state = torch.load(path, map_location="meta", weights_only=True)
-                shapes |= {k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")}
+    for path in _weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                shapes |= {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
+        else:
+            _check_archive(path)
+            state = torch.load(path, map_location="meta", weights_only=True)
+            shapes |= {k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")}
     return shapes
 
 
-def _dtypes(folder: Path) -> Iterator[Tensor]:
-    """Yield the weights' slices of the first file, as empty tensors of their type."""
+def _dtype(folder: Path) -> torch.dtype:
+    """Return the type of the first weights that are no integers; single of a pickle."""
     from safetensors import safe_open
 
-    for path in _weight_files(folder)[:1]:
-        if path.suffix != ".safetensors":
-            return
+    path = _weight_files(folder)[0]
+    if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             for key in file.keys():
                 weight = file.get_slice(key)
                 if str(weight.get_dtype()).startswith(("F", "BF")):
-                    yield weight[:0]
+                    return weight[:0].dtype
+    return torch.float32
 
 
 def _check_archive(path: Path) -> None:
     """Refuse a compressed archive: torch writes none, and small ones unpack to any size."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ModelError(f"model {str(path.parent)!r}: {path.name} is compressed")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise _Unfit(f"{path.name} is compressed")
 
 
-def _check_counts(
-    source: str | Path, config: Any, shapes: dict[str, tuple[int, ...]]
-) -> None:
-    """Refuse more modules than there are weights: each would be made, empty as it is."""
+def _check_sizes(config: Any, extractor: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse numbers that ask for more memory than the weights, or a clip, have use for."""
+    # more modules than there are weights: each would be made, empty as it is
     counts = [*_COUNTS, *(["num_conv_pos_embeddings"] * (config.model_type == "data2vec-audio"))]
     for name in counts:
         count = getattr(config, name, None)
         if isinstance(count, int) and count > len(shapes):
-            raise ModelError(
-                f"model {str(source)!r}: {_CONFIG} has {name} {count}, more than there are weights"
-            )
+            raise _Unfit(f"{_CONFIG} has {name} {count}, more than there are weights")
     # transformers asks for memory of this size even where it makes an empty model
     widest = max((max(shape, default=1) for shape in shapes.values()), default=0)
     if config.hidden_size > widest:
-        raise ModelError(
-            f"model {str(source)!r}: {_CONFIG} has hidden_size {config.hidden_size}, but no weight "
-            f"is wider than {widest}"
+        raise _Unfit(
+            f"{_CONFIG} has hidden_size {config.hidden_size}, but no weight is wider than {widest}"
         )
-
-
-def _check_frames(source: str | Path, config: Any, extractor: Any) -> None:
-    """Refuse strides by which a clip of a second takes the memory of one of minutes."""
+    # strides by which a clip of a second takes the memory of one of minutes
     strides = getattr(config, "conv_stride", None)
     if strides is not None and math.prod(strides) * _MAX_FRAMES < extractor.sampling_rate:
-        raise ModelError(
-            f"model {str(source)!r}: {_CONFIG} has conv_stride {list(strides)}: more than "
-            f"{_MAX_FRAMES} frames a second"
+        raise _Unfit(
+            f"{_CONFIG} has conv_stride {list(strides)}: more than {_MAX_FRAMES} frames a second"
         )
+
+
+def _check_shapes(empty: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Refuse weights of other shapes than the config's, before any memory is asked for."""
+    asked = sum(weight.numel() for weight in empty.state_dict().values())
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if asked > 2 * held + 1_000_000:
+        raise _Unfit(f"{_CONFIG} is of {asked} weights, but there are {held}")
+    for name, weight in empty.state_dict().items():
+        if name in shapes and tuple(weight.shape) != shapes[name]:
+            raise _Unfit(
+                f"{name!r} has the shape {list(shapes[name])}, by {_CONFIG} it is "
+                f"{list(weight.shape)}"
+            )
 
 
 def _check_answers(model: WaveformClassifier) -> None:
-    """Refuse a model that has no answer to a second of noise.
-
-    Raises:
-        ModelError: logits that are not one a class, or not finite
-
-    """
+    """Refuse a model whose answer to a second of noise is no finite number for each class."""
     rate = model.frontend.sampling_rate
     noise = torch.randn(1, rate, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = model(noise, torch.tensor([rate]))
     if tuple(found.shape) != (1, len(model.labels)) or not torch.isfinite(found).all():
-        raise ModelError(
-            f"model {model.source!r} answers a second of noise by {found.tolist()}, not by a "
-            f"number for each of {len(model.labels)} classes"
+        raise _Unfit(
+            f"it answers a second of noise by {found.tolist()}, not by a number for each of "
+            f"{len(model.labels)} classes"
         )
     if not model.heard_seconds > 0:
-        raise ModelError(f"model {model.source!r} hears {model.heard_seconds} s")
+        raise _Unfit(f"it hears {model.heard_seconds} s")
 
 
-def _check_shapes(
-    source: str | Path, empty: torch.nn.Module, shapes: dict[str, tuple[int, ...]]
-) -> None:
-    """Refuse weights of other shapes than the config's, before any memory is asked for."""
-    asked = sum(weight.numel() for weight in empty.state_dict().values())
-    held = sum(math.prod(shape) for shape in shapes.values())
-    if asked > 2 * held + 1_000_000:
-        raise ModelError(
-            f"model {str(source)!r}: {_CONFIG} is of {asked} weights, but there are {held}"
-        )
-    for name, weight in empty.state_dict().items():
-        if name in shapes and tuple(weight.shape) != shapes[name]:
-            raise ModelError(
-                f"model {str(source)!r}: {name!r} has the shape {list(shapes[name])}, "
-                f"by {_CONFIG} it is {list(weight.shape)}"
-            )
-
-
-def _normalises(network: torch.nn.Module, extractor: Any) -> bool:
-    """Whether the extractor gives every clip zero mean and unit variance."""
-    on_waveforms = getattr(network.config, "model_type", "") in ON_WAVEFORMS
-    return on_waveforms and bool(getattr(extractor, "do_normalize", True))
+class _Unfit(Exception):
+    """What is wrong with a checkpoint, without its name."""
 
 
 @contextlib.contextmanager
-def _refused(source: str | Path) -> Iterator[None]:
-    """Turn whatever a library says of a damaged checkpoint into a ModelError that names it.
+def _named(source: str | Path) -> Iterator[None]:
+    """Turn whatever is said of a checkpoint into a ModelError that names it.
 
     What lies in a checkpoint is anyone's, and the libraries that parse it raise almost anything.
     """
@@ -563,29 +516,11 @@ def _refused(source: str | Path) -> Iterator[None]:
         yield
     except (ModelError, KeyboardInterrupt):
         raise
+    except _Unfit as error:
+        raise ModelError(f"model {str(source)!r}: {error}") from error
     except Exception as error:
         raise ModelError(f"model {str(source)!r} cannot be loaded: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from writing bars and warnings of what is checked here."""
-    from transformers.utils import logging as hf_logging
-
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    logger = logging.getLogger("transformers")
-    propagate = logger.propagate
-    logger.propagate = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.propagate = propagate
-        hf_logging.set_verbosity(verbosity)

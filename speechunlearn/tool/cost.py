@@ -1,7 +1,5 @@
 """What a deletion request will take, before it is made: ``speechunlearn cost``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,9 +9,9 @@ from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import planner
 from speechunlearn.methods.base import Request
-from speechunlearn.methods.planner import Estimate, Part
+from speechunlearn.methods.planner import Estimate
 from speechunlearn.models.training import Recipe
-from speechunlearn.tool import recommended
+from speechunlearn.tool import recommended, reports
 from speechunlearn.tool.forgetting import fresh, prepare
 
 #: seconds that a calibration should take
@@ -60,37 +58,8 @@ class Plan:
 
     def summary(self) -> str:
         """Return the plan in a few lines."""
-        sets = ", ".join(
-            f"{count} {name} clips ({self.seconds[name]:.1f} s)"
-            for name, count in self.clips.items()
-        )
-        how = ", quick" if self.quick else ""
-        lines = [f"{methods.get(self.method).title}{how}: {sets}", f"  {self.why}", ""]
-        lines += _table(self.unlearning.parts)
-        lines += ["", f"peak memory: {self.unlearning.peak_memory_mb:.0f} MiB"]
-        searched = self.unlearning.searched
-        if searched is not None and searched < self.clips["forget"]:
-            lines.append(
-                f"passes are estimated: how far a clip must be moved was tried on {searched} of "
-                f"{self.clips['forget']} clips"
-            )
-        for speed in self.unlearning.speeds:
-            audio = speed.samples / self.sampling_rate
-            lines.append(
-                f"{speed.name}: {speed.seconds:.3g} s for {audio:.3g} s of audio, of {speed.items} "
-                "timed"
-            )
-        if self.retraining is not None:
-            assert self.ratio is not None
-            lines += ["", "Retraining", *_table(self.retraining.parts), ""]
-            lines += [
-                f"peak memory: {self.retraining.peak_memory_mb:.0f} MiB",
-                f"unlearning takes {self.ratio:.2g} times as long as retraining",
-            ]
-        spent = self.unlearning.calibration_seconds
-        spent += self.retraining.calibration_seconds if self.retraining is not None else 0.0
-        lines.append(f"calibrated in {spent:.0f} s on {self.machine}")
-        return "\n".join(lines)
+        title = methods.get(self.method).title
+        return reports.filled("cost.txt.j2", plan=self, title=title).rstrip("\n")
 
 
 def plan(
@@ -173,14 +142,3 @@ def plan(
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
         rate, unlearning, retraining, provenance.describe(), quick,
     )
-
-
-def _table(parts: list[Part]) -> list[str]:
-    """Return a line for each part, under a heading."""
-    wide = max(len(part.name) for part in parts)
-    heading = f"{'':{wide}}  {'seconds':>9}  {'from, to':>19}  clips fwd+bwd  fwd"
-    return [heading] + [
-        f"{part.name:{wide}}  {part.seconds:9.3g}  {part.low:9.3g} {part.high:9.3g}  "
-        f"{part.forward_backward:13d}  {part.forward:d}"
-        for part in parts
-    ]

@@ -1,8 +1,5 @@
 """Which clips a request is about: CSV files, checked to the last row before any work begins."""
 
-from __future__ import annotations
-
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from speechunlearn.errors import CorpusError
 from speechunlearn.tool import work
 
 REQUIRED, OPTIONAL = ("path", "label"), ("speaker",)
+_NAMED = 12  # labels in a message
 
 
 @dataclass(frozen=True)
@@ -106,37 +104,38 @@ def read(
     cells = table.to_dict("index")
     for row, values in cells.items():
         if values["label"] not in number:
+            known = ", ".join(short(label) for label in labels[:_NAMED])
+            more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
             raise CorpusError(
                 f"{file}: the model has no class {short(values['label'])} (row {row}); "
-                f"it has {_shortened(labels)}"
+                f"it has {known}{more}"
             )
         path = values["path"]
         if path not in places:
             places[path] = place(file, row, path, base, permission)
     rows, waveforms, repeated = [], [], 0
     first: dict[str, int] = {}
-    known: dict[Path, str] = {}
+    decoded: dict[Path, str] = {}
     shown = tqdm(cells.items(), desc=f"reading {name}", disable=None if progress else True)
     for row, values in shown:
         clip = places[values["path"]]
         try:
-            if clip not in known:
+            if clip not in decoded:
                 waveform, seconds = decode(clip, sampling_rate)
-                known[clip] = content_hash(waveform)
+                decoded[clip] = content_hash(waveform)
         except BadClip as error:
             raise CorpusError(
                 f"{file}: {short(values['path'])} (row {row}): {error.reason}"
             ) from error
-        heard = known[clip]
-        if heard in first:
-            before = first[heard]
+        heard = decoded[clip]
+        before = first.setdefault(heard, row)
+        if before != row:
             if cells[before]["label"] != values["label"]:
                 raise CorpusError(
                     f"{file}: rows {before} and {row} are one recording with two labels"
                 )
             repeated += 1
             continue
-        first[heard] = row
         rows.append({**values, "seconds": seconds, "hash": heard})
         waveforms.append(torch.from_numpy(audio.normalise(waveform) if normalise else waveform))
     about = pd.DataFrame(rows)
@@ -145,8 +144,7 @@ def read(
         waveforms, torch.tensor([number[label] for label in about["label"]], dtype=torch.long),
         list(about["hash"]), list(about["unit"]),
     )
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Part(name, file, digest, about, clips, repeated)
+    return Part(name, file, work.sha256(file), about, clips, repeated)
 
 
 def in_units(parts: Mapping[str, Part], of: str = "forget") -> tuple[dict[str, Part], float]:
@@ -184,16 +182,11 @@ def check_apart(parts: Mapping[str, Part]) -> None:
     seen: dict[str, tuple[str, str]] = {}
     for part in parts.values():
         for heard, path in zip(part.about["hash"], part.about["path"], strict=True):
-            if heard in seen:
-                other, known = seen[heard]
+            other, known = seen.setdefault(heard, (part.name, path))
+            if other != part.name:
                 raise CorpusError(
-                    f"{part.file}: {path!r} is the same recording as {known!r} of the "
-                    f"{other} clips"
+                    f"{part.file}: {path!r} is the same recording as {known!r} of the {other} clips"
                 )
-        seen |= {
-            heard: (part.name, path)
-            for heard, path in zip(part.about["hash"], part.about["path"], strict=True)
-        }
 
 
 def of_same_speakers(parts: Mapping[str, Part]) -> dict[str, list[str] | None]:
@@ -213,9 +206,3 @@ def of_same_speakers(parts: Mapping[str, Part]) -> dict[str, list[str] | None]:
         if asked.has_speakers and part.has_speakers else None
         for name, part in parts.items() if name != "forget"
     }
-
-
-def _shortened(labels: Sequence[str], most: int = 12) -> str:
-    named = ", ".join(short(label) for label in labels[:most])
-    return named + (f" and {len(labels) - most} more" if len(labels) > most else "")
-

@@ -5,8 +5,6 @@ before left. What is done is kept in ``ledger.json`` beside the results, with th
 each. The recordings that a request was about cannot come back in a later one as clips to keep.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -84,16 +82,13 @@ def read(file: str | Path) -> list[Entry]:
                 recommended.check(values["method"], available)
             except ParameterError as error:
                 raise ParameterError(f"{file}: row {row}: {error}") from error
-        paths = {
-            part: file.parent / values[part] if values[part] else None
-            for part in ("retain", "unseen")
-        }
-        entries.append(
-            Entry(
-                name, file.parent / values["forget"], paths["retain"], paths["unseen"],
-                values["method"] or None, int(values["seed"] or 0),
-            )
+        forget, retain, unseen = (
+            file.parent / values[part] if values[part] else None
+            for part in ("forget", "retain", "unseen")
         )
+        assert forget is not None  # it is required
+        seed = int(values["seed"] or 0)
+        entries.append(Entry(name, forget, retain, unseen, values["method"] or None, seed))
     return entries
 
 
@@ -141,7 +136,8 @@ def run(
         state = _read(out, first)
         for entry in entries:
             done = state["done"].get(entry.id)
-            if done is not None and done["forget"] != _sha256(entry.forget):
+            now = work.sha256(entry.forget) if entry.forget.is_file() else ""
+            if done is not None and done["forget"] != now:
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
@@ -181,18 +177,16 @@ def run(
 def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFrame:
     rows = []
     for entry in entries:
+        row = dict.fromkeys(("id", "status", "reason", "verdict", "why", "model", "out"), "")
         done = state["done"].get(entry.id)
-        rows.append(
-            {
-                "id": entry.id,
-                "status": "done" if done else "failed",
-                "reason": "" if done else state["failed"][entry.id],
-                "verdict": done["verdict"]["value"] if done else "",
-                "why": done["verdict"]["why"] if done else "",
-                "model": done["model"] if done else "",
-                "out": str(out / entry.id) if done else "",
+        if done:
+            row |= {
+                "status": "done", "verdict": done["verdict"]["value"],
+                "why": done["verdict"]["why"], "model": done["model"], "out": str(out / entry.id),
             }
-        )
+        else:
+            row |= {"status": "failed", "reason": state["failed"][entry.id]}
+        rows.append(row | {"id": entry.id})
     return pd.DataFrame(rows)
 
 
@@ -232,7 +226,3 @@ def _write(out: Path, state: dict[str, Any]) -> None:
     partial = out / work.UNFINISHED / STATE
     work.write_json(partial, state)
     os.replace(partial, out / STATE)
-
-
-def _sha256(file: Path) -> str:
-    return work.sha256(file) if file.is_file() else ""

@@ -3,8 +3,6 @@
 Whatever comes from a request (labels, file names, cells of a CSV) is escaped: it is anyone's.
 """
 
-from __future__ import annotations
-
 import html
 import os
 import re
@@ -25,7 +23,6 @@ _WHEN = {"original": "Original", "before": "Before", "after": "After", "model": 
 _FIGURES = {
     "auc": "area under the ROC curve", "eer": "equal error rate", "tpr": "found at 1 % false alarms"
 }
-_SECTION = "## Unlearning"
 #: what a request does not reach, whatever its verdict
 NOT_DONE = (
     "The recordings themselves and their backups, the original model, and other models that were "
@@ -46,89 +43,50 @@ def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> N
     """
     (folder / HTML).write_text(page(report), encoding="utf-8")
     if report["kind"] == "forget":
-        (folder / CARD).write_text(_with_section(card, section(report)), encoding="utf-8")
+        # later requests' sections follow earlier ones
+        before = card.rstrip() + "\n\n" if card and card.strip() else ""
+        (folder / CARD).write_text(before + section(report), encoding="utf-8")
 
 
 def page(report: Mapping[str, Any]) -> str:
     """Return a report as one HTML page that needs no network."""
-    environment = Environment(
-        loader=PackageLoader("speechunlearn.tool", "."), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    return environment.get_template("report.html.j2").render(
-        report=report, splits=[s for s in SPLITS if s in report["inputs"]], metrics=_METRICS,
-        whens=_whens(report), when=_WHEN, figures=_FIGURES,
-        score_names=SCORES | DISTANCES, shares=list(SCORES), not_done=NOT_DONE,
-        notices=verdicts.notices, one_in=verdicts.ONE_IN, verdict_class=_CLASSES,
-        asked=_asked(report), others=_others(report),
-    )
+    return _rendered("report.html.j2", report)
 
 
 def section(report: Mapping[str, Any]) -> str:
     """Return a report as a section of a model card, in Markdown without what a request names."""
-    method, inputs, whens = report["method"], report["inputs"], _whens(report)
-    parameters = ", ".join(f"{k} = {_code(v)}" for k, v in method["parameters"].items())
-    verdict = report["verdict"]
-    results = ", ".join(f"{_code(name)} (`{digest}`)" for name, digest in report["result"].items())
-    lines = [
-        _SECTION, "",
-        f"Verdict: **{verdict['value']}**: {_text(verdict['why'])}", "",
-        f"A request to forget {_asked(report)} was carried out on {report['finished'][:10]} by "
-        f"{html.escape(method['title'])} (speechunlearn, `{method['name']}`), from the checkpoint "
-        f"with SHA-256 `{report['model']['sha256'][:16]}…`. The result is {results}. {NOT_DONE}. "
-        f"{_text(_others(report))} The method looked at: {', '.join(method['needs'])} clips. "
-        f"{parameters}; seed {report['seed']}.", "",
-        "| clips | " + " | ".join(f"UAR {when}" for when in whens) + " |",
-        "|---|" + "---|" * len(whens),
-    ]
-    for split in (s for s in SPLITS if s in inputs):
-        values = [number(report["scores"][when][split]["uar"]) for when in whens]
-        lines.append(f"| {split} ({inputs[split]['clips']}) | " + " | ".join(values) + " |")
-    attacks = [(w, report["membership"][w]) for w in whens if report["membership"][w]]
-    if attacks:
-        said = ", ".join(
-            f"{when} {number(f['auc']['value'])} ({number(f['auc']['low'])} to "
-            f"{number(f['auc']['high'])})" for when, f in attacks
-        )
-        lines += ["", f"Area under the ROC curve of an attack on the loss: {said}."]
-    judged = report["cards"].get("after")
-    if judged:
-        result = "passes" if judged["passed"] else "does not pass"
-        lines += ["", f"Beside {report['references']} retrained models it {result} for one."]
-    if report["power"]:
-        lines += ["", f"{verdicts.notices(report['power'])}."]
-    lines += ["", "Not assessed:", ""]
-    lines += [f"- {gap['what']}: {_text(gap['why'])}" for gap in report["not_assessed"]]
-    return "\n".join(lines) + "\n"
+    return _rendered("section.md.j2", report)
 
 
 def summary(report: Mapping[str, Any]) -> str:
     """Return a report in a few lines, the verdict first."""
-    lines = [f"verdict: {report['verdict']['value']}: {report['verdict']['why']}"]
-    if report["kind"] == "forget":
-        lines.append(f"method: {report['method']['title']} ({report['method']['why']})")
-    for split in (s for s in SPLITS if s in report["inputs"]):
-        values = ", ".join(
-            f"{when} {number(report['scores'][when][split]['uar'])}" for when in _whens(report)
-        )
-        lines.append(f"UAR, {split} ({report['inputs'][split]['clips']} clips): {values}")
-    for when in _whens(report):
-        if report["membership"][when]:
-            auc = report["membership"][when]["auc"]
-            lines.append(
-                f"attack on the loss, {when}: AUC {number(auc['value'])} "
-                f"({number(auc['low'])} to {number(auc['high'])})"
-            )
-    for when in _whens(report):
-        judged = report["cards"][when]
-        if judged:
-            result = "passes" if judged["passed"] else "does not pass"
-            lines.append(f"beside {report['references']} retrained models, {when}: {result}")
-    if report["power"]:
-        lines.append(f"the card: {verdicts.notices(report['power'])}")
-    lines += [f"not assessed: {gap['what']}: {gap['why']}" for gap in report["not_assessed"]]
-    return "\n".join(lines)
+    return _rendered("summary.txt.j2", report).rstrip("\n")
+
+
+def filled(template: str, **values: Any) -> str:
+    """Return a template of this folder with its values; one of HTML escapes them."""
+    environment = Environment(
+        loader=PackageLoader("speechunlearn.tool", "."), autoescape=template.endswith("html.j2"),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "text": _text, "code": _code, "html": html.escape}
+    return environment.get_template(template).render(**values)
+
+
+def _rendered(template: str, report: Mapping[str, Any]) -> str:
+    whens = [when for when in _WHEN if when in report["scores"]]
+    return filled(
+        template, report=report, splits=[s for s in SPLITS if s in report["inputs"]],
+        metrics=_METRICS, whens=whens, when=_WHEN, figures=_FIGURES,
+        attacks={w: found["auc"] for w in whens if (found := report["membership"][w])},
+        cards={
+            when: "passes" if card["passed"] else "does not pass"
+            for when in whens if (card := report["cards"][when])
+        },
+        score_names=SCORES | DISTANCES, shares=list(SCORES), not_done=NOT_DONE,
+        notices=verdicts.notices, one_in=verdicts.ONE_IN, verdict_class=_CLASSES,
+        asked=_asked(report), others=_others(report),
+    )
 
 
 def card_of(source: str) -> str | None:
@@ -176,11 +134,6 @@ def _number_of(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def _whens(report: Mapping[str, Any]) -> list[str]:
-    """Return when the models of a report are from, the earlier one first."""
-    return [when for when in _WHEN if when in report["scores"]]
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number as text; a dash where there is none."""
     return "–" if value is None or value != value else f"{value:.{digits}f}"
@@ -194,8 +147,3 @@ def _text(value: str) -> str:
 
 def _code(value: Any) -> str:
     return "`" + html.escape(str(value)).replace("`", "'") + "`"
-
-
-def _with_section(card: str | None, text: str) -> str:
-    """Put a section at the end of a card; later requests' sections follow earlier ones."""
-    return text if not card or not card.strip() else card.rstrip() + "\n\n" + text

@@ -1,7 +1,5 @@
 """The output folder: one process at a time, nothing half-written, and errors that say what is."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -16,6 +14,7 @@ from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
 from speechunlearn.files import replaced
+from speechunlearn.files import sha256 as sha256
 
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
@@ -65,19 +64,10 @@ def folder(out: Path) -> Iterator[Path]:
 
     """
     unfinished = out / UNFINISHED
-    try:
+    with writing(out):
         unfinished.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(unfinished / "lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"out: another process works in {str(out)!r}") from error
-    except OSError as error:
-        raise OutputError(f"out: cannot write to {str(out)!r}: {error.strerror}") from error
-    try:
-        with writing(out):
+        with FileLock(unfinished / "lock", timeout=0):
             yield unfinished
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -85,6 +75,8 @@ def writing(out: Path) -> Iterator[None]:
     """Turn failures to write into OutputError; what was finished before stays."""
     try:
         yield
+    except Timeout as error:
+        raise OutputError(f"out: another process works in {str(out)!r}") from error
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not out.is_dir():
             raise OutputError(f"out: {str(out)!r} has vanished") from error
@@ -168,12 +160,6 @@ def withdraw(unfinished: Path) -> None:
 def clear(out: Path) -> None:
     """Remove the folder of unfinished work."""
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
