@@ -9,10 +9,11 @@ import html
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from speechunlearn.audit.report_card import DISTANCES, SCORES
 from speechunlearn.tool import verdicts
@@ -49,14 +50,20 @@ def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> N
         (folder / CARD).write_text(_with_section(card, section(report)), encoding="utf-8")
 
 
-def page(report: Mapping[str, Any]) -> str:
-    """Return a report as one HTML page that needs no network."""
+@cache
+def _template() -> Template:
+    """Compile the page once: a ledger writes one a request."""
     environment = Environment(
         loader=PackageLoader("speechunlearn.tool", "."), autoescape=True,
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters["number"] = number
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template("report.html.j2")
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """Return a report as one HTML page that needs no network."""
+    return _template().render(
         report=report, splits=[s for s in SPLITS if s in report["inputs"]], metrics=_METRICS,
         whens=_whens(report), when=_WHEN, figures=_FIGURES,
         score_names=SCORES | DISTANCES, shares=list(SCORES), not_done=NOT_DONE,
