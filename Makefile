@@ -44,7 +44,7 @@ $(READY): requirements.lock pyproject.toml
 test: export OMP_NUM_THREADS = 1
 test: export MKL_NUM_THREADS = 1
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --ignore=tests/test_book_browser.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/test_book_browser.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 	    -p tests.compare_outputs --nbval --nbval-current-env --nbval-cell-timeout=1200 \
 	    notebooks/*.ipynb

@@ -179,7 +179,11 @@ def _default_root() -> Path:
 
 def stack() -> dict[str, str]:
     """Return the versions of the packages that change numbers."""
-    return {name: version(name) for name in STACK}
+    return {name: _version(name) for name in STACK}
+
+
+#: read from a package's metadata, which takes a while
+_version = cache(version)
 
 
 @cache

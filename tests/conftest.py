@@ -1,13 +1,17 @@
 """Tiny corpora, made anew for each test, and the optional real speech."""
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -30,6 +34,70 @@ def write_clip(
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples.astype(np.float32), sampling_rate, subtype=subtype)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _instructions() -> Iterator[None]:
+    """Take back what ``profiles.prepare_process`` leaves to the children of this process.
+
+    Here torch has chosen its instructions by then: those of a child would be others.
+    """
+    names = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives a folder by its name, which a function fills once for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        with FileLock(base / f"{name}.lock"):
+            if not (base / name).is_dir():
+                unfinished = base / f"{name}.unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                make(unfinished)
+                unfinished.rename(base / name)
+        return base / name
+
+    return folder
+
+
+_GENERATE = """
+import sys; sys.path[:0] = sys.argv[1:]
+import generate, torchless
+from pathlib import Path
+target = Path(sys.argv[1]) / "generated"
+(target / "methods").mkdir(parents=True)
+generate.method_pages(target)
+numbers = generate.landing_page(target)
+torchless.check()
+assert numbers["provenance"]
+"""
+
+
+@pytest.fixture(scope="session")
+def generated(made_once: Callable[..., Path]) -> Path:
+    """The snippets of the first page and of the methods' pages, made from committed data.
+
+    A torch that cannot be imported is first on the path, as where none is installed.
+    """
+
+    def make(folder: Path) -> None:
+        (folder / "torch.py").write_text("raise ImportError('no torch here')\n")
+        command = [sys.executable, "-c", _GENERATE, str(folder), str(REPOSITORY / "book")]
+        subprocess.run(command, check=True, cwd=REPOSITORY)
+
+    return made_once("generated", make) / "generated"
 
 
 @pytest.fixture

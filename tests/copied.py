@@ -1,9 +1,11 @@
 """A copy of the repository, with what is not committed yet, and commands that run in it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,37 @@ def run(*command: object, cwd: Path, path: Path | str | None = None, **variables
 def python(*arguments: object, cwd: Path, path: Path | str | None = None) -> str:
     """Return what Python says, on one thread."""
     return run(sys.executable, *arguments, cwd=cwd, path=path, OMP_NUM_THREADS="1")
+
+
+_ONE_AFTER_ANOTHER = """
+import contextlib, io, json, sys
+from speechunlearn import cli
+said = []
+for call in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as caught:
+        if isinstance(call, str):
+            exec(call, {"__name__": "__main__"})
+        else:
+            sys.argv = ["speechunlearn", *call]
+            try:
+                cli.main()
+            except SystemExit as end:
+                assert not end.code, (call, end.code)
+    said.append(caught.getvalue())
+print(json.dumps(said))
+"""
+
+
+def one_after_another(
+    calls: Mapping[str, str | Sequence[object]], cwd: Path, path: Path | str
+) -> dict[str, str]:
+    """Return what programs (text) and command lines of the package (lists) say, by their names.
+
+    All in one process: most of what each would take in one of its own is imports.
+    """
+    asked = [call if isinstance(call, str) else [str(a) for a in call] for call in calls.values()]
+    said = python("-c", _ONE_AFTER_ANOTHER, json.dumps(asked), cwd=cwd, path=path)
+    return dict(zip(calls, json.loads(said.splitlines()[-1]), strict=True))
 
 
 def copy_to(folder: Path, without: tuple[str, ...] = ()) -> Path:

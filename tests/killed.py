@@ -1,16 +1,16 @@
 """Kill a deletion request at random moments, resume it, and compare what it writes: a script.
 
 Usage: killed.py MODEL FORGET OUT KILLS SEED. Every attempt is a child of its own, which the parent
-kills; the imports are done once. The last line is a JSON object of what was seen.
+kills; the imports are done once. The time that a request takes is cut into as many pieces as there
+are kills, and one falls at random into each. The last line is a JSON object of what was seen.
 """
 
 import json
-import os
-import signal
 import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import torch
 
@@ -19,17 +19,9 @@ from speechunlearn.tool import audit, forget, forgetting, work
 PARAMETERS = {"epochs": 4, "copies": 2, "steps": 6, "learning_rate": 1e-3}
 
 
-def start(model: str, file: str, out: Path) -> int:
-    """Start a request in a child; return its number."""
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        forget(model, file, out, method="adv_ela", parameters=PARAMETERS, seed=2)
-        status = 0
-    finally:
-        os._exit(status)
+def request(model: str, file: str, out: Path) -> None:
+    """What is asked for, time and again."""
+    forget(model, file, out, method="adv_ela", parameters=PARAMETERS, seed=2)
 
 
 def state(out: Path) -> str:
@@ -55,26 +47,24 @@ def main() -> None:
     rng = np.random.default_rng(int(seed))
     audit(model, file)  # imports what a request imports late
     whole = Path(out) / "whole"
-    os.waitpid(start(model, file, whole), 0)
+    forked.status(forked.start(request, model, file, whole))
     again = Path(out) / "timed"
     begun = time.perf_counter()
-    os.waitpid(start(model, file, again), 0)
+    forked.status(forked.start(request, model, file, again))
     seconds = time.perf_counter() - begun
     expected = work.sha256(whole / "model.safetensors")
     seen, equal, trusted = [], [work.sha256(again / "model.safetensors") == expected], []
     for i in range(int(kills)):
         one = Path(out) / f"killed {i}"
-        child = start(model, file, one)
-        time.sleep(rng.uniform(0, 0.8 * seconds))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        seen.append(state(one) if os.WIFSIGNALED(status) else "finished")
+        moment = (i + rng.uniform()) / int(kills) * 0.9 * seconds
+        killed = forked.killed_after(moment, request, model, file, one)
+        seen.append(state(one) if killed else "finished")
         # what lies there looks finished only where it is
         if (one / work.REPORT).is_file():
             trusted.append(work.finished(one) is not None)
-        _, status = os.waitpid(start(model, file, one), 0)
+        status = forked.status(forked.start(request, model, file, one))
         equal.append(
-            os.waitstatus_to_exitcode(status) == 0
+            status == 0
             and work.finished(one) is not None
             and work.sha256(one / "model.safetensors") == expected
             and not (one / work.UNFINISHED).exists()

@@ -183,7 +183,7 @@ def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "other", [{"instructions": "AVX512"}, {"device": "cuda"}, {"threads": 64}]
+    "other", [{"instructions": "of another"}, {"device": "cuda"}, {"threads": 64}]
 )
 def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeypatch, other):
     def keys() -> list[str]:

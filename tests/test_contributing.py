@@ -79,10 +79,19 @@ def desk(tmp_path_factory):
     return folder
 
 
-def command(copy: Path, *arguments: object, also: Path | None = None) -> str:
-    """Return what the command line of the copy says."""
-    path = copy if also is None else f"{copy}:{also}"
-    return copied.python("-m", "speechunlearn.cli", *arguments, cwd=copy, path=path)
+def my_words(folder: Path) -> Path:
+    """Write clips in the layout of the corpus."""
+    for i, name in enumerate(("yes/anna-1", "no/anna-1", "yes/ben-1", "no/ben-1")):
+        write_clip(folder / f"{name}.wav", seed=i)
+    return folder
+
+
+def uniform(desk: Path, command: str, *arguments: object) -> list[object]:
+    """A command line about a request by the added method."""
+    return [
+        command, "--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform",
+        *arguments,
+    ]
 
 
 #: tests that look at a registry as a whole, at what was added, or at committed results beside it
@@ -106,29 +115,6 @@ def test_the_tests_of_the_copy_pass(copy):
     assert int(re.search(r"(\d+) passed", said)[1]) > 25
 
 
-def test_a_corpus(copy, tmp_path):
-    for i, name in enumerate(("yes/anna-1", "no/anna-1", "yes/ben-1", "no/ben-1")):
-        write_clip(tmp_path / f"{name}.wav", seed=i)
-    said = command(copy, "manifest", "my_words", "--root", tmp_path)
-    assert said.count(",my_words,") == 4
-    assert "my_words: My words\n  licence: CC BY 4.0" in command(copy, "corpora")
-
-
-def test_a_method(copy, desk, tmp_path):
-    (step,) = steps("A method")
-    assert len(step.code.splitlines()) <= 30
-    given = ["--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform"]
-    command(copy, "forget", *given, "-p", "learning_rate=0.001", "--out", tmp_path / "out")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["method"]["title"] == "Uniform" and report["cost"]["forward_backward"] == 15 * 4
-    assert "its strength (learning_rate) is the request's own" in report["method"]["why"]
-
-
-def test_cost_takes_a_method(copy, desk):
-    given = ["--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform"]
-    assert "Uniform: 4 forget clips" in command(copy, "cost", *given, "--budget", "0.3")
-
-
 RANKED = """
 import sys; sys.path.insert(0, "tests")
 import numpy as np
@@ -147,10 +133,46 @@ random = np.random.default_rng(0)
 table = leaderboard.ranking(found, leaderboard.scored(found), n_resamples=100, generator=random)
 print(*table["method"])
 """
+ENCODER = """
+from speechunlearn.models import classifier as c
+print(c.pretrained_on("my-encoder"), *c.build("my-encoder", ["a", "b", "c"], 0).labels)
+"""
 
 
-def test_the_leaderboard_takes_a_method(copy):
-    assert "uniform" in copied.python("-c", RANKED, cwd=copy, path=copy).split()
+@pytest.fixture(scope="module")
+def said(copy, desk, tmp_path_factory):
+    """What the copy says of all that was added, and the folder of a request's outputs."""
+    words, out = my_words(tmp_path_factory.mktemp("words")), tmp_path_factory.mktemp("out")
+    calls = {
+        "corpora": ["corpora"],
+        "manifest": ["manifest", "my_words", "--root", words],
+        "forget": uniform(desk, "forget", "-p", "learning_rate=0.001", "--out", out),
+        "cost": uniform(desk, "cost", "--budget", "0.3"),
+        "ranked": RANKED,
+        "encoder": ENCODER,
+    }
+    return copied.one_after_another(calls, cwd=copy, path=copy) | {"out": out}
+
+
+def test_a_corpus(said):
+    assert said["manifest"].count(",my_words,") == 4
+    assert "my_words: My words\n  licence: CC BY 4.0" in said["corpora"]
+
+
+def test_a_method(said):
+    (step,) = steps("A method")
+    assert len(step.code.splitlines()) <= 30
+    report = json.loads((said["out"] / "report.json").read_text())
+    assert report["method"]["title"] == "Uniform" and report["cost"]["forward_backward"] == 15 * 4
+    assert "its strength (learning_rate) is the request's own" in report["method"]["why"]
+
+
+def test_cost_takes_a_method(said):
+    assert "Uniform: 4 forget clips" in said["cost"]
+
+
+def test_the_leaderboard_takes_a_method(said):
+    assert "uniform" in said["ranked"].split()
 
 
 PAGES = """
@@ -176,13 +198,8 @@ def test_the_book_has_a_page_of_each(copy, tmp_path):
     assert (tmp_path / "source" / "notebooks" / "13_name.ipynb").is_file()
 
 
-def test_an_encoder(copy):
-    code = (
-        "from speechunlearn.models import classifier as c; print(c.pretrained_on('my-encoder'), "
-        "*c.build('my-encoder', ['a', 'b', 'c'], 0).labels)"
-    )
-    said = copied.python("-c", code, cwd=copy, path=copy)
-    assert said == "['my_words'] a b c\n"
+def test_an_encoder(said):
+    assert said["encoder"] == "['my_words'] a b c\n"
 
 
 def test_a_chapter(copy):
@@ -214,17 +231,17 @@ def own_package(tmp_path):
 
 
 def test_a_package_of_your_own(own_package, desk, tmp_path):
-    given = ["--model", desk / "model", "--forget", desk / "forget.csv", "--method", "uniform"]
-    out = tmp_path / "out"
-    command(REPOSITORY, "forget", *given, "-p", "epochs=1", "--out", out, also=own_package)
+    words, out = my_words(tmp_path / "words"), tmp_path / "out"
+    calls = {
+        "forget": uniform(desk, "forget", "-p", "epochs=1", "--out", out),
+        "manifest": ["manifest", "my_words", "--root", words],
+        "encoder": (
+            "from speechunlearn.models import classifier as c\n"
+            "print(*c.pretrained_on('my-encoder'))"
+        ),
+    }
+    said = copied.one_after_another(calls, cwd=tmp_path, path=f"{REPOSITORY}:{own_package}")
     report = json.loads((out / "report.json").read_text())
     assert report["method"]["name"] == "uniform"
-    for i, name in enumerate(("yes/anna-1", "no/anna-1", "yes/ben-1", "no/ben-1")):
-        write_clip(tmp_path / "words" / f"{name}.wav", seed=i)
-    said = command(
-        REPOSITORY, "manifest", "my_words", "--root", tmp_path / "words", also=own_package
-    )
-    assert said.count(",my_words,") == 4
-    code = "from speechunlearn.models import classifier as c; print(*c.pretrained_on('my-encoder'))"
-    path = f"{REPOSITORY}:{own_package}"
-    assert copied.python("-c", code, cwd=tmp_path, path=path) == "arabic_speech_commands\n"
+    assert said["manifest"].count(",my_words,") == 4
+    assert said["encoder"] == "arabic_speech_commands\n"

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 INTRO = (ROOT / "book" / "intro.md").read_text()
 
-GENERATE = """
-import sys; sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-import generate
-target = Path(sys.argv[1])
-generate.landing_page(target)
-(target / "methods").mkdir()
-generate.method_pages(target)
-"""
 #: what the first page shows of results, beside the leaderboards
 INCLUDED = ["result-figure", "result", "sentences", "claims", "more"]
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory) -> Path:
-    """The snippets of the first page and of the methods' pages, made from committed data."""
-    folder = tmp_path_factory.mktemp("generated")
-    subprocess.run(
-        [sys.executable, "-c", GENERATE, str(folder), str(ROOT / "book")], check=True, cwd=ROOT
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

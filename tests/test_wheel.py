@@ -56,45 +56,6 @@ def desk(tmp_path_factory):
     return folder
 
 
-def both(checkout, target, *code):
-    """What a program prints, run on the checkout and on the installed package."""
-    return [
-        copied.python(*code, cwd=target.parent, path=path) for path in (checkout, target)
-    ]
-
-
-def of_the_request(value):
-    """A report without what differs from run to run."""
-    if isinstance(value, dict):
-        return {k: of_the_request(v) for k, v in value.items() if k not in _OF_THE_RUN}
-    return [of_the_request(v) for v in value] if isinstance(value, list) else value
-
-
-def test_a_request_is_fulfilled_alike(checkout, target, desk, tmp_path):
-    given = ["--model", desk / "model"]
-    for name in ("forget", "retain", "unseen"):
-        given += [f"--{name}", desk / f"{name}.csv"]
-    for name, path in (("checkout", checkout), ("wheel", target)):
-        copied.python(
-            "-m", "speechunlearn.cli", "forget", *given, "-p", "epochs=1", "--out", tmp_path / name,
-            cwd=target.parent, path=path,
-        )
-    ours, theirs = (
-        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
-        for name in ("checkout", "wheel")
-    )
-    assert ours.keys() == theirs.keys()
-    # but for seconds and memory, which these three name
-    same = ours.keys() - {"report.json", "report.html", "README.md"}
-    assert "model.safetensors" in same
-    assert all(ours[name] == theirs[name] for name in same)
-    reports = [json.loads(files["report.json"]) for files in (ours, theirs)]
-    assert of_the_request(reports[0]) == of_the_request(reports[1])
-    head = copied.run("git", "rev-parse", "--short=12", "HEAD", cwd=checkout).strip()
-    assert reports[1]["commit"] == head  # not that of the repository around it
-    assert reports[1]["lock"] != "unknown" and reports[1]["version"] == reports[0]["version"]
-
-
 SAME = """
 import json
 from speechunlearn import corpora, methods
@@ -112,14 +73,52 @@ print(json.dumps({
 """
 
 
-def test_defaults_cards_and_encoders_are_the_same(checkout, target):
-    ours, theirs = both(checkout, target, "-c", SAME)
+@pytest.fixture(scope="module")
+def both(checkout, target, desk, tmp_path_factory):
+    """What the checkout and the installed package say, and the folder of a request's outputs."""
+    request = ["forget", "--model", desk / "model", "-p", "epochs=1"]
+    for name in ("forget", "retain", "unseen"):
+        request += [f"--{name}", desk / f"{name}.csv"]
+    told = []
+    for path in (checkout, target):
+        out = tmp_path_factory.mktemp("out")
+        calls = {"version": ["--version"], "same": SAME, "request": [*request, "--out", out]}
+        said = copied.one_after_another(calls, cwd=target.parent, path=path)
+        told.append(said | {"out": out})
+    return told
+
+
+def of_the_request(value):
+    """A report without what differs from run to run."""
+    if isinstance(value, dict):
+        return {k: of_the_request(v) for k, v in value.items() if k not in _OF_THE_RUN}
+    return [of_the_request(v) for v in value] if isinstance(value, list) else value
+
+
+def test_a_request_is_fulfilled_alike(checkout, both):
+    ours, theirs = (
+        {file.name: file.read_bytes() for file in said["out"].iterdir()} for said in both
+    )
+    assert ours.keys() == theirs.keys()
+    # but for seconds and memory, which these three name
+    same = ours.keys() - {"report.json", "report.html", "README.md"}
+    assert "model.safetensors" in same
+    assert all(ours[name] == theirs[name] for name in same)
+    reports = [json.loads(files["report.json"]) for files in (ours, theirs)]
+    assert of_the_request(reports[0]) == of_the_request(reports[1])
+    head = copied.run("git", "rev-parse", "--short=12", "HEAD", cwd=checkout).strip()
+    assert reports[1]["commit"] == head  # not that of the repository around it
+    assert reports[1]["lock"] != "unknown" and reports[1]["version"] == reports[0]["version"]
+
+
+def test_defaults_cards_and_encoders_are_the_same(both):
+    ours, theirs = (said["same"] for said in both)
     assert ours == theirs
     assert set(json.loads(theirs)["encoders"]) >= {"nano-pretrained", "nano-english", "nano-arabic"}
 
 
-def test_it_says_what_it_is(checkout, target):
-    ours, theirs = both(checkout, target, "-m", "speechunlearn.cli", "--version")
+def test_it_says_what_it_is(both):
+    ours, theirs = (said["version"] for said in both)
     assert ours == theirs and "unknown" not in theirs
 
 

@@ -7,10 +7,11 @@ import html
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from speechunlearn.audit.report_card import DISTANCES, SCORES
 from speechunlearn.tool import verdicts
@@ -63,14 +64,20 @@ def summary(report: Mapping[str, Any]) -> str:
     return _rendered("summary.txt.j2", report).rstrip("\n")
 
 
-def filled(template: str, **values: Any) -> str:
-    """Return a template of this folder with its values; one of HTML escapes them."""
+@cache
+def _template(name: str) -> Template:
+    """Compile a template once: a ledger writes a page for each request."""
     environment = Environment(
-        loader=PackageLoader("speechunlearn.tool", "."), autoescape=template.endswith("html.j2"),
+        loader=PackageLoader("speechunlearn.tool", "."), autoescape=name.endswith("html.j2"),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "text": _text, "code": _code, "html": html.escape}
-    return environment.get_template(template).render(**values)
+    return environment.get_template(name)
+
+
+def filled(template: str, **values: Any) -> str:
+    """Return a template of this folder with its values; one of HTML escapes them."""
+    return _template(template).render(**values)
 
 
 def _rendered(template: str, report: Mapping[str, Any]) -> str:
