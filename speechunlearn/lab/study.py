@@ -224,6 +224,16 @@ class Study:
             return self._rows(self.manifest["split"] == self.setting)
         return self._rows(~self.manifest["split"].isin({*self.train_parts, self.setting}))
 
+    @cached_property
+    def untrained_manifest(self) -> pd.DataFrame:
+        """Clips of every part that is not trained on in this setting, scored or not."""
+        return self._rows(~self.manifest["split"].isin(self.train_parts))
+
+    @cached_property
+    def untrained(self) -> Clips:
+        """Clips of `untrained_manifest`, in memory."""
+        return self._load(self.untrained_manifest)
+
     def hashes(self, deletion: ForgetSet) -> list[str]:
         """Return the contents that a request covers.
 
