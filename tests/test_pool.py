@@ -14,6 +14,7 @@ import pytest
 import tiny_study
 import torch
 
+from speechunlearn import provenance
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import forget_sets, pool, profiles
@@ -175,6 +176,18 @@ def test_designs_are_not_mixed(study, design, folder, tmp_path):
         pool.Pool.read(tmp_path)
     with pytest.raises(ParameterError, match="'spare' shares a clip"):
         dataclasses.replace(design, spare=design.sets[0].hashes)
+
+
+def test_answers_under_two_protocols_are_no_pool(folder, tmp_path):
+    copied(folder, tmp_path)
+    file = tmp_path / "model-02.npz"
+    stored = dict(np.load(file))
+    about = json.loads(str(stored["about"]))
+    assert about["protocol"] == provenance.protocol_hash()
+    stored["about"] = np.array(json.dumps(about | {"protocol": "another"}))
+    np.savez_compressed(file, **stored)
+    with pytest.raises(ParameterError, match=r"model-02\.npz was answered under protocol 'anot"):
+        pool.Pool.read(tmp_path)
 
 
 def test_a_method_sees_only_what_its_model_heard(study, design):

@@ -343,7 +343,7 @@ def answer(study: Study, design: Design, k: int, folder: Path) -> Path:
     logits = training.answers(model, {"train": study.train, "others": study.untrained})
     about = {key: card[key] for key in _CARD} | {
         "model": k, "seed": seed, "clips": int(heard.sum()), "design": design.digest,
-        "training_loss": card["history"][-1],
+        "training_loss": card["history"][-1], "protocol": provenance.protocol_hash(),
     }
     with replaced(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
@@ -426,6 +426,11 @@ class Pool:
                     f"pool: {file.name} {did} a clip of {clip['part']!r}, against its design"
                 )
             rows.append(row)
+            if row["protocol"] != rows[0]["protocol"]:
+                raise ParameterError(
+                    f"pool: {file.name} was answered under protocol {row['protocol']!r}, the first "
+                    f"under {rows[0]['protocol']!r}"
+                )
         if not rows:
             raise ParameterError(f"no model in {str(folder)!r}")
         return cls(design, clips, pd.DataFrame(rows), np.stack(logits))

@@ -487,6 +487,7 @@ class Study:
             "hyperparameters": json.dumps(
                 asdict(self.recipe if parameters is None else parameters), sort_keys=True
             ),
+            "protocol": "",  # of cells that were made before there was one
         } | made
         return Cell(record, predictions)
 
@@ -672,7 +673,8 @@ class Study:
             made = json.loads((last / "card.json").read_text())
         answers = training.answers(model, self.parts(whole))
         arrays.save_file(answers, folder / "logits.safetensors")
-        (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
+        kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
+        (folder / "made.json").write_text(json.dumps(kept))
 
     def _unlearn(
         self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int, what: str,
@@ -816,6 +818,7 @@ class Study:
             "commit": provenance.commit(),
             "lock": provenance.lock_hash(),
             "machine": provenance.describe() + how,
+            "protocol": provenance.protocol_hash(),
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:
