@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import tiny as tiny_weights
 import tiny_study
 import torch
 
@@ -137,6 +138,10 @@ def test_a_pool_is_read_as_it_was_made(study, design, folder):
     assert sizes["unseen"] == len(study.untrained_manifest)
     model = study.retrained(design.seed_of(k), design.absent(k))
     said = training.predict(model, study.forget(design.sets[3].forget_set)).argmax(1)
+    stored = found.model(k, study.cache)
+    assert tiny_weights.equal(tiny_weights.weights(stored), tiny_weights.weights(model))
+    with pytest.raises(ParameterError, match=f"model {k} is not in"):
+        found.model(k, Cache(folder))
     order = list(design.sets[3].hashes)
     forget = table[table["split"] == "forget"].set_index("hash").loc[order]
     assert forget["prediction"].tolist() == said.tolist()

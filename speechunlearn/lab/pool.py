@@ -27,13 +27,15 @@ from jaxtyping import Float, Int
 
 from speechunlearn import methods, provenance, schema
 from speechunlearn.audit import predictions as per_clip
+from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.files import replaced
 from speechunlearn.lab import forget_sets
 from speechunlearn.lab.forget_sets import ForgetSet
 from speechunlearn.lab.study import DEVELOPMENT, Study
 from speechunlearn.methods import importance
-from speechunlearn.models import training
+from speechunlearn.models import classifier, training
+from speechunlearn.models.classifier import Classifier
 
 FOLDER = provenance.REPOSITORY / "data" / "pools"
 
@@ -344,6 +346,7 @@ def answer(study: Study, design: Design, k: int, folder: Path) -> Path:
     about = {key: card[key] for key in _CARD} | {
         "model": k, "seed": seed, "clips": int(heard.sum()), "design": design.digest,
         "training_loss": card["history"][-1], "protocol": provenance.protocol_hash(),
+        "artefact": made.name,
     }
     with replaced(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
@@ -444,6 +447,22 @@ class Pool:
         """Return the models that were trained without a set, by their number."""
         heard = self.design.heard[:, self.design.of(name)]
         return [int(k) for k in self.models["model"] if not heard[k]]
+
+    def model(self, k: int, cache: Cache) -> Classifier:
+        """Load model k from where it was trained, also by a later version of the package.
+
+        Raises:
+            ParameterError: it is not there, or it is another model
+
+        """
+        row = self.models.set_index("model").loc[k]
+        folder = cache.root / "models" / str(row["artefact"])
+        if not (folder / "card.json").is_file():
+            raise ParameterError(f"pool: model {k} is not in {str(folder)!r}")
+        made = json.loads((folder / "card.json").read_text())["specification"]
+        if made["seed"] != row["seed"] or made["corpus_hash"] != self.design.corpus_hash:
+            raise ParameterError(f"pool: {str(folder)!r} is not model {k}")
+        return classifier.load(folder)
 
     def predictions(self, k: int, name: str) -> pd.DataFrame:
         """Return what model k says, as `speechunlearn.audit.predictions.table` has it.
