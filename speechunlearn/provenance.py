@@ -201,6 +201,18 @@ def lock_hash() -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "unknown"
 
 
+@lru_cache(maxsize=1)
+def protocol_hash() -> str:
+    """Return the first 12 hex digits of the SHA-256 of ``data/protocol.md``; empty without one.
+
+    It is the plan that a result was made under: rows of two plans make no table.
+    """
+    file = REPOSITORY / "data" / "protocol.md"
+    if not in_checkout() or not file.is_file():
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
 def _git(*arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=REPOSITORY, check=True, capture_output=True, text=True

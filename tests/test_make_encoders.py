@@ -289,7 +289,9 @@ def test_bad_input_is_named(tmp_path):
 def test_carried_encoder_has_a_card(name):
     folder = classifier_module.carried()[name]
     card = json.loads((folder / "card.json").read_text())
-    encoder = classifier_module.build(name, ["a", "b"], 0).network.wav2vec2
+    if not list(folder.glob("*.safetensors")):
+        pytest.skip(f"the weights of {name!r} are not here: {card['fetch']}")
+    encoder = classifier_module.build(name, ["a", "b"], 0).network.base_model
     assert classifier_module.pretrained_on(name) == [corpus["folder"] for corpus in card["data"]]
     assert card["parameters"] == sum(p.numel() for p in encoder.parameters())
     if "final_losses" not in card:

@@ -1,5 +1,6 @@
 """Tables, tests and verdicts computed from cells whose scores are known by hand."""
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn import files
+from speechunlearn import files, provenance
 from speechunlearn.chapters import figures, pages
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab import experiments, sentences
+from speechunlearn.lab import experiments, leaderboard, sentences
 from speechunlearn.lab import results as protocol
 from speechunlearn.lab.results import Results
 from speechunlearn.lab.study import DEVELOPMENT, Cell
@@ -366,3 +367,38 @@ def test_cells_of_before_and_after_the_other_tasks_live_in_one_folder(tmp_path):
     assert both.n_labels == 7 and set(both.cells["request"]) == {"clips"}
     assert sorted(both.cells["needs"]) == ["", "forget, retain"]
     assert (both.predictions["unit"] == both.predictions["speaker"]).all()
+
+
+def under(made: Cell, protocol: str) -> Cell:
+    """The same cell, made under another protocol."""
+    return Cell(made.record | {"protocol": protocol}, made.predictions)
+
+
+def test_rows_of_two_protocols_make_no_table(tmp_path):
+    one, two = (cell(m, 10, scores(0.5, 0.5)) for m in ("ran_lab", "adv"))
+    third = cell("retrain", 10, scores(0.5, 0.5))
+    same = Results.of([under(c, "abc") for c in (one, two, third)])
+    assert len(same.reported().cells) == 3
+    same.write(tmp_path)
+    assert set(Results.read(tmp_path).cells["protocol"]) == {"abc"}
+    for other in ("def", ""):
+        mixed = Results.of([under(one, "abc"), under(two, other), under(third, "abc")])
+        message = rf"\(adv, N=10, seed 0, draw 0\) was made under protocol '{other or 'none'}'"
+        with pytest.raises(ParameterError, match=message):
+            mixed.reported()
+        with pytest.raises(ParameterError, match=message):
+            leaderboard.requests(mixed)
+        generator = np.random.default_rng(0)
+        with pytest.raises(ParameterError, match=message):
+            protocol.table_of_methods(mixed, "validation", generator=generator)
+
+
+def test_rows_of_before_there_was_a_protocol_are_read_as_before(results, tmp_path):
+    assert len(results.reported().cells)
+    results.write(tmp_path)
+    assert len(Results.read(tmp_path).reported().cells) == len(results.reported().cells)
+
+
+def test_the_protocol_is_the_committed_file():
+    text = (provenance.REPOSITORY / "data" / "protocol.md").read_bytes()
+    assert provenance.protocol_hash() == hashlib.sha256(text).hexdigest()[:12]

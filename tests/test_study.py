@@ -69,7 +69,7 @@ def test_every_method_gives_a_scored_and_recorded_cell(study, method):
     record = cell.record
     for column in protocol.KEY:
         assert column in record
-    for column in ("corpus_hash", "commit", "lock", "machine"):
+    for column in ("corpus_hash", "commit", "lock", "machine", "protocol"):
         assert record[column]
     assert record["seconds"] > 0 and record["peak_memory_mb"] > 1
     assert record["forward_backward"] > 0

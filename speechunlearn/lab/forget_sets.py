@@ -1,4 +1,4 @@
-"""What is asked to be forgotten: clips, everything of some speakers, or whole classes."""
+"""What is asked to be forgotten: clips, everything of some speakers, whole classes, or a list."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from speechunlearn.errors import ParameterError
 class ForgetSet:
     """A request for deletion, before it is looked up in a corpus.
 
-    Use `clips`, `speakers` and `classes` to make one.
+    Use `clips`, `speakers`, `classes` and `listed` to make one.
 
     Args:
-        kind: ``clips``, ``speaker`` or ``class``
+        kind: ``clips``, ``speaker``, ``class`` or ``listed``
         n: number of clips, for ``clips``
-        draw: which draw of clips, for ``clips``
+        draw: which draw of clips, for ``clips``; what a list is called, for ``listed``
         after: so many clips of the draw are left out at its start: earlier requests'
-        names: speakers or classes
+        names: speakers, classes, or the content hashes of a list
 
     """
 
@@ -36,7 +36,9 @@ class ForgetSet:
     @property
     def name(self) -> str:
         """What tells this request from others of its size, e.g. ``0`` or ``speaker 03``."""
-        return str(self.draw) if self.kind == "clips" else f"{self.kind} {', '.join(self.names)}"
+        if self.kind in ("clips", "listed"):
+            return str(self.draw)
+        return f"{self.kind} {', '.join(self.names)}"
 
     def hashes(self, train: pd.DataFrame, exclude: Collection[str] = frozenset()) -> list[str]:
         """Return the contents that it covers.
@@ -46,17 +48,18 @@ class ForgetSet:
             exclude: contents that a draw of clips must not take
 
         Returns:
-            content hashes: of ``clips`` in the order of the draw, else of the manifest
+            content hashes: of ``clips`` in the order of the draw, of a list in its own, else of
+            the manifest
 
         Raises:
-            ParameterError: an unknown speaker or class, no clip, every clip, or every clip of a
-                class that is not to be removed
+            ParameterError: an unknown speaker, class or clip, no clip, every clip, or every clip of
+                a class that is not to be removed; a list may take all of a class
 
         """
         if self.kind == "clips":
             found = splits.forget_draw(train, self.n, self.draw, exclude=exclude)[self.after :]
         else:
-            column = "speaker" if self.kind == "speaker" else "label"
+            column = {"speaker": "speaker", "class": "label", "listed": "hash"}[self.kind]
             unknown = sorted(set(self.names) - set(train[column]))
             if unknown or not self.names:
                 known = sorted(set(train[column]))
@@ -66,9 +69,13 @@ class ForgetSet:
                     f"training set, which has {shown}"
                 )
             found = train["hash"][train[column].isin(self.names)].drop_duplicates().tolist()
+            if self.kind == "listed":
+                found = list(dict.fromkeys(self.names))
         kept = train[~train["hash"].isin(found)]
         if kept.empty:
             raise ParameterError(f"request: {self.title} is the whole training set")
+        if self.kind == "listed":
+            return found
         emptied = sorted(set(train["label"]) - set(kept["label"]) - set(self.classes_of(train)))
         if emptied:
             raise ParameterError(
@@ -127,6 +134,17 @@ def speakers(*names: str) -> ForgetSet:
 def classes(*names: str) -> ForgetSet:
     """Ask for everything of these classes to be deleted, and the classes with it."""
     return ForgetSet("class", names=names)
+
+
+def listed(name: str, hashes: Collection[str]) -> ForgetSet:
+    """Ask for these clips to be deleted, in this order, under a name of one's own.
+
+    Args:
+        name: in messages and tables
+        hashes: content hashes of training clips; all of a class may be among them
+
+    """
+    return ForgetSet("listed", n=len(hashes), draw=name, names=tuple(hashes))
 
 
 def chosen(values: Collection[str], n: int, seed: int = 0) -> tuple[list[str], str]:

@@ -92,6 +92,7 @@ def requests(results: Results) -> dict[tuple[int, str], Request]:
 
     """
     found = {}
+    results.of_one_protocol()
     main = results.cells[results.cells["variant"] == ""]
     for (seed, draw), cells in main.groupby(["seed", "draw"]):
         n = int(cells["n_forget"].iloc[0])

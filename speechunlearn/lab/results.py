@@ -94,9 +94,9 @@ class Results:
         """
         if not (folder / "cells.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no cells.csv")
-        text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs"), str)
+        text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs", "protocol"), str)
         cells = pd.read_csv(folder / "cells.csv", dtype=text)
-        cells = cells.fillna({"variant": "", "needs": ""})
+        cells = cells.fillna({"variant": "", "needs": "", "protocol": ""})
         with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
             return cls(cells, pd.read_parquet(file))
 
@@ -142,7 +142,27 @@ class Results:
     def reported(self) -> Results:
         """Return the cells of the main tables: no development draw, no variant."""
         main = (self.cells["draw"] != DEVELOPMENT) & (self.cells["variant"] == "")
-        return Results(self.cells[main], self.predictions)
+        return Results(self.cells[main], self.predictions).of_one_protocol()
+
+    def of_one_protocol(self) -> Results:
+        """Return these cells, which a table is to be made of.
+
+        Raises:
+            ParameterError: cells that were made under unlike protocols, one of them named
+
+        """
+        if "protocol" in self.cells:
+            found = self.cells["protocol"].fillna("")
+            most = found.value_counts().index[0] if len(found) else ""
+            other = self.cells[found != most]
+            if len(other):
+                row = other.iloc[0]
+                raise ParameterError(
+                    f"results: cell {row['cell']} ({row['method']}, N={row['n_forget']}, seed "
+                    f"{row['seed']}, draw {row['draw']}) was made under protocol "
+                    f"{row['protocol'] or 'none'!r}, the table's is {most or 'none'!r}"
+                )
+        return self
 
     @property
     def models(self) -> pd.DataFrame:

@@ -224,6 +224,16 @@ class Study:
             return self._rows(self.manifest["split"] == self.setting)
         return self._rows(~self.manifest["split"].isin({*self.train_parts, self.setting}))
 
+    @cached_property
+    def untrained_manifest(self) -> pd.DataFrame:
+        """Clips of every part that is not trained on in this setting, scored or not."""
+        return self._rows(~self.manifest["split"].isin(self.train_parts))
+
+    @cached_property
+    def untrained(self) -> Clips:
+        """Clips of `untrained_manifest`, in memory."""
+        return self._load(self.untrained_manifest)
+
     def hashes(self, deletion: ForgetSet) -> list[str]:
         """Return the contents that a request covers.
 
@@ -477,6 +487,7 @@ class Study:
             "hyperparameters": json.dumps(
                 asdict(self.recipe if parameters is None else parameters), sort_keys=True
             ),
+            "protocol": "",  # of cells that were made before there was one
         } | made
         return Cell(record, predictions)
 
@@ -662,7 +673,8 @@ class Study:
             made = json.loads((last / "card.json").read_text())
         answers = training.answers(model, self.parts(whole))
         arrays.save_file(answers, folder / "logits.safetensors")
-        (folder / "made.json").write_text(json.dumps({key: made[key] for key in _MADE}))
+        kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
+        (folder / "made.json").write_text(json.dumps(kept))
 
     def _unlearn(
         self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int, what: str,
@@ -806,6 +818,7 @@ class Study:
             "commit": provenance.commit(),
             "lock": provenance.lock_hash(),
             "machine": provenance.describe() + how,
+            "protocol": provenance.protocol_hash(),
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:

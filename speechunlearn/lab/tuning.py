@@ -77,6 +77,8 @@ def trial_table(results: Results) -> pd.DataFrame:
 
     """
     cells = results.cells[results.cells["variant"].str.startswith(TRIAL)]
+    if len(cells):
+        results.of_one_protocol()
     scores = results.select(variant=list(cells["variant"])).rows() if len(cells) else None
     if scores is None or "retrain" not in set(cells["method"]):
         raise ParameterError("tuning: there are no trials of the retrained model to compare with")

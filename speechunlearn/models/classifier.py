@@ -218,14 +218,10 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
     """
     if len(labels) < 2:
         raise ParameterError(f"labels: {list(labels)}, but a classifier needs two classes or more")
-    from transformers import (
-        AutoConfig,
-        AutoModelForAudioClassification,
-        Wav2Vec2Config,
-        Wav2Vec2ForSequenceClassification,
-    )
+    from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
     with quiet(), seeded(seed):  # transformers warns that the head is new; here it always is
+        network: Any
         if encoder == "nano":
             full = Wav2Vec2Config(
                 **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
@@ -237,10 +233,7 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
             return Classifier(network, labels, Frontend())
         prepared, source = frontend(encoder), _resolve(encoder)
         try:
-            full = AutoConfig.from_pretrained(source, num_labels=len(labels), **config)
-            network = AutoModelForAudioClassification.from_pretrained(
-                source, config=full, ignore_mismatched_sizes=True
-            )
+            network = _network(source, num_labels=len(labels), **config)
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
         return Classifier(network, labels, prepared)
@@ -296,7 +289,10 @@ def check_encoder(encoder: str) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(f"encoder folder {encoder!r} has no config.json")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise ModelError(f"encoder folder {encoder!r} has no weights (*.safetensors)")
+        card = folder / "card.json"
+        how = json.loads(card.read_text()).get("fetch", "") if card.is_file() else ""
+        more = f"; to fetch them: {how}" if how else ""
+        raise ModelError(f"encoder folder {encoder!r} has no weights (*.safetensors){more}")
 
 
 def pretrained_on(encoder: str) -> list[str]:
@@ -344,17 +340,37 @@ def load(folder: Path) -> Classifier:
         ModelError: a folder that is no checkpoint
 
     """
-    from transformers import AutoModelForAudioClassification
 
     check_encoder(str(folder))
     try:
         with quiet():
-            network = AutoModelForAudioClassification.from_pretrained(folder)
+            network = _network(str(folder))
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"checkpoint {str(folder)!r} cannot be loaded: {error}") from error
     id2label = network.config.id2label
     labels = [id2label[i] for i in range(len(id2label))]
     return Classifier(network, labels, frontend(str(folder))).eval()
+
+
+def _network(source: str, **config: Any) -> Any:
+    """Load transformers' classifier, or this package's where transformers has none that is right.
+
+    Args:
+        source: folder or hub id
+        config: overrides of its config
+
+    """
+    from transformers import AutoConfig, AutoModelForAudioClassification, PretrainedConfig
+
+    kind = str(PretrainedConfig.get_config_dict(source)[0].get("model_type"))
+    if kind in ("moonshine", "moonshine_classifier"):
+        from speechunlearn.models import moonshine
+
+        return moonshine.load(source, **config)
+    full = AutoConfig.from_pretrained(source, **config)
+    return AutoModelForAudioClassification.from_pretrained(
+        source, config=full, ignore_mismatched_sizes=bool(config)
+    )
 
 
 def _resolve(encoder: str) -> str:

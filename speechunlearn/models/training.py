@@ -33,7 +33,8 @@ class Recipe(Checked):
         schedule: ``constant`` (the paper's) or ``one_cycle`` (Smith & Topin 2018)
         weight_decay: decoupled (AdamW); 0 is Adam
         clip_gradient: largest gradient norm; None leaves it as it is
-        frontend_rate: the convolutions' share of the learning rate
+        frontend_rate: the convolutions' share of the encoder's learning rate
+        encoder_rate: the encoder's share of the learning rate, which is the head's
         clean_epochs: so many last epochs see the clips unaltered, without SpecAugment
         speeds: playback rates, one drawn for each clip and epoch; (1.0,) leaves it unaltered
         encoder: overrides of the transformers config (dropout, SpecAugment)
@@ -50,6 +51,7 @@ class Recipe(Checked):
     weight_decay: float = 0.0
     clip_gradient: float | None = None
     frontend_rate: float = 1.0
+    encoder_rate: float = 1.0
     clean_epochs: int = 0
     speeds: tuple[float, ...] = (1.0,)
     encoder: dict[str, Any] = field(default_factory=dict)
@@ -82,17 +84,8 @@ def train(
     if len(clips) == 0:
         raise ParameterError("clips: there are none to train on")
     parameters = [p for p in model.parameters() if p.requires_grad]
-    convolutions = {id(p) for n, p in model.named_parameters() if "feature_extractor" in n}
-    groups = [
-        {
-            "params": [p for p in parameters if (id(p) in convolutions) == inside],
-            "lr": recipe.learning_rate * (recipe.frontend_rate if inside else 1.0),
-        }
-        for inside in (True, False)
-    ]
     optimiser = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
+        _groups(model, recipe), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     scheduler = None
     if recipe.schedule == "one_cycle":
@@ -169,6 +162,39 @@ def answers(
     return {
         name: predict(model, clips, batch_size=batch_size).numpy() for name, clips in parts.items()
     }
+
+
+def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the weights to train by their learning rates: front end, the encoder's rest, head.
+
+    A network says by ``front_end`` how the names of its convolutions on the waveform begin, where
+    it is not transformers' ``feature_extractor``.
+
+    Raises:
+        ParameterError: a rate of its own for a part that the network does not have
+
+    """
+    network = getattr(model, "network", None)
+    fronts = tuple(f"network.{name}" for name in getattr(network, "front_end", ()))
+    encoder = f"network.{getattr(network, 'base_model_prefix', '')}."
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            front = "feature_extractor" in name or (fronts != () and name.startswith(fronts))
+            groups.setdefault((front, name.startswith(encoder)), []).append(parameter)
+    for part, which in enumerate(("frontend_rate", "encoder_rate")):
+        rate = getattr(recipe, which)
+        if rate != 1 and not any(key[part] for key in groups):
+            raise ParameterError(f"{which}={rate}, but this network has no such weights")
+    return [
+        {
+            "params": weights,
+            "lr": recipe.learning_rate
+            * (recipe.frontend_rate if front else 1.0)
+            * (recipe.encoder_rate if inside else 1.0),
+        }
+        for (front, inside), weights in sorted(groups.items(), reverse=True)
+    ]
 
 
 def _spec_augment(model: Classifier, wanted: bool | None = None) -> bool:
