@@ -578,8 +578,6 @@ def landing_page(folder: Path) -> dict[str, str]:
     README.md has the table and the sentences, too: ``results.md``, and ``leaderboards.md``.
     """
     committed = results.committed(*SHOWN)
-    if committed is None:
-        raise FileNotFoundError(f"no committed results of {SHOWN}")
     shown = committed.reported().select(setting=SETTING, request="clips")
     chance, n_speakers = 1 / committed.n_labels, _speakers(shown)
     numbers = results.table_of_methods(shown, SETTING, generator=np.random.default_rng(0))
@@ -674,8 +672,6 @@ def words_and_voices() -> list[list[object]]:
     told, where = [], []
     for words, corpus, task, chapter in MORE:
         run = results.committed("cpu", corpus, task)
-        if run is None:
-            continue
         judged = leaderboard.cards(run.select(request="clips"))
         cards = judged.groupby(["method", "model"])["passed"].all()
         passed = cards.groupby("method").all()

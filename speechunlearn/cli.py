@@ -12,38 +12,61 @@ import typer
 from speechunlearn.errors import CONTROL, SpeechUnlearnError
 
 _CSV = "CSV with the columns path, label and, where known, speaker"
-_ROOT = "folder that paths in the CSVs lie in; each CSV's own without it"
-_MODEL = "folder or hub id of a transformers audio-classification checkpoint"
-_OUTSIDE = "let paths in the CSVs lead out of the root"
-_REQUIRE = "end with status 3 unless the verdict is: like retrained models"
-_PROFILE_DIR = "Snakemake profile: a folder, or local, slurm, kubernetes"
 
-app = typer.Typer(
-    help="Make trained speech models forget, and check that they did.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+
+def _option(kind: Any, text: str, *names: str, **more: Any) -> Any:
+    """Return the type of an option."""
+    return Annotated[kind, typer.Option(*names, help=text, **more)]
+
+
+Reader = Annotated[str, typer.Argument(help="name of a reader, see `speechunlearn corpora`")]
+SkipBad = _option(bool, "list and leave out clips that are bad")
+Items = _option(list[str] | None, "name=value, may be repeated", "-p", "--parameter")
+Chapters = Annotated[list[str] | None, typer.Argument(help="numbers or names; all without it")]
+Profile = _option(str, "smoke, cpu, paper, or a YAML file of your own")
+Cells = _option(bool, "first a job for each artefact that chapters need", "--cells")
+Config = _option(list[str] | None, "name=value, may be repeated", "-C", "--config")
+Jobs = _option(int, "chapters, or jobs, at a time")
+ProfileDir = _option(str, "Snakemake profile: a folder, or local, slurm, kubernetes")
+Model = _option(str, "folder or hub id of a transformers audio-classification checkpoint")
+Forget = _option(Path, f"clips to forget, or said to be forgotten: {_CSV}")
+Retain = _option(Path | None, "clips it was trained on and keeps")
+Unseen = _option(Path | None, "clips it was not trained on")
+References = _option(
+    list[str] | None, "a model retrained without the clips; repeat it", "--reference"
 )
+Method = _option(str | None, "the leaderboard's without it")
+Seed = _option(int, "of all randomness")
+Epochs = _option(int | None, "also predict so many epochs of training anew")
+OfRun = _option(Path | None, "folder of a run; the committed tables without it")
+Quick = _option(bool, "sooner; other bits, same method", "--quick")
+Root = _option(Path | None, "folder that paths in the CSVs lie in; each CSV's own without it")
+Outside = _option(bool, "let paths in the CSVs lead out of the root", "--allow-outside")
+Require = _option(
+    bool, "end with status 3 unless the verdict is: like retrained models", "--require"
+)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _version(asked: bool | None) -> None:
     if asked:
         from speechunlearn import __version__, provenance
 
-        typer.echo(
-            f"speechunlearn {__version__}, commit {provenance.commit()}, "
-            f"lock {provenance.lock_hash()}"
-        )
+        commit, lock = provenance.commit(), provenance.lock_hash()
+        typer.echo(f"speechunlearn {__version__}, commit {commit}, lock {lock}")
         raise typer.Exit
 
 
+_Version = _option(bool | None, "what this is", "--version", callback=_version, is_eager=True)
+
+
 @app.callback()
-def options(
-    version: Annotated[
-        bool | None,
-        typer.Option("--version", callback=_version, is_eager=True, help="what this is"),
-    ] = None,
-) -> None:
+def options(version: _Version = None) -> None:
     """Make trained speech models forget, and check that they did."""
 
 
@@ -66,7 +89,7 @@ def corpora() -> None:
 
 @app.command()
 def download(
-    corpus: Annotated[str, typer.Argument(help="name of a reader, see `speechunlearn corpora`")],
+    corpus: Reader,
     root: Annotated[Path, typer.Option(help="folder to make")],
     version: Annotated[str | None, typer.Option(help="the usual one without it")] = None,
 ) -> None:
@@ -75,15 +98,15 @@ def download(
     from speechunlearn.corpora.download import download as fetch
 
     where = fetch(registry.get(corpus), root, version)
-    typer.echo(f"{where}: read it with speechunlearn manifest {corpus} --root {root}", err=True)
+    _say(f"{where}: read it with speechunlearn manifest {corpus} --root {root}")
 
 
 @app.command()
 def manifest(
-    corpus: Annotated[str, typer.Argument(help="name of a reader, see `speechunlearn corpora`")],
+    corpus: Reader,
     root: Annotated[Path | None, typer.Option(help="folder; for csv, the CSV file")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV to write; the screen without it")] = None,
-    skip_bad: Annotated[bool, typer.Option(help="list and leave out clips that are bad")] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Read and check every clip of a corpus and write its manifest as CSV."""
     from speechunlearn import corpora as registry
@@ -92,49 +115,37 @@ def manifest(
         raise SpeechUnlearnError(f"out: the folder of {str(out)!r} does not exist")
     table = registry.read_manifest(corpus, root, skip_bad)
     for path, reason in table.attrs.get("skipped", []):
-        typer.echo(f"left out: {path}: {reason}", err=True)
+        _say(f"left out: {path}: {reason}")
     if out is None:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
         table.to_csv(out, index=False)
-        typer.echo(
-            f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}", err=True
-        )
+        _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
 
 
 @app.command()
 def run(
-    chapter: Annotated[
-        list[str] | None, typer.Argument(help="numbers or names; all without it")
-    ] = None,
-    profile: Annotated[
-        str, typer.Option(help="smoke, cpu, paper, or a YAML file of your own")
-    ] = "smoke",
+    chapter: Chapters = None,
+    profile: Profile = "smoke",
     corpus: Annotated[str, typer.Option(help="name of a reader; the profile's without it")] = "",
     root: Annotated[str, typer.Option(help="the corpus's folder, or the CSV")] = "",
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="name=value, may be repeated")
-    ] = None,
-    skip_bad: Annotated[bool, typer.Option(help="leave out clips that are bad")] = False,
+    parameter: Items = None,
+    skip_bad: SkipBad = False,
     out: Annotated[Path, typer.Option(help="folder of notebooks and results")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="chapters, or jobs, at a time")] = 1,
-    cells: Annotated[
-        bool, typer.Option("--cells", help="first a job for each artefact that chapters need")
-    ] = False,
-    profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
+    jobs: Jobs = 1,
+    cells: Cells = False,
+    profile_dir: ProfileDir = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
     from speechunlearn import provenance
-    from speechunlearn.chapters import execution, runs
+    from speechunlearn.chapters import runs
     from speechunlearn.lab import profiles
 
     provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
     chosen = profiles.get(profile)
-    if chapter:
-        paths = [runs.find_chapter(wanted) for wanted in chapter]
-    else:
-        paths = runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
+    paths = [runs.find_chapter(wanted) for wanted in chapter or []]
+    paths = paths or runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
         runs.check_root(runs.corpus_of(path, profile, corpus, str(values.get("task", ""))), root)
     values |= {
@@ -143,21 +154,20 @@ def run(
         "root": str(Path(root).expanduser().resolve()) if root else "",
         "results": str((out / "results").resolve()),
     }
-    execution.execute(
-        paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir,
-        say=lambda text: typer.echo(text, err=True),
+    from speechunlearn.chapters import grid  # which takes seconds to import
+
+    grid.execute(
+        paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir, say=_say
     )
 
 
 @app.command(no_args_is_help=True)
 def grid(
     file: Annotated[Path | None, typer.Argument(help="YAML or JSON file: name: value")] = None,
-    config: Annotated[
-        list[str] | None, typer.Option("-C", "--config", help="name=value, may be repeated")
-    ] = None,
+    config: Config = None,
     out: Annotated[Path, typer.Option(help="folder of results and logs")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="jobs at a time")] = 1,
-    profile_dir: Annotated[str, typer.Option(help=_PROFILE_DIR)] = "local",
+    jobs: Jobs = 1,
+    profile_dir: ProfileDir = "local",
     processes: Annotated[int, typer.Option(help="processes, or GPUs, that train a model")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list what is to be done")] = False,
 ) -> None:
@@ -176,15 +186,12 @@ def grid(
     if dry_run:
         for name in plan.missing():
             typer.echo(plan.jobs[name]["title"])
-        typer.echo(f"{len(plan.missing())} of {len(plan.jobs)} jobs to be done", err=True)
+        _say(f"{len(plan.missing())} of {len(plan.jobs)} jobs to be done")
         return
     out = out.resolve()
-    workflow.execute(
-        plan, out, jobs=jobs, profile_dir=profile_dir,
-        say=lambda text: typer.echo(text, err=True),
-    )
+    workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, say=_say)
     for folder in grids.collect(chosen, out / "results"):
-        typer.echo(f"results: {folder}", err=True)
+        _say(f"results: {folder}")
 
 
 def _values(option: str, items: list[str] | None) -> dict[str, Any]:
@@ -202,44 +209,40 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
 
 @app.command()
 def forget(
-    model: Annotated[str, typer.Option(help=_MODEL)],
-    forget: Annotated[Path, typer.Option(help=f"clips to forget: {_CSV}")],
+    model: Model,
+    forget: Forget,
     out: Annotated[Path, typer.Option(help="folder to make: checkpoint, report, model card")],
-    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
-    unseen: Annotated[Path | None, typer.Option(help="clips it was not trained on")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="a model retrained without the clips; repeat it")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="the leaderboard's without it")] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="name=value of the method")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of all randomness")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="sooner; other bits, same method")] = False,
-    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
-    require: Annotated[bool, typer.Option("--require", help=_REQUIRE)] = False,
+    retain: Retain = None,
+    unseen: Unseen = None,
+    references: References = None,
+    method: Method = None,
+    parameter: Items = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    root: Root = None,
+    allow_outside: Outside = False,
+    require: Require = False,
 ) -> None:
     """Ask a model to forget clips: a new checkpoint with a report. Run it again to resume."""
     from speechunlearn import tool
 
     done = tool.forget(
-        model, forget, out, retain=retain, unseen=unseen, references=reference or [],
+        model, forget, out, retain=retain, unseen=unseen, references=references or [],
         method=method, parameters=_values("-p", parameter), seed=seed, root=root,
-        allow_outside=allow_outside, quick=quick, say=lambda text: typer.echo(text, err=True),
+        allow_outside=allow_outside, quick=quick, say=_say,
     )
     typer.echo(done.summary())
-    typer.echo(f"written: {done.out}", err=True)
+    _say(f"written: {done.out}")
     _require(require, done.verdict)
 
 
 @app.command()
 def ledger(
     file: Annotated[Path, typer.Argument(help="CSV: id, forget[, retain, unseen, method, seed]")],
-    model: Annotated[str, typer.Option(help=_MODEL)],
+    model: Model,
     out: Annotated[Path, typer.Option(help="folder; each request gets one of its id inside")],
-    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+    root: Root = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Do deletion requests in order, each on the model the one before left. Resumable.
 
@@ -247,10 +250,7 @@ def ledger(
     """
     from speechunlearn.tool import ledger as requests
 
-    table = requests.run(
-        model, file, out, root=root, allow_outside=allow_outside,
-        say=lambda text: typer.echo(text, err=True),
-    )
+    table = requests.run(model, file, out, root=root, allow_outside=allow_outside, say=_say)
     typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
     for row in table[table["status"] == "done"].itertuples():
         typer.echo(f"{row.id}: {row.verdict}: {row.why}")
@@ -260,20 +260,16 @@ def ledger(
 
 @app.command()
 def cost(
-    model: Annotated[str, typer.Option(help=_MODEL)],
-    forget: Annotated[Path, typer.Option(help=f"clips to forget: {_CSV}")],
-    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
-    method: Annotated[str | None, typer.Option(help="the leaderboard's without it")] = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="name=value of the method")
-    ] = None,
-    retrain_epochs: Annotated[
-        int | None, typer.Option(help="also predict so many epochs of training anew")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of the run")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="of a request with `--quick`")] = False,
-    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
+    model: Model,
+    forget: Forget,
+    retain: Retain = None,
+    method: Method = None,
+    parameter: Items = None,
+    retrain_epochs: Epochs = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    root: Root = None,
+    allow_outside: Outside = False,
     budget: Annotated[float, typer.Option(help="seconds that the calibration should take")] = 20.0,
 ) -> None:
     """Predict what `forget` will take on this machine, from a short calibration."""
@@ -289,30 +285,28 @@ def cost(
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Option(help=_MODEL)],
-    forget: Annotated[Path, typer.Option(help=f"clips it is said to have forgotten: {_CSV}")],
-    unseen: Annotated[Path | None, typer.Option(help="clips it was not trained on")] = None,
-    retain: Annotated[Path | None, typer.Option(help="clips it was trained on and keeps")] = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="a model retrained without the clips; repeat it")
-    ] = None,
+    model: Model,
+    forget: Forget,
+    unseen: Unseen = None,
+    retain: Retain = None,
+    references: References = None,
     original: Annotated[str | None, typer.Option(help="the model before unlearning")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for report.html, report.json")] = None,
-    seed: Annotated[int, typer.Option(help="of the bootstrap and the attacks")] = 0,
-    root: Annotated[Path | None, typer.Option(help=_ROOT)] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False,
-    require: Annotated[bool, typer.Option("--require", help=_REQUIRE)] = False,
+    seed: Seed = 0,
+    root: Root = None,
+    allow_outside: Outside = False,
+    require: Require = False,
 ) -> None:
     """Judge a model that is said to have forgotten clips."""
     from speechunlearn import tool
 
     done = tool.audit(
-        model, forget, unseen=unseen, retain=retain, references=reference or [],
+        model, forget, unseen=unseen, retain=retain, references=references or [],
         original=original, out=out, seed=seed, root=root, allow_outside=allow_outside,
     )
     typer.echo(done.summary())
     if out is not None:
-        typer.echo(f"written: {out}", err=True)
+        _say(f"written: {out}")
     _require(require, done.verdict)
 
 
@@ -321,20 +315,16 @@ def _require(asked: bool, verdict: str) -> None:
     from speechunlearn.tool import verdicts
 
     if asked and verdict != verdicts.LIKE:
-        typer.echo(f"speechunlearn: required: {verdicts.LIKE}; it is: {verdict}", err=True)
+        _say(f"speechunlearn: required: {verdicts.LIKE}; it is: {verdict}")
         raise typer.Exit(3)
 
 
 @app.command()
 def results(
-    out: Annotated[
-        Path | None, typer.Option(help="folder of a run; the committed tables without it")
-    ] = None,
+    out: OfRun = None,
     format: Annotated[str, typer.Option(help="table, csv or parquet")] = "table",
 ) -> None:
     """Print the results as tidy rows."""
-    import pandas as pd
-
     from speechunlearn import provenance
     from speechunlearn.errors import ParameterError
     from speechunlearn.lab import results as protocol
@@ -343,15 +333,10 @@ def results(
         raise ParameterError(f"format: {format!r} is not table, csv or parquet")
     if out is None:
         provenance.need_checkout("speechunlearn results without --out")
-        rows = protocol.all_committed()
-    else:
-        folders = sorted(p.parent for p in (out / "results").glob("*/cells.csv"))
-        if not folders:
-            raise ParameterError(f"out: no results below {str(out)!r}")
-        rows = pd.concat([protocol.Results.read(f).rows() for f in folders], ignore_index=True)
+    rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
     if format == "table":
-        columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "draw"]
-        columns += ["split", "metric", "value", "seconds"]
+        columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "draw",
+                   "split", "metric", "value", "seconds"]
         typer.echo(rows[columns].to_string(index=False, float_format="%.3f"))
     elif format == "csv":
         typer.echo(rows.to_csv(index=False), nl=False)
@@ -369,7 +354,7 @@ def main() -> None:
     try:
         app()
     except SpeechUnlearnError as error:
-        typer.echo(f"speechunlearn: {CONTROL.sub(_escaped, str(error))}", err=True)
+        _say(f"speechunlearn: {CONTROL.sub(_escaped, str(error))}")
         sys.exit(2)
 
 

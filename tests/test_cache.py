@@ -175,7 +175,10 @@ def test_the_profile_sets_instructions_although_torch_is_there_and_the_key_names
 
 def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch):
     plan = Plan("cache")
-    plan.plan_for({"instructions": "of another", "device": "cuda", "threads": 64})
+    there = {"instructions": "of another", "device": "cuda", "threads": 64}
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "computing", lambda: there)
+        Recorder(plan).finish()
     monkeypatch.setenv(PLANNED, json.dumps(plan.computing))
     assert provenance.computing() == {
         "instructions": "of another", "device": "cuda", "threads": torch.get_num_threads(),

@@ -212,7 +212,8 @@ def test_what_is_written_comes_back(tmp_path, monkeypatch):
     folder = tmp_path / "cpu-somewhere"
     scores = leaderboard.write(own, folder)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
-    assert leaderboard.committed("cpu-nowhere") is None
+    with pytest.raises(ParameterError, match="no results in .*cpu-nowhere"):
+        leaderboard.committed("cpu-nowhere")
     found = leaderboard.committed("cpu-somewhere")
     assert found is not None and len(found.results.cells) == len(own.cells)
     np.testing.assert_allclose(found.scores["value"], scores["value"], atol=1e-6)
@@ -258,7 +259,7 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
     assert leaderboard.REDESIGNED in text and "n = 1 pairs" in text and "n = 240 clips" in text
     card = pages.committed_card("cpu-somewhere", "original")
     assert "fails" in set(card[""])
-    assert pages.committed_card("cpu-nowhere", "original") is None
+    assert pages.committed_card("cpu-somewhere", "nothing") is None
 
 
 def test_a_request_without_a_second_retrained_model_is_refused():

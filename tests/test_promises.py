@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from speechunlearn.audit import report_card
-from speechunlearn.lab import leaderboard, tuning
+from speechunlearn.lab import experiments, leaderboard, tuning
 from speechunlearn.lab import results as protocol
 from speechunlearn.lab.experiments import IN_PARTS, NOT_SPLICED
 
@@ -104,7 +104,7 @@ def test_the_committed_taus_were_chosen_on_the_development_draw(method):
     cells = real.reported().cells
     for n in (10, 30, 50, 100):
         used = cells[(cells["method"] == method) & (cells["n_forget"] == n)]["tau"].unique()
-        assert list(used) == [protocol.best_tau(real, method, n)]
+        assert list(used) == [experiments.chosen_taus(real)[method, n]]
 
 
 LEADERBOARDS = [

@@ -114,7 +114,8 @@ def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monke
     spy.__module__ = real.__module__
     spied = dataclasses.replace(methods.METHODS["delete"], run=spy)
     monkeypatch.setitem(methods.METHODS, "delete", spied)
-    first, second = spoken.sequence("delete", names, 0)
+    steps = [forget_sets.speakers(name) for name in names]
+    first, second = (spoken.after("delete", steps[:k], 0) for k in (1, 2))
     before, request, _ = asked[-1]
     assert before.equal(asked[-2][2])  # the second request meets the model the first one left
     assert set(request.forget.speakers) == {names[1]}

@@ -299,12 +299,12 @@ def test_tau_has_the_papers_rule():
         for tau, unseen in ((0.1, 0.25), (0.3, 0.75), (0.5, 0.75), (0.7, 0.5))
     ]
     results = Results.of(cells)
-    assert protocol.best_tau(results, "adv", 10) == 0.3
+    assert experiments.chosen_taus(results) == {("adv", 10): 0.3}
     shape = experiments.shape_over_tau(results).iloc[0]
     assert (shape["smallest tau"], shape["best"], shape["largest tau"]) == (0.25, 0.75, 0.5)
     assert shape["rises, then falls"]
-    with pytest.raises(ParameterError, match="'adv_ela' with N=10 was not run"):
-        protocol.best_tau(results, "adv_ela", 10)
+    with pytest.raises(ParameterError, match="there are no development cells"):
+        experiments.chosen_taus(results.select(tau=0.9))
 
 
 def test_an_empty_or_absent_folder_is_named(tmp_path):

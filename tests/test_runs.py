@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from speechunlearn.chapters import execution, runs
+from speechunlearn.chapters import grid, runs
 from speechunlearn.cli import main
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.lab import profiles
@@ -89,14 +89,14 @@ def test_all_chapters_are_checked_before_the_first_starts(chapter, tmp_path):
     good = chapter("n = 3", f"open({str(tmp_path / 'ran')!r}, 'w')", name="01_good")
     bad = chapter("m = 3", name="02_bad")
     with pytest.raises(ParameterError, match="02_bad has no parameter 'n'"):
-        execution.execute([good, bad], {"n": 4}, tmp_path / "out")
+        grid.execute([good, bad], {"n": 4}, tmp_path / "out")
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_failing_cell_is_an_error_and_its_notebook_is_kept_apart(chapter, tmp_path):
     path = chapter("n = 3", "raise RuntimeError(f'n is {n}')", name="01_fails")
     with pytest.raises(SpeechUnlearnError, match="01_fails failed in cell 3: RuntimeError: n is 4"):
-        execution.execute([path], {"n": 4}, tmp_path / "out", say=lambda text: None)
+        grid.execute([path], {"n": 4}, tmp_path / "out", say=lambda text: None)
     assert not (tmp_path / "out" / "01_fails.ipynb").exists()
     assert (tmp_path / "out" / "01_fails.failed.ipynb").exists()
 
@@ -107,7 +107,7 @@ def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tm
         name="01_works",
     )
     said: list[str] = []
-    (made,) = execution.execute([path], {"n": 4}, tmp_path / "out", say=said.append)
+    (made,) = grid.execute([path], {"n": 4}, tmp_path / "out", say=said.append)
     cells = nbformat.read(made, as_version=4).cells
     assert cells[-1].outputs[0].text == "8\n"
     assert len(cells[-1].outputs) == 1  # progress is no part of the page
@@ -256,7 +256,7 @@ def test_the_command_line_writes_a_manifest(cli, demos_root, tmp_path):
         (("grid", "-C", "n=1"), "grid has no 'n'; it has profile"),
         (("grid", "nowhere.yaml"), "cannot read 'nowhere.yaml'"),
         (("results", "--format", "xml"), "format: 'xml'"),
-        (("results", "--out", "nowhere"), "no results below 'nowhere'"),
+        (("results", "--out", "nowhere"), "no results in 'nowhere/results'"),
     ],
 )
 def test_the_command_line_refuses_with_one_line_that_names_the_value(cli, arguments, message):
@@ -309,7 +309,7 @@ def test_no_chapter_begins_after_one_has_failed(chapter, tmp_path):
     next_ = chapter("n = 3", f"open({str(tmp_path / 'ran')!r}, 'w')", name="02_next")
     said = []
     with pytest.raises(SpeechUnlearnError, match="01_fails failed"):
-        execution.execute([bad, next_], {"n": 4}, tmp_path / "out", say=said.append)
+        grid.execute([bad, next_], {"n": 4}, tmp_path / "out", say=said.append)
     assert not (tmp_path / "ran").exists() and said == ["01_fails …"]
 
 
@@ -329,7 +329,7 @@ while len(list(here.glob("?"))) < 2:
     both = [
         chapter(f"n = {i}", code.format(folder=str(meeting)), name=f"0{i}_meets") for i in (1, 2)
     ]
-    made = execution.execute(both, {}, tmp_path / "out", jobs=2, say=lambda text: None)
+    made = grid.execute(both, {}, tmp_path / "out", jobs=2, say=lambda text: None)
     assert [path.stem for path in made] == ["01_meets", "02_meets"]
     with pytest.raises(ParameterError, match="jobs: 0"):
-        execution.execute(both, {}, tmp_path / "out", jobs=0)
+        grid.execute(both, {}, tmp_path / "out", jobs=0)

@@ -74,7 +74,7 @@ def test_passes_grow_as_the_methods_say(bench):
     }
     assert not pages.slopes(found.reset_index()).empty
     figure = figures.growth(table, scaling.AXES)
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 5
     plt.close(figure)
 
 

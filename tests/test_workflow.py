@@ -244,9 +244,9 @@ def test_a_grid_is_the_product_of_its_lists(tmp_path, quick, monkeypatch):
         with pytest.raises(ParameterError, match=message):
             Grid.of({}, file)
     with pytest.raises((CorpusError, ParameterError), match="unknown corpus 'iemocap'"):
-        Grid.of({"corpora": "iemocap"}).runs()
+        list(Grid.of({"corpora": "iemocap"}).runs())
     with pytest.raises(ParameterError, match="'ravdess' needs --root"):
-        Grid.of({"corpora": "ravdess"}).runs()
+        list(Grid.of({"corpora": "ravdess"}).runs())
 
 
 def test_a_study_is_made_again_from_its_description(tmp_path):

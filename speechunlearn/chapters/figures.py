@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 from torch import Tensor
@@ -18,34 +20,63 @@ from speechunlearn.lab.results import TITLES
 
 PALETTE = "colorblind"
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "*"]
-_LINES = ["-", "--", "-.", ":"]
+_LINES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))]
 _HATCHES = ["", "///", "..."]
+#: bars of one colour
+_GREY = {"color": "lightgrey", "edgecolor": "black"}
 
 
-def _styles(names: Sequence[str]) -> dict[str, tuple[str, tuple[float, float, float]]]:
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return a marker and a colour for each name.
 
     Both go round, each after its own number, so that it takes 110 names to repeat a pair.
     """
-    colours = sns.color_palette(PALETTE)
-    return dict(zip(names, zip(cycle(_MARKERS), cycle(colours), strict=False), strict=False))
+    pairs = zip(cycle(_MARKERS), cycle(sns.color_palette(PALETTE)), strict=False)
+    return {
+        name: {"marker": marker, "color": colour}
+        for name, (marker, colour) in zip(names, pairs, strict=False)
+    }
+
+
+def _panels(
+    width: float | int, height: float | int, rows: int = 1, columns: int = 1, **shared: Any
+) -> Any:
+    """Return a figure of so many inches, and its panels."""
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **shared)
+
+
+def _curves(axis: Axes, table: pd.DataFrame, **how: Any) -> None:
+    """Draw each column over the index."""
+    styles = _styles(table)
+    for (name, column), line in zip(table.items(), cycle(_LINES), strict=False):
+        axis.plot(column, label=name, **{**styles[name], "linestyle": line, **how})
+    axis.legend(frameon=False)
+
+
+def _histogram(values: Sequence[float], lines: Mapping[float, Mapping[str, Any]]) -> Figure:
+    """Draw how often values are there, and lines at some of them."""
+    figure, axis = _panels(5.5, 2.8)
+    sns.histplot(x=list(values), ax=axis, bins=20, **_GREY)
+    for at, how in lines.items():
+        axis.axvline(at, **{"color": "black", **how})
+    axis.legend(frameon=False, fontsize=8)
+    return figure
 
 
 def clip_counts(manifest: pd.DataFrame) -> Figure:
     """Draw clips by class and split, and the durations of each split."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = _panels(9, 3.2, 1, 2)
     order = [s for s in ("train", "validation", "test") if s in set(manifest["split"])]
+    same: dict[str, Any] = {"hue": "split", "hue_order": order, "palette": PALETTE}
     sns.countplot(
-        manifest.sort_values("label"), y="label", hue="split", hue_order=order, palette=PALETTE,
-        ax=left, edgecolor="black", linewidth=0.5,
+        manifest.sort_values("label"), y="label", ax=left, edgecolor="black", linewidth=0.5,
+        legend=False, **same,
     )
     for bars, hatch in zip(left.containers, _HATCHES, strict=False):
-        for bar in bars:
-            bar.set_hatch(hatch)
+        plt.setp(bars, hatch=hatch)
     left.set(xlabel="clips", ylabel="")
-    left.get_legend().remove()  # the other panel has it, and room for it
-    sns.ecdfplot(manifest, x="seconds", hue="split", hue_order=order, palette=PALETTE, ax=right)
-    for line, style in zip(right.get_lines(), ["-", "--", ":"], strict=False):
+    sns.ecdfplot(manifest, x="seconds", ax=right, **same)
+    for line, style in zip(right.get_lines(), _LINES, strict=False):
         line.set_linestyle(style)
     right.set(xlabel="duration (s)", ylabel="share of clips")
     right.get_legend().set_title("")
@@ -59,30 +90,22 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         histories: title -> columns epoch, loss
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    styles = _styles(list(histories))
-    for (title, history), line in zip(histories.items(), cycle(_LINES), strict=False):
-        marker, colour = styles[title]
-        axis.plot(
-            history["epoch"], history["loss"], marker=marker, color=colour, linestyle=line,
-            label=title, markersize=4,
-        )
-    axis.set(xlabel="epoch", ylabel="training loss (nats)")
-    axis.set_ylim(bottom=0)
-    axis.legend(frameon=False)
+    figure, axis = _panels(5.5, 3.2)
+    losses = {title: own.set_index("epoch")["loss"] for title, own in histories.items()}
+    _curves(axis, pd.DataFrame(losses), markersize=4)
+    axis.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
     return figure
 
 
 def confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw the confusion matrix of one set of clips, each row as shares of its class."""
-    counts = pd.crosstab(predictions["label"], predictions["prediction"]).reindex(
-        index=range(len(labels)), columns=range(len(labels)), fill_value=0
-    )
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    figure, axis = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
+    classes = range(len(labels))
+    shares = pd.crosstab(predictions["label"], predictions["prediction"], normalize="index")
+    figure, axis = _panels(5.2, 4.2)
     sns.heatmap(
-        shares, annot=True, fmt=".2f", cmap="Greys", vmin=0, vmax=1, cbar=False, ax=axis,
-        xticklabels=labels, yticklabels=labels, annot_kws={"size": 8},
+        shares.reindex(index=classes, columns=classes, fill_value=0), annot=True, fmt=".2f",
+        cmap="Greys", vmin=0, vmax=1, cbar=False, ax=axis, xticklabels=labels, yticklabels=labels,
+        annot_kws={"size": 8},
     )
     axis.set(xlabel="model says", ylabel="true class")
     axis.tick_params(axis="x", rotation=45)
@@ -94,19 +117,15 @@ def clip_and_copy(
 ) -> Figure:
     """Draw a clip, its adversarial copy and their difference: waveform and spectrogram."""
     pieces = {"clip": waveform_z, "adversarial copy": copy, "difference": copy - waveform_z}
-    figure, axes = plt.subplots(
-        2, 3, figsize=(10, 4.4), sharex=True, sharey="row", layout="constrained"
-    )
-    for (title, piece), column in zip(pieces.items(), axes.T, strict=True):
-        values = piece.numpy()
-        seconds = np.arange(len(values)) / sampling_rate
-        column[0].plot(seconds, values, linewidth=0.5, color="black")
-        column[0].set_title(title)
-        column[1].specgram(
-            values + 1e-9, NFFT=400, Fs=sampling_rate, noverlap=240, cmap="magma",
+    figure, axes = _panels(10, 4.4, 2, 3, sharex=True, sharey="row")
+    for (title, piece), (above, below) in zip(pieces.items(), axes.T, strict=True):
+        above.plot(np.arange(len(piece)) / sampling_rate, piece, linewidth=0.5, color="black")
+        above.set_title(title)
+        below.specgram(
+            piece.numpy() + 1e-9, NFFT=400, Fs=sampling_rate, noverlap=240, cmap="magma",
             vmin=-120, vmax=-30,
         )
-        column[1].set_xlabel("time (s)")
+        below.set_xlabel("time (s)")
     axes[0, 0].set_ylabel("amplitude (standard deviations)")
     axes[1, 0].set_ylabel("frequency (Hz)")
     return figure
@@ -122,36 +141,28 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """
     sizes = sorted(table["n_forget"].unique())
     order = [m for m in TITLES if m in set(table["method"])]
-    figure, axes = plt.subplots(
-        2, len(sizes), figsize=(2.2 + 2.1 * len(sizes), max(5, 0.6 * len(order))), sharex=True,
-        sharey=True, squeeze=False, layout="constrained",
+    styles, place = _styles(TITLES), {method: y for y, method in enumerate(order)}
+    figure, axes = _panels(
+        2.2 + 2.1 * len(sizes), max(5, 0.6 * len(order)), 2, len(sizes), sharex=True, sharey=True,
+        squeeze=False,
     )
-    styles = _styles(list(TITLES))
-    for row, (split, title) in zip(
-        axes, {"forget": "forget set", "unseen": "unseen speakers"}.items(), strict=True
-    ):
+    titles = {"forget": "forget set", "unseen": "unseen speakers"}
+    for row, (split, title) in zip(axes, titles.items(), strict=True):
         for axis, n in zip(row, sizes, strict=True):
             part = table[(table["n_forget"] == n) & (table["split"] == split)].set_index("method")
-            for y, method in enumerate(order):
-                if method not in part.index:
-                    continue
-                marker, colour = styles[method]
-                value, low, high = part.loc[method, ["value", "low", "high"]]
-                axis.plot([low, high], [y, y], color=colour, linewidth=2)
-                axis.plot(value, y, marker=marker, color=colour, markersize=7)
-                if paper is not None:
-                    theirs = paper[(paper["method"] == method) & (paper["n_forget"] == n)]
-                    if len(theirs):
-                        axis.plot(
-                            theirs[split].iloc[0], y + 0.25, marker="x", color="grey",
-                            markersize=5, linestyle="none",
-                        )
+            for method in (m for m in order if m in part.index):
+                own, y, how = part.loc[method], place[method], styles[method]
+                axis.plot([own["low"], own["high"]], [y, y], color=how["color"], linewidth=2)
+                axis.plot(own["value"], y, markersize=7, **how)
+            if paper is not None:
+                theirs = paper[(paper["n_forget"] == n) & paper["method"].isin(order)]
+                y = theirs["method"].map(place) + 0.25
+                axis.plot(theirs[split], y, "x", color="grey", markersize=5)
             if "retrain" in part.index:
                 axis.axvline(part.loc["retrain", "value"], color="grey", linewidth=0.8, zorder=0)
-            axis.set_title(f"N = {n}" if split == "forget" else "")
-            axis.set_xlim(-0.03, 1.03)
-        row[0].set_yticks(range(len(order)), [TITLES[m] for m in order])
+            axis.set(title=f"N = {n}" if split == "forget" else "", xlim=(-0.03, 1.03))
         row[len(sizes) // 2].set_xlabel(f"UAR, {title}")
+        row[0].set_yticks(range(len(order)), [TITLES[m] for m in order])
     axes[0, 0].invert_yaxis()
     return figure
 
@@ -164,24 +175,16 @@ def uar_over_tau(scores: pd.DataFrame, baseline: float | None = None) -> Figure:
         baseline: UAR of the original model, drawn as a line
 
     """
-    sizes = sorted(scores["n_forget"].unique())
-    figure, axes = plt.subplots(
-        1, len(sizes), figsize=(1.2 + 2.3 * len(sizes), 2.9), sharey=True, squeeze=False,
-        layout="constrained",
+    by_size = dict(list(scores.groupby("n_forget")))
+    figure, axes = _panels(
+        1.2 + 2.3 * len(by_size), 2.9, 1, len(by_size), sharey=True, squeeze=False
     )
-    colours = sns.color_palette(PALETTE, 2)
-    for axis, n in zip(axes[0], sizes, strict=True):
-        for method, marker, style, colour in zip(
-            ("adv", "adv_ela"), "os", ("-", "--"), colours, strict=True
-        ):
-            part = scores[(scores["n_forget"] == n) & (scores["method"] == method)]
-            part = part.sort_values("tau")
-            axis.plot(
-                part["tau"], part["value"], marker=marker, linestyle=style, color=colour,
-                label=TITLES[method], markersize=5,
-            )
+    for axis, (n, own) in zip(axes[0], by_size.items(), strict=True):
+        curves = own.pivot(index="tau", columns="method", values="value")
+        _curves(axis, curves.rename(columns=TITLES))
         if baseline is not None:
             axis.axhline(baseline, color="grey", linewidth=0.8, label="before unlearning")
+        axis.get_legend().remove()
         axis.set(title=f"N = {n}", xlabel="tau", ylim=(0, 1))
     axes[0, 0].set_ylabel("UAR, unseen speakers")
     axes[0, -1].legend(frameon=False, fontsize=8)
@@ -199,36 +202,38 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
 
     """
     shown = ["original", "remain", "ran_lab", "adv", "adv_ela"]
-    lines = [*_LINES, (0, (6, 1, 1, 1, 1, 1))]
-    order = [m for m in shown if m in set(table["method"])]
-    sizes = sorted(table["n_forget"].unique())
-    styles = _styles(order)
+    styles = _styles(m for m in shown if m in set(table["method"]))
     # one above the other: side by side they could not be read on a phone
-    figure, axes = plt.subplots(2, 1, figsize=(6, 6.8), sharex=True, layout="constrained")
+    figure, axes = _panels(6, 6.8, 2, 1, sharex=True)
     titles = {"forget": "on the forget set", "unseen": "on unseen speakers"}
     for axis, (split, title) in zip(axes, titles.items(), strict=True):
-        part = table[table["split"] == split].set_index(["method", "n_forget"])
-        x = np.arange(len(sizes))
-        reference = part.loc["retrain"].loc[sizes]
-        axis.fill_between(x, reference["low"], reference["high"], color="0.85", zorder=0)
-        axis.plot(x, reference["value"], color="black", linewidth=2.5, label="Retrained: the aim")
-        for i, (method, line) in enumerate(zip(order, lines, strict=False)):
-            marker, colour = styles[method]
-            own = part.loc[method].loc[sizes]
-            shift = (i - (len(order) - 1) / 2) * 0.11  # or intervals would hide each other
-            errors = [own["value"] - own["low"], own["high"] - own["value"]]
+        part = table[table["split"] == split].sort_values("n_forget")
+        by_name = {method: own for method, own in part.groupby("method")}
+        retrained = by_name["retrain"]
+        x = np.arange(len(retrained))
+        axis.fill_between(x, retrained["low"], retrained["high"], color="0.85", zorder=0)
+        axis.plot(x, retrained["value"], color="black", linewidth=2.5, label="Retrained: the aim")
+        for i, (method, line) in enumerate(zip(styles, cycle(_LINES), strict=False)):
+            own = by_name[method]
+            shift = (i - (len(styles) - 1) / 2) * 0.11  # or intervals would hide each other
             axis.errorbar(
-                x + shift, own["value"], yerr=errors, marker=marker, color=colour, linestyle=line,
-                linewidth=1.3, elinewidth=0.9, markersize=6, markeredgecolor="black",
-                markeredgewidth=0.5, label=TITLES[method],
+                x + shift, own["value"], linestyle=line, linewidth=1.3, elinewidth=0.9,
+                yerr=[own["value"] - own["low"], own["high"] - own["value"]], markersize=6,
+                markeredgecolor="black", markeredgewidth=0.5, label=TITLES[method],
+                **styles[method],
             )
         axis.axhline(chance, color="0.4", linewidth=0.9, linestyle=(0, (1, 3)), label="chance")
-        axis.set_xticks(x, [str(n) for n in sizes])
-        axis.set(ylabel=f"UAR {title}", ylim=(-0.03, 1.05))
+        axis.set(
+            ylabel=f"UAR {title}", ylim=(-0.03, 1.05), xticks=x, xticklabels=retrained["n_forget"]
+        )
     axes[1].set_xlabel("N, clips to forget")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    _legend_below(figure, axes[0], ncols=3)
     return figure
+
+
+def _legend_below(figure: Figure, axis: Axes, **how: Any) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", frameon=False, **how)
 
 
 def losses(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -238,7 +243,7 @@ def losses(tables: Mapping[str, pd.DataFrame]) -> Figure:
         tables: per-clip predictions by what the model is called
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
+    figure, axis = _panels(5.5, 3.2)
     colours = sns.color_palette(PALETTE, len(tables))
     for (name, table), line, colour in zip(tables.items(), cycle(_LINES), colours, strict=False):
         own = table.loc[table["split"] == "forget", "loss"].clip(lower=1e-6)
@@ -255,27 +260,20 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
         table: of `speechunlearn.lab.leaderboard.ranking`
 
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 4 + 0.05 * len(table)), sharey=True, layout="constrained"
-    )
-    styles = _styles(list(TITLES))
-    for record in table.to_dict("records"):
-        marker, colour = styles[record["method"]]
-        face = colour if record["alone"] else "none"
-        for axis, across in ((left, record["kept"]), (right, record["forward_backward"])):
+    figure, axes = _panels(9, 4 + 0.05 * len(table), 1, 2, sharey=True)
+    styles = _styles(TITLES)
+    for row in table.itertuples():
+        how = styles[row.method]
+        face = how["color"] if row.alone else "none"
+        for axis, across in zip(axes, (row.kept, row.forward_backward), strict=True):
+            axis.plot([across] * 2, [row.gap_low, row.gap_high], color=how["color"], linewidth=0.8)
             axis.plot(
-                [across] * 2, [record["gap_low"], record["gap_high"]], color=colour, linewidth=0.8
+                across, row.gap, markerfacecolor=face, linestyle="none", markersize=7,
+                label=TITLES[row.method], **how,
             )
-            axis.plot(
-                across, record["gap"], marker=marker, color=colour, markerfacecolor=face,
-                linestyle="none", markersize=7, label=TITLES[record["method"]],
-            )
-    left.set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
-    right.set(xlabel="clips sent forward and backward", xscale="symlog")
-    figure.legend(
-        *right.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False,
-        fontsize=9,
-    )
+    axes[0].set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
+    axes[1].set(xlabel="clips sent forward and backward", xscale="symlog")
+    _legend_below(figure, axes[1], ncols=6, fontsize=9)
     return figure
 
 
@@ -287,32 +285,21 @@ def growth(table: pd.DataFrame, axes: Mapping[str, str]) -> Figure:
         axes: what each axis is called
 
     """
-    shown = [axis for axis in axes if axis in set(table["axis"])]
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, 2.7 * rows + 0.5), sharey=True, squeeze=False,
-        layout="constrained",
+    names = [TITLES[method] for method in TITLES if method in set(table["method"])]
+    grid = sns.relplot(
+        table.assign(method=table["method"].map(TITLES)), kind="line", x="size", y="seconds",
+        col="axis", col_order=[axis for axis in axes if axis in set(table["axis"])], col_wrap=3,
+        hue="method", style="method", hue_order=names, style_order=names, estimator="median",
+        errorbar=("pi", 100), err_style="bars", markers=_MARKERS[: len(names)], palette=PALETTE,
+        height=2.7, aspect=1.15, facet_kws={"sharex": False},
     )
-    order = [method for method in TITLES if method in set(table["method"])]
-    named = table.assign(method=table["method"].map(TITLES))
-    names = [TITLES[method] for method in order]
-    for axis, panel in zip(shown, panels.flat, strict=False):
-        sns.lineplot(
-            named[named["axis"] == axis], x="size", y="seconds", hue="method", style="method",
-            hue_order=names, style_order=names, estimator="median", errorbar=("pi", 100),
-            err_style="bars", markers=_MARKERS[: len(names)], palette=PALETTE, ax=panel,
-        )
-        panel.set(xscale="log", yscale="log", xlabel=axes[axis], ylabel="seconds")
-        sizes = sorted(named.loc[named["axis"] == axis, "size"].unique())
+    for axis, panel in grid.axes_dict.items():
+        sizes = sorted(table.loc[table["axis"] == axis, "size"].unique())
+        panel.set(xscale="log", yscale="log", xlabel=axes[axis], title="")
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
         panel.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-        panel.get_legend().remove()
-    for panel in panels.flat[len(shown) :]:
-        panel.set_axis_off()
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(names), frameon=False)
-    return figure
+    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.5, 0), ncols=len(names), title=None)
+    return grid.figure
 
 
 def random_splits(imbalances: Sequence[float], chosen: float) -> Figure:
@@ -323,12 +310,11 @@ def random_splits(imbalances: Sequence[float], chosen: float) -> Figure:
         chosen: of the split that is taken
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
-    sns.histplot(x=list(imbalances), ax=axis, color="lightgrey", edgecolor="black", bins=20)
-    axis.axvline(chosen, color="black", linestyle="--", label="the split that is taken")
-    axis.set(xlabel="imbalance (0: each part has its share of everything)", ylabel="splits")
-    axis.set_xlim(left=0)
-    axis.legend(frameon=False)
+    figure = _histogram(
+        imbalances, {chosen: {"linestyle": "--", "label": "the split that is taken"}}
+    )
+    label = "imbalance (0: each part has its share of everything)"
+    figure.axes[0].set(xlabel=label, ylabel="splits", xlim=(0, None))
     return figure
 
 
@@ -339,12 +325,9 @@ def seen_and_unseen(losses: pd.DataFrame) -> Figure:
         losses: a column a set of clips, a row a step
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    colours = sns.color_palette(PALETTE, losses.shape[1])
-    for name, line, colour in zip(losses, cycle(_LINES), colours, strict=False):
-        axis.plot(losses.index, losses[name], linestyle=line, color=colour, label=name)
+    figure, axis = _panels(5.5, 3.2)
+    _curves(axis, losses, marker="")
     axis.set(xlabel="steps", ylabel="loss (nats)", ylim=(0, None))
-    axis.legend(frameon=False)
     return figure
 
 
@@ -355,21 +338,17 @@ def loss_pairs(losses: pd.DataFrame) -> Figure:
         losses: two columns, a model each, a row a clip
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    rows = losses.clip(lower=1e-6).sort_values(losses.columns[0]).reset_index(drop=True)
+    figure, axis = _panels(5.5, 3.2)
+    rows = losses.clip(lower=1e-6).sort_values(losses.columns[0], ignore_index=True)
     axis.vlines(rows.index, rows.min(axis=1), rows.max(axis=1), color="grey", linewidth=0.8)
-    for name, marker, colour in zip(rows, "os", sns.color_palette(PALETTE, 2), strict=True):
-        axis.plot(
-            rows.index, rows[name], marker=marker, color=colour, linestyle="none", label=name
-        )
+    _curves(axis, rows, linestyle="none")
     axis.set(xlabel="clips to forget", ylabel="loss (nats)", yscale="log", xticks=[])
-    axis.legend(frameon=False)
     return figure
 
 
 def attack_steps(losses: Sequence[float], offsets: Sequence[float], tau: float) -> Figure:
     """Draw the target's loss and the mean abs(delta) before each step of an attack."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    figure, (left, right) = _panels(8, 2.8, 1, 2)
     left.plot(losses, marker="o", color="black")
     left.set(xlabel="steps", ylabel="loss of the target (nats)", ylim=(0, None))
     right.plot(offsets, marker="s", color="black")
@@ -395,8 +374,8 @@ def by_layer(importance: Mapping[str, Tensor]) -> Figure:
         layers.setdefault(" ".join(layer), []).append(value.flatten())
     means = {layer: float(np.mean(np.concatenate(values))) for layer, values in layers.items()}
     means = {layer: mean for layer, mean in means.items() if mean > 0}  # an unused one has none
-    figure, axis = plt.subplots(figsize=(6, 0.8 + 0.28 * len(means)), layout="constrained")
-    axis.barh(list(means), list(means.values()), color="lightgrey", edgecolor="black")
+    figure, axis = _panels(6, 0.8 + 0.28 * len(means))
+    axis.barh(list(means), list(means.values()), **_GREY)
     axis.set(xlabel="mean importance of a weight", xscale="log")
     axis.invert_yaxis()
     return figure
@@ -410,15 +389,14 @@ def resampled(differences: Sequence[float], interval: tuple[float, float, float]
         interval: the difference on the clips as they are, lower and upper end
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
-    sns.histplot(x=list(differences), ax=axis, color="lightgrey", edgecolor="black", bins=25)
     value, low, high = interval
-    axis.axvline(value, color="black", label="on the clips as they are")
-    axis.axvline(low, color="black", linestyle="--", label="95 % of the resamples lie between")
-    axis.axvline(high, color="black", linestyle="--")
-    axis.axvline(0, color="grey", linestyle=":", label="no difference")
-    axis.set(xlabel="difference of UAR", ylabel="resamples")
-    axis.legend(frameon=False, fontsize=8)
+    figure = _histogram(differences, {
+        value: {"label": "on the clips as they are"},
+        low: {"linestyle": "--", "label": "95 % of the resamples lie between"},
+        high: {"linestyle": "--"},
+        0: {"color": "grey", "linestyle": ":", "label": "no difference"},
+    })
+    figure.axes[0].set(xlabel="difference of UAR", ylabel="resamples")
     return figure
 
 
@@ -429,23 +407,13 @@ def what_tau_means(curve: pd.DataFrame) -> Figure:
         curve: columns tau; copy and noise (the target's loss of each, nats); snr and bound (dB)
 
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    colours = sns.color_palette(PALETTE, 2)
-    for axis, names in (
-        (left, {"copy": "adversarial copy", "noise": "random noise"}),
-        (right, {"snr": "adversarial copy", "bound": "all samples moved by tau"}),
-    ):
-        for (column, name), marker, line, colour in zip(
-            names.items(), "os", ("-", "--"), colours, strict=True
-        ):
-            axis.plot(
-                curve["tau"], curve[column], marker=marker, linestyle=line, color=colour,
-                label=name,
-            )
-        axis.set_xlabel("tau")
-        axis.legend(frameon=False, fontsize=8)
-    left.set(ylabel="loss of the target (nats)", ylim=(0, None))
-    right.set_ylabel("signal-to-noise ratio (dB)")
+    figure, (left, right) = _panels(8, 3, 1, 2)
+    named = {"copy": "adversarial copy", "noise": "random noise"}
+    _curves(left, curve.set_index("tau")[list(named)].rename(columns=named))
+    left.set(xlabel="tau", ylabel="loss of the target (nats)", ylim=(0, None))
+    named = {"snr": "adversarial copy", "bound": "all samples moved by tau"}
+    _curves(right, curve.set_index("tau")[list(named)].rename(columns=named))
+    right.set(xlabel="tau", ylabel="signal-to-noise ratio (dB)")
     return figure
 
 
@@ -457,18 +425,13 @@ def alternation(passes: pd.DataFrame) -> Figure:
             and retain (cross-entropy), one row after each pass
 
     """
-    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    for column, name, marker, line, colour in zip(
-        ("forget", "retain"), ("forget: divergence from the teacher", "retain: cross-entropy"),
-        "os", ("-", "--"), sns.color_palette(PALETTE, 2), strict=True,
-    ):
-        axis.plot(
-            range(len(passes)), passes[column], marker=marker, linestyle=line, color=colour,
-            label=name,
-        )
+    figure, axis = _panels(5.5, 3.2)
+    named = {
+        "forget": "forget: divergence from the teacher", "retain": "retain: cross-entropy",
+    }
+    _curves(axis, passes.reset_index(drop=True)[list(named)].rename(columns=named))
     axis.set_xticks(range(len(passes)), list(passes["pass"]))
     axis.set(xlabel="after each pass", ylabel="nats", ylim=(0, None))
-    axis.legend(frameon=False)
     return figure
 
 
@@ -477,22 +440,13 @@ def dampened(
     selection: float,
 ) -> Figure:
     """Draw the importance of weights to the forget set over that to all clips; SSD's choice."""
-    figure, axis = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    chosen = of_forget > selection * of_all
-    for inside, marker, colour, name in (
-        (~chosen, ".", "grey", "left as they are"),
-        (chosen, "^", sns.color_palette(PALETTE)[1], "dampened"),
-    ):
-        axis.plot(
-            of_all[inside], of_forget[inside], marker=marker, color=colour, linestyle="none",
-            markersize=3, label=name,
-        )
+    figure, axis = _panels(5, 3.6)
+    chosen, colour = of_forget > selection * of_all, sns.color_palette(PALETTE)[1]
+    axis.loglog(of_all[~chosen], of_forget[~chosen], ".", c="grey", ms=3, label="left as they are")
+    axis.loglog(of_all[chosen], of_forget[chosen], "^", c=colour, ms=3, label="dampened")
     ends = np.array([of_all[of_all > 0].min(), of_all.max()])
     axis.plot(ends, selection * ends, color="black", linewidth=0.8)
-    axis.set(
-        xscale="log", yscale="log", xlabel="importance to all clips",
-        ylabel="importance to the forget set",
-    )
+    axis.set(xlabel="importance to all clips", ylabel="importance to the forget set")
     axis.legend(frameon=False)
     return figure
 
@@ -507,14 +461,10 @@ def struck_out(
     """
     shown = np.argsort(-answer, kind="stable")[:10]
     names = [labels[i] for i in shown]
-    figure, axes = plt.subplots(
-        1, 2, figsize=(8, 0.9 + 0.24 * len(names)), sharex=True, sharey=True,
-        layout="constrained",
-    )
-    for axis, values, hatch, title in zip(
-        axes, (answer, target), ("", "///"), ("the original's answer", "the target"), strict=True
-    ):
-        axis.barh(names, values[shown], color="lightgrey", edgecolor="black", hatch=hatch)
+    figure, axes = _panels(8, 0.9 + 0.24 * len(names), 1, 2, sharex=True, sharey=True)
+    drawn = {"the original's answer": answer, "the target": target}
+    for axis, (title, values), hatch in zip(axes, drawn.items(), _HATCHES, strict=False):
+        axis.barh(names, values[shown], hatch=hatch, **_GREY)
         axis.set(title=title, xlabel="probability", xlim=(0, 1))
     axes[0].invert_yaxis()
     return figure
@@ -524,7 +474,7 @@ def pairs(
     members: Float[np.ndarray, " members"], nonmembers: Float[np.ndarray, " nonmembers"]
 ) -> Figure:
     """Draw every pair of a member and a non-member: dark where the member has the lower loss."""
-    figure, axis = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    figure, axis = _panels(5.5, 3.4)
     won = np.sort(members)[:, None] < np.sort(nonmembers)[None, :]
     axis.pcolormesh(won, cmap="Greys", vmin=-0.2, vmax=1.4)
     axis.set(
@@ -538,17 +488,16 @@ def likelihoods(
     value: float, inside: Float[np.ndarray, " inside"], outside: Float[np.ndarray, " outside"]
 ) -> Figure:
     """Draw one clip's confidence under the attacked model between those of shadow models."""
-    figure, axis = plt.subplots(figsize=(5.5, 3), layout="constrained")
+    figure, axis = _panels(5.5, 3)
     both = np.concatenate([inside, outside, [value]])
-    reach = 0.5 * (both.max() - both.min())
-    grid = np.linspace(both.min() - reach, both.max() + reach, 300)
-    for values, line, marker, colour, name in zip(
-        (inside, outside), ("-", "--"), "os", sns.color_palette(PALETTE, 2),
-        ("heard the clip", "never heard it"), strict=True,
-    ):
-        density = norm.pdf(grid, values.mean(), values.std(ddof=1))
-        axis.plot(grid, density, linestyle=line, color=colour, label=name)
-        axis.plot(values, np.zeros_like(values), marker=marker, color=colour, linestyle="none")
+    grid = np.linspace(-0.5, 1.5, 300) * np.ptp(both) + both.min()
+    shadows = {"heard the clip": inside, "never heard it": outside}
+    densities = {
+        name: norm.pdf(grid, values.mean(), values.std(ddof=1)) for name, values in shadows.items()
+    }
+    _curves(axis, pd.DataFrame(densities, index=grid), marker="")
+    for values, how in zip(shadows.values(), _styles(shadows).values(), strict=True):
+        axis.plot(values, np.zeros_like(values), linestyle="none", **how)
     axis.axvline(value, color="black", linestyle=":", label="the attacked model")
     axis.set(xlabel="logit-scaled confidence of the true class", ylabel="density")
     axis.legend(frameon=False, fontsize=8)

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,11 +21,11 @@ from pydantic_core import to_jsonable_python
 
 from speechunlearn import methods, provenance, schema
 from speechunlearn.cache import Artefact, Cache
-from speechunlearn.chapters import runs
-from speechunlearn.chapters.runs import Run
+from speechunlearn.chapters import runs, workflow
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import NotMade, ParameterError
 from speechunlearn.lab import experiments, forget_sets
+from speechunlearn.lab.experiments import Run
 from speechunlearn.lab.results import Results
 from speechunlearn.lab.study import Cell, Study
 
@@ -76,8 +76,9 @@ class Recorder(Cache):
 
     def finish(self) -> None:
         """Let smaller draws take their adversarial copies from the largest, where that is there."""
-        self.plan.plan_for(provenance.computing())
-        jobs = self.plan.jobs
+        computing, jobs = provenance.computing(), self.plan.jobs
+        # the jobs set their threads themselves
+        self.plan.computing = {name: computing[name] for name in ("instructions", "device")}
         instead = {
             name: largest for name, largest in self._instead.items()
             if largest in jobs or self.plan.is_made(largest)
@@ -107,8 +108,7 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
         before, plan.jobs = plan.jobs, {}
         try:
             for cells in asked(path, given, store).values():
-                for _ in cells:
-                    pass
+                list(cells)
             plan.chapters[path.stem] = {"needs": list(plan.jobs)}
         except NotMade:
             plan.later.append(path.stem)
@@ -142,6 +142,56 @@ def asked(notebook: Path, given: Mapping[str, Any], store: Cache) -> experiments
     others = [name for name in inspect.signature(ask).parameters if name != "run"]
     run = dataclasses.replace(space["run"], store=store)
     return ask(run, **{name: values[name] for name in others})
+
+
+def execute(
+    notebooks: Iterable[Path],
+    values: Mapping[str, Any],
+    out: Path,
+    *,
+    jobs: int = 1,
+    cells: bool = False,
+    profile_dir: str | Path = "local",
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Run chapters by papermill, each as a job of the workflow.
+
+    Every chapter's parameters are checked before the first one starts. An executed notebook
+    appears under its own name when it is finished; one that failed is kept as ``*.failed.ipynb``.
+    No chapter begins after one has failed.
+
+    Args:
+        notebooks: chapters
+        values: parameters; one that a single chapter lacks is refused
+        out: folder of the executed notebooks
+        jobs: so many at a time; work that two of them need is done once
+        cells: first make each artefact that the chapters need by a job of its own; a chapter
+            makes those it misses itself
+        profile_dir: Snakemake profile that says where jobs run: a folder, or one of
+            ``workflow/profiles`` by its name
+        say: told of each start and end
+
+    Returns:
+        the executed notebooks
+
+    Raises:
+        ParameterError: a parameter, or a folder that cannot be written
+        SpeechUnlearnError: a chapter failed; the message holds its error
+
+    """
+    checked = {path: runs.check_parameters(path, values) for path in notebooks}
+    waiting = list(checked)
+    while waiting:
+        plan = Plan(str(Cache(values.get("cache") or None).root.absolute()))
+        if cells:
+            plan = of_chapters({path: checked[path] for path in waiting}, plan)
+        for path in waiting:
+            if path.stem not in plan.later:
+                chapter = plan.chapters.setdefault(path.stem, {"needs": []})
+                chapter |= {"notebook": str(path), "values": checked[path], "out": str(out)}
+        workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, say=say)
+        waiting = [path for path in waiting if path.stem in plan.later]
+    return [out / path.name for path in checked]
 
 
 _T = TypeVar("_T")
@@ -207,37 +257,31 @@ class Grid:
             values, where = schema.read(file) | dict(values), f"grid {str(file)!r}"
         return schema.checked(cls, values, where)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> Iterator[Run]:
         """Return the run of each corpus and encoder, checked.
 
         Raises:
             ParameterError: what `runs.start` refuses, or a corpus that is not here
 
         """
-        found = []
         for corpus, encoder in itertools.product(self.corpora or ("",), self.encoders or ("",)):
             run = runs.start(
                 self.profile, corpus, self.roots.get(corpus, ""), encoder, self.skip_bad,
                 task=self.task, n_values=list(self.n_values), tau_values=list(self.tau_values),
             )
             runs.check_root(run.corpus, run.root)
-            found.append(run)
-        return found
+            yield run
 
-    def cells(self, study: Study) -> list[Cell]:
+    def cells(self, study: Study) -> Iterator[Cell]:
         """Ask a study for every cell of the grid, the largest draws first."""
-        found = []
-        sizes = self.n_values or study.sizes
-        for seed, draw, n in itertools.product(
-            self.seeds, self.draws, sorted(sizes, reverse=True)
+        sizes = sorted(self.n_values or study.sizes, reverse=True)
+        for seed, draw, n, method in itertools.product(
+            self.seeds, self.draws, sizes, self.methods
         ):
-            for method in self.methods:
-                own = {} if method == "original" else vars(methods.parameters(method))
-                taus = self.tau_values or study.profile.tau_values if "tau" in own else (None,)
-                for tau in taus:
-                    given = {} if tau is None else {"tau": tau}
-                    found.append(study.cell(method, forget_sets.clips(n, draw), seed, **given))
-        return found
+            own = {} if method == "original" else vars(methods.parameters(method))
+            for tau in self.tau_values or study.profile.tau_values if "tau" in own else (None,):
+                given = {} if tau is None else {"tau": tau}
+                yield study.cell(method, forget_sets.clips(n, draw), seed, **given)
 
 
 def of_grid(grid: Grid) -> Plan:
@@ -250,9 +294,9 @@ def of_grid(grid: Grid) -> Plan:
     """
     plan = Plan(str(Cache().root.absolute()))
     store = Recorder(plan)
-    for run in grid.runs():
+    for run in list(grid.runs()):  # all are checked before one is planned
         for setting in grid.settings:
-            grid.cells(dataclasses.replace(run, store=store).study(setting))
+            list(grid.cells(dataclasses.replace(run, store=store).study(setting)))
     store.finish()
     return plan
 

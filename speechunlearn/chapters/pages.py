@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 
 from speechunlearn import corpora, methods
 from speechunlearn.audit import report_card, statistics
@@ -22,8 +21,6 @@ from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments, leaderboard, results, scaling, sentences, tuning
 from speechunlearn.lab.results import TITLES, Results
 
-Shown = pd.DataFrame | Figure | None
-
 
 def made_by(shown: Results) -> str:
     """Return what made these cells: profile, corpus, encoder, seeds, machine, commit, hours.
@@ -31,64 +28,55 @@ def made_by(shown: Results) -> str:
     A model that is scored for several sizes of the forget set counts once.
     """
     cells, models = shown.cells, shown.models
-
-    def unique(column: str) -> str:
-        return "; ".join(sorted({str(value) for value in cells[column]}))
-
     names = "; ".join(corpora.get(name).title for name in sorted(set(cells["corpus"])))
-    hours = models["seconds"].sum() / 3600
+    one = {name: "; ".join(sorted({str(v) for v in values})) for name, values in cells.items()}
     asked = []
-    for kind, draws in cells.groupby("request")["draw"].unique().items():
-        drawn = sorted(str(draw) for draw in draws)
+    for kind, draws in cells.groupby("request")["draw"]:
+        drawn = sorted({str(draw) for draw in draws})
         asked.append(
             f"forget draws {'; '.join(drawn)}" if kind == "clips"
             else f"{len(drawn)} removals by {kind}"
         )
     return (
-        f"Profile **{unique('profile')}**; corpus: **{names}**; encoder {unique('encoder')}; "
-        f"training seeds {unique('seed')}; {'; '.join(asked)}; "
-        f"{len(models)} models, {hours:.1f} h on {unique('machine')}; code {unique('commit')}."
+        f"Profile **{one['profile']}**; corpus: **{names}**; encoder {one['encoder']}; "
+        f"training seeds {one['seed']}; {'; '.join(asked)}; {len(models)} models, "
+        f"{models['seconds'].sum() / 3600:.1f} h on {one['machine']}; code {one['commit']}."
     )
+
+
+def _say(*paragraphs: str) -> None:
+    """Show paragraphs; empty ones are none."""
+    display(Markdown("\n\n".join(text for text in paragraphs if text)))
 
 
 def _about(shown: Results) -> None:
     """Show what made these cells, and what the paper's methods among them were run with."""
-    parts = (made_by(shown), sentences.settings(shown.cells), sentences.stand_ins(shown.cells))
-    display(Markdown("\n\n".join(part for part in parts if part)))
+    _say(made_by(shown), sentences.settings(shown.cells), sentences.stand_ins(shown.cells))
 
 
-def originals(shown: Results | None) -> Shown:
+def originals(shown: Results) -> pd.DataFrame:
     """Show UAR and attack of the fine-tuned and the retrained models, a row a pair."""
-    if shown is None:
-        return _missing()
     cells = shown.reported().select(method=["original", "retrain"])
-    largest = cells.cells["n_forget"].max()
-    cells = cells.select(n_forget=int(largest))
-    display(Markdown(made_by(cells)))
+    cells = cells.select(n_forget=cells.sizes[-1])
+    _say(made_by(cells))
     generator = np.random.default_rng(0)
-    scores = cells.rows().query("metric == 'mia_auc'")
-    scores = scores.set_index(["setting", "method", "seed", "draw"])["value"]
+    key = ["setting", "seed", "draw", "method"]
+    attack = results.across(cells.rows(), key)["forget mia_auc"]
     table = []
     for record in cells.cells.sort_values(["setting", "seed", "method"]).to_dict("records"):
-        row: dict[str, Any] = {
-            "setting": record["setting"], "seed": record["seed"], "draw": record["draw"],
-            "model": TITLES[record["method"]],
-        }
+        model = tuple(record[name] for name in key)
+        row = dict(zip(key, model, strict=True)) | {"model": TITLES[record["method"]]}
         for split in ("forget", "retain", "unseen"):
             found = statistics.cluster_bootstrap(
                 cells.of_cell(record["cell"], split), generator=generator
             )
             row[f"{split} UAR"] = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-        key = (record["setting"], record["method"], record["seed"], record["draw"])
-        row["attack AUC"] = f"{scores[key]:.2f}"
-        table.append(row)
-    return pd.DataFrame(table).set_index(["setting", "seed", "draw", "model"])
+        table.append(row | {"attack AUC": f"{attack[model]:.2f}"})
+    return pd.DataFrame(table).drop(columns="method").set_index([*key[:3], "model"])
 
 
-def table(shown: Results | None, setting: str, chosen: Sequence[str]) -> Shown:
+def table(shown: Results, setting: str, chosen: Sequence[str]) -> pd.DataFrame:
     """Show the table of methods beside the paper's numbers, and their distances to retraining."""
-    if shown is None:
-        return _missing()
     cells = shown.reported().select(setting=setting, method=list(chosen))
     _about(cells)
     numbers = results.table_of_methods(cells, setting, generator=np.random.default_rng(0))
@@ -96,15 +84,13 @@ def table(shown: Results | None, setting: str, chosen: Sequence[str]) -> Shown:
     display(results.readable(numbers, paper[paper["setting"] == setting]))
     if {"retrain", "ran_lab", *experiments.ADVERSARIAL} <= set(numbers["method"]):
         said = sentences.of_methods(cells.cells, numbers, 1 / cells.n_labels)
-        display(Markdown("".join(f"- {sentence}\n" for sentence in said)))
+        _say("".join(f"- {sentence}\n" for sentence in said))
     display(results.distances(numbers))
     return results.costs(cells)
 
 
-def requests(shown: Results | None) -> Shown:
+def requests(shown: Results) -> pd.DataFrame:
     """Show every kind of request: clips, classes, speakers, sequences, and the audit."""
-    if shown is None:
-        return _missing()
     _about(shown)
     generator = np.random.default_rng(0)
     clips = shown.select(request="clips")
@@ -121,11 +107,11 @@ def requests(shown: Results | None) -> Shown:
     sequence = shown.select(variant=experiments.SEQUENCE)
     if len(sequence.cells):
         display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
-    display(Markdown("**The audit**"))
+    _say("**The audit**")
     return cards(clips)
 
 
-def speech_and_images(speech: Mapping[str, Results | None], images: Results | None) -> Shown:
+def speech_and_images(speech: Mapping[str, Results], images: Results) -> pd.DataFrame:
     """Show, for each corpus of speech beside images, how far methods stay from retraining.
 
     Args:
@@ -133,60 +119,42 @@ def speech_and_images(speech: Mapping[str, Results | None], images: Results | No
         images: of the control
 
     """
-    found = {name: shown for name, shown in speech.items() if shown is not None}
-    if not found or images is None:
-        return _missing()
-    every = [*found.values(), images]
+    every = [*speech.values(), images]
     display(Markdown("\n".join(f"- {made_by(shown.select(request='clips'))}" for shown in every)))
-    tables = {
-        name: results.further_from_retraining(shown, images) for name, shown in found.items()
-    }
-    for name, table in tables.items():
+    named, tables = {"one": "speech", "other": "images"}, {}
+    for name, shown in speech.items():
+        table = results.further_from_retraining(shown, images)
         count = table["further"].value_counts()
-        display(
-            Markdown(
-                f"**{name}**: of {len(table)} models, the original's included, "
-                f"{count.get('one', 0)} are further from retraining on speech, "
-                f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided. "
-                f"{sentences.of_power(table)}"
-            )
+        _say(
+            f"**{name}**: of {len(table)} models, the original's included, "
+            f"{count.get('one', 0)} are further from retraining on speech, "
+            f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided. "
+            f"{sentences.of_power(table)}"
         )
-    named = {"one": "speech", "other": "images"}
-    return pd.concat(
-        {
-            name: table.replace({"further": named}).rename(
-                columns={"one": "speech", "other": "images"}
-            ).round(2)
-            for name, table in tables.items()
-        },
-        names=["speech"],
-    )
+        tables[name] = table.replace({"further": named}).rename(columns=named).round(2)
+    return pd.concat(tables, names=["speech"])
 
 
-def tests_and_claims(shown: Results | None, setting: str) -> Shown:
+def tests_and_claims(shown: Results, setting: str) -> pd.DataFrame:
     """Show the tests against random labels, the rule of a verdict, and the paper's claims by it."""
-    if shown is None:
-        return _missing()
     cells = shown.reported().select(setting=setting)
     _about(cells)
     tests = results.tests_against(
         cells, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
     )
     display(tests.replace({"method": TITLES}).set_index(["method", "n_forget"]).round(4))
-    display(Markdown(experiments.RULE))
+    _say(experiments.RULE)
     unlike = sentences.unlike_the_paper(cells.cells)
     if unlike:
-        display(Markdown(f"Not tested here: {unlike}."))
+        _say(f"Not tested here: {unlike}.")
     verdicts = experiments.claims(
         cells, setting, chance=1 / cells.n_labels, generator=np.random.default_rng(0)
     )
     return verdicts.set_index(["claim", "n_forget"]).round(2)
 
 
-def figure2(shown: Results | None) -> Shown:
+def figure2(shown: Results) -> pd.DataFrame:
     """Show UAR over tau on the development draw: the figure and its table."""
-    if shown is None:
-        return _missing()
     cells = shown.select(draw=experiments.DEVELOPMENT)
     _about(cells)
     rows = cells.rows().query("split == 'unseen' and metric == 'uar'")
@@ -195,14 +163,9 @@ def figure2(shown: Results | None) -> Shown:
     return experiments.shape_over_tau(cells).round(2)
 
 
-def gaps(shown: Results | None) -> Shown:
+def gaps(shown: Results) -> pd.DataFrame:
     """Show Adv. + Ela. under each choice that the paper leaves open, and at the paper's M and P."""
-    if shown is None:
-        return _missing()
-    cells = shown.cells[shown.cells["variant"] != ""]
-    if cells.empty:
-        return _missing()
-    chosen = shown.select(cell=list(cells["cell"]))
+    chosen = shown.select(cell=list(shown.cells.loc[shown.cells["variant"] != "", "cell"]))
     _about(chosen)
     return experiments.variants(chosen).round(2)
 
@@ -210,52 +173,41 @@ def gaps(shown: Results | None) -> Shown:
 def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
     """Show what every attack reaches on a model, beside the retrained models."""
     table = auditor.attacks(model, generator=generator)
-    text = pd.DataFrame(
-        {
-            "attack": table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
-            "figure": table["figure"].map({"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}),
-            "value": _with_interval(table, "value", "low", "high"),
-            "retrained": table["retrained"].map(_number),
-            "distance": table["distance"].map(_number),
-            "spread": table["spread"].map(_number),
-        }
+    figures = {"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}
+    beside = {name: table[name].map(_number) for name in ("retrained", "distance", "spread")}
+    text = table.assign(
+        attack=table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
+        figure=table["figure"].map(figures), value=_with_interval(table, "value", "low", "high"),
+        **beside,
     )
-    return text.set_index(["attack", "figure"])
+    return text.set_index(["attack", "figure"])[["value", *beside]]
 
 
 def imbalance(auditor: Auditor) -> pd.DataFrame:
     """Show what still tells the matched pairs apart."""
     left = auditor.matching.imbalance
-    row = {
+    return pd.DataFrame([{
         "pairs": left.n_pairs, "without a partner": left.n_unmatched,
         "same class": left.agreement["label"],
         "mean difference of duration (s)": left.mean_difference,
         "in standard deviations": left.standardised,
-    }
-    return pd.DataFrame([row]).round(3)
+    }]).round(3)
 
 
 def card(judged: report_card.Card) -> pd.DataFrame:
     """Show a report card: a row a score, and whether it passes."""
     table = judged.scores
-    names = report_card.SCORES | report_card.DISTANCES
-    verdict = np.where(table["passed"], "passes", "fails")
-    text = pd.DataFrame(
-        {
-            "score": table["score"].map(names),
-            "value": table["value"].map(_number),
-            "retrained": table["retrained"].map(_number),
-            "of one more retrained": [
-                f"[{_number(max(0.0, low))}, {_number(high)}]"
-                for low, high in zip(table["low"], table["high"].where(
-                    table["score"].isin(report_card.DISTANCES), table["high"].clip(upper=1)
-                ), strict=True)
-            ],
-            "": np.where(table["judged"], verdict, "(" + verdict.astype(object) + ")"),
-        }
-    )
+    verdict = np.where(table["passed"], "passes", "fails").astype(object)
+    share = ~table["score"].isin(report_card.DISTANCES)
+    low, high = table["low"].clip(lower=0), table["high"].mask(share, table["high"].clip(upper=1))
+    text = pd.DataFrame({
+        "score": table["score"].map(report_card.SCORES | report_card.DISTANCES),
+        "value": table["value"].map(_number), "retrained": table["retrained"].map(_number),
+        "of one more retrained": "[" + low.map(_number) + ", " + high.map(_number) + "]",
+        "": np.where(table["judged"], verdict, "(" + verdict + ")"),
+    })
     passed = "passes for a retrained one" if judged.passed else "does not pass for a retrained one"
-    display(Markdown(f"The model **{passed}**."))
+    _say(f"The model **{passed}**.")
     return text.set_index("score")
 
 
@@ -277,42 +229,35 @@ def cards(shown: Results) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["request", "method", "model"])
 
 
-def committed_card(folder_name: str, method: str) -> Shown:
+def committed_card(folder_name: str, method: str) -> pd.DataFrame | None:
     """Show a method's report card in the first request of a committed leaderboard."""
     found = leaderboard.committed(folder_name)
-    if found is None:
-        return _missing()
-    scores = found.scores
-    first = scores[["seed", "draw"]].min()
-    own = scores[
-        (scores["seed"] == first["seed"]) & (scores["draw"] == first["draw"])
-        & (scores["method"] == method)
-    ]
+    first = found.scores[["seed", "draw"]].min()
+    own = found.scores.set_index(["seed", "draw", "method"])
+    own = own[own.index == (first["seed"], first["draw"], method)]
     if own.empty:
-        return _missing()
-    display(Markdown(made_by(found.results)))
+        _say("*No results of this method are committed yet.*")
+        return None
+    _say(made_by(found.results))
     return card(report_card.Card(bool(own.loc[own["judged"], "passed"].all()), own))
 
 
 def trials(table: pd.DataFrame) -> pd.DataFrame:
     """Show the chosen trial of each method, and what the tuning used."""
-    best = table[table["chosen"]].copy()
-    best["trials"] = best["method"].map(table["method"].value_counts())
-    best["method"] = best["method"].map(TITLES)
-    used = best[["draw", "n_forget", "seed", "unseen_clips"]].drop_duplicates()
-    display(
-        Markdown(
-            "\n".join(
-                f"- tuned on: draw {row.draw}, {row.n_forget} clips, training seed {row.seed}, "
-                f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
-                "without the draw"
-                for row in used.itertuples()
-            )
-        )
-    )
-    best["chosen"] = best["overrides"].str.strip("{}").str.replace('"', "")
-    shown = best.set_index("method")[["trials", "chosen", "gap"]].round({"gap": 3})
-    return shown.rename(columns={"gap": "average gap"})
+    best = table[table["chosen"]].set_index("method")
+    used = best.drop_duplicates(["draw", "n_forget", "seed", "unseen_clips"])
+    _say("\n".join(
+        f"- tuned on: draw {row.draw}, {row.n_forget} clips, training seed {row.seed}, "
+        f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
+        "without the draw"
+        for row in used.itertuples()
+    ))
+    shown = pd.DataFrame({
+        "trials": table["method"].value_counts(),
+        "chosen": best["overrides"].str.strip("{}").str.replace('"', ""),
+        "average gap": best["gap"].round(3),
+    })
+    return shown.loc[best.index].rename(index=TITLES)
 
 
 def budget(table: pd.DataFrame) -> str:
@@ -329,13 +274,9 @@ def budget(table: pd.DataFrame) -> str:
     count = table["method"].value_counts()
     most = int(count.max())
     single = [TITLES[name] for name in TITLES if count.get(name, most) == 1 < most]
-    if not single:
-        return f"Trials: {most} of each method."
     has = "has" if len(single) == 1 else "have"
-    return (
-        f"Trials: {most} of each method, but 1 of {' and of '.join(single)}, which {has} nothing "
-        "to tune."
-    )
+    but = f", but 1 of {' and of '.join(single)}, which {has} nothing to tune" if single else ""
+    return f"Trials: {most} of each method{but}."
 
 
 def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
@@ -348,48 +289,50 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
     """
     shown = table[table["alone"]] if alone else table
     pairs, clips = table[["pairs", "clips"]].iloc[0]
+    said = f"Means over n = {pairs} pairs of training seed and forget draw"
     if alone:
-        display(
-            Markdown(
-                f"Means over n = {pairs} pairs of training seed and forget draw. `p`: that a "
-                f"method's gap is no other than that of the first, from a paired bootstrap of "
-                f"n = {pairs} pairs and of speakers (or what the task keeps apart), by Holm's "
-                "correction. A `p` above .05 tells two methods apart no more than chance does."
-            )
+        said += (
+            ". `p`: that a method's gap is no other than that of the first, from a paired "
+            f"bootstrap of n = {pairs} pairs and of speakers (or what the task keeps apart), by "
+            "Holm's correction. A `p` above .05 tells two methods apart no more than chance does."
         )
-        columns = {
-            "average gap": shown["gap"].map(lambda value: _number(value, 3)),
-            "p": shown["p"].map(lambda value: _number(value, 3)),
-            **{
-                title: shown[name].map(_number) for title, name in {
-                    "forget UAR": "forget_uar", "retain UAR": "retain_uar",
-                    "unseen UAR": "unseen_uar", "matched": "mia_matched",
-                    "likeness": "mia_likelihood_ratio",
-                }.items()
-            },
-        }
+        columns = _shown(
+            shown, "gap", "p", "forget_uar", "retain_uar", "unseen_uar", "mia_matched",
+            "mia_likelihood_ratio",
+        )
     else:
-        display(
-            Markdown(
-                f"Means over n = {pairs} pairs of training seed and forget draw; in brackets 95 % "
-                f"intervals of a bootstrap of these {pairs} and of speakers (or what the task "
-                f"keeps apart). Answers changed: of n = {clips} clips."
-            )
+        said += (
+            f"; in brackets 95 % intervals of a bootstrap of these {pairs} and of speakers (or "
+            f"what the task keeps apart). Answers changed: of n = {clips} clips."
         )
-        columns = {
-            "data used": shown["needs"].replace("", "–"),
-            "average gap": _with_interval(shown, "gap", "gap_low", "gap_high", 3),
-            "forgetting distance": _with_interval(
-                shown, "forgetting", "forgetting_low", "forgetting_high", 3
-            ),
-            "utility distance": _with_interval(
-                shown, "utility", "utility_low", "utility_high", 3
-            ),
+        columns = {"data used": shown["needs"].replace("", "–")} | {
+            _NAMES[name]: _with_interval(shown, name, f"{name}_low", f"{name}_high", 3)
+            for name in ("gap", "forgetting", "utility")
+        }
+        columns |= {
             "answers changed": shown["changed"].map(lambda share: f"{_number(100 * share, 1)} %"),
             "cards passed": _passed(shown),
         }
+    _say(said)
     named = shown["method"] + shown["same_as"].map(lambda name: f" (= {name})" if name else "")
     return pd.DataFrame(columns).set_index(named.rename("method"))
+
+
+#: columns of a leaderboard, as readers see them
+_NAMES = {
+    "gap": "average gap", "forgetting": "forgetting distance", "utility": "utility distance",
+    "p": "p", "forget_uar": "forget UAR", "retain_uar": "retain UAR", "unseen_uar": "unseen UAR",
+    "mia_matched": "matched", "mia_likelihood_ratio": "likeness",
+}
+
+
+def _shown(table: pd.DataFrame, *columns: str) -> dict[str, Any]:
+    """Return columns of a leaderboard as text: distances and p with three digits."""
+    fine = ("gap", "forgetting", "utility", "p")
+    return {
+        _NAMES[name]: table[name].map(lambda v, digits=3 if name in fine else 2: _number(v, digits))
+        for name in columns
+    }
 
 
 def _passed(table: pd.DataFrame) -> list[str]:
@@ -413,44 +356,30 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
         table: of `speechunlearn.lab.leaderboard.parts` or `speechunlearn.lab.leaderboard.repeated`
 
     """
-    names = {
-        "gap": "average gap", "forgetting": "forgetting distance", "utility": "utility distance",
-        "forget_uar": "forget UAR", "mia_matched": "matched", "mia_likelihood_ratio": "likeness",
-    }
-    text = {
-        shown: [
-            _number(value, 3 if name in ("gap", "forgetting", "utility") else 2)
-            for value in table[name]
-        ]
-        for name, shown in names.items()
-    }
+    text = _shown(
+        table, "gap", "forgetting", "utility", "forget_uar", "mia_matched", "mia_likelihood_ratio"
+    )
     return pd.DataFrame(text | {"cards passed": _passed(table)}, index=table.index)
 
 
-def committed_leaderboard(folder_name: str) -> Shown:
+def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
     found = leaderboard.committed(folder_name)
-    if found is None:
-        return _missing()
-    display(Markdown(made_by(found.results)))
-    cells = found.results.cells
+    table, cells = found.ranking, found.results.cells
     profile, corpus, task = cells[["profile", "corpus", "task"]].iloc[0]
     recipe = json.loads(cells.loc[cells["method"] == "original", "hyperparameters"].iloc[0])
     quick = " -p quick=true" if recipe.get("quick") else ""
-    display(
-        Markdown(
-            "A row again, by its method: "
-            f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
-            f"-p task={task} -p methods=METHOD{quick}`"
-        )
-    )
     tuned = tuning.frozen(profile, corpus, task)
     said = [] if tuned is None else [budget(tuned)]
-    if leaderboard.OURS in set(cells["method"]):
-        said.append(leaderboard.REDESIGNED)
-    display(Markdown(" ".join(said)))
-    table = found.ranking
-    pairs = table["pairs"].iloc[0]
+    said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(cells["method"]) else []
+    for text in (
+        made_by(found.results),
+        "A row again, by its method: "
+        f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
+        f"-p task={task} -p methods=METHOD{quick}`",
+        " ".join(said),
+    ):
+        _say(text)
     display(ranking(table))
     display(Markdown("**From the forget set alone**"), ranking(table, alone=True))
     for title, more in (
@@ -458,6 +387,7 @@ def committed_leaderboard(folder_name: str) -> Shown:
         ("Five requests in a row", found.repeated),
     ):
         if more is not None:
+            pairs = table["pairs"].iloc[0]
             display(Markdown(f"**{title}** (means over n = {pairs} pairs)"), beside(more))
     figures.forgetting_and_cost(table)
     return costs(table)
@@ -490,14 +420,14 @@ def growth_with(table: pd.DataFrame, axis: str) -> None:
     lines = []
     for alone, title in ((True, "look at the forget set alone"), (False, "look at more")):
         part = own[[(methods.get(m).needs == {"forget"}) == alone for m in own["method"]]]
+        slope = _with_interval(part, "slope", "low", "high")
         found = ", ".join(
-            f"{TITLES[row.method]}: {row.verdict} (slope {_number(row.slope)} "
-            f"[{_number(row.low)}, {_number(row.high)}])"
-            for row in part.itertuples()
+            f"{TITLES[method]}: {verdict} (slope {text})"
+            for method, verdict, text in zip(part["method"], part["verdict"], slope, strict=True)
         )
         if found:
             lines.append(f"- of those that {title}: {found}")
-    display(Markdown(f"With the size *{scaling.AXES[axis]}*\n\n" + "\n".join(lines)))
+    _say(f"With the size *{scaling.AXES[axis]}*\n\n" + "\n".join(lines))
 
 
 def planned(table: pd.DataFrame) -> pd.DataFrame:
@@ -508,11 +438,9 @@ def planned(table: pd.DataFrame) -> pd.DataFrame:
 
     """
     within = int(((table["ratio"] - 1).abs() <= 0.25).sum())
-    display(
-        Markdown(
-            f"Within 25 % of the run, by the median: {within} of {len(table)} predictions; "
-            f"passes as counted before: {int(table['passes agree'].sum())} of {len(table)}."
-        )
+    _say(
+        f"Within 25 % of the run, by the median: {within} of {len(table)} predictions; "
+        f"passes as counted before: {int(table['passes agree'].sum())} of {len(table)}."
     )
     shown = table.assign(method=table["method"].map(TITLES)).set_index("method")
     return shown.rename(columns={"ratio": "predicted / real"}).round(3)
@@ -530,7 +458,3 @@ def _with_interval(
         f"{_number(v, digits)} [{_number(a, digits)}, {_number(b, digits)}]"
         for v, a, b in zip(table[value], table[low], table[high], strict=True)
     ]
-
-
-def _missing() -> Shown:
-    return display(Markdown("*No results of this profile are committed yet.*"))

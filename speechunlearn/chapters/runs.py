@@ -8,175 +8,28 @@ chapter run by hand, by papermill or by the command line refuses the same mistak
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
 import os
 import sys
-import textwrap
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechunlearn import schema
+from speechunlearn import corpora, schema
 from speechunlearn.cache import Cache
+from speechunlearn.dataset import tasks
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.lab import profiles
-from speechunlearn.lab.profiles import Profile
 from speechunlearn.provenance import REPOSITORY
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from speechunlearn.lab.results import Results
-    from speechunlearn.lab.study import Cell, Study
+    from speechunlearn.lab.experiments import Run
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
-#: folder of results that the leaderboard's are kept in: other strengths than the main tables'
-_LEADERBOARD = "leaderboard"
-
 #: environment variable that names the file progress goes to
 PROGRESS = "SPEECHUNLEARN_PROGRESS"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One execution of a chapter: its profile, and where things are.
-
-    Args:
-        profile: sizes, with the chapter's own parameters in place
-        base: the profile as it is without them and without a task
-        given: those parameters, for the studies of other tasks
-        corpus: name of a reader
-        root: the corpus's folder or CSV; None is its default
-        skip_bad: leave out clips that cannot be used
-        store: finished work
-        results_folder: results are added below it; None writes none
-
-    """
-
-    profile: Profile
-    base: Profile
-    given: Mapping[str, Any]
-    corpus: str
-    root: Path | None
-    skip_bad: bool
-    store: Cache
-    results_folder: Path | None
-    #: so that clips are in memory once
-    _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def study(self, setting: str = "validation", **values: Any) -> Study:
-        """Return the study of one setting, with values in place of the profile's."""
-        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
-
-    def study_of(self, task: str, corpus: str) -> Study:
-        """Return the study of another task, on a corpus that needs no folder, in this profile."""
-        given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
-        other = self.base.for_task(task).with_values(**given)
-        return self._study(other, corpus, None, "validation")
-
-    def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
-        from speechunlearn.lab.study import Study
-
-        key = repr((profile, corpus, root, setting))
-        if key not in self._studies:
-            self._studies[key] = Study(
-                profile, corpus, root, setting=setting, cache=self.store,
-                skip_bad=self.skip_bad, report=report,
-            )
-        return self._studies[key]
-
-    def results(self, cells: Iterable[Cell], below: str = "") -> Results:
-        """Collect cells as they are made, and add them to the results folder.
-
-        Args:
-            cells: collected in their order
-            below: folder in it, for cells that are no rows of the main tables
-
-        """
-        from speechunlearn.lab.results import Results
-
-        collected = Results.of(cells)
-        if self.results_folder is not None:
-            collected.write(self.results_folder / below / collected.folder_name)
-        return collected
-
-    def ranked(self) -> tuple[str, ...]:
-        """Return the methods of the leaderboard: the profile's, or all but the references.
-
-        Raises:
-            ParameterError: an unknown method
-
-        """
-        from speechunlearn.lab import tuning
-
-        return tuning.names(self.profile.ranked)
-
-    def trials(self) -> pd.DataFrame:
-        """Return the trials that the methods were tuned by.
-
-        Those that are frozen for profile, corpus and task are taken; others are made.
-        """
-        import pandas as pd
-
-        from speechunlearn.lab import experiments, tuning
-
-        wanted = self.ranked()
-        table = tuning.frozen(self.profile.name, self.corpus, self.profile.task)
-        known = set() if table is None else set(table["method"])
-        missing = [name for name in wanted if name not in known]
-        tables = [] if table is None else [table[table["method"].isin(wanted)]]
-        if missing:
-            trials = experiments.trials(self.study(spare=True), missing)
-            made = self.results(trials, "trials")
-            tables.append(tuning.trial_table(made))
-            if self.results_folder is not None:
-                file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
-                tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
-        return pd.concat(tables, ignore_index=True)
-
-    def strengths(self) -> dict[str, dict[str, Any]]:
-        """Return what the trials chose for each method of the leaderboard."""
-        from speechunlearn.lab import tuning
-
-        return tuning.chosen(self.trials())
-
-    def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
-        """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
-        from speechunlearn.lab import leaderboard
-        from speechunlearn.lab.results import Results
-
-        collected = Results.of(cells)
-        if self.results_folder is None:
-            return collected, leaderboard.scored(collected)
-        folder = self.results_folder / _LEADERBOARD / collected.folder_name
-        return collected, leaderboard.write(collected, folder)
-
-    def keep(self, table: pd.DataFrame, name: str) -> None:
-        """Write a table that is made of no cells to the results folder, where there is one."""
-        if self.results_folder is not None:
-            folder = self.results_folder / name
-            folder.mkdir(parents=True, exist_ok=True)
-            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
-
-    def made_by(self) -> str:
-        """Return what made the numbers of this page, in one paragraph."""
-        from speechunlearn import corpora, provenance
-
-        pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
-        width = self.profile.recipe.get("encoder", {}).get("hidden_size")
-        narrowed = f", narrowed to {width} channels" if width else ""
-        return textwrap.fill(
-            f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
-            f"encoder {self.profile.encoder}{narrowed}; "
-            f"pairs of training seed/forget draw: {pairs}; "
-            f"machine: {provenance.describe()}.",
-            width=88,
-        )
 
 
 def start(
@@ -226,23 +79,18 @@ def start(
     given = {name: getattr(chosen, name) for name in given}
     if quick:
         chosen = chosen.with_values(recipe=chosen.recipe | {"quick": True})
-    encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, "")
-    if encoder:
-        chosen = chosen.with_values(encoder=encoder)
+    encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, chosen.encoder)
     overrides = {name: value for name, value in (attack or {}).items() if value}
-    if overrides:
-        chosen = chosen.with_values(
-            methods=chosen.methods
-            | {m: {**chosen.methods.get(m, {}), **overrides} for m in ("adv", "adv_ela")}
-        )
+    own = {m: chosen.methods.get(m, {}) | overrides for m in ("adv", "adv_ela") if overrides}
+    chosen = chosen.with_values(encoder=encoder, methods=chosen.methods | own)
     profiles.prepare_process(chosen)
-    from speechunlearn import corpora
+    from speechunlearn.lab.experiments import Run
 
     name = corpora.get(corpus or chosen.corpus).name
     run = Run(
         chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
         bool(skip_bad), Cache(cache or None),
-        Path(results).expanduser() if results else None,
+        Path(results).expanduser() if results else None, report,
     )
     run.study()  # refuses what it can before anything is read
     if run.results_folder is not None and base.name not in profiles.NAMES:
@@ -269,15 +117,11 @@ def chapters_for(corpus: str) -> list[Path]:
         CorpusError: an unknown corpus
 
     """
-    from speechunlearn import corpora
-    from speechunlearn.dataset import tasks
-
     if not corpus:
         return chapters()
     made_for = corpora.get(corpus).task
     served = (made_for, *tasks.ALSO.get(made_for, ()))
-    if made_for == tasks.ANY:
-        served = ("emotion",)
+    served = ("emotion",) if made_for == tasks.ANY else served
     return [path for path in chapters() if task_of(path) in served]
 
 
@@ -294,9 +138,6 @@ def corpus_of(notebook: Path, profile: str, corpus: str = "", task: str = "") ->
         ParameterError: a corpus that does not serve the chapter's task
 
     """
-    from speechunlearn import corpora
-    from speechunlearn.dataset import tasks
-
     task, chosen = task or task_of(notebook), profiles.get(profile)
     if "task" in parameters_of(notebook):
         chosen = chosen.for_task(task)
@@ -313,8 +154,6 @@ def check_root(corpus: str, root: str | Path | None) -> None:
         CorpusError: an unknown corpus
 
     """
-    from speechunlearn import corpora
-
     reader = corpora.get(corpus)
     where = Path(root).expanduser() if root else reader.default_root
     if where is None and reader.table is None:
@@ -420,9 +259,8 @@ def run_chapter(
             f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
             f"(see {str(working)!r})"
         ) from error
-    target = folder / path.name
-    os.replace(working, target)
-    tell(f"{path.stem} done: {target}")
+    os.replace(working, folder / path.name)
+    tell(f"{path.stem} done: {folder / path.name}")
 
 
 def report(what: str, done: int, total: int) -> None:
@@ -441,31 +279,3 @@ def tell(text: str) -> None:
             file.write(text + "\n")
     elif "ipykernel" not in sys.modules:
         print(text.strip(), file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def progress(file: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Pass on what the processes of a run write to a progress file."""
-    file.write_text("")
-    finished = threading.Event()
-
-    def follow() -> None:
-        with file.open() as stream:
-            last = False
-            while not last:
-                last = finished.wait(0.5)  # once more after the end: the last lines count too
-                for line in stream:
-                    say(line.rstrip())
-
-    before = os.environ.get(PROGRESS)
-    os.environ[PROGRESS] = str(file)
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        finished.set()
-        thread.join()
-        os.environ.pop(PROGRESS)
-        if before is not None:
-            os.environ[PROGRESS] = before

@@ -8,6 +8,7 @@ A job is ``python -m speechunlearn.chapters.workflow PLAN NAME MARKER``, on this
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -26,6 +27,7 @@ from speechunlearn import schema
 from speechunlearn.cache import Cache
 from speechunlearn.chapters import runs
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import replaced
 from speechunlearn.lab import profiles
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.provenance import PLANNED, REPOSITORY
@@ -64,10 +66,6 @@ class Plan:
     later: list[str] = field(default_factory=list)
     computing: dict[str, Any] = field(default_factory=dict)
 
-    def plan_for(self, computing: dict[str, Any]) -> None:
-        """Note what the keys are for: the jobs set their threads themselves."""
-        self.computing = {name: computing[name] for name in ("instructions", "device")}
-
     def is_made(self, name: str) -> bool:
         """Return whether an artefact is complete in the cache."""
         return (Path(self.cache) / name / "artefact.json").is_file()
@@ -80,9 +78,8 @@ class Plan:
         """Write the plan into a folder, under a name that its content decides."""
         text = json.dumps(asdict(self), indent=1, sort_keys=False)
         file = folder / f"plan-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(text)
-        os.replace(partial, file)
+        with replaced(file) as partial:
+            partial.write_text(text)
         return file
 
     @classmethod
@@ -149,12 +146,20 @@ def execute(
         "--config", f"plan={plan.write(folder)}",
     ]  # fmt: skip
     log = folder / "snakemake.log"
-    with runs.progress(out / "progress.log", say), log.open("w") as output:
+    progress = out / "progress.log"
+    progress.write_text("")
+    with log.open("w") as output, progress.open() as lines:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env=os.environ | {runs.PROGRESS: str(progress)},
         )
         try:
-            status = process.wait()
+            status = None
+            while status is None:  # once more after the end: the last lines count too
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = process.wait(0.5)
+                for line in lines:
+                    say(line.rstrip())
         except BaseException:  # such as Ctrl-C
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -168,15 +173,12 @@ def execute(
 
 def _set_markers(plan: Plan, folder: Path) -> None:
     """Make the markers agree with the cache; a chapter is always run again."""
-    for name in plan.jobs:
+    for name in (*plan.jobs, *(f"chapters/{name}" for name in plan.chapters)):
         marker = folder / "done" / name
+        marker.unlink(missing_ok=True)
         if plan.is_made(name):
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
-        else:
-            marker.unlink(missing_ok=True)
-    for name in plan.chapters:
-        (folder / "done" / "chapters" / name).unlink(missing_ok=True)
 
 
 def _snakemake(arguments: list[str]) -> None:
@@ -226,9 +228,8 @@ def main(arguments: list[str]) -> int:
     if arguments[0].startswith("--"):
         _snakemake(arguments)
         return 0
-    plan_file, name, marker = Path(arguments[0]).resolve(), arguments[1], Path(arguments[2])
-    marker = marker.absolute()
-    plan = Plan.read(plan_file)
+    plan_file, name = Path(arguments[0]).resolve(), arguments[1]
+    marker, plan = Path(arguments[2]).absolute(), Plan.read(plan_file)
     if plan.computing:
         os.environ[PLANNED] = json.dumps(plan.computing)
     try:
@@ -246,14 +247,11 @@ def main(arguments: list[str]) -> int:
             make(plan, name)
     except Exception as error:
         traceback.print_exc()
-        text = str(error)
-        if not isinstance(error, SpeechUnlearnError):
-            text = f"{type(error).__name__}: {error}"
-        if not name.startswith("chapters/"):
-            text = f"{plan.jobs[name]['title']}: {text}"
+        kind = "" if isinstance(error, SpeechUnlearnError) else f"{type(error).__name__}: "
+        what = f"{plan.jobs[name]['title']}: " if name in plan.jobs else ""
         file = plan_file.parent / "errors" / f"{name}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(f"{what}{kind}{error}")
         return 1
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()

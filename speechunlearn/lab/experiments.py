@@ -9,25 +9,30 @@ work and an experiment that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from speechunlearn import methods
+from speechunlearn import corpora, methods, provenance
 from speechunlearn.audit import closeness, evaluation, predictions, statistics
-from speechunlearn.audit.metrics import uar
+from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import forget_sets, sentences, tuning
+from speechunlearn.lab import leaderboard as board
 from speechunlearn.lab.forget_sets import clips
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.lab.relearning import relearn
-from speechunlearn.lab.results import ANOTHER_SEED, TITLES, Results, best_tau
-from speechunlearn.lab.study import DEVELOPMENT, Cell, Study
+from speechunlearn.lab.results import ANOTHER_SEED, IN_PARTS, PART, TITLES, Results, across
+from speechunlearn.lab.study import DEVELOPMENT, Cell, Report, Study
 from speechunlearn.methods.pgd import AttackParameters
 from speechunlearn.models import training
 
@@ -36,16 +41,12 @@ ADVERSARIAL = ("adv", "adv_ela")
 SEQUENCE = "one after another"
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
-#: variant of cells of the leaderboard's request made in parts, one request after another
-IN_PARTS = "in 5 requests"
 N_PARTS = 5
 #: methods whose requests in parts are made
 REPEATED = ("ran_lab", "adv_ela", "neggrad", "delete", "altered")
 
-#: variant of cells of `altered` with one of its parts changed: followed by which
-PART = "altered copies: "
 NOT_SPLICED = "answers to spliced clips not held"
-#: its parts: (what is changed, parameters)
+#: parts of `altered`: (what is changed, parameters)
 PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("answers to the copies not held", {"anchor": 0.0}),
     (NOT_SPLICED, {"splices": 0.0}),
@@ -82,20 +83,126 @@ GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@runtime_checkable
-class Run(Protocol):
-    """What a chapter asks for its studies: see `speechunlearn.chapters.runs.Run`."""
+@dataclass(frozen=True)
+class Run:
+    """One execution of a chapter: its profile, and where things are.
 
-    @property
-    def profile(self) -> Profile: ...
+    Args:
+        profile: sizes, with the chapter's own parameters in place
+        base: the profile as it is without them and without a task
+        given: those parameters, for the studies of other tasks
+        corpus: name of a reader
+        root: the corpus's folder or CSV; None is its default
+        skip_bad: leave out clips that cannot be used
+        store: finished work
+        results_folder: results are added below it; None writes none
+        report: told how far work is
 
-    def study(self, setting: str = "validation", **values: Any) -> Study: ...
+    """
 
-    def study_of(self, task: str, corpus: str) -> Study: ...
+    profile: Profile
+    base: Profile
+    given: Mapping[str, Any]
+    corpus: str
+    root: Path | None
+    skip_bad: bool
+    store: Cache
+    results_folder: Path | None
+    report: Report | None = None
+    #: so that clips are in memory once
+    _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def ranked(self) -> tuple[str, ...]: ...
+    def study(self, setting: str = "validation", **values: Any) -> Study:
+        """Return the study of one setting, with values in place of the profile's."""
+        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
 
-    def strengths(self) -> dict[str, dict[str, Any]]: ...
+    def study_of(self, task: str, corpus: str) -> Study:
+        """Return the study of another task, on a corpus that needs no folder, in this profile."""
+        given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
+        other = self.base.for_task(task).with_values(**given)
+        return self._study(other, corpus, None, "validation")
+
+    def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
+        key = repr((profile, corpus, root, setting))
+        if key not in self._studies:
+            self._studies[key] = Study(
+                profile, corpus, root, setting=setting, cache=self.store,
+                skip_bad=self.skip_bad, report=self.report,
+            )
+        return self._studies[key]
+
+    def results(self, cells: Iterable[Cell], below: str = "") -> Results:
+        """Collect cells as they are made, and add them to the results folder.
+
+        Args:
+            cells: collected in their order
+            below: folder in it, for cells that are no rows of the main tables
+
+        """
+        collected = Results.of(cells)
+        if self.results_folder is not None:
+            collected.write(self.results_folder / below / collected.folder_name)
+        return collected
+
+    def ranked(self) -> tuple[str, ...]:
+        """Return the methods of the leaderboard: the profile's, or all but the references.
+
+        Raises:
+            ParameterError: an unknown method
+
+        """
+        return tuning.names(self.profile.ranked)
+
+    def trials(self) -> pd.DataFrame:
+        """Return the trials that the methods were tuned by.
+
+        Those that are frozen for profile, corpus and task are taken; others are made.
+        """
+        wanted = self.ranked()
+        table = tuning.frozen(self.profile.name, self.corpus, self.profile.task)
+        known = set() if table is None else set(table["method"])
+        missing = [name for name in wanted if name not in known]
+        tables = [] if table is None else [table[table["method"].isin(wanted)]]
+        if missing:
+            made = self.results(trials(self.study(spare=True), missing), "trials")
+            tables.append(tuning.trial_table(made))
+            if self.results_folder is not None:
+                file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
+                tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
+        return pd.concat(tables, ignore_index=True)
+
+    def strengths(self) -> dict[str, dict[str, Any]]:
+        """Return what the trials chose for each method of the leaderboard."""
+        return tuning.chosen(self.trials())
+
+    def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
+        """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
+        collected = Results.of(cells)
+        if self.results_folder is None:
+            return collected, board.scored(collected)
+        # a folder of its own: the strengths are other than the main tables'
+        folder = self.results_folder / "leaderboard" / collected.folder_name
+        return collected, board.write(collected, folder)
+
+    def keep(self, table: pd.DataFrame, name: str) -> None:
+        """Write a table that is made of no cells to the results folder, where there is one."""
+        if self.results_folder is not None:
+            folder = self.results_folder / name
+            folder.mkdir(parents=True, exist_ok=True)
+            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
+
+    def made_by(self) -> str:
+        """Return what made the numbers of this page, in one paragraph."""
+        pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
+        width = self.profile.recipe.get("encoder", {}).get("hidden_size")
+        narrowed = f", narrowed to {width} channels" if width else ""
+        return textwrap.fill(
+            f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
+            f"encoder {self.profile.encoder}{narrowed}; "
+            f"pairs of training seed/forget draw: {pairs}; "
+            f"machine: {provenance.describe()}.",
+            width=88,
+        )
 
 
 #: what a chapter asks for, by what it is for
@@ -227,12 +334,26 @@ def ablation(study: Study) -> Iterator[Cell]:
 
 
 def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
-    """Return the tau of each adversarial method and N, chosen on the development draw."""
-    cells = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).cells
-    if cells.empty:
+    """Return the tau of each adversarial method and N of highest UAR on unseen speakers.
+
+    On the development draw, which is the paper's rule; of equal ones the smallest.
+
+    Raises:
+        ParameterError: no development cells
+
+    """
+    taus = {key: float(uars.idxmax()) for key, uars in _over_tau(results).items()}
+    if not taus:
         raise ParameterError("tau cannot be chosen: there are no development cells")
-    keys = cells[["method", "n_forget"]].drop_duplicates().itertuples(index=False)
-    return {(method, int(n)): best_tau(results, method, int(n)) for method, n in keys}
+    return taus
+
+
+def _over_tau(results: Results) -> dict[tuple[str, int], pd.Series]:
+    """Return UAR on unseen speakers over tau by method and N, on the development draw."""
+    rows = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).rows()
+    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")].set_index("tau")
+    by_key = rows.sort_index().groupby(["method", "n_forget"])["value"]
+    return {(str(method), int(n)): uars for (method, n), uars in by_key}
 
 
 def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
@@ -295,11 +416,9 @@ def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Cell]:
         chosen: methods
 
     """
-    make = forget_sets.classes if kind == "class" else forget_sets.speakers
-    for i, name in enumerate(study.removable(kind)):
-        seed, _ = study.pairs[i % len(study.pairs)]
+    for name, (seed, _) in zip(study.removable(kind), itertools.cycle(study.pairs), strict=False):
         for method in ("original", "retrain", *chosen):
-            yield study.cell(method, make(name), seed)
+            yield study.cell(method, forget_sets.ForgetSet(kind, names=(name,)), seed)
 
 
 def requested(study: Study) -> pd.DataFrame:
@@ -309,16 +428,13 @@ def requested(study: Study) -> pd.DataFrame:
         ParameterError: a request that cannot be made of this corpus
 
     """
-    rows = [
-        {"request": "some clips", "of": f"{n} of {len(study.train_manifest)}"}
-        for n in study.sizes
-    ]
-    rows += [{"request": "a class", "of": name} for name in study.removable("class")]
+    asked = {"some clips": [f"{n} of {len(study.train_manifest)}" for n in study.sizes]}
+    asked["a class"] = study.removable("class")
     if study.task.label != "speaker":
-        rows += [{"request": "a speaker", "of": name} for name in study.removable("speaker")]
+        asked["a speaker"] = study.removable("speaker")
     in_a_row = study.removable("speaker", study.profile.in_a_row)
-    rows.append({"request": "one speaker after another", "of": ", ".join(in_a_row)})
-    return pd.DataFrame(rows).set_index("request")
+    asked["one speaker after another"] = [", ".join(in_a_row)]
+    return pd.Series(asked, name="of").explode().rename_axis("request").to_frame()
 
 
 def ranked_request(study: Study, draw: int | str) -> forget_sets.ForgetSet:
@@ -457,51 +573,50 @@ def closeness_table(
         the judged one, and a model retrained from another seed
 
     """
-    cells = results.cells[results.cells["draw"] == str(draw)]
 
     def cell(name: str, variant: str = "") -> Any:
-        of_name = cells[(cells["method"] == name) & (cells["variant"] == variant)]
-        return of_name[(of_name["seed"] == seed) == (variant == "")].iloc[0]
+        cells = results.select(draw=str(draw), method=name, variant=variant).cells
+        return cells[(cells["seed"] == seed) == (variant == "")].iloc[0]
+
+    def probabilities(table: pd.DataFrame) -> np.ndarray:
+        return softmax(predictions.forget_logits(table), axis=1)
 
     shown = {
         TITLES["original"]: cell("original"), TITLES[method]: cell(method),
         "Retrained, another seed": cell("retrain", ANOTHER_SEED),
+        TITLES["retrain"]: cell("retrain"),
     }
-    reference = cell("retrain")
+    tables = {name: results.of_cell(row["cell"]) for name, row in shown.items()}
+    scores = {name: evaluation.scores(own, results.n_labels) for name, own in tables.items()}
+    retrained, theirs = tables[TITLES["retrain"]], scores[TITLES["retrain"]]
     forget = study.forget(ranked_request(study, draw))
     fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
-    tables = {name: results.of_cell(row["cell"]) for name, row in shown.items()}
-    retrained = results.of_cell(reference["cell"])
-    theirs = evaluation.scores(retrained, results.n_labels)
-    q = softmax(predictions.forget_logits(retrained), axis=1)
-    before = evaluation.scores(tables[TITLES["original"]], results.n_labels)["forget", "mia_auc"]
-    columns = {}
+    n_forget, n_unseen = (int((retrained["split"] == part).sum()) for part in ("forget", "unseen"))
+    reached = {name: own["forget", "mia_auc"] for name, own in scores.items()}
+    variance = evaluation.auc_variance(reached[TITLES["retrain"]], n_forget, n_unseen)
+    columns: dict[str, dict[str, float]] = {}
     for name, table in tables.items():
-        own = evaluation.scores(table, results.n_labels)
-        p = softmax(predictions.forget_logits(table), axis=1)
+        own, p = scores[name], probabilities(table)
+        columns[name] = {"ZRF": closeness.zrf(p, fresh)}
+        if name == TITLES["retrain"]:
+            continue
         given: dict[str, float] = {
-            "mia_original": before, "mia_unlearned": own["forget", "mia_auc"],
-            "mia_retrained": theirs["forget", "mia_auc"],
+            "mia_original": reached[TITLES["original"]], "mia_unlearned": reached[name],
+            "mia_retrained": reached[TITLES["retrain"]],
             "score_unlearned": own["unseen", "uar"], "score_retrained": theirs["unseen", "uar"],
             "seconds_unlearned": 0.0 if name == TITLES["original"] else shown[name]["seconds"],
-            "seconds_retrained": reference["seconds"],
+            "seconds_retrained": shown[TITLES["retrain"]]["seconds"],
         }
-        n_forget, n_unseen = ((table["split"] == part).sum() for part in ("forget", "unseen"))
-        resolution = math.sqrt(
-            evaluation.auc_variance(theirs["forget", "mia_auc"], int(n_forget), int(n_unseen))
-        )
         losses = [t.loc[t["split"] == "forget", "loss"] for t in (table, retrained)]
         columns[name] = {
             "ToW": closeness.tow(_uars(own), _uars(theirs)),
             "ToW-MIA": closeness.tow_mia(_uars(own, "mia"), _uars(theirs, "mia")),
             "GUM, as published": closeness.gum(**given).value,
-            "GUM, bounded": closeness.gum_bounded(**given, resolution=resolution).value,
-            "ZRF": closeness.zrf(p, fresh),
-            "activation distance": closeness.activation_distance(p, q),
-            "losses, KS": closeness.loss_ks(*losses),
-            "losses, EMD": closeness.loss_emd(*losses),
+            "GUM, bounded": closeness.gum_bounded(**given, resolution=math.sqrt(variance)).value,
+            "ZRF": columns[name]["ZRF"],
+            "activation distance": closeness.activation_distance(p, probabilities(retrained)),
+            "losses, KS": closeness.loss_ks(*losses), "losses, EMD": closeness.loss_emd(*losses),
         }
-    columns[TITLES["retrain"]] = {"ZRF": closeness.zrf(q, fresh)}
     return pd.DataFrame(columns).map(lambda value: "–" if value != value else f"{value + 1e-9:.3f}")
 
 
@@ -529,24 +644,18 @@ def relearning_table(
     own = study.profile.methods.get("ran_lab", {})
     descent = methods.parameters("ran_lab", **own)
     models = {
-        TITLES["original"]: study.original(seed),
-        TITLES[method]: study.unlearned(method, request, seed, **overrides),
-        TITLES["retrain"]: study.retrained(seed, request),
+        "original": study.original(seed),
+        method: study.unlearned(method, request, seed, **overrides),
+        "retrain": study.retrained(seed, request),
     }
-    curves = {
-        name: relearn(model, forget, descent, seed=seed, per="step")
-        for name, model in models.items()
-    }
-    target = curves[TITLES["original"]][0]
+    curves = {name: relearn(model, forget, descent, seed=seed) for name, model in models.items()}
     rows = []
     for name, curve in curves.items():
-        index = closeness.anamnesis(curve, curves[TITLES["retrain"]], target)
+        index = closeness.anamnesis(curve, curves["retrain"], curves["original"][0])
         rows.append(
-            {
-                "model": name, "before": curve[0], "after": curve[-1],
-                "steps to come back": index.unlearned,
-                "anamnesis index": index.value, "at least": index.low, "at most": index.high,
-            }
+            {"model": TITLES[name], "before": curve[0], "after": curve[-1],
+             "steps to come back": index.unlearned, "anamnesis index": index.value,
+             "at least": index.low, "at most": index.high}
         )
     return pd.DataFrame(rows).set_index("model")
 
@@ -558,28 +667,19 @@ def one_after_another(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
     for method in ("original", "retrain"):
         cell = study.cell(method, forget_sets.speakers(*names), seed)
         yield cell.as_variant(SEQUENCE)
+    steps = [forget_sets.speakers(name) for name in names]
     for method in chosen:
-        for cell in study.sequence(method, names, seed):
-            yield cell.as_variant(SEQUENCE)
+        for k in range(1, len(steps) + 1):
+            yield study.after(method, steps[:k], seed).as_variant(SEQUENCE)
 
 
 def variants(results: Results) -> pd.DataFrame:
     """Return UAR by variant and set, and the attack's AUC with its distance to the retrained's."""
-    named = results.cells[results.cells["variant"] != ""]
-    scores = results.rows().query("variant != ''")
-    scores = scores.set_index(["variant", "n_forget", "split", "metric"])["value"].sort_index()
-    rows = []
-    for what, n in named[["variant", "n_forget"]].itertuples(index=False):
-        value = scores[what, n]
-        rows.append(
-            {"variant": what, "N": n}
-            | {f"{split} UAR": value[split, "uar"] for split in ("forget", "retain", "unseen")}
-            | {
-                "attack AUC": value["forget", "mia_auc"],
-                "AUC to retrained": value.get(("forget", "mia_auc_distance"), np.nan),
-            }
-        )
-    return pd.DataFrame(rows).set_index(["N", "variant"])
+    wide = across(results.rows().query("variant != ''"), ["n_forget", "variant"])
+    shown = {f"{split} uar": f"{split} UAR" for split in ("forget", "retain", "unseen")}
+    shown |= {"forget mia_auc": "attack AUC", "forget mia_auc_distance": "AUC to retrained"}
+    table = wide.reindex(columns=list(shown)).rename(columns=shown)
+    return table.rename_axis(index=["N", "variant"])
 
 
 def claims(
@@ -608,72 +708,54 @@ def claims(
 
     """
     cells = results.select(setting=setting).reported()
-    sizes = sorted(int(n) for n in cells.cells["n_forget"].unique())
-    small, large = sizes[0], sizes[-1]
-
-    def tables(method: str, n: int, split: str) -> list[pd.DataFrame]:
-        own = cells.cells[(cells.cells["method"] == method) & (cells.cells["n_forget"] == n)]
-        own = own.sort_values(["seed", "draw"])
-        return [cells.of_cell(cell, split) for cell in own["cell"]]
-
-    def uars(method: str, n: int, split: str) -> np.ndarray:
-        return np.array(
-            [uar(t["label"], t["prediction"], results.n_labels) for t in tables(method, n, split)]
+    sizes = cells.sizes
+    #: what is said, of which N, of which cells beside which (None: chance), and by how much
+    asked: list[tuple[str, int | str, tuple[str, int], tuple[str, int] | None, float]] = [
+        (f"forgetting: {TITLES[m]} is below chance on the forget set", n, (m, n), None, 0.0)
+        for m in ADVERSARIAL for n in sizes
+    ]
+    asked += [
+        (f"retention: {TITLES[m]} loses less than 0.10 UAR on unseen speakers", n,
+         (m, n), ("original", n), 0.10)
+        for m in ADVERSARIAL for n in sizes
+    ]
+    asked += [
+        (claim, n, (better, n), (worse, n), 0.0)
+        for claim, better, worse in (
+            ("Adv. keeps more than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
+            ("Adv. + Ela. keeps more than Ran. Lab. on unseen speakers", "adv_ela", "ran_lab"),
+            ("elastic weights help Adv. on unseen speakers", "adv_ela", "adv"),
         )
-
-    rows: list[dict[str, Any]] = []
-
-    def add(
-        claim: str, n: int | str, interval: Sequence[float], pairs: np.ndarray, *compared: str
-    ) -> None:
-        value, low, high = interval[:3]
-        difference, verdict = "undecided", "undecided"
+        for n in sizes
+    ]
+    if len(sizes) > 1:
+        asked += [
+            (f"unseen UAR of {TITLES[m]} falls with N", f"{sizes[0]} to {sizes[-1]}",
+             (m, sizes[0]), (m, sizes[-1]), 0.0)
+            for m in ("ran_lab", *ADVERSARIAL)
+        ]
+    how: dict[str, Any] = dict(clusters="unit", n_resamples=n_resamples, generator=generator)
+    rows = []
+    for claim, n, one, other, margin in asked:
+        if other is None:
+            found = statistics.pooled_bootstrap(cells.tables(*one, "forget"), **how)
+            value, high, low = (chance - part for part in found)
+            pairs = chance - cells.uars(*one, "forget")
+        else:
+            of_both = (cells.tables(*which, "unseen") for which in (one, other))
+            difference = statistics.paired_bootstrap(*of_both, **how)
+            value, low, high = (part + margin for part in difference[:3])
+            pairs = cells.uars(*one, "unseen") - cells.uars(*other, "unseen") + margin
+        side, verdict = "undecided", "undecided"
         if low > 0 and (pairs > 0).all():
-            difference, verdict = "above 0", "holds"
+            side, verdict = "above 0", "holds"
         elif high < 0 and (pairs < 0).all():
-            difference, verdict = "below 0", "fails"
-        if sentences.unlike_the_paper(cells.cells, compared):
+            side, verdict = "below 0", "fails"
+        if sentences.unlike_the_paper(cells.cells, [which[0] for which in (one, other) if which]):
             verdict = "not tested here"
-        rows.append(
-            {"claim": claim, "n_forget": n, "value": value, "low": low, "high": high,
-             "difference": difference, "verdict": verdict}
-        )
-
-    def compare(
-        claim: str, n: int | str, a: tuple[str, int], b: tuple[str, int], margin: float = 0.0
-    ) -> None:
-        difference = statistics.paired_bootstrap(
-            tables(*a, "unseen"), tables(*b, "unseen"), clusters="unit",
-            n_resamples=n_resamples, generator=generator,
-        )
-        shifted = [part + margin for part in difference[:3]]
-        add(claim, n, shifted, uars(*a, "unseen") - uars(*b, "unseen") + margin, a[0], b[0])
-
-    for method in ADVERSARIAL:
-        for n in sizes:
-            forgotten = statistics.pooled_bootstrap(
-                tables(method, n, "forget"), clusters="unit", n_resamples=n_resamples,
-                generator=generator,
-            )
-            below = [chance - forgotten.value, chance - forgotten.high, chance - forgotten.low]
-            claim = f"forgetting: {TITLES[method]} is below chance on the forget set"
-            add(claim, n, below, chance - uars(method, n, "forget"), method)
-    for method in ADVERSARIAL:
-        for n in sizes:
-            claim = f"retention: {TITLES[method]} loses less than 0.10 UAR on unseen speakers"
-            compare(claim, n, (method, n), ("original", n), 0.10)
-    for claim, better, worse in (
-        ("Adv. keeps more than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
-        ("Adv. + Ela. keeps more than Ran. Lab. on unseen speakers", "adv_ela", "ran_lab"),
-        ("elastic weights help Adv. on unseen speakers", "adv_ela", "adv"),
-    ):
-        for n in sizes:
-            compare(claim, n, (better, n), (worse, n))
-    if small < large:
-        for method in ("ran_lab", *ADVERSARIAL):
-            claim = f"unseen UAR of {TITLES[method]} falls with N"
-            compare(claim, f"{small} to {large}", (method, small), (method, large))
-    return pd.DataFrame(rows)
+        rows.append((claim, n, value, low, high, side, verdict))
+    columns = ["claim", "n_forget", "value", "low", "high", "difference", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def shape_over_tau(results: Results) -> pd.DataFrame:
@@ -681,21 +763,12 @@ def shape_over_tau(results: Results) -> pd.DataFrame:
 
     The paper sees less than 0.4 at the smallest tau, and less again at the largest than before.
     """
-    rows = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).rows()
-    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")]
     table = []
-    for (method, n), part in rows.groupby(["method", "n_forget"]):
-        part = part.sort_values("tau")
-        best = part.loc[part["value"].idxmax()]
+    for (method, n), uars in _over_tau(results).items():
+        first, best, last = uars.iloc[0], uars.max(), uars.iloc[-1]
         table.append(
-            {
-                "method": TITLES[str(method)], "N": n,
-                "smallest tau": part["value"].iloc[0], "best": best["value"],
-                "best tau": best["tau"], "largest tau": part["value"].iloc[-1],
-                "rises, then falls": bool(
-                    part["value"].iloc[0] < best["value"] > part["value"].iloc[-1]
-                ),
-            }
+            {"method": TITLES[method], "N": n, "smallest tau": first, "best": best,
+             "best tau": uars.idxmax(), "largest tau": last,
+             "rises, then falls": bool(first < best > last)}
         )
     return pd.DataFrame(table)
-

@@ -60,9 +60,9 @@ class ForgetSet:
             found = splits.forget_draw(train, self.n, self.draw, exclude=exclude)[self.after :]
         else:
             column = {"speaker": "speaker", "class": "label", "listed": "hash"}[self.kind]
-            unknown = sorted(set(self.names) - set(train[column]))
+            known = sorted(set(train[column]))
+            unknown = sorted(set(self.names) - set(known))
             if unknown or not self.names:
-                known = sorted(set(train[column]))
                 shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
                 raise ParameterError(
                     f"request: {self.kind} {unknown[0] if unknown else ''!r} is not in the "
@@ -89,11 +89,8 @@ class ForgetSet:
 
         A speaker's deletion removes a class where speakers are what the model names.
         """
-        if self.kind == "class":
-            return list(self.names)
-        if self.kind == "speaker" and (train["label"] == train["speaker"]).all():
-            return list(self.names)
-        return []
+        named = self.kind == "speaker" and (train["label"] == train["speaker"]).all()
+        return list(self.names) if named or self.kind == "class" else []
 
     @property
     def title(self) -> str:
@@ -147,8 +144,8 @@ def listed(name: str, hashes: Collection[str]) -> ForgetSet:
     return ForgetSet("listed", n=len(hashes), draw=name, names=tuple(hashes))
 
 
-def chosen(values: Collection[str], n: int, seed: int = 0) -> tuple[list[str], str]:
-    """Choose n values to report on and one more, to develop on.
+def chosen(values: Collection[str], n: int) -> list[str]:
+    """Choose n values to report on; one more is kept to develop on.
 
     Raises:
         ParameterError: fewer than n + 2 values: nothing would be left
@@ -160,6 +157,5 @@ def chosen(values: Collection[str], n: int, seed: int = 0) -> tuple[list[str], s
             f"{n} classes or speakers to remove and one to develop on, of {len(ordered)}: "
             "at least one must stay"
         )
-    order = np.random.default_rng(seed).permutation(len(ordered))
-    picked = [ordered[i] for i in order[: n + 1]]
-    return picked[:n], picked[n]
+    order = np.random.default_rng(0).permutation(len(ordered))
+    return [ordered[i] for i in order[:n]]

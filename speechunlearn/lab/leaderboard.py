@@ -17,11 +17,10 @@ from statsmodels.stats.multitest import multipletests
 
 from speechunlearn import methods
 from speechunlearn.audit import statistics
-from speechunlearn.audit.metrics import SPLITS, uar
+from speechunlearn.audit.metrics import SCORES, SPLITS
 from speechunlearn.audit.report_card import ON_A_CARD, Auditor, Card
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab.experiments import IN_PARTS, PART
-from speechunlearn.lab.results import ANOTHER_SEED, TITLES, Results
+from speechunlearn.lab.results import ANOTHER_SEED, IN_PARTS, PART, TITLES, Results
 from speechunlearn.provenance import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "leaderboard"
@@ -80,8 +79,7 @@ class Request(NamedTuple):
     def unseen_before(self, method: str, n_labels: int) -> float:
         """Return the UAR on unseen clips of the model that a method started from."""
         table = self.started_from(method)
-        unseen = table[table["split"] == "unseen"]
-        return uar(unseen["label"], unseen["prediction"], n_labels)
+        return SCORES["uar"](table[table["split"] == "unseen"], n_labels)
 
 
 def requests(results: Results) -> dict[tuple[int, str], Request]:
@@ -95,32 +93,26 @@ def requests(results: Results) -> dict[tuple[int, str], Request]:
     results.of_one_protocol()
     main = results.cells[results.cells["variant"] == ""]
     for (seed, draw), cells in main.groupby(["seed", "draw"]):
-        n = int(cells["n_forget"].iloc[0])
-        same = results.cells[
-            (results.cells["draw"] == draw) & (results.cells["n_forget"] == n)
-        ]
+        same = results.select(draw=draw, n_forget=cells["n_forget"].iloc[0]).cells
         further = same[same["variant"] == ANOTHER_SEED]
 
-        def tables(rows: pd.DataFrame) -> list[pd.DataFrame]:
-            return [results.of_cell(cell) for cell in rows["cell"]]
+        def tables(rows: pd.DataFrame, method: str) -> list[pd.DataFrame]:
+            return [results.of_cell(cell) for cell in rows.loc[rows["method"] == method, "cell"]]
 
-        own = cells[cells["method"] == "retrain"]
-        retrained = tables(own) + tables(further[further["method"] == "retrain"])
+        retrained = tables(cells, "retrain") + tables(further, "retrain")
         if len(retrained) < 2:
             raise ParameterError(
                 f"leaderboard: draw {draw} has {len(retrained)} retrained model(s), needs two"
             )
-        judged = {
-            str(row["method"]): results.of_cell(row["cell"])
-            for row in cells.to_dict("records") if row["method"] != "retrain"
-        }
+        others = cells[cells["method"] != "retrain"].set_index("method")["cell"]
         own = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
+        before = own.set_index(own["variant"].str.removeprefix(BEFORE))["cell"]
+        judged, before = (
+            {str(method): results.of_cell(cell) for method, cell in column.items()}
+            for column in (others, before)
+        )
         found[int(seed), str(draw)] = Request(
-            judged, retrained, tables(further[further["method"] == "original"]),
-            {
-                str(row["variant"]).removeprefix(BEFORE): results.of_cell(row["cell"])
-                for row in own.to_dict("records")
-            },
+            judged, retrained, tables(further, "original"), before
         )
     return found
 
@@ -146,11 +138,12 @@ def scored(results: Results, chosen: Sequence[str] = ON_A_CARD) -> pd.DataFrame:
     for (seed, draw), request, auditor in _auditors(results, chosen):
         cards = [(method, *_judged(auditor, table)) for method, table in request.judged.items()]
         cards += [("retrain", card, _passed([card])) for card in auditor.cards_of_retrained()]
-        for model, (method, card, counts) in enumerate(cards):
-            about = {"seed": seed, "draw": draw, "method": method, "model": model}
-            tables.append(card.scores.assign(**about, **counts))
-    first = ["seed", "draw", "method", "model"]
+        tables += [
+            card.scores.assign(seed=seed, draw=draw, method=method, model=model, **counts)
+            for model, (method, card, counts) in enumerate(cards)
+        ]
     table = pd.concat(tables, ignore_index=True)
+    first = ["seed", "draw", "method", "model"]
     return table[first + [c for c in table if c not in first]]
 
 
@@ -208,11 +201,9 @@ def parts(results: Results) -> pd.DataFrame:
         a row a change (the first is none), see `_beside`
 
     """
-    changed = results.cells["variant"].str.startswith(PART)
-    rows = [("altered", "", "nothing")] + [
-        ("altered", variant, variant.removeprefix(PART))
-        for variant in results.cells.loc[changed, "variant"].unique()
-    ]
+    variants = results.cells["variant"].unique()
+    rows = [("altered", "", "nothing")]
+    rows += [("altered", v, v.removeprefix(PART)) for v in variants if v.startswith(PART)]
     return _beside(results, rows).rename_axis("changed")
 
 
@@ -253,16 +244,13 @@ def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFr
     """
     found = []
     for (seed, draw), request, auditor in _auditors(results):
-        cells = results.select(seed=seed, draw=draw).cells
         for method, variant, name in rows:
-            own = cells[(cells["method"] == method) & (cells["variant"] == variant)]
+            own = results.select(seed=seed, draw=draw, method=method, variant=variant).cells
             card, counts = _judged(auditor, results.of_cell(own["cell"].iloc[0]))
             value = card.scores.set_index("score")["value"]
             kept = value["unseen_uar"] / request.unseen_before(method, results.n_labels)
-            found.append(
-                {"name": name, "kept": kept, **counts}
-                | {column: value.get(score, np.nan) for column, score in _BESIDE.items()}
-            )
+            of_card = {column: value.get(score, np.nan) for column, score in _BESIDE.items()}
+            found.append({"name": name, "kept": kept, **counts, **of_card})
     by_name = pd.DataFrame(found).groupby("name", sort=False)
     counted = ["cards", "cards_passed"]
     columns = [*list(_BESIDE)[:3], "kept", *list(_BESIDE)[3:], *counted]
@@ -308,45 +296,39 @@ def ranking(
     asked = list(of_requests.values())
     gaps = _gaps(asked, names, n_resamples, generator)
     same = _same_answers(asked, names)
-    main = results.cells[results.cells["variant"] == ""]
-    mean_scores = scores.groupby(["method", "score"])["value"].mean()
-    means = {name: mean_scores.get(name, pd.Series(dtype=float)).to_dict() for name in names}
+    means = scores.pivot_table(index="method", columns="score", values="value")
+    means = means.reindex(index=names, columns=ON_A_CARD)
     models = scores.drop_duplicates(["method", "seed", "draw", "model"])
     counts = models.groupby("method")[["cards", "cards_passed"]].sum()
+    by_method = results.cells[results.cells["variant"] == ""].groupby("method")
+    costs = by_method[["seconds", "forward_backward"]].mean()
     rows = []
     for name in names:
-        before = [r.unseen_before(name, results.n_labels) for r in asked]
-        cells = main[main["method"] == name]
         reference = name in ("original", "retrain")
-        needs = "" if reference else ", ".join(sorted(methods.get(name).needs))
-        intervals = {
-            what: statistics.interval(values)
-            for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
-        }
+        needs = frozenset() if reference else methods.get(name).needs
+        before = [r.unseen_before(name, results.n_labels) for r in asked]
         rows.append(
             {
-                "method": name, "needs": needs,
-                "alone": not reference and methods.get(name).needs <= ALONE,
+                "method": name, "needs": ", ".join(sorted(needs)),
+                "alone": not reference and needs <= ALONE,
                 **{
-                    what + end: getattr(interval, part)
-                    for what, interval in intervals.items()
-                    for end, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+                    what + end: value
+                    for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
+                    for end, value in zip(
+                        ("", "_low", "_high"), statistics.interval(values), strict=True
+                    )
                 },
-                "kept": means[name].get("unseen_uar", np.nan) / float(np.mean(before)),
+                "kept": means.loc[name, "unseen_uar"] / float(np.mean(before)),
                 "changed": float(np.mean([_changed(r, name) for r in asked])),
                 "same_as": same[name], "pairs": len(asked),
                 "clips": sum(len(r.retrained[0]) for r in asked),
-                **{
-                    score: means[name].get(score, np.nan) for score in ON_A_CARD
-                    if score not in _IN_GAPS
-                },
-                **(counts.loc[name] if name in counts.index else dict.fromkeys(counts, 0)),
-                "seconds": cells["seconds"].mean(),
-                "forward_backward": cells["forward_backward"].mean(),
-                "peak_memory_mb": cells["peak_memory_mb"].max(),
             }
         )
-    table = pd.DataFrame(rows).sort_values("gap", kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows).set_index("method").join(
+        [means.drop(columns=list(_IN_GAPS)), counts.reindex(names, fill_value=0),
+         costs.assign(peak_memory_mb=by_method["peak_memory_mb"].max())]
+    )
+    table = table.reset_index().sort_values("gap", kind="stable", ignore_index=True)
     return table.assign(p=_against_the_best(table, {name: gaps[name][0] for name in names}))
 
 
@@ -361,14 +343,13 @@ def _same_answers(of_requests: Sequence[Request], names: Sequence[str]) -> dict[
     """Return for each method the first other one with the same answers and losses, or ''."""
     found = dict.fromkeys(names, "")
     answers: dict[bytes, str] = {}
-    for name in ("original", *(name for name in names if name not in ("original", "retrain"))):
+    for name in ("original", *(name for name in names if name != "retrain")):
         key = b"".join(
             _by_clip(request.judged[name], column).to_numpy().tobytes()
             for request in of_requests for column in ("prediction", "loss")
         )
-        found[name] = answers.setdefault(key, name)
-        if found[name] == name:
-            found[name] = ""
+        first = answers.setdefault(key, name)
+        found[name] = "" if first == name else first
     return found
 
 
@@ -493,21 +474,22 @@ def write_tables(folder: Path) -> pd.DataFrame:
     return scores
 
 
-def committed(folder_name: str) -> Committed | None:
-    """Return a committed leaderboard, or None where there is none.
+def committed(folder_name: str) -> Committed:
+    """Return a committed leaderboard.
 
     Args:
         folder_name: see `Results.folder_name`
 
+    Raises:
+        ParameterError: there is none
+
     """
     folder = FOLDER / folder_name
-    if not (folder / "scores.csv").is_file():
-        return None
-    ranked = pd.read_csv(folder / "ranking.csv")
-    ranked[["needs", "same_as"]] = ranked[["needs", "same_as"]].fillna("")
+    results = Results.read(folder)
+    ranked = pd.read_csv(folder / "ranking.csv").fillna({"needs": "", "same_as": ""})
     further = [
         pd.read_csv(path, index_col=0) if path.is_file() else None
         for path in (folder / "parts.csv", folder / "repeated.csv")
     ]
     scores = pd.read_csv(folder / "scores.csv", dtype={"draw": str})
-    return Committed(Results.read(folder), scores, ranked, *further)
+    return Committed(results, scores, ranked, *further)

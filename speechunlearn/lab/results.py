@@ -7,9 +7,11 @@ from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,17 @@ KEY = [
     "draw", "variant", "hyperparameters",
 ]
 
+#: what a cell has in common with the retrained model that it is compared with
+_SAME = ["corpus", "setting", "encoder", "seed", "draw"]
+
 #: variant of models that were retrained from further seeds, for the spread between them
 ANOTHER_SEED = "another seed"
+
+#: variant of cells of the leaderboard's request made in parts, one request after another
+IN_PARTS = "in 5 requests"
+
+#: variant of cells of `altered` with one of its parts changed: followed by which
+PART = "altered copies: "
 
 TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
 
@@ -70,19 +81,15 @@ class Results:
             NotMade: one of them is only planned
 
         """
-        records, tables = {}, {}
         cells = list(cells)  # a plan has all of them, before it is said that one is not made
         if not all(cell.record for cell in cells):
             raise NotMade("results: a cell is not made yet")
-        for cell in cells:
-            name = _name(cell.record)
-            records[name] = {"cell": name} | cell.record
-            tables[name] = cell.predictions.assign(cell=name)
-        if not records:
+        if not cells:
             raise ParameterError("results: there are no cells")
-        return cls(
-            pd.DataFrame(list(records.values())), pd.concat(tables.values(), ignore_index=True)
-        )
+        named = {_name(cell.record): cell for cell in cells}
+        tables = [cell.predictions.assign(cell=name) for name, cell in named.items()]
+        records = [{"cell": name} | cell.record for name, cell in named.items()]
+        return cls(pd.DataFrame(records), pd.concat(tables, ignore_index=True))
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -106,27 +113,24 @@ class Results:
         Chapters that run side by side add to the same folder: one waits for the other. Each file is
         replaced in one step, so that whoever reads, or a run that is killed, finds whole ones.
         """
-        with one_at_a_time(folder):
-            self._add_to(folder)
-
-    def _add_to(self, folder: Path) -> None:
-        cells, predictions = self.cells, self.predictions
-        if (folder / "cells.csv").is_file():
-            before = Results.read(folder)
-            kept = ~before.cells["cell"].isin(cells["cell"])
-            cells = pd.concat([before.cells[kept], cells], ignore_index=True)
-            old = before.predictions["cell"].isin(before.cells["cell"][kept])
-            predictions = pd.concat([before.predictions[old], predictions], ignore_index=True)
-        real = predictions.select_dtypes("float64").columns
-        compact = predictions.sort_values(["cell"], kind="stable").astype(
-            dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
-        )
         order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
-        # the predictions first: a cell that is read has its own
-        with replaced(folder / "predictions.parquet") as partial:
-            compact.to_parquet(partial, index=False, compression="zstd")
-        with replaced(folder / "cells.csv") as partial:
-            cells.sort_values(order).to_csv(partial, index=False)
+        with one_at_a_time(folder):
+            parts = [self]
+            if (folder / "cells.csv").is_file():
+                before = Results.read(folder)
+                kept = set(before.cells["cell"]) - set(self.cells["cell"])
+                parts = [before.select(cell=kept), self]
+            cells = pd.concat([part.cells for part in parts], ignore_index=True)
+            predictions = pd.concat([part.predictions for part in parts], ignore_index=True)
+            real = predictions.select_dtypes("float64").columns
+            compact = predictions.sort_values(["cell"], kind="stable").astype(
+                dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
+            )
+            # the predictions first: a cell that is read has its own
+            with replaced(folder / "predictions.parquet") as partial:
+                compact.to_parquet(partial, index=False, compression="zstd")
+            with replaced(folder / "cells.csv") as partial:
+                cells.sort_values(order).to_csv(partial, index=False)
 
     def select(self, **values: object) -> Results:
         """Return the cells whose columns have these values; a list means any of them."""
@@ -184,28 +188,45 @@ class Results:
         table = self._by_cell[cell]
         return table if split is None else table[table["split"] == split].reset_index(drop=True)
 
+    def tables(self, method: str, n: int, split: str) -> list[pd.DataFrame]:
+        """Return the predictions of a method's cells of one size, a table a pair."""
+        own = self.cells[(self.cells["method"] == method) & (self.cells["n_forget"] == n)]
+        return [self.of_cell(cell, split) for cell in own.sort_values(["seed", "draw"])["cell"]]
+
+    def uars(self, method: str, n: int, split: str) -> np.ndarray:
+        """Return the UAR of each of `tables`."""
+        score = metrics.SCORES["uar"]
+        return np.array([score(t, self.n_labels) for t in self.tables(method, n, split)])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes of the forget sets, ascending."""
+        return sorted(int(n) for n in self.cells["n_forget"].unique())
+
     def rows(self) -> pd.DataFrame:
         """Return tidy rows: one a cell, split and metric, with distances to the retrained model.
 
         A cell's reference is the model retrained without its draw, or without the largest draw
         that its own is nested in, with the same seed; where there is none, there is no distance.
         """
-        known: dict[Any, evaluation.Values] = {}
+        n_labels = self.n_labels
+        retrained = self.cells[self.cells["method"] == "retrain"].sort_values("n_forget")
+        by_draw = dict(list(retrained.groupby(_SAME)))
 
-        def scores(cell: str, kept: np.ndarray | None = None) -> evaluation.Values:
-            part = cell, None if kept is None else kept.tobytes()
-            if part not in known:  # a reference serves many cells
-                table = self._by_cell[cell]
-                known[part] = evaluation.scores(table if kept is None else table[kept], n_labels)
-            return known[part]
+        @functools.cache  # a reference serves many cells
+        def scores(cell: str, kept: bytes) -> evaluation.Values:
+            return evaluation.scores(self._by_cell[cell][np.frombuffer(kept, bool)], n_labels)
 
-        n_labels, reference_of = self.n_labels, self._references()
         rows = []
         for record in self.cells.to_dict("records"):
-            found = scores(record["cell"])
-            reference = reference_of(record)
-            if reference is not None:
-                found = evaluation.with_distances(found, scores(*reference))
+            clips = self._clips(record["cell"])
+            found = scores(record["cell"], bytes([True]) * len(clips))
+            others = by_draw.get(tuple(record[column] for column in _SAME), retrained[:0])
+            for name in others.loc[others["n_forget"] >= record["n_forget"], "cell"]:
+                kept = self._clips(name).isin(clips).to_numpy()
+                if kept.sum() == len(clips):
+                    found = evaluation.with_distances(found, scores(name, kept.tobytes()))
+                    break
             rows += [(record["cell"], *key, value) for key, value in found.items()]
         table = pd.DataFrame(rows, columns=["cell", "split", "metric", "value"])
         about = self.cells.drop(columns="details", errors="ignore")
@@ -213,51 +234,27 @@ class Results:
         first = [*(k for k in KEY if k != "hyperparameters"), "split", "metric", "value", "seconds"]
         return table[first + [c for c in table if c not in first]]
 
+    def _clips(self, cell: str) -> pd.Series:
+        """Return what tells the clips of a cell apart."""
+        table = self._by_cell[cell]
+        return table["split"] + table["hash"]
+
     @property
     def n_labels(self) -> int:
         """Number of classes: the corpus's, or what labels and predictions show."""
         if "n_classes" in self.cells:  # the first results were written without it
             return int(self.cells["n_classes"].max())
-        labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels
-        if labels:
-            return len(labels)
-        return int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
+        labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels or ()
+        return len(labels) or int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
 
     @property
     def folder_name(self) -> str:
         """Where these cells belong: profile and corpus, and a task that is not the corpus's own."""
-        profile, corpus, task = self.cells[["profile", "corpus", "task"]].iloc[0]
-        return f"{profile}-{corpus}" + (
-            "" if task == corpora.get(corpus).task else f"-{task}"
-        )
-
-    def _references(self) -> Callable[[dict], tuple[str, np.ndarray | None] | None]:
-        """Return what finds a cell's reference: its id, and which of its clips are the cell's."""
-        same = ["corpus", "setting", "encoder", "seed", "draw"]
-        retrained = self.cells[self.cells["method"] == "retrain"].sort_values("n_forget")
-        by_draw = {key: part for key, part in retrained.groupby(same)}
-
-        def find(record: dict) -> tuple[str, np.ndarray | None] | None:
-            candidates = by_draw.get(tuple(record[column] for column in same))
-            if candidates is None:
-                return None
-            predictions = self._by_cell[record["cell"]]
-            candidates = candidates[candidates["n_forget"] >= record["n_forget"]]
-            for name in candidates["cell"]:
-                reference = self._by_cell[name]
-                if reference["hash"].array.equals(predictions["hash"].array):
-                    return name, None
-                clips = pd.MultiIndex.from_frame(predictions[["split", "hash"]])
-                kept = pd.MultiIndex.from_frame(reference[["split", "hash"]]).isin(clips)
-                if kept.sum() == len(clips):
-                    return name, kept
-            return None
-
-        return find
+        return folder_name(*self.cells[["profile", "corpus", "task"]].iloc[0])
 
 
-def committed(profile: str, corpus: str, task: str = "") -> Results | None:
-    """Return the committed results of a profile, corpus and task, or None where there are none.
+def folder_name(profile: str, corpus: str, task: str = "") -> str:
+    """Return where results of a profile, corpus and task belong.
 
     Args:
         profile: its name
@@ -266,21 +263,42 @@ def committed(profile: str, corpus: str, task: str = "") -> Results | None:
 
     """
     own = task in ("", corpora.get(corpus).task)
-    folder = COMMITTED / (f"{profile}-{corpus}" if own else f"{profile}-{corpus}-{task}")
-    return Results.read(folder) if folder.is_dir() else None
+    return f"{profile}-{corpus}" + ("" if own else f"-{task}")
 
 
-def all_committed() -> pd.DataFrame:
-    """Return the tidy rows of every committed result."""
-    folders = sorted(path.parent for path in COMMITTED.glob("*/cells.csv"))
+def committed(profile: str, corpus: str, task: str = "") -> Results:
+    """Return the committed results of a profile, corpus and task: see `folder_name`."""
+    return Results.read(COMMITTED / folder_name(profile, corpus, task))
+
+
+def all_rows(below: Path = COMMITTED) -> pd.DataFrame:
+    """Return the tidy rows of every results folder in another: of the committed ones without it.
+
+    Raises:
+        ParameterError: there is none
+
+    """
+    folders = sorted(path.parent for path in below.glob("*/cells.csv"))
     if not folders:
-        raise ParameterError(f"no committed results in {str(COMMITTED)!r}")
+        raise ParameterError(f"no results in {str(below)!r}")
     return pd.concat([Results.read(folder).rows() for folder in folders], ignore_index=True)
 
 
 def paper_table1() -> pd.DataFrame:
     """Return Table 1 of Ren et al. 2025: columns method, n_forget, setting, forget, unseen."""
     return pd.read_csv(REPOSITORY / "data" / "paper" / "ren2025_table1.csv")
+
+
+def across(rows: pd.DataFrame, index: list[str]) -> pd.DataFrame:
+    """Return tidy rows with a column a split and metric, such as ``forget uar``.
+
+    Args:
+        rows: of `Results.rows`
+        index: columns that tell models apart
+
+    """
+    wide = rows.pivot_table(index=index, columns=["split", "metric"], values="value", sort=False)
+    return wide.set_axis(wide.columns.map(" ".join), axis=1)
 
 
 def table_of_methods(
@@ -312,24 +330,19 @@ def table_of_methods(
     sizes = ["n_forget"] if request == "clips" else []
     rows = []
     for (method, *size), cells in chosen.cells.groupby(["method", *sizes], sort=False):
-        own, n = scores[scores["method"] == method], 0
-        if size:
-            n = size[0]
-            own = own[own["n_forget"] == n]
+        own, n = scores[scores["method"] == method], size[0] if size else 0
+        own = own[own["n_forget"] == n] if size else own
         for split in present:
-            tables = [chosen.of_cell(cell, split) for cell in cells["cell"]]
             interval = statistics.pooled_bootstrap(
-                tables, clusters="unit", n_resamples=n_resamples, generator=generator
+                [chosen.of_cell(cell, split) for cell in cells["cell"]], clusters="unit",
+                n_resamples=n_resamples, generator=generator,
             )
             means = own[own["split"] == split].groupby("metric")["value"].mean()
             rows.append(
-                {
-                    "method": method, "n_forget": n, "split": split, "value": interval.value,
-                    "low": interval.low, "high": interval.high, "pairs": len(cells),
-                    "distance": means.get("uar_distance"), "mia_auc": means.get("mia_auc"),
-                    "mia_auc_distance": means.get("mia_auc_distance"),
-                    "seconds": cells["seconds"].mean(), "tau": cells["tau"].mean(),
-                }
+                {"method": method, "n_forget": n, "split": split, **interval._asdict(),
+                 "pairs": len(cells), "distance": means.get("uar_distance"),
+                 "mia_auc": means.get("mia_auc"), "mia_auc_distance": means.get("mia_auc_distance"),
+                 "seconds": cells["seconds"].mean(), "tau": cells["tau"].mean()}
             )
     return pd.DataFrame(rows)
 
@@ -399,7 +412,7 @@ def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame
     return _by_method(table.assign(text=text), index, columns, "text")
 
 
-def _by_method(table: pd.DataFrame, index: list[str], columns: str, values: str) -> pd.DataFrame:
+def _by_method(table: pd.DataFrame, index: list[str], columns: str, values: Any) -> pd.DataFrame:
     """Pivot a table, methods by their titles and in the order of `TITLES`."""
     wide = table.pivot(index=index, columns=columns, values=values)
     order = list(TITLES).index
@@ -425,15 +438,12 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
         table = table[table["split"] == "removed"]
         if table.empty:
             continue
-        shares = table["prediction"].value_counts(normalize=True)
-        own = int(table["label"].iloc[0])
+        shares, own = table["prediction"].value_counts(normalize=True), int(table["label"].iloc[0])
         others = shares.drop(own, errors="ignore").head(3)
+        instead = ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items())
         rows.append(
-            {
-                "removed": labels[own], "method": TITLES[record["method"]], "clips": len(table),
-                "still named": f"{shares.get(own, 0.0):.2f}",
-                "instead": ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items()),
-            }
+            {"removed": labels[own], "method": TITLES[record["method"]], "clips": len(table),
+             "still named": f"{shares.get(own, 0.0):.2f}", "instead": instead}
         )
     return pd.DataFrame(rows).set_index(["removed", "method"])
 
@@ -446,25 +456,15 @@ def sequence_table(results: Results) -> pd.DataFrame:
         retain set and on unseen clips, the attack's AUC
 
     """
-    rows = results.rows()
-    value = rows.pivot_table(
-        index=["method", "n_forget"], columns=["split", "metric"], values="value"
-    )
-    table = []
-    for record in results.cells.to_dict("records"):
-        scores = value.loc[(record["method"], record["n_forget"])]
-        table.append(
-            {
-                "method": TITLES[record["method"]],
-                "requests": record["draw"].count(",") + 1,
-                "clips": record["n_forget"],
-                "forget UAR": scores["forget", "uar"],
-                "retain UAR": scores["retain", "uar"],
-                "unseen UAR": scores.get(("unseen", "uar"), np.nan),
-                "attack AUC": scores["forget", "mia_auc"],
-            }
-        )
-    return pd.DataFrame(table).set_index(["method", "requests"]).round(2)
+    key = ["method", "n_forget"]
+    rows = results.cells[[*key, "draw"]].join(across(results.rows(), key), on=key)
+    table = pd.DataFrame({
+        "method": rows["method"].map(TITLES), "requests": rows["draw"].str.count(",") + 1,
+        "clips": rows["n_forget"], "forget UAR": rows["forget uar"],
+        "retain UAR": rows["retain uar"], "unseen UAR": rows.get("unseen uar", np.nan),
+        "attack AUC": rows["forget mia_auc"],
+    })
+    return table.set_index(["method", "requests"]).round(2)
 
 
 def side_by_side(
@@ -485,20 +485,16 @@ def side_by_side(
     """
     parts = {}
     for name, results in compared.items():
-        largest = int(results.reported().cells["n_forget"].max())
         table = table_of_methods(
-            results.select(n_forget=largest), "validation", n_resamples=n_resamples,
-            generator=generator,
+            results.select(n_forget=results.reported().sizes[-1]), "validation",
+            n_resamples=n_resamples, generator=generator,
         )
-        by_split = {split: part.set_index("method") for split, part in table.groupby("split")}
-        forget = by_split["forget"]
-        part = pd.DataFrame(
-            {
-                "unseen UAR": by_split["unseen"]["value"], "forget UAR": forget["value"],
-                "UAR to retrained": forget["distance"],
-                "AUC to retrained": forget["mia_auc_distance"],
-            }
-        )
+        value = table.pivot(index="method", columns="split").to_dict("series")
+        part = pd.DataFrame({
+            "unseen UAR": value["value", "unseen"], "forget UAR": value["value", "forget"],
+            "UAR to retrained": value["distance", "forget"],
+            "AUC to retrained": value["mia_auc_distance", "forget"],
+        })
         parts[name] = part.loc[[m for m in TITLES if m in part.index]].rename(index=TITLES)
     return pd.concat(parts, axis=1).round(2).rename_axis("method")
 
@@ -523,11 +519,11 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
 
     """
 
-    def by_method(results: Results) -> dict[str, np.ndarray]:
+    def by_method(results: Results) -> dict[str, pd.Series]:
         rows = results.reported().select(request="clips").rows()
         rows = rows[(rows["split"] == "forget") & (rows["metric"] == "uar_distance")]
         means = rows.groupby(["method", "seed", "draw"])["value"].mean()
-        return {str(m): part.to_numpy() for m, part in means.groupby(level="method")}
+        return dict(list(means.groupby(level="method")))
 
     first, second = by_method(one), by_method(other)
     table = []
@@ -545,11 +541,11 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
 def distances(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's distance to the retrained model: UAR of each set, and the attack."""
     part = table[table["method"] != "retrain"]
-    wide = _by_method(part, ["n_forget", "method"], "split", "distance")
-    found = wide[[split for split in metrics.SPLITS if split in wide]].add_suffix(" UAR")
-    of_attack = {"mia_auc": "attack AUC", "mia_auc_distance": "AUC to retrained"}
-    for column, name in of_attack.items():
-        found[name] = _by_method(part, ["n_forget", "method"], "split", column)["forget"]
+    columns = ["distance", "mia_auc", "mia_auc_distance"]
+    wide = _by_method(part, ["n_forget", "method"], "split", columns)
+    splits = [split for split in metrics.SPLITS if split in wide["distance"]]
+    found = wide["distance"][splits].add_suffix(" UAR")
+    found["attack AUC"], found["AUC to retrained"] = (wide[c]["forget"] for c in columns[1:])
     found = found.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
     if (table["n_forget"] == 0).all():  # sizes are pooled
         return found.droplevel("N")
@@ -589,60 +585,24 @@ def tests_against(
     """
     chosen = results.select(setting=setting).reported()
     rows = []
-    for n in sorted(int(n) for n in chosen.cells["n_forget"].unique()):
-        for method in challengers:
-            pairs = chosen.cells[chosen.cells["n_forget"] == n]
-            own = pairs[pairs["method"] == method].set_index(["seed", "draw"])["cell"]
-            other = pairs[pairs["method"] == baseline].set_index(["seed", "draw"])["cell"]
-            both = own.index.intersection(other.index)
-            if both.empty:
-                continue
-            a = [chosen.of_cell(own[key], split) for key in both]
-            b = [chosen.of_cell(other[key], split) for key in both]
-            difference = statistics.paired_bootstrap(
-                a, b, clusters="unit", n_resamples=n_resamples, generator=generator
-            )
-            ours, theirs = (
-                float(np.mean([_uar(table, chosen.n_labels) for table in tables]))
-                for tables in (a, b)
-            )
-            z = statistics.uar_z_test(ours, theirs, len(a[0]))
-            rows.append(
-                {
-                    "method": method, "n_forget": n, "difference": difference.value,
-                    "low": difference.low, "high": difference.high,
-                    "p_paired": difference.p_value,
-                    "p_mcnemar": max(
-                        statistics.mcnemar(own, other)
-                        for own, other in zip(a, b, strict=True)
-                    ),
-                    "z": z.z, "p_z": z.p_value,
-                }
-            )
+    for n, method in itertools.product(chosen.sizes, challengers):
+        a, b = (chosen.tables(name, n, split) for name in (method, baseline))
+        if not a:
+            continue
+        difference = statistics.paired_bootstrap(
+            a, b, clusters="unit", n_resamples=n_resamples, generator=generator
+        )
+        ours, theirs = (float(chosen.uars(m, n, split).mean()) for m in (method, baseline))
+        z = statistics.uar_z_test(ours, theirs, len(a[0]))
+        mcnemar = max(map(statistics.mcnemar, a, b))
+        rows.append(
+            {"method": method, "n_forget": n, "difference": difference.value,
+             "low": difference.low, "high": difference.high, "p_paired": difference.p_value,
+             "p_mcnemar": mcnemar, "z": z.z, "p_z": z.p_value}
+        )
     return pd.DataFrame(rows)
-
-
-def best_tau(results: Results, method: str, n: int, setting: str = "validation") -> float:
-    """Return the tau of highest UAR on unseen speakers, on the development draw: the paper's rule.
-
-    Raises:
-        ParameterError: no development cells of this method and n
-
-    """
-    scores = results.select(
-        method=method, n_forget=n, draw=DEVELOPMENT, setting=setting
-    )
-    if scores.cells.empty:
-        raise ParameterError(f"method {method!r} with N={n} was not run on the development draw")
-    rows = scores.rows()
-    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")]
-    return float(rows.sort_values(["value", "tau"], ascending=[False, True])["tau"].iloc[0])
 
 
 def _name(record: dict) -> str:
     text = json.dumps({k: record[k] for k in KEY} | {"hash": record["corpus_hash"]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _uar(table: pd.DataFrame, n_labels: int) -> float:
-    return metrics.uar(table["label"], table["prediction"], n_labels)

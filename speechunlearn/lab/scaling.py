@@ -7,8 +7,9 @@ weights forget clips of one length: what the weights are does not matter to its 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,6 @@ from speechunlearn.methods.base import Request
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.training import Recipe
 
-RETRAIN = "retrain"
 #: axis -> what it changes
 AXES = {
     "n": "N, clips to forget",
@@ -37,6 +37,8 @@ AXES = {
 }
 #: those that an adversarial method alone has
 _OF_ATTACK = ("copies", "steps")
+#: clips that are counted
+_PASSES = ("forward_backward", "forward")
 
 
 @dataclass(frozen=True)
@@ -92,28 +94,27 @@ class Bench:
             ParameterError: more clips than there are
 
         """
-        if sizes.n + sizes.retained > len(self.clips):
+        ends = sizes.n, sizes.n + sizes.retained
+        if ends[1] > len(self.clips):
             raise ParameterError(
                 f"n + retained: {sizes.n} + {sizes.retained}, of {len(self.clips)} clips"
             )
         samples = round(sizes.seconds * self.model.frontend.sampling_rate)
+        forget, retain = (
+            of_length(self.clips.at(part), samples) for part in (range(ends[0]), range(*ends))
+        )
         return Request(
-            of_length(self.clips.at(range(sizes.n)), samples), len(self.model.labels),
-            retain=of_length(
-                self.clips.at(range(sizes.n, sizes.n + sizes.retained)), samples
-            ),
-            fresh=self._fresh(sizes.width),
+            forget, len(self.model.labels), retain=retain,
+            fresh=lambda seed: widened(self.model, sizes.width, seed),
             recipe=Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
 
     def parameters(self, method: str, sizes: Sizes) -> Any:
         """Return the hyperparameters of a point."""
-        if method == RETRAIN:
-            return methods.parameters(method)
         own = methods.parameters(method)
-        given: dict[str, Any] = {"epochs": self.epochs, "batch_size": self.batch_size}
-        given |= {name: getattr(sizes, name) for name in _OF_ATTACK if hasattr(own, name)}
-        return replace(own, **given)
+        given = {"epochs": self.epochs, "batch_size": self.batch_size}
+        given |= {name: getattr(sizes, name) for name in _OF_ATTACK}
+        return replace(own, **{name: v for name, v in given.items() if hasattr(own, name)})
 
     def measure(self, method: str, sizes: Sizes) -> dict[str, float]:
         """Run a method once.
@@ -131,7 +132,7 @@ class Bench:
         return {
             "seconds": usage.seconds,
             "memory_mb": usage.peak_memory_mb - usage.start_memory_mb,
-            "forward_backward": outcome.cost.forward_backward, "forward": outcome.cost.forward,
+            **{name: getattr(outcome.cost, name) for name in _PASSES},
         }
 
     def predict(self, method: str, sizes: Sizes, *, budget: float) -> planner.Estimate:
@@ -140,9 +141,6 @@ class Bench:
             method, self.of_width(sizes.width), self.request(sizes),
             self.parameters(method, sizes), budget=budget,
         )
-
-    def _fresh(self, width: float) -> Callable[[int], Classifier]:
-        return lambda seed: widened(self.model, width, seed)
 
 
 def of_length(clips: Clips, samples: int) -> Clips:
@@ -199,17 +197,13 @@ def points(
             raise ParameterError(f"axes: {axis!r} is not one of {', '.join(AXES)}")
         if len(set(values)) < 2 or min(values) <= 0:
             raise ParameterError(f"axes: {axis}: {list(values)} are not two positive sizes")
-        own = [m for m in methods_ if axis not in _OF_ATTACK or _attacks(m)]
         whole = type(getattr(centre, axis))
         found += [
             (axis, method, replace(centre, **{axis: whole(value)}))
-            for value in values for method in own
+            for value in values for method in methods_
+            if axis not in _OF_ATTACK or hasattr(methods.parameters(method), "copies")
         ]
     return found
-
-
-def _attacks(method: str) -> bool:
-    return hasattr(methods.parameters(method), "copies")
 
 
 def measured(
@@ -235,20 +229,17 @@ def measured(
     if repeats < 1:
         raise ParameterError(f"repeats: {repeats} is not positive")
     wanted = list(wanted)
-    single = list(dict.fromkeys((method, sizes) for _, method, sizes in wanted))
-    for method in dict.fromkeys(method for method, _ in single):
-        bench.measure(method, next(sizes for own, sizes in single if own == method))
+    single = dict.fromkeys((method, sizes) for _, method, sizes in wanted)
+    for method, sizes in {method: sizes for method, sizes in reversed(single)}.items():
+        bench.measure(method, sizes)
     rows = []
     for turn in range(repeats):
         found = {point: bench.measure(*point) for point in single}
         for axis, method, sizes in wanted:
             size = getattr(sizes, axis)
-            if axis == "width":
-                size = bench.of_width(size).n_parameters
-            rows.append(
-                {"axis": axis, "method": method, "size": size, "turn": turn}
-                | found[method, sizes]
-            )
+            size = bench.of_width(size).n_parameters if axis == "width" else size
+            rows.append({"axis": axis, "method": method, "size": size, "turn": turn,
+                         **found[method, sizes]})
     return pd.DataFrame(rows)
 
 
@@ -281,19 +272,13 @@ def slopes(
             freedom = len(own) - 2
             reach = stats.t.ppf((1 + level) / 2, freedom) * error if freedom else math.inf
             slope, low, high = fit.slope, fit.slope - reach, fit.slope + reach
-        rows.append(
-            {"axis": axis, "method": method, "slope": slope, "low": low, "high": high,
-             "verdict": _verdict(low, high)}
+        verdict = (
+            "not measured" if math.isnan(low) else "grows" if low > 1e-9
+            else "shrinks" if high < -1e-9 else "no growth found"
         )
-    return pd.DataFrame(rows)
-
-
-def _verdict(low: float, high: float) -> str:
-    if math.isnan(low):
-        return "not measured"
-    if low > 1e-9:
-        return "grows"
-    return "shrinks" if high < -1e-9 else "no growth found"
+        rows.append((axis, method, slope, low, high, verdict))
+    columns = ["axis", "method", "slope", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def predictions(
@@ -313,27 +298,21 @@ def predictions(
         whether the counted passes are those that the method recorded
 
     """
-    wanted = list(wanted)
-    found: dict[int, list[tuple[float, float]]] = {i: [] for i in range(len(wanted))}
-    counted = dict.fromkeys(found, True)
-    for _ in range(repeats):
-        for i, (method, sizes) in enumerate(wanted):
-            said = bench.predict(method, sizes, budget=budget).total
-            real = bench.measure(method, sizes)
-            found[i].append((said.seconds, real["seconds"]))
-            counted[i] &= (said.forward_backward, said.forward) == (
-                real["forward_backward"], real["forward"]
-            )
     rows = []
-    for i, (method, sizes) in enumerate(wanted):
-        said_, real_ = np.array(found[i]).T
-        ratios = said_ / real_
+    for _, (run, (method, sizes)) in itertools.product(range(repeats), enumerate(wanted)):
+        said = bench.predict(method, sizes, budget=budget).total
+        real = bench.measure(method, sizes)
         rows.append(
-            {"method": method, "n": sizes.n, "copies": sizes.copies, "retained": sizes.retained,
-             "predicted": np.median(said_), "real": np.median(real_), "ratio": np.median(ratios),
-             "least": ratios.min(), "greatest": ratios.max(), "passes agree": counted[i]}
+            {"run": run, "method": method, "n": sizes.n, "copies": sizes.copies,
+             "retained": sizes.retained, "predicted": said.seconds, "real": real["seconds"],
+             "ratio": said.seconds / real["seconds"],
+             "passes agree": all(getattr(said, name) == real[name] for name in _PASSES)}
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).groupby(["run", "method", "n", "copies", "retained"], sort=False)
+    medians = table[["predicted", "real", "ratio"]].median()
+    ends = {"least": table["ratio"].min(), "greatest": table["ratio"].max()}
+    found = medians.assign(**ends, **{"passes agree": table["passes agree"].all()})
+    return found.reset_index().drop(columns="run")
 
 
 @dataclass(frozen=True)
@@ -371,12 +350,12 @@ class Scaling:
             ParameterError: an axis that it does not have
 
         """
-        own = dict(profile.scaling)
-        own["centre"] = Sizes(**own["centre"])
-        unknown = sorted(set(axes) - set(own["axes"]))
+        own, known = profile.scaling, profile.scaling["axes"]
+        unknown = sorted(set(axes) - set(known))
         if unknown:
-            raise ParameterError(f"axes: {unknown} are not among {', '.join(own['axes'])}")
-        own["axes"] = {axis: own["axes"][axis] for axis in (axes or own["axes"])}
+            raise ParameterError(f"axes: {unknown} are not among {', '.join(known)}")
+        chosen = {axis: known[axis] for axis in (axes or known)}
+        own = own | {"axes": chosen, "centre": Sizes(**own["centre"])}
         return cls(**own, repeats=profile.repeats)
 
     def bench(self, model: Classifier, clips: Clips) -> Bench:
@@ -385,14 +364,12 @@ class Scaling:
 
     def measured(self, bench: Bench) -> pd.DataFrame:
         """See `measured`."""
-        return measured(
-            bench, points(self.axes, self.methods, self.centre), repeats=self.repeats
-        )
+        wanted = points(self.axes, self.methods, self.centre)
+        return measured(bench, wanted, repeats=self.repeats)
 
     def predictions(self, bench: Bench) -> pd.DataFrame:
         """Set the planner beside every method, at the largest N and R; see `predictions`."""
-        largest = {
-            axis: int(max(self.axes[axis])) for axis in ("n", "retained") if axis in self.axes
-        }
+        both = {"n", "retained"} & set(self.axes)
+        largest: dict[str, Any] = {axis: int(max(self.axes[axis])) for axis in both}
         wanted = [(method, replace(self.centre, **largest)) for method in self.methods]
         return predictions(bench, wanted, repeats=self.repeats, budget=self.budget)

@@ -74,19 +74,19 @@ def settings(cells: pd.DataFrame) -> str:
     cells = cells[cells["method"].isin(OF_THE_PAPER)]
     if cells.empty:
         return ""
-    said: dict[str, list[str]] = {}
-    fisher: set[str] = set()
-    n = int(cells["n_forget"].min())
+    said, n = {}, int(cells["n_forget"].min())
     for method in (m for m in OF_THE_PAPER if m in set(cells["method"])):
         values = _values(cells, method)
         parts = [_WORDS[name].format(_or(found)) for name, found in values.items()]
-        own = _parameters(cells, method)
         if "copies" in values:
-            counts = sorted({updates(parameters, n) for parameters in own})
+            counts = sorted({updates(parameters, n) for parameters in _parameters(cells, method)})
             parts.append(f"{_or(counts)} weight updates at N = {n}")
-        fisher |= {p["fisher_per"] for p in own if p.get("importance") == "fisher"}
-        said.setdefault(", ".join(parts), []).append(TITLES[method])
-    text = "; ".join(f"{_and(titles)}: {setting}" for setting, titles in said.items())
+        said[TITLES[method]] = ", ".join(parts)
+    fisher = {
+        p["fisher_per"] for method in OF_THE_PAPER for p in _parameters(cells, method)
+        if p.get("importance") == "fisher"
+    }
+    text = _by_method(said)
     if fisher:
         text += f"; Fisher information per {_or(sorted(fisher))}, where the paper says neither"
     theirs = ", ".join(_WORDS[name].format(_number(value)) for name, value in PAPER.items())
@@ -111,15 +111,21 @@ def unlike_the_paper(cells: pd.DataFrame, chosen: Iterable[str] = tuple(OF_THE_P
         ParameterError: hyperparameters that a cell does not name
 
     """
-    said: dict[str, list[str]] = {}
+    said = {}
     for method in (m for m in OF_THE_PAPER if m in set(chosen) & set(cells["method"])):
-        parts = [
+        said[TITLES[method]] = ", ".join(
             f"{_WORDS[name].format(_or(found))} (the paper: {_number(PAPER[name])})"
             for name, found in _values(cells, method).items() if found != [PAPER[name]]
-        ]
-        if parts:
-            said.setdefault(", ".join(parts), []).append(TITLES[method])
-    return "; ".join(f"{_and(titles)}: {text}" for text, titles in said.items())
+        )
+    return _by_method(said)
+
+
+def _by_method(said: Mapping[str, str]) -> str:
+    """Return what is said of each method, those together of which the same is said."""
+    titles: dict[str, list[str]] = {}
+    for title, text in said.items():
+        titles.setdefault(text, []).append(title)
+    return "; ".join(f"{_and(names)}: {text}" for text, names in titles.items() if text)
 
 
 def stand_ins(cells: pd.DataFrame) -> str:
@@ -130,14 +136,12 @@ def stand_ins(cells: pd.DataFrame) -> str:
 
     """
     retrained = cells[(cells["method"] == "retrain") & (cells["request"] == "clips")]
-    smaller: dict[int, set[int]] = {}
-    for _, sizes in retrained.groupby(["setting", "seed", "seconds"])["n_forget"]:
-        largest = int(sizes.max())
-        smaller.setdefault(largest, set()).update(int(n) for n in sizes if n < largest)
+    by_model = retrained.groupby(["setting", "seed", "seconds"])["n_forget"]
+    largest = by_model.transform("max")
+    smaller = retrained[retrained["n_forget"] < largest]["n_forget"].groupby(largest, sort=False)
     return " ".join(
-        f"{TITLES['retrain']} at N = {_and(sorted(sizes))} is the model retrained without all "
-        f"{largest}."
-        for largest, sizes in smaller.items() if sizes
+        f"{TITLES['retrain']} at N = {_and(sorted(sizes.unique()))} is the model retrained without "
+        f"all {n}." for n, sizes in smaller
     )
 
 
@@ -191,13 +195,11 @@ def of_methods(cells: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> lis
     ]
     for method in ("ran_lab", "adv", "adv_ela"):
         forget, unseen = value[method, "forget"], value[method, "unseen"]
-        variant = "" if method == "ran_lab" or not unlike_the_paper(cells, [method]) else (
-            " (reduced variant)"
-        )
-        beside = (
-            f"where the original model has {_span(original)}" if method == "ran_lab"
-            else _compared(unseen, random, TITLES["ran_lab"])
-        )
+        variant = ""
+        beside = f"where the original model has {_span(original)}"
+        if method != "ran_lab":
+            variant = " (reduced variant)" if unlike_the_paper(cells, [method]) else ""
+            beside = _compared(unseen, random, TITLES["ran_lab"])
         lines.append(
             f"**{TITLES[method]}**{variant}: {_span(forget)} on the forget set, "
             f"{_compared(forget, chance, 'chance')} and "
@@ -218,11 +220,10 @@ def of_claims(cells: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> s
     """
     count = verdicts["verdict"].value_counts()
     untested = int(count.get("not tested here", 0))
-    if untested == len(verdicts):
-        text = "No claim of the paper is decided by these rows"
-    else:
-        known = ", ".join(f"{word}: {count.get(word, 0)}" for word in
-                          ("holds", "fails", "undecided", "not tested here"))
+    text = "No claim of the paper is decided by these rows"
+    if untested < len(verdicts):
+        words = ("holds", "fails", "undecided", "not tested here")
+        known = ", ".join(f"{word}: {count.get(word, 0)}" for word in words)
         text = f"Of {len(verdicts)} tests of the paper's claims, {known}"
     runs = cells[["seed", "draw"]].drop_duplicates()
     small = "small " if cells["encoder"].str.startswith("nano").all() else ""
@@ -261,13 +262,10 @@ def _parameters(cells: pd.DataFrame, method: str) -> list[dict[str, Any]]:
 
 def _values(cells: pd.DataFrame, method: str) -> dict[str, list[Any]]:
     """Return the values that each hyperparameter of the paper's has in a method's cells."""
-    found = _parameters(cells, method)
-    for name in OF_THE_PAPER[method]:
-        if any(name not in parameters for parameters in found):
-            raise ParameterError(f"results: a cell of method {method!r} does not say {name!r}")
-    return {
-        name: sorted({parameters[name] for parameters in found}) for name in OF_THE_PAPER[method]
-    }
+    found = pd.DataFrame(_parameters(cells, method)).reindex(columns=list(OF_THE_PAPER[method]))
+    for name in found.columns[found.isna().any()]:
+        raise ParameterError(f"results: a cell of method {method!r} does not say {name!r}")
+    return {str(name): sorted(set(values.tolist())) for name, values in found.items()}
 
 
 def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:

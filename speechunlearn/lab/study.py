@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +108,7 @@ class Study:
         self.corpus = corpora.get(corpus or profile.corpus)
         self.task = tasks.get(profile.task or self.corpus.task)
         tasks.check(self.task.name, self.corpus.name, self.corpus.task)
-        self.root = Path(root).expanduser() if root is not None else None
+        self.root = None if root is None else Path(root).expanduser()
         self.setting = setting
         self.cache = cache or Cache()
         self.skip_bad = skip_bad
@@ -149,19 +149,16 @@ class Study:
         if absent:
             raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
         available = int(table["split"].isin(self.train_parts).sum())
-        wanted = max(self._sizes(available))
+        wanted = max(_sizes(self.profile, available))
         if 2 * wanted >= available:
             raise ParameterError(
                 f"n_values: forgetting {wanted} clips, and as many on a development draw, "
                 f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
             )
         train = table[table["split"].isin(self.train_parts)]
-        for make, names in (
-            (forget_sets.classes, self.profile.classes),
-            (forget_sets.speakers, self.profile.speakers),
-        ):
-            for name in names:
-                make(name).hashes(train)  # refused before anything is trained
+        for kind, names in (("class", self.profile.classes), ("speaker", self.profile.speakers)):
+            for name in names:  # refused before anything is trained
+                ForgetSet(kind, names=(name,)).hashes(train)
         return table
 
     @property
@@ -172,11 +169,7 @@ class Study:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Sizes of the draws of clips to forget: the profile's numbers and shares."""
-        return self._sizes(len(self.train_manifest))
-
-    def _sizes(self, n_train: int) -> tuple[int, ...]:
-        shares = (max(1, round(share * n_train)) for share in self.profile.shares)
-        return tuple(sorted({*self.profile.n_values, *shares}))
+        return _sizes(self.profile, len(self.train_manifest))
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -239,14 +232,13 @@ class Study:
 
         No reported draw of clips shares one with the development draw.
         """
-        if deletion.kind == "clips":
-            kept_for_tuning = splits.forget_draw(
-                self.train_manifest, max(*self.sizes, deletion.n), DEVELOPMENT
-            )
-            if deletion.draw == DEVELOPMENT:
-                return kept_for_tuning[deletion.after : deletion.n]
-            return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
-        return deletion.hashes(self.train_manifest)
+        if deletion.kind != "clips":
+            return deletion.hashes(self.train_manifest)
+        largest = max(*self.sizes, deletion.n)
+        kept_for_tuning = splits.forget_draw(self.train_manifest, largest, DEVELOPMENT)
+        if deletion.draw == DEVELOPMENT:
+            return kept_for_tuning[deletion.after : deletion.n]
+        return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
 
     def forget(self, deletion: ForgetSet) -> Clips:
         """Return the forget set; that of a draw in the order of the draw."""
@@ -270,8 +262,8 @@ class Study:
     def part_hashes(self, deletion: ForgetSet) -> dict[str, list[str]]:
         """Return the contents of `parts`; no clip is read for it."""
         retain = self._hashes_without(self.hashes(self._largest(deletion)))
-        sample = self.profile.retain_sample
-        if sample is not None and sample < len(retain):
+        sample = self.profile.retain_sample or len(retain)
+        if sample < len(retain):
             generator = torch.Generator().manual_seed(0)
             chosen = torch.randperm(len(retain), generator=generator)[:sample].sort().values
             retain = [retain[i] for i in chosen.tolist()]
@@ -305,7 +297,7 @@ class Study:
         counts = self.train_manifest["label" if kind == "class" else "speaker"].value_counts()
         if kind == "speaker":
             counts = counts[counts >= counts.median()]
-        return forget_sets.chosen(list(counts.index), n or self.profile.removals)[0]
+        return forget_sets.chosen(list(counts.index), n or self.profile.removals)
 
     def _largest(self, deletion: ForgetSet) -> ForgetSet:
         """Return the largest draw that a draw of clips is nested in; another request itself."""
@@ -341,10 +333,7 @@ class Study:
             overrides: hyperparameters in place of the profile's
 
         """
-        parameters = methods.parameters(
-            method, **{**self.profile.methods.get(method, {}), **overrides}
-        )
-        return self._load_model(self._unlearned_folder(method, parameters, (deletion,), seed))
+        return self._load_model(self._after(method, (deletion,), seed, overrides))
 
     def help_to_train(self, seed: int, without: ForgetSet | None) -> None:
         """Take part in the training of a model that another process makes.
@@ -373,29 +362,10 @@ class Study:
             overrides: hyperparameters in place of the profile's
 
         """
-        return self._cell(method, (deletion,), seed, overrides)
-
-    def sequence(
-        self, method: str, names: Sequence[str], seed: int, **overrides: Any
-    ) -> Iterator[Cell]:
-        """Delete one speaker after another, each from the model that the last request left.
-
-        Args:
-            method: name in `speechunlearn.methods.METHODS`
-            names: speakers, in the order of the requests
-            seed: training seed; also of the method's own randomness
-            overrides: hyperparameters in place of the profile's
-
-        Yields:
-            the cell after each request, scored on everything that was to be forgotten so far
-
-        """
-        for k in range(1, len(names) + 1):
-            steps = [forget_sets.speakers(name) for name in names[:k]]
-            yield self.after(method, steps, seed, **overrides)
+        return self.after(method, (deletion,), seed, **overrides)
 
     def after(
-        self, method: str, steps: Sequence[ForgetSet], seed: int, **overrides: Any
+        self, method: str, steps: Sequence[ForgetSet], seed: int, /, **overrides: Any
     ) -> Cell:
         """Score the model after several requests, one after another.
 
@@ -405,8 +375,30 @@ class Study:
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
+        Returns:
+            the cell; one that is planned alone has no record
+
         """
-        return self._cell(method, tuple(steps), seed, overrides)
+        whole, parameters = together(steps), self._parameters(method, overrides)
+        try:
+            folder = self.cache.get(self._scores(method, tuple(steps), seed, overrides))
+        except NotMade:
+            return Cell({}, pd.DataFrame())
+        predictions = per_clip.table(
+            arrays.load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
+            self.labels,
+        )
+        hyperparameters = asdict(self.recipe if parameters is None else parameters)
+        record = {
+            "profile": self.profile.name, "task": self.task.name, "n_classes": len(self.labels),
+            "corpus": self.corpus.name, "corpus_hash": self.corpus_hash, "setting": self.setting,
+            "encoder": self.profile.encoder, "method": method, "needs": _needs_of(method),
+            "request": whole.kind, "n_forget": len(self.hashes(whole)),
+            "tau": getattr(parameters, "tau", None), "seed": seed, "draw": whole.name,
+            "variant": "", "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
+            "protocol": "",  # of cells that were made before there was one
+        }
+        return Cell(record | json.loads((folder / "made.json").read_text()), predictions)
 
     def artefact(self, kind: str, call: Mapping[str, Any]) -> Artefact:
         """Return what a plan names by its kind and call; nothing is made.
@@ -450,47 +442,6 @@ class Study:
         title = f"{self.task.name}, {self.corpus.name}, {self.setting}: {title}"
         return Artefact(kind, specification, make, title, call, self.description, **others)
 
-    def _cell(
-        self, method: str, steps: tuple[ForgetSet, ...], seed: int, overrides: dict[str, Any]
-    ) -> Cell:
-        """Score the model after one request, or after several, one after another.
-
-        A cell that is planned alone has no record.
-        """
-        whole = together(steps)
-        parameters = self._parameters(method, overrides)
-        try:
-            folder = self.cache.get(self._scores(method, steps, seed, overrides))
-        except NotMade:
-            return Cell({}, pd.DataFrame())
-        made = json.loads((folder / "made.json").read_text())
-        predictions = per_clip.table(
-            arrays.load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
-            self.labels,
-        )
-        record = {
-            "profile": self.profile.name,
-            "task": self.task.name,
-            "n_classes": len(self.labels),
-            "corpus": self.corpus.name,
-            "corpus_hash": self.corpus_hash,
-            "setting": self.setting,
-            "encoder": self.profile.encoder,
-            "method": method,
-            "needs": _needs_of(method),
-            "request": whole.kind,
-            "n_forget": len(self.hashes(whole)),
-            "tau": getattr(parameters, "tau", None),
-            "seed": seed,
-            "draw": whole.name,
-            "variant": "",
-            "hyperparameters": json.dumps(
-                asdict(self.recipe if parameters is None else parameters), sort_keys=True
-            ),
-            "protocol": "",  # of cells that were made before there was one
-        } | made
-        return Cell(record, predictions)
-
     def _parameters(self, method: str, overrides: dict[str, Any]) -> Any:
         """Return a method's hyperparameters; None for the two references."""
         if method in ("original", "retrain"):
@@ -520,8 +471,18 @@ class Study:
         specification["kept"] = "logits"
 
         def make(folder: Path, resume: Path) -> None:
-            what = f"{method}, {_title(whole)}, seed {seed}"
-            self._make_cell(folder, method, parameters, steps, whole, seed, what, resume)
+            if parameters is not None and len(steps) == 1:
+                model, made = self._unlearn(method, parameters, steps, seed, overrides, resume)
+            else:
+                there = (
+                    self._after(method, steps, seed, overrides) if parameters is not None
+                    else self.cache.get(self._model(whole if method == "retrain" else None, seed))
+                )
+                model, made = self._load_model(there), json.loads((there / "card.json").read_text())
+            answers = training.answers(model, self.parts(whole))
+            arrays.save_file(answers, folder / "logits.safetensors")
+            kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
+            (folder / "made.json").write_text(json.dumps(kept))
 
         def needs() -> list[Artefact]:
             found = [self._model(whole if method == "retrain" else None, seed)]
@@ -535,11 +496,8 @@ class Study:
                 found.append(self._scores(method, steps[:-1], seed, overrides))
             return found
 
-        given = "".join(f", {name} {value}" for name, value in overrides.items())
-        place = f", request {len(steps)}" if len(steps) > 1 else ""
         return self._artefact(
-            "cells", specification, make,
-            f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}",
+            "cells", specification, make, _what(method, steps, seed, overrides),
             {"method": method, "steps": steps, "seed": seed, "overrides": overrides}, needs=needs,
         )
 
@@ -555,16 +513,11 @@ class Study:
         A clip's copies do not depend on its batch, so where those of the largest draw are there,
         a smaller draw takes the first of them, and is charged its share of their cost.
         """
-        own, made_for = self._copies(deletion, seed, parameters), deletion
-        folder, found = None, True
-        if own.instead is not None:
-            folder = self.cache.find(own.instead.kind, own.instead.specification)
-        if folder is not None:
-            made_for = self._largest(deletion)
-        else:
-            found = self.cache.find(own.kind, own.specification) is not None
-            folder = self.cache.get(own)
-        n, source = len(self.hashes(deletion)), self.forget(made_for)
+        own, n = self._copies(deletion, seed, parameters), len(self.hashes(deletion))
+        largest = own.instead and self.cache.find(own.instead.kind, own.instead.specification)
+        found = largest or self.cache.find(own.kind, own.specification)
+        folder = found or self.cache.get(own)
+        source = self.forget(self._largest(deletion) if largest else deletion)
         tensors = load_file(folder / "copies.safetensors")
         repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
         copies = Clips(
@@ -622,10 +575,6 @@ class Study:
             needs: what the method looks at; ``validation`` clips are only loaded for it
 
         """
-        gone: set[str] = set()
-        for step in steps:
-            gone |= set(self.hashes(step))
-
         def adversarial(
             model: Classifier, parameters: AttackParameters, attack_seed: int, cost: Cost
         ) -> AdversarialSet:
@@ -635,7 +584,7 @@ class Study:
         return methods.Request(
             forget=self.forget(steps[-1]),
             n_classes=len(self.labels),
-            retain=self._without(gone),
+            retain=self._without({h for step in steps for h in self.hashes(step)}),
             fresh=self.fresh,
             recipe=self.recipe,
             # copies against a model that has been changed already are the method's to make
@@ -651,61 +600,31 @@ class Study:
         chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(wanted)
         return self._load(self._rows(chosen)) if chosen.any() else None
 
-    def _make_cell(
-        self,
-        folder: Path,
-        method: str,
-        parameters: Any,
-        steps: tuple[ForgetSet, ...],
-        whole: ForgetSet,
-        seed: int,
-        what: str,
-        resume: Path,
-    ) -> None:
-        if method in ("original", "retrain"):
-            trained = self.cache.get(self._model(None if method == "original" else whole, seed))
-            model, made = self._load_model(trained), json.loads((trained / "card.json").read_text())
-        elif len(steps) == 1:
-            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
-        else:
-            last = self._unlearned_folder(method, parameters, steps, seed)
-            model = self._load_model(last)
-            made = json.loads((last / "card.json").read_text())
-        answers = training.answers(model, self.parts(whole))
-        arrays.save_file(answers, folder / "logits.safetensors")
-        kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
-        (folder / "made.json").write_text(json.dumps(kept))
-
     def _unlearn(
-        self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int, what: str,
-        resume: Path,
+        self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int,
+        overrides: dict[str, Any], resume: Path,
     ) -> tuple[Classifier, dict[str, Any]]:
         """Fulfil the last of some requests on the model that the others left; return its cost."""
-        if len(steps) == 1:
-            before = self.original(seed)
-        else:
-            before = self._load_model(
-                self._unlearned_folder(method, parameters, steps[:-1], seed)
-            )
+        before = (
+            self.original(seed) if len(steps) == 1
+            else self._load_model(self._after(method, steps[:-1], seed, overrides))
+        )
         left = Resume(resume)
         request = replace(self.request(steps, seed, methods.get(method).needs), resume=left)
         with provenance.measured() as usage:
             outcome = methods.get(method).unlearn(
-                before, request, parameters, seed=seed, progress=self._reporter(what),
+                before, request, parameters, seed=seed,
+                progress=self._reporter(_what(method, steps, seed, overrides)),
                 quick=self.recipe.quick,
             )
-        return outcome.model, {
-            "seconds": usage.seconds + left.seconds + outcome.cost.kept_seconds,
-            "peak_memory_mb": usage.peak_memory_mb,
-            "forward_backward": outcome.cost.forward_backward,
-            "forward": outcome.cost.forward,
-            "details": json.dumps(outcome.details),
-        } | self._provenance()
+        seconds = usage.seconds + left.seconds + outcome.cost.kept_seconds
+        return outcome.model, self._made(usage, seconds, outcome.cost, outcome.details)
 
-    def _unlearned_folder(
-        self, method: str, parameters: Any, steps: tuple[ForgetSet, ...], seed: int
+    def _after(
+        self, method: str, steps: tuple[ForgetSet, ...], seed: int, overrides: dict[str, Any]
     ) -> Path:
         """Return the checkpoint that some requests leave, one after another."""
+        parameters = self._parameters(method, overrides)
         specification = self._base(seed) | {
             "method": method,
             "parameters": asdict(parameters),
@@ -714,8 +633,7 @@ class Study:
         }
 
         def make(folder: Path, resume: Path) -> None:
-            what = f"{method}, request {len(steps)}: {steps[-1].title}, seed {seed}"
-            model, made = self._unlearn(method, parameters, steps, seed, what, resume)
+            model, made = self._unlearn(method, parameters, steps, seed, overrides, resume)
             model.save(folder, made)
 
         return self.cache.find_or_make("unlearned", specification, make)
@@ -758,11 +676,9 @@ class Study:
 
         The largest draw of clips stands in for those nested in it.
         """
-        title, hashes = "original model", self.train_manifest["hash"].tolist()
-        if without is not None:
-            largest = self._largest(without)
-            title = f"model retrained without {_title(largest)}"
-            hashes = self._hashes_without(self.hashes(largest))
+        largest = without and self._largest(without)
+        title = f"model retrained without {_title(largest)}" if largest else "original model"
+        hashes = self._hashes_without(self.hashes(largest) if largest else [])
         specification = self._base(seed) | {
             "clips": _hash_of(hashes),
             "code": code_hash("speechunlearn.models.training"),
@@ -776,58 +692,47 @@ class Study:
                 history = training.train(
                     distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=work
                 )
-            card = {
-                "seconds": usage.seconds + left.seconds,
-                "peak_memory_mb": usage.peak_memory_mb,
-                "forward_backward": work.forward_backward,
-                "forward": work.forward,
-                "details": "{}",
-                "history": history,
-                "specification": specification,
-            } | self._provenance()
-            model.save(folder, card)
+            made = self._made(usage, usage.seconds + left.seconds, work, {})
+            model.save(folder, made | {"history": history, "specification": specification})
 
-        return self._artefact(
-            "models", specification, make, f"{title}, seed {seed}",
-            {"without": without, "seed": seed},
-        )
+        call = {"without": without, "seed": seed}
+        return self._artefact("models", specification, make, f"{title}, seed {seed}", call)
 
     def _base(self, seed: int) -> dict[str, Any]:
         """Return what every artefact of this study depends on."""
+        profile = self.profile
         return {
-            "corpus": self.corpus.name,
-            "corpus_hash": self.corpus_hash,
-            "train": _hash_of(self.train_manifest["hash"]),
-            "labels": list(self.labels),
-            "encoder": self.profile.encoder,
-            "encoder_hash": classifier.encoder_hash(self.profile.encoder),
-            "recipe": asdict(self.recipe),
-            "top_db": self.profile.top_db,
-            "max_seconds": self.profile.max_seconds,
-            "seed": seed,
-            "stack": stack(),
+            "corpus": self.corpus.name, "corpus_hash": self.corpus_hash,
+            "train": _hash_of(self.train_manifest["hash"]), "labels": list(self.labels),
+            "encoder": profile.encoder, "encoder_hash": classifier.encoder_hash(profile.encoder),
+            "recipe": asdict(self.recipe), "top_db": profile.top_db,
+            "max_seconds": profile.max_seconds, "seed": seed, "stack": stack(),
             "computing": self._computing,
         }
 
-    def _provenance(self) -> dict[str, str]:
+    def _made(
+        self, usage: provenance.Usage, seconds: float, work: Cost, details: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what a model cost, and what made it: `_MADE`."""
         together = distributed.processes()
         how = f", {together} processes" if together > 1 else ""
         if self.recipe.quick:
             how += ", quick computation"
         return {
-            "commit": provenance.commit(),
-            "lock": provenance.lock_hash(),
-            "machine": provenance.describe() + how,
+            "seconds": seconds, "peak_memory_mb": usage.peak_memory_mb,
+            "forward_backward": work.forward_backward, "forward": work.forward,
+            "details": json.dumps(details), "commit": provenance.commit(),
+            "lock": provenance.lock_hash(), "machine": provenance.describe() + how,
             "protocol": provenance.protocol_hash(),
         }
 
     def _load(self, manifest: pd.DataFrame) -> Clips:
         if self.corpus.load is not None:
-            index = {label: position for position, label in enumerate(self.labels)}
+            labels = [self.labels.index(label) for label in manifest["label"]]
             return Clips(
                 [torch.from_numpy(values) for values in self.corpus.load(manifest)],
-                torch.tensor([index[label] for label in manifest["label"]], dtype=torch.long),
-                list(manifest["hash"]), list(manifest["speaker"]),
+                torch.tensor(labels, dtype=torch.long), list(manifest["hash"]),
+                list(manifest["speaker"]),
             )
         frontend = classifier.frontend(self.profile.encoder)
         return clips_module.load(
@@ -847,14 +752,10 @@ class Study:
         return [h for h in self.train_manifest["hash"] if h not in out]
 
     def _reporter(self, what: str) -> Progress | None:
-        if self.report is None:
-            return None
         report = self.report
-
-        def tell(name: str, done: int, total: int, loss: float) -> None:
-            report(f"{what}, {name}", done, total)
-
-        return seldom(tell)
+        if report is None:
+            return None
+        return seldom(lambda name, done, total, loss: report(f"{what}, {name}", done, total))
 
 
 _MADE = (
@@ -878,6 +779,19 @@ def described(description: Mapping[str, Any], **others: Any) -> Study:
     """
     profile = schema.checked(Profile, description["profile"], "profile")
     return Study(**{**description, "profile": profile, **others})
+
+
+def _sizes(profile: Profile, n_train: int) -> tuple[int, ...]:
+    shares = (max(1, round(share * n_train)) for share in profile.shares)
+    return tuple(sorted({*profile.n_values, *shares}))
+
+
+def _what(
+    method: str, steps: Sequence[ForgetSet], seed: int, overrides: Mapping[str, Any]
+) -> str:
+    given = "".join(f", {name} {value}" for name, value in overrides.items())
+    place = f", request {len(steps)}" if len(steps) > 1 else ""
+    return f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}"
 
 
 def _title(deletion: ForgetSet) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from speechunlearn import corpora, methods
+from speechunlearn import methods
 from speechunlearn.audit.report_card import average_gap
 from speechunlearn.errors import ParameterError
 from speechunlearn.files import one_at_a_time, replaced
-from speechunlearn.lab.results import Results
+from speechunlearn.lab.results import Results, folder_name
 from speechunlearn.provenance import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "tuning"
@@ -82,23 +82,20 @@ def trial_table(results: Results) -> pd.DataFrame:
     scores = results.select(variant=list(cells["variant"])).rows() if len(cells) else None
     if scores is None or "retrain" not in set(cells["method"]):
         raise ParameterError("tuning: there are no trials of the retrained model to compare with")
-    scores = scores.set_index(["method", "variant", "split", "metric"])["value"].sort_index()
-    reference = scores["retrain", TRIAL].to_dict()
+    splits = ("forget", "retain", "unseen")
+    values = {
+        variant: own.set_index(["split", "metric"])["value"].to_dict()
+        for variant, own in scores.groupby(["method", "variant"])
+    }
     rows = []
     for record in cells[~cells["method"].isin(["original", "retrain"])].to_dict("records"):
-        own = scores[record["method"], record["variant"]].to_dict()
-        unseen = results.of_cell(record["cell"], "unseen")
+        own = values[record["method"], record["variant"]]
         rows.append(
-            {
-                "method": record["method"],
-                "overrides": record["variant"].removeprefix(f"{TRIAL} "),
-                "gap": average_gap(own, [reference]),
-                **{split: own[split, "uar"] for split in ("forget", "retain", "unseen")},
-                "mia_auc": own["forget", "mia_auc"],
-                "seconds": record["seconds"],
-                "draw": record["draw"], "n_forget": record["n_forget"], "seed": record["seed"],
-                "unseen_clips": len(unseen),
-            }
+            {"method": record["method"], "overrides": record["variant"].removeprefix(f"{TRIAL} "),
+             "gap": average_gap(own, [values["retrain", TRIAL]]),
+             **{split: own[split, "uar"] for split in splits}, "mia_auc": own["forget", "mia_auc"],
+             **{name: record[name] for name in ("seconds", "draw", "n_forget", "seed")},
+             "unseen_clips": len(results.of_cell(record["cell"], "unseen"))}
         )
     table = pd.DataFrame(rows)
     best = table.groupby("method", sort=False)["gap"].idxmin()
@@ -112,17 +109,12 @@ def chosen(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
         table: of `trial_table`
 
     """
-    own = table[table["chosen"]]
-    return {
-        method: json.loads(overrides)
-        for method, overrides in zip(own["method"], own["overrides"], strict=True)
-    }
+    return table[table["chosen"]].set_index("method")["overrides"].map(json.loads).to_dict()
 
 
 def path(profile: str, corpus: str, task: str = "") -> Path:
     """Return where the frozen trials of a profile, corpus and task are, or would be."""
-    own = task in ("", corpora.get(corpus).task)
-    return FOLDER / (f"{profile}-{corpus}" + ("" if own else f"-{task}") + ".csv")
+    return FOLDER / f"{folder_name(profile, corpus, task)}.csv"
 
 
 def frozen(profile: str, corpus: str, task: str = "") -> pd.DataFrame | None:
@@ -136,12 +128,10 @@ def frozen(profile: str, corpus: str, task: str = "") -> pd.DataFrame | None:
     if not file.is_file():
         return None
     table = pd.read_csv(file, dtype={"draw": str})
-    several = table[table["chosen"]]["method"].value_counts()
-    missing = sorted(set(table["method"]) - set(several.index))
-    if missing or (several > 1).any():
-        raise ParameterError(
-            f"{file}: of {missing or list(several.index[several > 1])} not one trial is chosen"
-        )
+    count = table.groupby("method")["chosen"].sum()
+    if (count != 1).any():
+        wrong = sorted(count.index[count != 1])
+        raise ParameterError(f"{file}: of {wrong} not one trial is chosen")
     return table
 
 
