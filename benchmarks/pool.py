@@ -5,7 +5,7 @@
 What it is for and what it writes: `speechunlearn.lab.pool`. The design is drawn and written before
 anything is trained. Models are trained in their order, the first 12 are a balanced pool of their
 own; each is kept in the cache, and what it says is one file in ``--out``. Killed at any moment, the
-same command goes on. Models are trained with ``quick`` computation.
+same command goes on. Models are trained with ``fast`` computation.
 
 Sets are items with blanks between them, ``KIND:SIZE`` or ``KIND:SIZExCOUNT``:
 
@@ -14,7 +14,7 @@ Sets are items with blanks between them, ``KIND:SIZE`` or ``KIND:SIZExCOUNT``:
     takes:8        every take of eight utterances
     speaker:1x2    two whole speakers, one a set
     class:1        a whole class
-    dev:clips:50   fifty clips of the development draw: something may be chosen on them
+    dev:clips:50   fifty clips of the development forget set: something may be chosen on them
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def opened(asked: dict[str, Any]) -> tuple[Study, pool.Design]:
         profile = profiles.get(asked["profile"])
         if asked["task"]:
             profile = profile.for_task(asked["task"])
-        changed: dict[str, Any] = {"recipe": profile.recipe | {"quick": True}}
+        changed: dict[str, Any] = {"recipe": profile.recipe | {"fast": True}}
         for name in ("encoder", "threads"):
             if asked[name]:
                 changed[name] = asked[name]

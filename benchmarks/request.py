@@ -4,7 +4,7 @@ The request is Adv. + Ela. (`speechunlearn.methods.adv_ela`): the Fisher informa
 adversarial copies of each in P steps, then epochs over the copies with the elastic penalty. The
 contenders, all on the same model, clips, wrong labels and numbers of everything:
 
-- quick: this package, with ``quick=True``
+- fast: this package, with ``fast=True``
 - exact: this package as it is by default
 - torchattacks: its PGD in batches of 32 clips in their order, padded to the longest of the batch,
   on a model whose weights require gradients, as torchattacks is used; the model is told the lengths
@@ -23,7 +23,7 @@ the waiting, but not what two threads spend on waiting for each other.
 With ``--out`` every turn is added to a table, from which the book's page on cost is made.
 
 The exit status is 1 if the whole interval of a ratio lies below what is required (2 on a processor,
-3 on a GPU), if a perturbation exceeds tau, or if quick and exact, in eval mode, answer differently.
+3 on a GPU), if a perturbation exceeds tau, or if fast and exact, in eval mode, answer differently.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from speechunlearn.dataset.audio import normalise, pad
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.methods import METHODS
 from speechunlearn.methods.adv_ela import Parameters
-from speechunlearn.methods.base import Request
+from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.pgd import adversarial_set
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import classifier
@@ -145,7 +145,7 @@ def recorded(corpus: str, root: str, n: int, top_db: float | None) -> Clips:
 
 
 def of_package(
-    model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters, quick: bool
+    model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters, fast: bool
 ) -> Turn:
     """Run the request, with a clock in the attack."""
     turn = Turn()
@@ -156,8 +156,8 @@ def of_package(
         turn.of_attack, turn.copies = time.perf_counter() - start, made.clips
         return made
 
-    request = Request(clips, n_classes, adversarial=attack)
-    turn.model = METHODS["adv_ela"].unlearn(model, request, parameters, seed=0, quick=quick).model
+    data = UnlearningData(clips, n_classes, adversarial=attack)
+    turn.model = METHODS["adv_ela"].unlearn(model, data, parameters, seed=0, fast=fast).model
     return turn
 
 
@@ -229,7 +229,7 @@ def plain(
     turn = Turn()
     device = next(model.parameters()).device
     model = copy.deepcopy(model)
-    wrong = wrong_labels(Request(clips, n_classes), 0).to(device)
+    wrong = wrong_labels(UnlearningData(clips, n_classes), 0).to(device)
 
     model.eval()
     fisher = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
@@ -316,7 +316,7 @@ def largest_delta(turn: Turn, clips: Clips) -> float:
 def equal_in_eval_mode(
     model: classifier.Classifier, clips: Clips, n_classes: int, parameters: Parameters
 ) -> tuple[float, float, float]:
-    """Compare quick and exact where nothing is drawn but targets and starts.
+    """Compare fast and exact where nothing is drawn but targets and starts.
 
     Returns:
         share of samples of the copies that differ by more than 1e-6; largest difference of the
@@ -329,10 +329,10 @@ def equal_in_eval_mode(
         of_package(model, clips.at(range(min(8, len(clips)))), n_classes, Parameters(**values), q)
         for q in (False, True)
     ]
-    exact, quick = (torch.cat(turn.copies.waveforms_z) for turn in turns if turn.copies)
+    exact, fast = (torch.cat(turn.copies.waveforms_z) for turn in turns if turn.copies)
     a, b = (predict(turn.model, clips) for turn in turns if turn.model)
     return (
-        float(((exact - quick).abs() > 1e-6).double().mean()),
+        float(((exact - fast).abs() > 1e-6).double().mean()),
         float((a - b).abs().max() / a.abs().max()),
         float((a.argmax(1) == b.argmax(1)).double().mean()),
     )
@@ -386,8 +386,8 @@ def main() -> int:
     def contenders(clips: Clips, parameters: Parameters) -> dict[str, Callable[[], Turn]]:
         given = (model, clips, n_classes, parameters)
         return {
-            "quick": lambda: of_package(*given, quick=True),
-            "exact": lambda: of_package(*given, quick=False),
+            "fast": lambda: of_package(*given, fast=True),
+            "exact": lambda: of_package(*given, fast=False),
             "torchattacks": lambda: plain(*given, of_torchattacks),
             "toolbox": lambda: plain(*given, of_toolbox),
         }
@@ -467,7 +467,7 @@ def report(
 ) -> int:  # fmt: skip
     """Print the tables; return the exit status."""
     firsts = {name: of[0] for name, of in turns.items()}
-    reference = firsts["quick"].model
+    reference = firsts["fast"].model
     assert reference is not None
     answers = predict(reference, clips).argmax(1)
     print(
@@ -490,24 +490,24 @@ def report(
             f"{float(reached.double().mean()):9.3f}"
             f"{float((heard == answers).double().mean()):11.3f}"
         )
-        if name in ("quick", "exact") and delta > parameters.tau:
+        if name in ("fast", "exact") and delta > parameters.tau:
             failures.append(f"{name}: a sample moves by {delta}, more than {parameters.tau}")
     print(
         "reached: share of the copies that the unlearned model gives their target\n"
-        "agreement: share of the forgotten clips that it answers as quick's does\n"
-        f"quick and exact in eval mode: {equal[0]:.2e} of the copies' samples differ, logits by "
+        "agreement: share of the forgotten clips that it answers as fast's does\n"
+        f"fast and exact in eval mode: {equal[0]:.2e} of the copies' samples differ, logits by "
         f"{equal[1]:.1e} of the largest (at most {TOLERANCE}), same answers {equal[2]:.3f}\n"
     )
     if equal[1] > TOLERANCE:
-        failures.append(f"logits of quick and exact differ by {equal[1]}, more than {TOLERANCE}")
+        failures.append(f"logits of fast and exact differ by {equal[1]}, more than {TOLERANCE}")
 
     def ratios(name: str, of: Callable[[Turn], float]) -> np.ndarray:
-        both = zip(turns[name], turns["quick"], strict=True)
+        both = zip(turns[name], turns["fast"], strict=True)
         return np.array([of(theirs) / of(ours) for theirs, ours in both])
 
-    print("speed of quick as a multiple of (95 % interval of the median)")
+    print("speed of fast as a multiple of (95 % interval of the median)")
     for name in turns:
-        if name == "quick":
+        if name == "fast":
             continue
         whole = median_with_interval(ratios(name, lambda t: t.seconds))
         print(f"{name:14}whole {whole[0]:6.2f} ({whole[1]:.2f} to {whole[2]:.2f})", end="")

@@ -326,8 +326,8 @@ def rows(
     samples = waveforms(root, drawn.clips)
     folders = [work / name / f"model-{model:02d}" for model in range(models)]
     said = [np.load(folder / "answers.npy") for folder in folders]
-    for kind, request, model, steps in asked(drawn, models):
-        if request in done:
+    for kind, data, model, steps in asked(drawn, models):
+        if data in done:
             continue
         positions = np.concatenate(steps)
         others = [
@@ -346,7 +346,7 @@ def rows(
             seconds = time.process_time() - started
             after = answers(source, samples)
         about = {
-            "system": name, "kind": kind, "request": request, "model": model,
+            "system": name, "kind": kind, "request": data, "model": model,
             "clips": len(positions), "method": made.report["method"]["name"],
         }
         found = made.report["details"]

@@ -56,7 +56,7 @@ SETTING = "validation"
 #: turns of ``benchmarks/request.py``, and what its contenders are called
 SPEED = ROOT / "data" / "benchmarks" / "request.csv"
 CONTENDERS = {
-    "quick": "this package, `--quick`",
+    "fast": "this package, `--fast`",
     "exact": "this package, as it is by default",
     "torchattacks": "torchattacks and a plain loop",
     "toolbox": "adversarial-robustness-toolbox and a plain loop",
@@ -250,7 +250,10 @@ def method_pages(folder: Path) -> None:
         lines = [
             ["In tables", method.title],
             ["Data needed", needs],
-            ["Strength", f"`{method.strength}`" if method.strength else f"none: {method.untuned}"],
+            [
+                "Hyperparameter tuned",
+                f"`{method.hyperparameter}`" if method.hyperparameter else f"none: {method.untuned}"
+            ],
             ["Source", linked(source[:1].upper() + source[1:])],
             ["File", source_link(path)],
         ]
@@ -448,9 +451,9 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
     text = f"{words}\n\n"
     text += narrower(header, rows, "The notebooks of these pages.", "status-notebooks") + "\n"
     rows = []
-    for folder in sorted(path.parent for path in results.COMMITTED.glob("*/cells.csv")):
+    for folder in sorted(path.parent for path in results.COMMITTED.glob("*/evaluations.csv")):
         run = results.Results.read(folder)
-        cells, models = run.cells, run.models
+        cells, models = run.evaluations, run.models
 
         def unique(column: str, cells: pd.DataFrame = cells) -> str:
             return "; ".join(sorted({str(value) for value in cells[column].dropna()}))
@@ -484,7 +487,7 @@ def made_by(notebook: dict[str, Any]) -> dict[str, str]:
     """Return what a notebook says of itself: profile, corpus, encoder, machine, versions."""
     pattern = re.compile(
         r"Profile (?P<profile>[\w-]+); corpus: (?P<corpus>.*?); encoder (?P<encoder>.*?); "
-        r"pairs .*?; machine: (?P<machine>.*?), (?P<versions>Python .*)\."
+        r"runs .*?; machine: (?P<machine>.*?), (?P<versions>Python .*)\."
     )
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
@@ -520,11 +523,11 @@ def speed_page(target: Path) -> None:
                 continue
             row = [title, f"{wide['seconds', contender].median():.0f}"]
             for clock in ("seconds", "attack_seconds", "processor_seconds"):
-                ratio = wide[clock, contender] / wide[clock, "quick"]
+                ratio = wide[clock, contender] / wide[clock, "fast"]
                 span = f"{ratio.median():.2f}"
                 if len(ratio) > 1:
                     span += f" ({ratio.min():.2f} to {ratio.max():.2f})"
-                row.append("1" if contender == "quick" else span)
+                row.append("1" if contender == "fast" else span)
             rows.append(row)
         (machine_,) = own["machine"].unique()
         count = own["round"].nunique()
@@ -533,7 +536,7 @@ def speed_page(target: Path) -> None:
             f"average, $M$ = {about['copies']}, $P$ = {about['steps']}, epochs: {about['epochs']}, "
             f"encoder `{about['encoder']}`, {count} {'round' if count == 1 else 'rounds'}; "
             f"{machine_}; commit {own['commit'].iloc[0]}:\n\n"
-            + table(["", "seconds", "times quick's", "the attack alone", "processor time"], rows)
+            + table(["", "seconds", "times fast's", "the attack alone", "processor time"], rows)
         )
     target.write_text("\n".join(parts))
 
@@ -548,7 +551,7 @@ CLAIMS = (
     ("**Retention.** UAR on unseen speakers stays adequate (here: it loses less than 0.10).",
      "retention: ", "05_table1"),
     ("**Adversarial copies help**: both methods beat random labels on unseen speakers.",
-     " keeps more than Ran. Lab.", "05_table1"),
+     " has a higher UAR than Ran. Lab.", "05_table1"),
     ("**Elastic weights help** further: Adv. + Ela. beats Adv.", "elastic weights help",
      "05_table1"),
     ("**More to forget is harder**: UAR on unseen speakers falls with N.", " falls with N",
@@ -578,11 +581,11 @@ def landing_page(folder: Path) -> dict[str, str]:
     README.md has the table and the sentences, too: ``results.md``, and ``leaderboards.md``.
     """
     committed = results.committed(*SHOWN)
-    shown = committed.reported().select(setting=SETTING, request="clips")
+    shown = committed.reported().select(setting=SETTING, forget_kind="clips")
     chance, n_speakers = 1 / committed.n_labels, _speakers(shown)
     numbers = results.table_of_methods(shown, SETTING, generator=np.random.default_rng(0))
-    caption = sentences.caption(shown.cells, numbers, n_speakers, chance)
-    said = sentences.of_methods(shown.cells, numbers, chance)
+    caption = sentences.caption(shown.evaluations, numbers, n_speakers, chance)
+    said = sentences.of_methods(shown.evaluations, numbers, chance)
     (folder / "sentences.md").write_text("".join(f"- {sentence}\n" for sentence in said))
     matplotlib.rcParams["svg.hashsalt"] = "book"
     figures.over_n(numbers, chance).savefig(
@@ -592,7 +595,7 @@ def landing_page(folder: Path) -> dict[str, str]:
     verdicts = experiments.claims(
         shown, SETTING, chance=chance, generator=np.random.default_rng(0)
     )
-    decided = sentences.of_claims(shown.cells, verdicts, n_speakers)
+    decided = sentences.of_claims(shown.evaluations, verdicts, n_speakers)
     (folder / "claims.md").write_text(claims(shown, verdicts, committed) + f"\n{decided}\n")
     (folder / "more.md").write_text(
         table(["Question", "What we find", "Where"], words_and_voices(),
@@ -612,7 +615,7 @@ def landing_page(folder: Path) -> dict[str, str]:
     ]))
     (folder / "leaderboards.md").write_text(leaderboards())
     (folder / "leaderboards_said.md").write_text(said_of_leaderboards())
-    return {"provenance": sentences.provenance(shown.cells)}
+    return {"provenance": sentences.provenance(shown.evaluations)}
 
 
 def filled(text: str, mark: str = "") -> str:
@@ -648,7 +651,7 @@ def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Re
         committed: with the cells over tau
 
     """
-    unlike = sentences.unlike_the_paper(shown.cells, ("ran_lab", *experiments.ADVERSARIAL))
+    unlike = sentences.unlike_the_paper(shown.evaluations, ("ran_lab", *experiments.ADVERSARIAL))
     rows = []
     for words, key, where in CLAIMS:
         own = verdicts[verdicts["claim"].str.contains(key, regex=False)]
@@ -660,7 +663,8 @@ def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Re
          "not tested here" if unlike else "one run: no verdict",
          found_over_tau(experiments.shape_over_tau(committed)), "{doc}`../notebooks/06_ablation`"]
     )
-    title = f"The paper's claims, and what was measured on {sentences.provenance(shown.cells)}."
+    title = "The paper's claims, and what was measured on "
+    title += f"{sentences.provenance(shown.evaluations)}."
     if unlike:
         title += f" Not tested here: {unlike}."
     header = ["Claim of the paper", "Verdict", "The difference measured", "Where"]
@@ -672,13 +676,13 @@ def words_and_voices() -> list[list[object]]:
     told, where = [], []
     for words, corpus, task, chapter in MORE:
         run = results.committed("cpu", corpus, task)
-        judged = leaderboard.cards(run.select(request="clips"))
+        judged = leaderboard.cards(run.select(forget_kind="clips"))
         cards = judged.groupby(["method", "model"])["passed"].all()
         passed = cards.groupby("method").all()
         others, retrained = passed.drop(["original", "retrain"]), cards["retrain"]
         told.append(
             f"{words}: {int(others.sum())} of {len(others)} methods at "
-            f"{judged['request'].iloc[0]}, one request; the original "
+            f"{judged['forget_set'].iloc[0]}, one request; the original "
             f"{'does' if passed['original'] else 'does not'}; retrained models: "
             f"{int(retrained.sum())} of {len(retrained)}."
         )
@@ -695,7 +699,7 @@ def _ranked() -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
     return {
         words: (
             pd.read_csv(leaderboard.FOLDER / name / "ranking.csv").set_index("method"),
-            pd.read_csv(leaderboard.FOLDER / name / "repeated.csv").set_index("method"),
+            pd.read_csv(leaderboard.FOLDER / name / "sequential.csv").set_index("method"),
             pd.read_csv(tuning.FOLDER / f"{name}.csv"),
         )
         for words, name in LEADERBOARDS
@@ -707,22 +711,27 @@ def leaderboards() -> str:
     rows: list[list[object]] = []
     for words, (ranking, several, _) in _ranked().items():
         others = ranking.drop(index=["original", "retrain", leaderboard.OURS]).sort_values("gap")
-        alone, more = others[others["alone"]].index[0], others[~others["alone"]].index[0]
+        forget_only, more = others[others["forget_only"]].index[0], others[
+            ~others["forget_only"]
+        ].index[0]
         rows.append([f"**{words}**", "", "", "", ""])
         for method, title in (
-            ("retrain", "Retrained models, each beside the others"),
-            ("original", "The original"),
-            (leaderboard.OURS, "Altered copies (ours)"),
-            (alone, f"{methods.get(alone).title}: closest other from the forget set alone"),
-            (more, f"{methods.get(more).title}: closest that sees more"),
+            ("retrain", "Retrained, leave-one-out"),
+            ("original", "Original"),
+            (leaderboard.OURS, "Self-distillation to perturbed copies (ours)"),
+            (forget_only, f"{methods.get(forget_only).title}: best other forget-set-only method"),
+            (more, f"{methods.get(more).title}: best method with access to retained data"),
         ):
             row = ranking.loc[method]
             gap = f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]"
             rows.append([title, gap, *_halves_and_cards(row)])
             if method == leaderboard.OURS:
-                row = several.loc[f"{methods.get(method).title}, in 5 requests"]
+                row = several.loc[f"{methods.get(method).title}, in 5 sequential requests"]
                 rows.append(
-                    ["The same in five requests", f"{row['gap']:.3f}", *_halves_and_cards(row)]
+                    [
+                        "The same, five sequential requests", f"{row['gap']:.3f}",
+                        *_halves_and_cards(row)
+                    ]
                 )
     header = ["", "average gap", "forgetting distance", "utility distance", "cards passed"]
     return table(header, rows)
@@ -739,17 +748,17 @@ def said_of_leaderboards() -> str:
     """Return what the committed leaderboards say, in sentences: README.md has them, too."""
     found = _ranked()
     first, apart, passed, several, utility, forgetting = [], [], [], [], [], []
-    for words, (ranking, repeated, _) in found.items():
+    for words, (ranking, sequential, _) in found.items():
         ours, original, retrained = (
             ranking.loc[name] for name in (leaderboard.OURS, "original", "retrain")
         )
-        alone = ranking[ranking["alone"]].sort_values("gap")
-        best = alone.index[0]
-        told = alone["p"].drop(best) < 0.05
+        forget_only = ranking[ranking["forget_only"]].sort_values("gap")
+        best = forget_only.index[0]
+        told = forget_only["p"].drop(best) < 0.05
         first.append(f"{methods.get(best).title} on {words}")
         apart.append(f"{told.sum()} of the {len(told)} others on {words}")
-        once = repeated.loc[f"{methods.get(leaderboard.OURS).title}, at once"]
-        five = repeated.loc[f"{methods.get(leaderboard.OURS).title}, in 5 requests"]
+        once = sequential.loc[f"{methods.get(leaderboard.OURS).title}, at once"]
+        five = sequential.loc[f"{methods.get(leaderboard.OURS).title}, in 5 sequential requests"]
         several.append(
             f"from {once['forgetting']:.3f} to {five['forgetting']:.3f} and from "
             f"{once['utility']:.3f} to {five['utility']:.3f} on {words}"
@@ -757,7 +766,7 @@ def said_of_leaderboards() -> str:
         utility.append(f"{ours['utility']:.3f} on {words} (retrained: {retrained['utility']:.3f})")
         forgetting.append(f"{closed(ranking, leaderboard.OURS):.0f} % on {words}")
         passed.append(
-            f"on {words} {ours['cards_passed']} of {ours['cards']} of altered copies, "
+            f"on {words} {ours['cards_passed']} of {ours['cards']} of self-distillation, "
             f"{original['cards_passed']} of {original['cards']} of the original, "
             f"{retrained['cards_passed']} of {retrained['cards']} of retrained models"
         )
@@ -765,16 +774,16 @@ def said_of_leaderboards() -> str:
     amun, original = ranking.loc["amun"], ranking.loc["original"]
     points = 100 * (original["retain_uar"] - amun["retain_uar"])
     lines = [
-        f"**First from the forget set alone:** {_listed(first)}. A test against the first "
-        f"(n = {ranking['pairs'].iloc[0]} pairs, Holm's correction) tells apart from it "
-        f"{_listed(apart)}; AMUN and altered copies it never tells apart.",
-        f"**What altered copies do.** They keep utility: its distance is {_listed(utility)}. They "
-        f"close part of the original's distance in forgetting: {_listed(forgetting)}.",
+        f"**First of the forget-set-only methods:** {_listed(first)}. A test against the first "
+        f"(n = {ranking['runs'].iloc[0]} runs, Holm's correction) tells apart from it "
+        f"{_listed(apart)}; AMUN and self-distillation it never tells apart.",
+        f"**What self-distillation does.** It keeps utility: its distance is {_listed(utility)}. "
+        f"It closes part of the original's distance in forgetting: {_listed(forgetting)}.",
         f"**What AMUN does.** On {words} it closes {closed(ranking, 'amun'):.0f} % of the distance "
         f"in forgetting, at a cost of {points:.0f} points of UAR on the retain set.",
         f"**Cards passed:** {'; '.join(passed)}.",
-        "**Five requests in a row** change the distances of altered copies in forgetting and in "
-        f"utility {'; '.join(several)}.",
+        "**Sequential unlearning**, in five requests, changes the distances of self-distillation "
+        f"in forgetting and in utility {'; '.join(several)}.",
         f"**Not the same budget.** {pages.budget(trials)} {leaderboard.REDESIGNED}",
     ]
     return "".join(

@@ -626,7 +626,7 @@ def pretrain(
         words: clips; in each epoch all (but what is too little for a batch) are paired anew
         epochs: passes over the clips
         seed: source of all randomness
-        max_steps: stop after so many batches; None does not
+        max_steps: stop after this number of batches; None does not
 
     Returns:
         the encoder, in eval mode, with ``nano``'s own dropout and no masking in its config; and
@@ -788,7 +788,7 @@ def make(
     out: Annotated[Path, typer.Option(help="folder to write the encoder to")],
     epochs: Annotated[int, typer.Option(help="passes over the clips")] = 8,
     seed: Annotated[int, typer.Option(help="source of all randomness")] = 0,
-    max_steps: Annotated[int | None, typer.Option(help="stop after so many batches")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="stop after this number of batches")] = None,
 ) -> None:
     """Pre-train the nano encoder on recordings of single words."""
     if (out / "model.safetensors").exists():

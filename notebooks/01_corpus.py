@@ -20,9 +20,9 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
 
@@ -100,11 +100,11 @@ def imbalance(manifest, split, shares):
 
 # %% [markdown]
 # The clips to forget are the first of a random order of the *contents* (a content is known by its
-# hash), and the order depends on the name of the draw alone. So the draw of 10 begins with the draw
+# hash), and the order depends on the name of the set alone. So the set of 10 begins with the set
 # of 5, on every machine.
 
 # %% tags=["component"]
-def draw_clips(hashes, n, name):
+def random_clips(hashes, n, name):
     """The first n contents in the order that belongs to this name."""
     digest = hashlib.sha256(f"0:{name}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(digest, "big"))
@@ -121,7 +121,7 @@ even = splits.speaker_split(manifest, shares)["split"]
 figures.random_splits(tried, imbalance(manifest, even, shares));
 
 # %% [markdown]
-# The package's own readers, splits and draws do the same:
+# The package's own readers, splits and random forget sets do the same:
 
 # %% tags=["agrees"]
 path, rate = manifest["path"].iloc[0], 16000
@@ -136,8 +136,8 @@ print("split: no speaker in two parts, and more even than any that was tried her
 train = study.train_manifest
 hashes = train["hash"].to_numpy(str)
 for name in ("development", 0, 1):
-    assert draw_clips(hashes, 5, name) == splits.forget_draw(train, 5, name)
-print("draws of clips: the same clips in the same order")
+    assert random_clips(hashes, 5, name) == splits.random_forget_set(train, 5, name)
+print("random forget sets: the same clips in the same order")
 
 # %% [markdown]
 # ## What the emotions sound like
@@ -168,37 +168,42 @@ print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 # %% [markdown]
 # ## The forget sets
 #
-# Each *draw* is an order of the training clips; the forget set of size N is its first N. So the
-# forget sets of one draw are nested, and a method's fall with N is not the luck of other clips.
-# One more draw, the *development draw*, is kept for choosing parameters; it shares no clip with
+# A *random forget set* of size N is the first N clips of a random order of the training clips. So
+# those of one number are nested, and a method's fall with N is not the luck of other clips.
+# One more, the *development forget set*, is kept for choosing parameters; it shares no clip with
 # the reported ones.
 
 # %%
 from speechunlearn.lab import forget_sets
 
 largest = max(run.profile.n_values)
-draws = ["development", *(draw for _, draw in run.profile.pairs)]
-largest_of = {draw: forget_sets.clips(largest, draw) for draw in draws}
-hashes = {draw: study.hashes(largest_of[draw]) for draw in draws}
+forget_ids = ["development", *(forget_id for _, forget_id in run.profile.runs)]
+largest_of = {forget_id: forget_sets.clips(largest, forget_id) for forget_id in forget_ids}
+hashes = {forget_id: study.hashes(largest_of[forget_id]) for forget_id in forget_ids}
 pd.DataFrame(
     {
-        "clips": {draw: len(hashes[draw]) for draw in draws},
-        "speakers": {draw: len(set(study.forget(largest_of[draw]).speakers)) for draw in draws},
+        "clips": {forget_id: len(hashes[forget_id]) for forget_id in forget_ids},
+        "speakers": {
+            forget_id: len(set(study.forget(largest_of[forget_id]).speakers))
+            for forget_id in forget_ids
+        },
         "classes": {
-            draw: study.forget(largest_of[draw]).labels.unique().numel() for draw in draws
+            forget_id: study.forget(largest_of[forget_id]).labels.unique().numel()
+            for forget_id in forget_ids
         },
         "shared with development": {
-            draw: len(set(hashes[draw]) & set(hashes["development"])) for draw in draws
+            forget_id: len(set(hashes[forget_id]) & set(hashes["development"]))
+            for forget_id in forget_ids
         },
         "nested": {
-            draw: all(
-                study.hashes(forget_sets.clips(n, draw)) == hashes[draw][:n]
+            forget_id: all(
+                study.hashes(forget_sets.clips(n, forget_id)) == hashes[forget_id][:n]
                 for n in run.profile.n_values
             )
-            for draw in draws
+            for forget_id in forget_ids
         },
     }
-).rename_axis("draw")
+).rename_axis("forget_id")
 
 # %% [markdown]
 # DEMoS itself is licensed: whoever has it runs this chapter with `--profile paper --root …`. Its
@@ -210,8 +215,8 @@ pd.DataFrame(
 #
 # - A model takes `waveform_z`: mono, one sampling rate, zero mean, unit variance.
 # - A split keeps speakers and contents apart, and the most even of many random ones is taken.
-# - A forget set is the start of a fixed random order, so those of one draw are nested; the
-#   development draw shares no clip with the reported ones.
+# - A forget set is the start of a fixed random order, so those of one number are nested; the
+#   development forget set shares no clip with the reported ones.
 #
 # ## Exercises
 #
@@ -235,12 +240,12 @@ assert len(heard["test"] & heard["train"]) > len(heard["test"]) / 2
 print("Most of them: such a test says little about strangers.")
 
 # %% [markdown]
-# **3.** Add one clip to the training set, and draw again. Is the new draw still the old one with a
+# **3.** Add one clip to the training set, and draw again. Is the new forget set still the old one with a
 # clip more or less?
 
 # %% tags=["solution", "hide-cell"]
 contents = train["hash"].to_numpy(str)
-before = draw_clips(contents, 5, 0)
-after = draw_clips(np.append(contents, "0" * 64), 5, 0)
+before = random_clips(contents, 5, 0)
+after = random_clips(np.append(contents, "0" * 64), 5, 0)
 assert before != after
-print("No: the order is one of all contents. A draw belongs to its training set.")
+print("No: the order is one of all contents. A forget set belongs to its training set.")

@@ -20,9 +20,9 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
 
@@ -121,7 +121,7 @@ from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
-seed, _ = run.profile.pairs[0]
+seed, _ = run.profile.runs[0]
 
 # %%
 histories = {setting: study.history(seed) for setting, study in studies.items()}
@@ -133,24 +133,24 @@ figures.training_curves(histories);
 # resampling speakers; beside it the same model *retrained without* the forget set.
 
 # %%
-cells = {
-    (setting, method): cell
+evaluations = {
+    (setting, method): evaluation
     for setting, asked in experiments.finetuning(run).items()
-    for method, cell in zip(("original", "retrain"), asked, strict=True)
+    for method, evaluation in zip(("original", "retrain"), asked, strict=True)
 }
 generator = np.random.default_rng(0)
 
 
-def interval(cell, split):
-    part = cell.predictions[cell.predictions["split"] == split]
+def interval(evaluation, split):
+    part = evaluation.predictions[evaluation.predictions["split"] == split]
     found = statistics.cluster_bootstrap(part, generator=generator)
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 table = pd.DataFrame(
     {
-        key: {split: interval(cell, split) for split in ("forget", "retain", "unseen")}
-        for key, cell in cells.items()
+        key: {split: interval(evaluation, split) for split in ("forget", "retain", "unseen")}
+        for key, evaluation in evaluations.items()
     }
 ).T
 table.index.names = ["setting", "model"]
@@ -165,7 +165,7 @@ table
 # there is to forget.
 
 # %%
-results = run.results(cells.values())
+results = run.results(evaluations.values())
 rows = results.rows()
 attack = rows[rows["metric"] == "mia_auc"].set_index(["setting", "method"])["value"]
 attack.round(2).unstack().rename_axis(columns="attack AUC")
@@ -177,7 +177,7 @@ attack.round(2).unstack().rename_axis(columns="attack AUC")
 
 # %%
 first = run.profile.settings[0]
-unseen = cells[first, "original"].predictions.query("split == 'unseen'")
+unseen = evaluations[first, "original"].predictions.query("split == 'unseen'")
 figures.confusion(unseen, studies[first].labels);
 
 # %% [markdown]

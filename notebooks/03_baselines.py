@@ -24,9 +24,9 @@ results = ""  # folder that results are added to; empty: none is written
 n_values = []  # sizes of the forget set; empty: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     n_values=n_values
 )
@@ -81,11 +81,11 @@ from speechunlearn.chapters import figures
 from speechunlearn.lab import forget_sets
 
 study = run.study("validation")
-seed, draw = study.pairs[0]
-request = forget_sets.clips(max(study.profile.n_values), draw)
-forget = study.forget(request)
+seed, forget_id = study.runs[0]
+forget_set = forget_sets.clips(max(study.profile.n_values), forget_id)
+forget = study.forget(forget_set)
 original = study.original(seed).cpu().eval()
-retrained = study.retrained(seed, request).cpu().eval()
+retrained = study.retrained(seed, forget_set).cpu().eval()
 with torch.no_grad():
     side_by_side = pd.DataFrame(
         {
@@ -116,7 +116,7 @@ ours = draw_wrong(forget.labels, n_classes, generators[0])
 assert ours.equal(pgd.random_wrong_labels(forget.labels, n_classes, generators[1]))
 print("wrong labels: the same")
 
-scored = study.cell("original", request, seed).predictions.query("split == 'forget'")
+scored = study.evaluate("original", forget_set, seed).predictions.query("split == 'forget'")
 assert np.allclose(side_by_side["original"], scored["loss"], atol=1e-4)
 print("losses on the forget set: equal to 1e-4 nats")
 
@@ -127,10 +127,10 @@ def exact(clips):
 
 
 few = exact(forget.at(range(min(8, len(forget)))))
-kept = exact(study.retain(request).at(range(8)))
+kept = exact(study.retain(forget_set).at(range(8)))
 how = {"learning_rate": 1e-3, "batch_size": 8, "mode": "eval"}
 for name, retain in (("ran_lab", None), ("remain", kept)):
-    asked = registry.Request(few, n_classes, retain=retain)
+    asked = registry.UnlearningData(few, n_classes, retain=retain)
     ours = unlearn(
         deepcopy(original).double(), few, wrong_labels(asked, seed), retain,
         steps=3, learning_rate=1e-3,
@@ -226,4 +226,4 @@ for _ in range(10):
     (-loss).backward()
     optimiser.step()
 assert climbed[-1] > climbed[0]
-print("It climbs, and has no end: when to stop is the method's strength.")
+print("It climbs, and has no end: when to stop is the method's hyperparameter.")

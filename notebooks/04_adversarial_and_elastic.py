@@ -29,9 +29,9 @@ other_copies = 0  # M of one more setting to compare with; 0: none
 other_steps = 0  # P of that setting; 0: none
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values
 )
@@ -110,8 +110,8 @@ from speechunlearn.lab import forget_sets
 from speechunlearn.methods import pgd
 
 study = run.study("validation")
-seed, draw = run.profile.pairs[0]
-forget = study.forget(forget_sets.clips(min(run.profile.n_values), draw))
+seed, forget_id = run.profile.runs[0]
+forget = study.forget(forget_sets.clips(min(run.profile.n_values), forget_id))
 original, n_classes = study.original(seed).cpu().eval(), len(study.labels)
 wrong = pgd.random_wrong_labels(
     forget.labels, n_classes, torch.Generator().manual_seed(seed)
@@ -166,7 +166,7 @@ made = pgd.adversarial_set(
     original, forget, n_classes, replace(parameters, copies=2, steps=4), seed=seed
 )
 made, few = replace(made, clips=exact(made.clips)), exact(forget)
-asked = registry.Request(few, n_classes, adversarial=lambda *_: made)
+asked = registry.UnlearningData(few, n_classes, adversarial=lambda *_: made)
 wrong = wrong_labels(asked, seed)
 before = deepcopy(original).double()
 matters = fisher(before, few, wrong)
@@ -199,7 +199,7 @@ from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments, forget_sets
 from speechunlearn.methods import pgd
 
-seed, draw = run.profile.pairs[0]
+seed, forget_id = run.profile.runs[0]
 n = min(run.profile.n_values)
 sampling_rate = 16000
 
@@ -211,7 +211,7 @@ sampling_rate = 16000
 
 # %%
 asked = experiments.adversarial_and_elastic(run, other_copies, other_steps)
-wanted = forget_sets.clips(n, draw)
+wanted = forget_sets.clips(n, forget_id)
 clips = study.forget(wanted)
 sets = {tau: study.adversarial(wanted, seed, attack) for tau, attack in asked["copies"]}
 pd.DataFrame(
@@ -261,7 +261,7 @@ figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
 # N:
 
 # %%
-experiments.variants(run.results(asked["gaps"])).round(2)
+experiments.variants(run.results(asked["open_choices"])).round(2)
 
 # %% [markdown]
 # M and P cost the most: with `-p other_copies=20 -p other_steps=50` both methods are repeated with
@@ -282,7 +282,7 @@ if other_copies and other_steps:
 from speechunlearn.chapters import pages
 from speechunlearn.lab import results as protocol
 
-pages.gaps(protocol.committed("cpu", "ravdess"))
+pages.open_choices(protocol.committed("cpu", "ravdess"))
 
 # %% [markdown]
 # **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the paper's weight of

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Table 1: does the paper's method keep more than random labels?
 #
-# All methods on every pair of training seed and forget draw. tau is chosen on the *development draw*
-# by the paper's rule (highest UAR on the validation speakers) and then frozen: the reported draws
+# All methods on every run (a training seed and a forget set). tau is chosen on the *development forget set*
+# by the paper's rule (highest UAR on the validation speakers) and then frozen: the reported forget sets
 # share no clip with it. Choosing it used validation speech, so "forget set alone" is true of the
 # unlearning but not of the choice of tau.
 
@@ -16,17 +16,17 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 n_values = []  # sizes of the forget set; empty: the profile's
 tau_values = []  # bounds on the perturbation; empty: the profile's
-pairs = []  # [seed, draw] pairs; empty: the profile's
+runs = []  # [seed, forget set] of each run; empty: the profile's
 copies = 0  # M, adversarial copies a clip; 0: the profile's
 steps = 0  # P, attack steps; 0: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values,
-    pairs=pairs
+    runs=runs
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -75,10 +75,10 @@ from speechunlearn.chapters import figures
 from speechunlearn.lab import forget_sets
 
 own = run.study(run.profile.settings[0])
-seed, draw = own.pairs[0]
-request = forget_sets.clips(max(run.profile.n_values), draw)
+seed, forget_id = own.runs[0]
+forget_set = forget_sets.clips(max(run.profile.n_values), forget_id)
 original, ran_lab = (
-    own.cell(name, request, seed).predictions.query("split == 'unseen'")
+    own.evaluate(name, forget_set, seed).predictions.query("split == 'unseen'")
     for name in ("original", "ran_lab")
 )
 drawn = resample(original, 300, np.random.default_rng(0))
@@ -126,7 +126,7 @@ protocol.readable(table, paper)
 
 # %% [markdown]
 # *forget*: clips to forget; *retain*: other training clips; *unseen*: speakers never trained on.
-# Mean over the pairs, with a 95 % interval from resampling pairs and speakers. *paper*: Table 1 of
+# Mean over the runs, with a 95 % interval from resampling runs and speakers. *paper*: Table 1 of
 # Ren et al., wav2vec2-base on DEMoS: another corpus and another model, beside these numbers and
 # not comparable clip by clip.
 
@@ -146,7 +146,7 @@ protocol.distances(table)
 #
 # The paper's one-tailed z-test takes the clips as independent and the two models as tested on
 # different clips. Both are wrong: clips of a speaker go together, and the models see the same
-# clips. Beside it, a paired bootstrap over speakers and pairs.
+# clips. Beside it, a paired bootstrap over speakers and runs.
 
 # %%
 tests = protocol.tests_against(
@@ -163,7 +163,7 @@ tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"]).rou
 from speechunlearn.lab import sentences
 
 print(experiments.RULE)
-print(f"Not as the paper's: {sentences.unlike_the_paper(results.cells) or 'nothing'}.")
+print(f"Not as the paper's: {sentences.unlike_the_paper(results.evaluations) or 'nothing'}.")
 claims = experiments.claims(
     results, setting, chance=1 / results.n_labels, generator=np.random.default_rng(0)
 )

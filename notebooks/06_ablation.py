@@ -3,7 +3,7 @@
 #
 # The paper's Figure 2 shows UAR on the validation speakers over tau, from 0.1 to 0.7, for forget sets
 # of 10, 30, 50 and 100 clips: below .4 at tau = 0.1, best in between, falling again at 0.7, and
-# unstable for 30 clips and more. Here is the same figure, on the development draw.
+# unstable for 30 clips and more. Here is the same figure, on the development forget set.
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
@@ -19,9 +19,9 @@ copies = 0  # M, adversarial copies a clip; 0: the profile's
 steps = 0  # P, attack steps; 0: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values
 )
@@ -73,7 +73,7 @@ from speechunlearn.lab import forget_sets
 from speechunlearn.methods import pgd
 
 study = run.study("validation")
-seed = study.pairs[0][0]
+seed = study.runs[0][0]
 model = study.original(seed).cpu().eval()
 one = study.forget(forget_sets.clips(1, "development"))
 clip = one.waveforms_z[0]

@@ -4,15 +4,15 @@
 # Cheng & Amiri (2025) name two kinds of speech unlearning: *sample unlearning*, which removes single
 # recordings, and *class unlearning*, which removes a whole category; they report on keyword
 # spotting and speaker identification. Only their abstract is at hand. The protocol here is
-# therefore **ours, not theirs**: four kinds of request, one after another in this chapter:
+# therefore **ours, not theirs**: four kinds of forget set, one after another in this chapter:
 #
 # 1. a share of the training clips, drawn at random,
 # 2. a whole word,
 # 3. everything of one speaker, which is what a person who asks for deletion means,
 # 4. several speakers, one request after another.
 #
-# The methods that the profile compares run on every request; `smoke` leaves some out, for time. What
-# data a method looks at stands in each table: *forget* alone, *retain* as well, a cached
+# The methods that the profile compares run on every forget set; `smoke` leaves some out, for time. What
+# data a method uses stands in each table: *forget* alone, *retain* as well, a cached
 # *statistic*, or *validation* clips.
 
 # %% tags=["parameters"]
@@ -25,17 +25,17 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 task = "keyword"  # what the model names
 shares = []  # shares of the training clips to forget; empty: the profile's
-pairs = []  # [seed, draw] pairs; empty: the profile's
+runs = []  # [seed, forget set] of each run; empty: the profile's
 methods = []  # names of methods; empty: the profile's
 classes = []  # classes to remove, by name; empty: as many as the profile says
 speakers = []  # speakers to delete, by name; empty: as many as the profile says
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
-    shares=shares, pairs=pairs, compared=methods, classes=classes, speakers=speakers
+    shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -102,7 +102,7 @@ from speechunlearn.methods.importance import estimate
 from speechunlearn.models import training
 
 study = run.study("validation")
-seed, draw = study.pairs[0]
+seed, forget_id = study.runs[0]
 trained = study.original(seed).cpu().eval().double()
 
 
@@ -112,8 +112,8 @@ def exact(clips, n):
     return replace(few, waveforms_z=[w.double() for w in few.waveforms_z])
 
 
-request = forget_sets.clips(min(study.sizes), draw)
-forget, retain = exact(study.forget(request), 8), exact(study.retain(request), 24)
+forget_set = forget_sets.clips(min(study.sizes), forget_id)
+forget, retain = exact(study.forget(forget_set), 8), exact(study.retain(forget_set), 24)
 teachers = {
     "max": training.predict(trained, forget).double(),
     "min": training.predict(trained, retain).double(),
@@ -153,7 +153,7 @@ figures.dampened(*both[:, sample], selection);
 # %% tags=["agrees"]
 from speechunlearn import methods as registry
 
-asked = registry.Request(forget, len(study.labels), retain=retain)
+asked = registry.UnlearningData(forget, len(study.labels), retain=retain)
 parameters = registry.parameters(
     "scrub", epochs=4, max_epochs=3, learning_rate=1e-3, batch_size=24, mode="eval",
     alpha=0.5, gamma=1.0, temperature=2.0,
@@ -193,7 +193,7 @@ study.manifest.groupby("split").agg(
 # What will be asked of the model:
 
 # %%
-experiments.requested(study)
+experiments.forget_set_table(study)
 
 # %% [markdown]
 # ## The trained model
@@ -201,15 +201,15 @@ experiments.requested(study)
 # It has to remember its training clips better than others, or there is nothing to forget.
 
 # %%
-asked = experiments.requests(run)
+asked = experiments.kinds_of_forget_sets(run)
 clip_results = run.results(asked["clips"])
 generator = np.random.default_rng(0)
 clip_table = protocol.table_of_methods(clip_results, "validation", generator=generator)
 protocol.references(clip_table)
 
 # %%
-original = clip_results.reported().select(method="original").cells["cell"].iloc[0]
-figures.confusion(clip_results.of_cell(original, "unseen"), study.labels);
+original = clip_results.reported().select(method="original").evaluations["evaluation"].iloc[0]
+figures.confusion(clip_results.of_evaluation(original, "unseen"), study.labels);
 
 # %% [markdown]
 # ## Some clips
@@ -236,9 +236,9 @@ figures.by_method(clip_table);
 # %%
 class_results = run.results(asked["class"])
 class_table = protocol.table_of_methods(
-    class_results, "validation", request="class", generator=generator
+    class_results, "validation", forget_kind="class", generator=generator
 )
-protocol.readable_requests(class_results, class_table)
+protocol.readable_by_method(class_results, class_table)
 
 # %%
 protocol.distances(class_table)
@@ -259,9 +259,9 @@ protocol.confused_with(class_results, study.labels)
 # %%
 speaker_results = run.results(asked["speaker"])
 speaker_table = protocol.table_of_methods(
-    speaker_results, "validation", request="speaker", generator=generator
+    speaker_results, "validation", forget_kind="speaker", generator=generator
 )
-protocol.readable_requests(speaker_results, speaker_table)
+protocol.readable_by_method(speaker_results, speaker_table)
 
 # %%
 protocol.distances(speaker_table)
@@ -273,13 +273,13 @@ protocol.distances(speaker_table)
 # are on everything that was to be forgotten so far, and the reference is retrained without all.
 
 # %%
-sequence_results = run.results(asked["one after another"])
+sequence_results = run.results(asked["sequential"])
 protocol.sequence_table(sequence_results)
 
 # %% [markdown]
 # ## What it cost
 #
-# Seconds, memory and clips sent through the network, by request: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
 
 # %%
 protocol.costs(clip_results)
@@ -322,21 +322,21 @@ protocol.side_by_side(
 
 # %%
 arabic = protocol.committed("cpu", "arabic_speech_commands", "keyword")
-pages.requests(arabic)
+pages.kinds_of_forget_sets(arabic)
 
 # %% [markdown]
 # Ten English words, of the test archive of Speech Commands. Single speakers' deletion was not run on them:
 
 # %%
 english = protocol.committed("cpu", "speech_commands_10", "keyword")
-pages.requests(english)
+pages.kinds_of_forget_sets(english)
 
 # %% [markdown]
 # ### Is speech harder, then?
 #
 # The distance of a model's UAR on the forgotten clips to that of a retrained model, on speech and on
-# images (scikit-learn's digits), means over the pairs of seed and draw. The original's distance is how
-# much there was to forget. Strengths were chosen on development draws: of Arabic words for speech, of
+# images (scikit-learn's digits), means over the runs. The original's distance is how
+# much there was to forget. Hyperparameters were chosen on development forget sets: of Arabic words for speech, of
 # digits for images.
 
 # %%
@@ -353,7 +353,7 @@ pages.speech_and_images(
 # %% [markdown]
 # ## What to remember
 #
-# - What a request covers (clips, a word, a speaker) decides what is to be forgotten, and the
+# - What a forget set covers (clips, a word, a speaker) decides what is to be forgotten, and the
 #   reference is a model retrained without just that.
 # - SCRUB takes turns between two losses and needs the retain set; SSD trains nothing and needs the
 #   Fisher information of all clips, which can be kept in their place.

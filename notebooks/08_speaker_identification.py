@@ -16,17 +16,17 @@ cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 task = "speaker"  # what the model names
 shares = []  # shares of the training clips to forget; empty: the profile's
-pairs = []  # [seed, draw] pairs; empty: the profile's
+runs = []  # [seed, forget set] of each run; empty: the profile's
 methods = []  # names of methods; empty: the profile's
 classes = []  # classes to remove, by name; empty: as many as the profile says
 speakers = []  # speakers to delete, by name; empty: as many as the profile says
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
+run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
-    shares=shares, pairs=pairs, compared=methods, classes=classes, speakers=speakers
+    shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -88,7 +88,7 @@ from speechunlearn.lab import forget_sets
 from speechunlearn.models import training
 
 study = run.study("validation")
-seed = study.pairs[0][0]
+seed = study.runs[0][0]
 speaker = study.removable("class")[0]
 trained = study.original(seed).cpu().eval().double()
 forget = study.forget(forget_sets.classes(speaker))
@@ -106,15 +106,15 @@ from speechunlearn import methods as registry
 from speechunlearn.methods.delete import masked
 
 parts = remove(study.manifest, speaker, study.setting)
-request = forget_sets.classes(speaker)
-theirs = study.part_hashes(request)
-assert parts["forget"] == study.hashes(request)
-assert parts["retain"] == study.retain(request).hashes
+forget_set = forget_sets.classes(speaker)
+theirs = study.scored_hashes(forget_set)
+assert parts["forget"] == study.hashes(forget_set)
+assert parts["retain"] == study.retain(forget_set).hashes
 assert parts["removed"] == theirs["removed"] and parts["unseen"] == theirs["unseen"]
 print("forget, retain, removed, unseen: the same clips")
 
 assert torch.allclose(targets, masked(logits, forget.labels).softmax(1))
-asked = registry.Request(forget, len(study.labels))
+asked = registry.UnlearningData(forget, len(study.labels))
 parameters = registry.parameters(
     "delete", epochs=5, learning_rate=1e-3, batch_size=8, mode="eval"
 )
@@ -137,28 +137,28 @@ from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
 study.manifest.groupby("split").agg(
-    clips=("hash", "size"), words=("unit", "nunique"), speakers=("label", "nunique")
+    clips=("hash", "size"), words=("cluster", "nunique"), speakers=("label", "nunique")
 )
 
 # %% [markdown]
 # What will be asked of the model:
 
 # %%
-experiments.requested(study)
+experiments.forget_set_table(study)
 
 # %% [markdown]
 # ## The trained model
 
 # %%
-asked = experiments.requests(run)
+asked = experiments.kinds_of_forget_sets(run)
 clip_results = run.results(asked["clips"])
 generator = np.random.default_rng(0)
 clip_table = protocol.table_of_methods(clip_results, "validation", generator=generator)
 protocol.references(clip_table)
 
 # %%
-original = clip_results.reported().select(method="original").cells["cell"].iloc[0]
-figures.confusion(clip_results.of_cell(original, "unseen"), study.labels);
+original = clip_results.reported().select(method="original").evaluations["evaluation"].iloc[0]
+figures.confusion(clip_results.of_evaluation(original, "unseen"), study.labels);
 
 # %% [markdown]
 # ## Some clips
@@ -178,9 +178,9 @@ protocol.distances(clip_table)
 # %%
 class_results = run.results(asked["class"])
 class_table = protocol.table_of_methods(
-    class_results, "validation", request="class", generator=generator
+    class_results, "validation", forget_kind="class", generator=generator
 )
-protocol.readable_requests(class_results, class_table)
+protocol.readable_by_method(class_results, class_table)
 
 # %%
 protocol.distances(class_table)
@@ -196,13 +196,13 @@ protocol.confused_with(class_results, study.labels)
 # ## One speaker after another
 
 # %%
-sequence_results = run.results(asked["one after another"])
+sequence_results = run.results(asked["sequential"])
 protocol.sequence_table(sequence_results)
 
 # %% [markdown]
 # ## What it cost
 #
-# Seconds, memory and clips sent through the network, by request: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
 
 # %%
 protocol.costs(clip_results)
@@ -224,7 +224,7 @@ pages.cards(clip_results)
 # The committed run of profile `cpu`.
 
 # %%
-pages.requests(protocol.committed("cpu", "arabic_speech_commands", "speaker"))
+pages.kinds_of_forget_sets(protocol.committed("cpu", "arabic_speech_commands", "speaker"))
 
 # %% [markdown]
 # ## What to remember

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # The audit of one request
+# # The audit of one run
 #
 # A model was asked to forget some clips. Did it? This chapter asks one model every question that
 # the book knows, step by step, and ends in a report card. The rule of all steps: the forgotten
@@ -17,14 +17,14 @@ results = ""  # folder that results are added to; empty: none is written
 task = "keyword"  # what the model names
 method = "delete"  # the method that is audited
 size = 0.0  # clips to forget: a number, or below 1 a share; 0: the profile's
-pairs = []  # [seed, draw] pairs, of which the first is audited; empty: the profile's
-references = 0  # so many retrained models; 0: the profile's
+runs = []  # [seed, forget set] of each run, of which the first is audited; empty: the profile's
+references = 0  # number of retrained models; 0: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
-    profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
+run = context.start(
+    profile, corpus, root, encoder, skip_bad, cache, results, task=task, runs=runs,
     ranked=[method], ranked_size=size, references=references
 )
 
@@ -34,7 +34,7 @@ print(run.made_by())
 # %% [markdown]
 # ## The models
 #
-# The request is a draw of clips. Beside the model that was to forget them stand the original, and
+# What was to be forgotten is a random forget set. Beside the model that was to forget them stand the original, and
 # several models of either kind from further seeds: trained on everything, and retrained from the
 # start without the clips.
 
@@ -45,18 +45,20 @@ from speechunlearn.audit import report_card
 from speechunlearn.chapters import figures, pages
 from speechunlearn.lab import experiments, leaderboard
 
-study = run.study("validation", pairs=run.profile.pairs[:1])
-cells = run.results(experiments.audited(run)["ranked"], "leaderboard")
-seed, draw = study.pairs[0]
-request = leaderboard.requests(cells)[seed, str(draw)]
-auditor = report_card.Auditor(request.retrained, request.originals, n_labels=cells.n_labels)
-cells.cells.groupby(["method", "variant"]).agg(models=("cell", "size"), clips=("n_forget", "max"))
+study = run.study("validation", runs=run.profile.runs[:1])
+evaluations = run.results(experiments.audited(run)["ranked"], "leaderboard")
+seed, forget_id = study.runs[0]
+tables = leaderboard.runs(evaluations)[seed, str(forget_id)]
+auditor = report_card.Auditor(tables.retrained, tables.originals, n_labels=evaluations.n_labels)
+evaluations.evaluations.groupby(["method", "variant"]).agg(
+    models=("evaluation", "size"), clips=("n_forget", "max")
+)
 
 # %% [markdown]
 # ## Three scores, rebuilt
 #
 # The AUC of an attack is a count of pairs: how often a forgotten clip has a lower loss than one
-# that was never trained on. The attack clip by clip is a ratio of two likelihoods: how likely is
+# that was never trained on. The likelihood-ratio attack (LiRA) is a ratio of two likelihoods: how likely is
 # what the model says of the clip, if it is like the models that heard it, and if it is like those
 # that did not? And whether a score is good is read from where *one more* retrained model's would
 # lie.
@@ -101,7 +103,7 @@ def losses(table, split):
     return table[table["split"] == split].sort_values("hash")["loss"].to_numpy()
 
 
-audited = request.judged[method]
+audited = tables.judged[method]
 outside = "removed" if "removed" in set(audited["split"]) else "unseen"
 members, nonmembers = losses(audited, "forget"), losses(audited, outside)
 figures.pairs(members, nonmembers);
@@ -120,14 +122,14 @@ def of_clip(table, clip=0):
     return confidence(forget_logits(forgotten)[clip], labels[clip])
 
 
-hearers = [request.judged["original"], *request.originals]
+hearers = [tables.judged["original"], *tables.originals]
 heard = np.array([of_clip(table) for table in hearers])
-never = np.array([of_clip(table) for table in request.retrained])
+never = np.array([of_clip(table) for table in tables.retrained])
 value = of_clip(audited)
 figures.likelihoods(value, heard, never);
 
 # %% tags=["agrees"]
-from speechunlearn.audit import evaluation, membership
+from speechunlearn.audit import membership, scoring
 
 theirs = membership.auc(membership.loss_membership_attack(members, nonmembers))
 assert np.isclose(auc(members, nonmembers), theirs)
@@ -139,12 +141,12 @@ theirs = membership.likelihood_ratio(shadows, inside, np.array([value]), prior=0
 assert np.isclose(likelihood_ratio(value, heard, never), theirs[0])
 print("likelihood ratio of one clip: the same, where each clip has its own spread")
 
-forgotten = [table[table["split"] == "forget"] for table in request.retrained]
+forgotten = [table[table["split"] == "forget"] for table in tables.retrained]
 shares = np.array([(part["label"] == part["prediction"]).mean() for part in forgotten])
 n_clips = len(members)
 assert np.allclose(
     of_one_more(shares, n_clips, 1.96),
-    evaluation.of_one_more(shares, n_clips, None, 1.96),
+    scoring.of_one_more(shares, n_clips, None, 1.96),
 )
 print("interval of one more retrained model: the same")
 
@@ -156,8 +158,8 @@ print("interval of one more retrained model: the same")
 
 # %%
 figures.losses(
-    {"original": request.judged["original"], method: request.judged[method],
-     "retrained": request.retrained[0]}
+    {"original": tables.judged["original"], method: tables.judged[method],
+     "retrained": tables.retrained[0]}
 );
 
 # %% [markdown]
@@ -176,10 +178,10 @@ figures.losses(
 
 # %%
 generator = np.random.default_rng(0)
-pages.attacks(auditor, request.judged["original"], generator)
+pages.attacks(auditor, tables.judged["original"], generator)
 
 # %%
-pages.attacks(auditor, request.judged[method], generator)
+pages.attacks(auditor, tables.judged[method], generator)
 
 # %% [markdown]
 # What still differs between the matched clips:
@@ -194,7 +196,7 @@ pages.imbalance(auditor)
 # the best that can be expected: no method can be asked to be closer.
 
 # %%
-closeness = experiments.closeness_table(study, cells, method, seed, draw)
+closeness = experiments.closeness_table(study, evaluations, method, seed, forget_id)
 closeness.filter(regex="^(?!GUM)", axis=0)
 
 # %% [markdown]
@@ -211,7 +213,9 @@ closeness.filter(like="GUM", axis=0)
 # faster than one that never heard them.
 
 # %%
-experiments.relearning_table(study, method, seed, draw, **run.strengths().get(method, {})).round(2)
+experiments.relearning_table(
+    study, method, seed, forget_id, **run.tuned_hyperparameters().get(method, {})
+).round(2)
 
 # %% [markdown]
 # ## The report card
@@ -220,15 +224,15 @@ experiments.relearning_table(study, method, seed, draw, **run.strengths().get(me
 # {ref}`average gap <metric-average_gap>` and its halves, in forgetting and in utility.
 
 # %%
-pages.card(auditor.card(request.judged["original"]))
+pages.card(auditor.card(tables.judged["original"]))
 
 # %%
-pages.card(auditor.card(request.judged[method]))
+pages.card(auditor.card(tables.judged[method]))
 
 # %% [markdown]
 # ## On real speech
 #
-# The committed leaderboard of profile `cpu`, Arabic words, the first request: the same method.
+# The committed leaderboard of profile `cpu`, Arabic words, the first run: the same method.
 
 # %%
 pages.committed_card("cpu-arabic_speech_commands", method)

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # The leaderboard
 #
-# Every method on the same requests, judged by the same audit, beside models that were retrained.
+# Every method on the same forget sets, judged by the same audit, beside models that were retrained.
 # What is ranked is the distance to retraining, in two halves: forgetting, and utility. What it cost
-# stands beside it. Methods that look at the forget set alone are ranked on their own: they can be
+# stands beside it. Methods that use the forget set alone are ranked on their own: they can be
 # used where the training data are gone.
 #
-# The budget of tuning was not the same for all. Where a method has a strength, each got as many trials;
-# SISA and SISA++ have nothing to tune and got one. Our own method, altered copies, got more than its
-# trials: on real speech it was redesigned after it had been scored on the reported requests, and then
+# The budget of tuning was not the same for all. Where a method has a hyperparameter, each got as many trials;
+# SISA and SISA++ have nothing to tune and got one. Our own method, self-distillation, got more than its
+# trials: on real speech it was redesigned after it had been scored on the reported forget sets, and then
 # scored on the same ones again.
 
 # %% tags=["parameters"]
@@ -22,18 +22,18 @@ results = ""  # folder that results are added to; empty: none is written
 task = "keyword"  # what the model names
 methods = []  # names of methods; empty: the profile's, or all
 size = 0.0  # clips to forget: a number, or below 1 a share; 0: the profile's
-pairs = []  # [seed, draw] pairs; empty: the profile's
-references = 0  # so many retrained models a request; 0: the profile's
-trials = 0  # strengths tried of each method; 0: the profile's
+runs = []  # [seed, forget set] of each run; empty: the profile's
+references = 0  # number of retrained models a forget set; 0: the profile's
+trials = 0  # hyperparameters tried of each method; 0: the profile's
 threads = 0  # processor threads; 0: the profile's
-quick = False  # equal but for rounding and what dropout draws, and sooner
+fast = False  # equal but for rounding and what dropout draws, and sooner
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
-    profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
-    threads=threads, quick=quick, ranked=methods, ranked_size=size, references=references,
+run = context.start(
+    profile, corpus, root, encoder, skip_bad, cache, results, task=task, runs=runs,
+    threads=threads, fast=fast, ranked=methods, ranked_size=size, references=references,
     trials=trials
 )
 
@@ -69,18 +69,18 @@ def average_gap(clips, retrained):
 # For the original, which has forgotten nothing, it is how much there was to forget.
 
 # %% tags=["agrees"]
-from speechunlearn.audit import evaluation, report_card
+from speechunlearn.audit import report_card, scoring
 from speechunlearn.lab import experiments
 
 study = run.study("validation")
-seed, draw = study.pairs[0]
-request = experiments.ranked_request(study, draw)
+seed, forget_id = study.runs[0]
+forget_set = experiments.ranked_forget_set(study, forget_id)
 original, retrained = (
-    study.cell(name, request, seed).predictions for name in ("original", "retrain")
+    study.evaluate(name, forget_set, seed).predictions for name in ("original", "retrain")
 )
 gap = average_gap(original, retrained)
 n_labels = len(study.labels)
-scores = [evaluation.scores(table, n_labels) for table in (original, retrained)]
+scores = [scoring.scores(table, n_labels) for table in (original, retrained)]
 assert np.isclose(gap, report_card.average_gap(scores[0], scores[1:]))
 print("average gap: the same")
 
@@ -88,8 +88,8 @@ print("average gap: the same")
 # ## Tuning
 #
 # Each method has one hyperparameter that decides how far it goes. So many values of it are tried on
-# a draw of clips that no reported draw shares, and utility is read on unseen clips that the tables
-# below do not use. The value closest to the model retrained without that draw is chosen. It takes a
+# a random forget set that no reported forget set shares, and utility is read on unseen clips that the tables
+# below do not use. The value closest to the model retrained without that forget set is chosen. It takes a
 # retrained model, which someone who holds the forget set alone does not have.
 
 # %%
@@ -114,16 +114,18 @@ pages.trials(trials_made)
 
 # %%
 asked = experiments.leaderboard(run)
-cells, scores = run.leaderboard(cell for group in asked.values() for cell in group)
-table = leaderboard.ranking(cells, scores, generator=np.random.default_rng(0))
+evaluations, scores = run.leaderboard(
+    evaluation for group in asked.values() for evaluation in group
+)
+table = leaderboard.ranking(evaluations, scores, generator=np.random.default_rng(0))
 pages.ranking(table)
 
 # %% [markdown]
-# Those that look at the forget set alone, with `p` of a test against the first of them; their UAR; and the AUC of
+# Those that use the forget set alone, with `p` of a test against the first of them; their UAR; and the AUC of
 # the attack on matched clips and of {ref}`likeness to the originals <metric-mia_likelihood_ratio>`:
 
 # %%
-pages.ranking(table, alone=True)
+pages.ranking(table, forget_only=True)
 
 # %% tags=["nbval-ignore-output"]
 pages.costs(table)
@@ -134,29 +136,31 @@ from speechunlearn.chapters import figures
 figures.forgetting_and_cost(table);
 
 # %% [markdown]
-# ## What makes altered copies work
+# ## Component ablation of self-distillation
 #
-# The method {ref}`altered <method-altered>` is ours. Each row changes one part of it; means over the same pairs:
+# The method {ref}`perturbed <method-perturbed>` is ours. Each row changes one component of it; means over the same runs:
 
 # %%
-pages.beside(leaderboard.parts(cells)) if "altered" in run.ranked() else None
+pages.beside(leaderboard.component_ablation(evaluations)) if "perturbed" in run.ranked() else None
 
 # %% [markdown]
-# ## Five requests in a row
+# ## Sequential unlearning, in five requests
 #
 # The same clips, asked for in five requests, each fulfilled on the model that the last one left. Of
-# altered copies there is a row without the spliced clips.
+# self-distillation there is a row without the concatenated clips.
 
 # %%
-pages.beside(leaderboard.repeated(cells)) if {*experiments.REPEATED} & {*run.ranked()} else None
+pages.beside(leaderboard.sequential(evaluations)) if {*experiments.SEQUENTIAL} & {
+    *run.ranked()
+} else None
 
 # %% [markdown]
 # ## On real speech
 #
-# The committed leaderboards of profile `cpu`, three pairs of training seed and forget draw each: few, so that the
-# intervals are wide and hardly a method can be told apart from the next. What altered copies were given
-# beyond their trials: their form, and how much what is held counts, were chosen on the development draws of
-# these corpora, after a first form had been scored on the reported draws. Their rows were made after the others', on the
+# The committed leaderboards of profile `cpu`, three runs (a training seed and a forget set) each: few, so that the
+# intervals are wide and hardly a method can be told apart from the next. What self-distillation was given
+# beyond its trials: its form, and its regularisation weights, were chosen on the development forget sets of
+# these corpora, after a first form had been scored on the reported forget sets. Its rows were made after the others', on the
 # Arabic corpora from originals trained anew from the same seeds, which came out as other models; what they keep and
 # change is set beside these.
 #
@@ -183,7 +187,7 @@ pages.committed_leaderboard("cpu-arabic_speech_commands-speaker")
 # - A method is ranked by its distance to retraining, in both directions: too much forgetting counts
 #   as too little does.
 # - One number hides which of the four scores is off. The report card shows each.
-# - Strengths are tuned on a draw that no table reports, all methods with as many trials.
+# - Hyperparameters are tuned on a forget set that no table reports, all methods with as many trials.
 #
 # ## Exercises
 #

@@ -17,16 +17,16 @@ skip_bad = False  # leave out clips that cannot be used, instead of refusing the
 cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 task = "keyword"  # what the model names
-method = "altered"  # the method; the tool itself would take the leaderboard's
+method = "perturbed"  # the method; the tool itself would take the leaderboard's
 size = 0.0  # clips to forget: a number, or below 1 a share; 0: the profile's
-pairs = []  # [seed, draw] pairs, of which the first is taken; empty: the profile's
-references = 0  # so many retrained models; 0: the profile's
+runs = []  # [seed, forget set] of each run, of which the first is taken; empty: the profile's
+references = 0  # number of retrained models; 0: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(
-    profile, corpus, root, encoder, skip_bad, cache, results, task=task, pairs=pairs,
+run = context.start(
+    profile, corpus, root, encoder, skip_bad, cache, results, task=task, runs=runs,
     ranked=[method], ranked_size=size, references=references
 )
 
@@ -50,13 +50,13 @@ import pandas as pd
 
 from speechunlearn.lab import example, experiments
 
-study = run.study("validation", pairs=run.profile.pairs[:1])
-seed, draw = study.pairs[0]
+study = run.study("validation", runs=run.profile.runs[:1])
+seed, forget_id = study.runs[0]
 desk, home = tempfile.TemporaryDirectory(), Path.cwd()
 os.chdir(desk.name)  # so that names are short
-deletion = experiments.ranked_request(study, draw)
+forget_set = experiments.ranked_forget_set(study, forget_id)
 given = example.write(
-    study, deletion, seed, Path(), references=range(study.profile.references)
+    study, forget_set, seed, Path(), references=range(study.profile.references)
 )
 pd.read_csv(given.forget).drop(columns="path").head()
 
@@ -110,7 +110,7 @@ network = AutoModelForAudioClassification.from_pretrained("unlearned")
 # model has a report card: each score either lies where one more retrained model's would, or not.
 # The card decides the verdict, but a card that is passed is first tried on models of which it is
 # known that they did not forget: the original, and mixtures in which it answers some of the clips.
-# `--require` on the command line makes any verdict but *like retrained models* an exit status.
+# `--require` on the command line makes any verdict but *indistinguishable from retraining* an exit status.
 
 # %%
 from speechunlearn.tool import audit

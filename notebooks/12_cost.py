@@ -4,10 +4,10 @@
 # Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
 # memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
 # steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
-# that looks at the forget set alone should not grow with R; retraining should, and not with N, M or
+# that uses the forget set alone should not grow with R; retraining should, and not with N, M or
 # P.
 #
-# The models have random weights and were trained on nothing: what a pass costs does not hang on
+# The models have random weights and were trained on nothing: what a pass costs does not depend on
 # what the weights are. Clips are cut, or repeated, to one length.
 
 # %% tags=["parameters"]
@@ -22,9 +22,9 @@ axes = []  # sizes that are changed: n, copies, steps, seconds, width, retained;
 repeats = 0  # times that each point is measured; 0: the profile's
 
 # %%
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 
-run = runs.start(profile, corpus, root, encoder, skip_bad, cache, results, repeats=repeats)
+run = context.start(profile, corpus, root, encoder, skip_bad, cache, results, repeats=repeats)
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -60,9 +60,9 @@ run.keep(table, "cost")
 # %% [markdown]
 # ## Passes
 #
-# The clips sent forward and backward hang on no machine. Slopes are fitted on logarithmic axes: 1 is
+# The clips sent forward and backward depend on no machine. Slopes are fitted on logarithmic axes: 1 is
 # growth in proportion, 0 is none. Passes do not grow with the length of a clip or the size of the
-# model: there, each of them takes longer. Altered copies sends a whole batch of spliced clips at
+# model: there, each of them takes longer. Self-distillation sends a whole batch of concatenated clips at
 # every step, however few clips there are to forget: while these are few, its passes grow less than N.
 
 # %%

@@ -24,7 +24,7 @@ SkipBad = _option(bool, "list and leave out clips that are bad")
 Items = _option(list[str] | None, "name=value, may be repeated", "-p", "--parameter")
 Chapters = Annotated[list[str] | None, typer.Argument(help="numbers or names; all without it")]
 Profile = _option(str, "smoke, cpu, paper, or a YAML file of your own")
-Cells = _option(bool, "first a job for each artefact that chapters need", "--cells")
+Cells = _option(bool, "first a job for each artefact that chapters need", "--evaluations")
 Config = _option(list[str] | None, "name=value, may be repeated", "-C", "--config")
 Jobs = _option(int, "chapters, or jobs, at a time")
 ProfileDir = _option(str, "Snakemake profile: a folder, or local, slurm, kubernetes")
@@ -37,13 +37,13 @@ References = _option(
 )
 Method = _option(str | None, "the leaderboard's without it")
 Seed = _option(int, "of all randomness")
-Epochs = _option(int | None, "also predict so many epochs of training anew")
+Epochs = _option(int | None, "also predict this number of epochs of training anew")
 OfRun = _option(Path | None, "folder of a run; the committed tables without it")
-Quick = _option(bool, "sooner; other bits, same method", "--quick")
+Quick = _option(bool, "sooner; other bits, same method", "--fast")
 Root = _option(Path | None, "folder that paths in the CSVs lie in; each CSV's own without it")
 Outside = _option(bool, "let paths in the CSVs lead out of the root", "--allow-outside")
 Require = _option(
-    bool, "end with status 3 unless the verdict is: like retrained models", "--require"
+    bool, "end with status 3 unless the verdict is: indistinguishable from retraining", "--require"
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -133,21 +133,23 @@ def run(
     skip_bad: SkipBad = False,
     out: Annotated[Path, typer.Option(help="folder of notebooks and results")] = Path("runs"),
     jobs: Jobs = 1,
-    cells: Cells = False,
+    evaluations: Cells = False,
     profile_dir: ProfileDir = "local",
 ) -> None:
     """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
     from speechunlearn import provenance
-    from speechunlearn.chapters import runs
+    from speechunlearn.chapters import context
     from speechunlearn.lab import profiles
 
     provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
     chosen = profiles.get(profile)
-    paths = [runs.find_chapter(wanted) for wanted in chapter or []]
-    paths = paths or runs.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
+    paths = [context.find_chapter(wanted) for wanted in chapter or []]
+    paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
-        runs.check_root(runs.corpus_of(path, profile, corpus, str(values.get("task", ""))), root)
+        context.check_root(
+            context.corpus_of(path, profile, corpus, str(values.get("task", ""))), root
+        )
     values |= {
         "profile": profile if profile in profiles.NAMES else str(Path(profile).resolve()),
         "corpus": corpus, "skip_bad": skip_bad,
@@ -157,7 +159,8 @@ def run(
     from speechunlearn.chapters import grid  # which takes seconds to import
 
     grid.execute(
-        paths, values, out.resolve(), jobs=jobs, cells=cells, profile_dir=profile_dir, say=_say
+        paths, values, out.resolve(), jobs=jobs, evaluations=evaluations, profile_dir=profile_dir,
+        on_progress=_say
     )
 
 
@@ -189,21 +192,21 @@ def grid(
         _say(f"{len(plan.missing())} of {len(plan.jobs)} jobs to be done")
         return
     out = out.resolve()
-    workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, say=_say)
+    workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, on_progress=_say)
     for folder in grids.collect(chosen, out / "results"):
         _say(f"results: {folder}")
 
 
 def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     """Return the values of name=value options."""
-    from speechunlearn.chapters import runs
+    from speechunlearn.chapters import context
 
     values = {}
     for item in items or []:
         name, equals, text = item.partition("=")
         if not equals:
             raise SpeechUnlearnError(f"{option} {item!r} is not name=value")
-        values[name] = runs.parse_value(text)
+        values[name] = context.parse_value(text)
     return values
 
 
@@ -218,7 +221,7 @@ def forget(
     method: Method = None,
     parameter: Items = None,
     seed: Seed = 0,
-    quick: Quick = False,
+    fast: Quick = False,
     root: Root = None,
     allow_outside: Outside = False,
     require: Require = False,
@@ -229,7 +232,7 @@ def forget(
     done = tool.forget(
         model, forget, out, retain=retain, unseen=unseen, references=references or [],
         method=method, parameters=_values("-p", parameter), seed=seed, root=root,
-        allow_outside=allow_outside, quick=quick, say=_say,
+        allow_outside=allow_outside, fast=fast, on_progress=_say,
     )
     typer.echo(done.summary())
     _say(f"written: {done.out}")
@@ -250,7 +253,7 @@ def ledger(
     """
     from speechunlearn.tool import ledger as requests
 
-    table = requests.run(model, file, out, root=root, allow_outside=allow_outside, say=_say)
+    table = requests.run(model, file, out, root=root, allow_outside=allow_outside, on_progress=_say)
     typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
     for row in table[table["status"] == "done"].itertuples():
         typer.echo(f"{row.id}: {row.verdict}: {row.why}")
@@ -267,7 +270,7 @@ def cost(
     parameter: Items = None,
     retrain_epochs: Epochs = None,
     seed: Seed = 0,
-    quick: Quick = False,
+    fast: Quick = False,
     root: Root = None,
     allow_outside: Outside = False,
     budget: Annotated[float, typer.Option(help="seconds that the calibration should take")] = 20.0,
@@ -275,10 +278,10 @@ def cost(
     """Predict what `forget` will take on this machine, from a short calibration."""
     from speechunlearn import tool
 
-    plan = tool.plan(
+    plan = tool.forecast(
         model, forget, retain=retain, method=method, parameters=_values("-p", parameter),
         retrain_epochs=retrain_epochs, seed=seed, root=root, allow_outside=allow_outside,
-        quick=quick, budget=budget,
+        fast=fast, budget=budget,
     )
     typer.echo(plan.summary())
 
@@ -335,7 +338,7 @@ def results(
         provenance.need_checkout("speechunlearn results without --out")
     rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
     if format == "table":
-        columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "draw",
+        columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "forget_id",
                    "split", "metric", "value", "seconds"]
         typer.echo(rows[columns].to_string(index=False, float_format="%.3f"))
     elif format == "csv":

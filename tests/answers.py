@@ -6,14 +6,14 @@ from scipy.special import log_softmax
 
 from speechunlearn.audit.membership import features
 from speechunlearn.audit.predictions import LOGIT
-from speechunlearn.lab.study import Cell
+from speechunlearn.lab.study import Evaluation
 
 SIZES = {"forget": 60, "retain": 60, "unseen": 120}
 N_LABELS = 3
 
 
 def answers(
-    seed: int, forget: float = 0.0, noise: float = 0.7, draw: int = 0, unseen: float = 0.0
+    seed: int, forget: float = 0.0, noise: float = 0.7, forget_id: int = 0, unseen: float = 0.0
 ) -> pd.DataFrame:
     """Table of a model that knows retained clips, and the forget set as much as it is told.
 
@@ -22,11 +22,11 @@ def answers(
         forget: how much the true class's logit is raised on the forget set; 0 is a retrained
             model, 3 knows these clips as the retained, -3 was pushed too far
         noise: by how much models differ
-        draw: which clips
+        forget_id: which clips
         unseen: as ``forget``, on unseen clips
 
     """
-    of_clips, of_model = (np.random.default_rng([k, s]) for k, s in ((0, draw), (1, seed)))
+    of_clips, of_model = (np.random.default_rng([k, s]) for k, s in ((0, forget_id), (1, seed)))
     tables = []
     for split, n in SIZES.items():
         label = of_clips.integers(N_LABELS, size=n)
@@ -41,8 +41,8 @@ def answers(
         tables.append(
             pd.DataFrame(
                 {
-                    "split": split, "hash": [f"{draw}-{split}-{i:03d}" for i in range(n)],
-                    "speaker": speakers, "unit": speakers, "label": label,
+                    "split": split, "hash": [f"{forget_id}-{split}-{i:03d}" for i in range(n)],
+                    "speaker": speakers, "cluster": speakers, "label": label,
                     "prediction": logits.argmax(1), "loss": loss, "confidence": np.exp(-loss),
                     "duration": duration, "entropy": hints["entropy"],
                     "modified_entropy": hints["modified_entropy"],
@@ -56,14 +56,14 @@ def answers(
     return pd.concat(tables, ignore_index=True)
 
 
-def cell(method: str, table: pd.DataFrame, **values: object) -> Cell:
+def evaluation(method: str, table: pd.DataFrame, **values: object) -> Evaluation:
     """A model of a made-up study, with such a table."""
     record = {
         "profile": "cpu", "task": "keyword", "corpus": "digits", "corpus_hash": "-",
         "setting": "validation", "encoder": "nano", "method": method, "n_forget": SIZES["forget"],
-        "tau": None, "seed": 0, "draw": "0", "variant": "", "hyperparameters": "{}",
-        "request": "clips", "n_classes": N_LABELS, "needs": "", "seconds": 2.0,
+        "tau": None, "seed": 0, "forget_id": "0", "variant": "", "hyperparameters": "{}",
+        "forget_kind": "clips", "n_classes": N_LABELS, "needs": "", "seconds": 2.0,
         "forward_backward": 10, "peak_memory_mb": 100.0, "commit": "-", "lock": "-",
         "machine": "made up",
     }
-    return Cell(record | values, table)
+    return Evaluation(record | values, table)

@@ -55,7 +55,7 @@ print(json.dumps(said))
 """
 
 
-def one_after_another(
+def sequential_speakers(
     calls: Mapping[str, str | Sequence[object]], cwd: Path, path: Path | str
 ) -> dict[str, str]:
     """Return what programs (text) and command lines of the package (lists) say, by their names.

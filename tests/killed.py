@@ -14,7 +14,7 @@ import forked
 import numpy as np
 import torch
 
-from speechunlearn.tool import audit, forget, forgetting, work
+from speechunlearn.tool import audit, forget, output_folder
 
 PARAMETERS = {"epochs": 4, "copies": 2, "steps": 6, "learning_rate": 1e-3}
 
@@ -26,8 +26,8 @@ def request(model: str, file: str, out: Path) -> None:
 
 def state(out: Path) -> str:
     """How far a request was when it was killed."""
-    unfinished = out / work.UNFINISHED
-    if (out / work.REPORT).is_file():
+    unfinished = out / output_folder.UNFINISHED
+    if (out / output_folder.REPORT).is_file():
         return "published"
     if (unfinished / "made").is_dir():
         return "publishing"
@@ -43,7 +43,8 @@ def state(out: Path) -> str:
 def main() -> None:
     model, file, out, kills, seed = sys.argv[1:]
     torch.set_num_threads(1)
-    forgetting._COPIES_A_PIECE = 4  # several pieces, so that kills fall between them
+    # several pieces, so that kills fall between them
+    sys.modules[forget.__module__]._COPIES_A_PIECE = 4
     rng = np.random.default_rng(int(seed))
     audit(model, file)  # imports what a request imports late
     whole = Path(out) / "whole"
@@ -52,22 +53,22 @@ def main() -> None:
     begun = time.perf_counter()
     forked.status(forked.start(request, model, file, again))
     seconds = time.perf_counter() - begun
-    expected = work.sha256(whole / "model.safetensors")
-    seen, equal, trusted = [], [work.sha256(again / "model.safetensors") == expected], []
+    expected = output_folder.sha256(whole / "model.safetensors")
+    seen, equal, trusted = [], [output_folder.sha256(again / "model.safetensors") == expected], []
     for i in range(int(kills)):
         one = Path(out) / f"killed {i}"
         moment = (i + rng.uniform()) / int(kills) * 0.9 * seconds
         killed = forked.killed_after(moment, request, model, file, one)
         seen.append(state(one) if killed else "finished")
         # what lies there looks finished only where it is
-        if (one / work.REPORT).is_file():
-            trusted.append(work.finished(one) is not None)
+        if (one / output_folder.REPORT).is_file():
+            trusted.append(output_folder.finished(one) is not None)
         status = forked.status(forked.start(request, model, file, one))
         equal.append(
             status == 0
-            and work.finished(one) is not None
-            and work.sha256(one / "model.safetensors") == expected
-            and not (one / work.UNFINISHED).exists()
+            and output_folder.finished(one) is not None
+            and output_folder.sha256(one / "model.safetensors") == expected
+            and not (one / output_folder.UNFINISHED).exists()
         )
     print(json.dumps({"seconds": seconds, "seen": seen, "equal": equal, "trusted": trusted}))
 

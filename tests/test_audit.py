@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn.audit import evaluation
+from speechunlearn.audit import scoring
 from speechunlearn.audit.metrics import SCORES
 from speechunlearn.errors import ParameterError
 
@@ -35,7 +35,7 @@ def test_every_split_has_every_metric(predictions):
         ("unseen", "accuracy"): 1.0,
         ("unseen", "mean_loss"): 1.0,
     }
-    found = evaluation.scores(predictions, 2)
+    found = scoring.scores(predictions, 2)
     assert found.items() >= known.items()
     assert len(found) == 3 * len(SCORES) + 1
 
@@ -45,8 +45,8 @@ def test_distances_to_the_reference(predictions):
     reference = predictions.assign(
         prediction=[0, 1, 0, 1, 1], loss=[0.5, 1.0, 0.25, 0.75, 2.0]
     ).iloc[::-1]
-    alone = evaluation.scores(predictions, 2)
-    both = evaluation.with_distances(alone, evaluation.scores(reference, 2))
+    alone = scoring.scores(predictions, 2)
+    both = scoring.with_distances(alone, scoring.scores(reference, 2))
     assert both["forget", "uar_distance"] == 0.5
     assert both["unseen", "uar_distance"] == 0.5
     assert both["retain", "uar_distance"] == 0.0
@@ -60,7 +60,7 @@ def test_distances_to_the_reference(predictions):
 
 
 def test_there_is_an_attack_only_where_both_sides_are_there(predictions):
-    found = evaluation.scores(predictions[predictions["split"] != "forget"], 2)
+    found = scoring.scores(predictions[predictions["split"] != "forget"], 2)
     assert {metric for _, metric in found} == {*SCORES}
     assert {split for split, _ in found} == {"retain", "unseen"}
 
@@ -76,25 +76,25 @@ def test_there_is_an_attack_only_where_both_sides_are_there(predictions):
     ],
 )
 def test_a_reference_on_other_clips_is_refused(predictions, change, message):
-    evaluation.check_same_clips(predictions, predictions.iloc[::-1])
+    scoring.check_same_clips(predictions, predictions.iloc[::-1])
     with pytest.raises(ParameterError, match=message):
-        evaluation.check_same_clips(predictions, change(predictions))
+        scoring.check_same_clips(predictions, change(predictions))
 
 
 def test_the_interval_is_that_of_a_prediction():
     # .2, .5, .8: s = .3, above the .5 / sqrt(10) of chance
     reach = 2.2414 * 0.3 * (4 / 3) ** 0.5 + 0.05
-    found = evaluation.of_one_more(np.array([0.2, 0.5, 0.8]), 10, None, 2.2414)
+    found = scoring.of_one_more(np.array([0.2, 0.5, 0.8]), 10, None, 2.2414)
     assert found == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-12)
 
 
 def test_retrained_models_that_agree_by_chance_leave_room_for_chance():
     alike = np.full(3, 0.5)
     binomial = 2.2414 * (0.25 / 10 * 4 / 3) ** 0.5 + 0.05
-    assert evaluation.of_one_more(alike, 10, None, 2.2414)[1] == pytest.approx(0.5 + binomial)
+    assert scoring.of_one_more(alike, 10, None, 2.2414)[1] == pytest.approx(0.5 + binomial)
     # AUC .5 of 10 and 2 clips: (1/4 + 9/12 + 1/12) / 20
     hanley = 2.2414 * ((1 / 4 + 9 / 12 + 1 / 12) / 20 * 4 / 3) ** 0.5 + 0.05
-    assert evaluation.of_one_more(alike, 10, 2, 2.2414)[1] == pytest.approx(0.5 + hanley)
+    assert scoring.of_one_more(alike, 10, 2, 2.2414)[1] == pytest.approx(0.5 + hanley)
 
 
 def test_where_a_class_was_removed_its_own_unseen_clips_are_the_non_members():
@@ -105,5 +105,5 @@ def test_where_a_class_was_removed_its_own_unseen_clips_are_the_non_members():
         }
     )
     # 1 < 2, 1 < 4, 3 < 4, and 3 > 2
-    assert evaluation.scores(table, 2)["forget", "mia_auc"] == 0.75
-    assert evaluation.scores(table[:3], 2)["forget", "mia_auc"] == 0.0
+    assert scoring.scores(table, 2)["forget", "mia_auc"] == 0.75
+    assert scoring.scores(table[:3], 2)["forget", "mia_auc"] == 0.0

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from speechunlearn import corpora, methods
-from speechunlearn.audit import closeness, evaluation, membership
+from speechunlearn.audit import closeness, membership, scoring
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -52,8 +52,8 @@ def test_each_metric_has_a_page_with_formula_range_and_blind_spot():
             "prediction": [0, 1], "loss": [0.1, 0.2],
         }
     )
-    scores = evaluation.scores(clips, 2)
-    metrics = {metric for _, metric in evaluation.with_distances(scores, scores)}
+    scores = scoring.scores(clips, 2)
+    metrics = {metric for _, metric in scoring.with_distances(scores, scores)}
     own = {"distance" if name.endswith("_distance") else name for name in metrics}
     others = {
         "average_gap", "report_card", "cost", "statistics",
@@ -103,11 +103,11 @@ def test_what_is_generated_needs_no_torch(generated):
 
 
 def test_ratios_of_speed_are_taken_within_a_round(tmp_path):
-    """Twice and three times as long as quick in its two rounds; the attack four times, twice."""
+    """Twice and three times as long as fast in its two rounds; the attack four times, twice."""
     head = ("corpus,encoder,n,copies,steps,epochs,mean_seconds,device,threads,machine,commit,lock,"
             "contender,round,seconds,attack_seconds,processor_seconds\n")
     about = "made up,nano,3,2,1,1,1.5,cpu,2,a machine,abc,def,"
-    turns = ("quick,0,1,1,2", "quick,1,2,1,4", "torchattacks,0,2,4,2", "torchattacks,1,6,2,4")
+    turns = ("fast,0,1,1,2", "fast,1,2,1,4", "torchattacks,0,2,4,2", "torchattacks,1,6,2,4")
     (tmp_path / "turns.csv").write_text(head + "".join(f"{about}{turn}\n" for turn in turns))
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"

@@ -191,7 +191,7 @@ def test_a_job_names_instructions_and_device_of_where_it_was_planned(monkeypatch
 def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeypatch, other):
     def keys() -> list[str]:
         store = Recorder(Plan(str(tmp_path)))
-        Study(tiny_study.profile(), "demos", demos_root, cache=store).cell(
+        Study(tiny_study.profile(), "demos", demos_root, cache=store).evaluate(
             "adv_ela", clips(2, 0), 0
         )
         return list(store.plan.jobs)
@@ -203,7 +203,10 @@ def test_what_is_trained_otherwise_has_another_key(demos_root, tmp_path, monkeyp
 
 
 def test_of_a_method_what_it_runs_counts(package):
-    line = 'METHOD = Method("a", "A", {"forget"}, Parameters, run, strength="rate", tried=(1, 2))\n'
+    line = (
+        'METHOD = Method("a", "A", {"forget"}, Parameters, run, hyperparameter="rate", '
+        "tried=(1, 2))\n"
+    )
     before = package("left", f"def f():\n    return 1\n\n\n{line}")
     for old, new in (("(1, 2)", "(3,)"), ('"A"', '"B"'), ('"rate"', '"epochs"')):
         assert package("left", f"def f():\n    return 1\n\n\n{line.replace(old, new)}") == before

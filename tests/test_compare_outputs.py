@@ -11,7 +11,7 @@ from compare_outputs import KINDS, Table, compare, of_committed
 from conftest import REPOSITORY
 
 PLACE = "07_words.ipynb, cell 5"
-ROWS = ("Fine-tune", "Retrained", "Ran. Lab.")
+ROWS = ("Original", "Retrained", "Ran. Lab.")
 
 
 def shown(table: pd.DataFrame | str, mime: str = "text/markdown", **metadata: str) -> dict:
@@ -133,7 +133,7 @@ def test_numbers_of_no_listed_kind_and_committed_ones_must_be_equal():
 def test_rows_change_places_only_where_a_trained_column_sorts_them():
     def ranked(gaps: dict[str, str]) -> list:
         index = pd.Index(gaps, name="method")
-        return [shown(pd.DataFrame({"looks at": "forget", "average gap": gaps.values()}, index))]
+        return [shown(pd.DataFrame({"data used": "forget", "average gap": gaps.values()}, index))]
 
     stored = ranked({"a": "0.116", "b": "0.120", "c": "0.300"})
     assert compare(PLACE, stored, ranked({"b": "0.115", "a": "0.119", "c": "0.300"})) == []
@@ -223,11 +223,11 @@ def swapped(outputs: list, one: str, other: str) -> list:
     ("chapter", "table", "wrong", "instead"),
     [
         # the original in place of the unlearned or the retrained model, and the other way round
-        ("03", "unseen", "Ran. Lab.", "Fine-tune"),
-        ("03", "unseen", "Retrained", "Fine-tune"),
-        ("05", "unseen", "Adv. + Ela.", "Fine-tune"),
-        ("07", "unseen", "DELETE", "Fine-tune"),
-        ("07", "unseen", "Fine-tune", "Retrained"),
+        ("03", "unseen", "Ran. Lab.", "Original"),
+        ("03", "unseen", "Retrained", "Original"),
+        ("05", "unseen", "Adv. + Ela.", "Original"),
+        ("07", "unseen", "DELETE", "Original"),
+        ("07", "unseen", "Original", "Retrained"),
         # one method in place of another
         ("03", "unseen", "Remain. Unl.", "Ran. Lab."),
         ("10", "average gap", "delete", "ran_lab"),

@@ -97,7 +97,7 @@ def uniform(desk: Path, command: str, *arguments: object) -> list[object]:
 #: tests that look at a registry as a whole, at what was added, or at committed results beside it
 SEEING = (
     "my_words or uniform or median_loss or my-encoder or registry or registered or has_a_card or "
-    "known_ones or every_split or each_metric or every_chapter or strength or "
+    "known_ones or every_split or each_metric or every_chapter or hyperparameter or "
     "(committed_leaderboard and cpu-ravdess)"
 )
 FILES = (
@@ -109,7 +109,7 @@ FILES = (
 def test_the_tests_of_the_copy_pass(copy):
     said = copied.python(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SEEING,
-        "speechunlearn/audit/metrics.py", "speechunlearn/audit/evaluation.py",
+        "speechunlearn/audit/metrics.py", "speechunlearn/audit/scoring.py",
         *(f"tests/test_{name}.py" for name in FILES), cwd=copy, path=copy,
     )
     assert int(re.search(r"(\d+) passed", said)[1]) > 25
@@ -118,17 +118,17 @@ def test_the_tests_of_the_copy_pass(copy):
 RANKED = """
 import sys; sys.path.insert(0, "tests")
 import numpy as np
-from answers import answers, cell
+from answers import answers, evaluation
 from speechunlearn.lab import leaderboard, tuning
 from speechunlearn.lab.results import ANOTHER_SEED, Results
 assert "uniform" in tuning.names(())
-cells = [cell(m, answers(0, forget=f)) for m, f in (("original", 3.0), ("uniform", 0.2))]
-for seed in range(4):
+evaluations = [evaluation(m, answers(0, forget=f)) for m, f in (("original", 3.0), ("uniform",
+0.2))] for seed in range(4):
     own = {"seed": seed, "variant": ANOTHER_SEED if seed else ""}
-    cells.append(cell("retrain", answers(50 + seed), **own))
+    evaluations.append(evaluation("retrain", answers(50 + seed), **own))
     if seed:
-        cells.append(cell("original", answers(75 + seed, forget=3), **own))
-found = Results.of(cells)
+        evaluations.append(evaluation("original", answers(75 + seed, forget=3), **own))
+found = Results.of(evaluations)
 random = np.random.default_rng(0)
 table = leaderboard.ranking(found, leaderboard.scored(found), n_resamples=100, generator=random)
 print(*table["method"])
@@ -151,7 +151,7 @@ def said(copy, desk, tmp_path_factory):
         "ranked": RANKED,
         "encoder": ENCODER,
     }
-    return copied.one_after_another(calls, cwd=copy, path=copy) | {"out": out}
+    return copied.sequential_speakers(calls, cwd=copy, path=copy) | {"out": out}
 
 
 def test_a_corpus(said):
@@ -164,7 +164,7 @@ def test_a_method(said):
     assert len(step.code.splitlines()) <= 30
     report = json.loads((said["out"] / "report.json").read_text())
     assert report["method"]["title"] == "Uniform" and report["cost"]["forward_backward"] == 15 * 4
-    assert "its strength (learning_rate) is the request's own" in report["method"]["why"]
+    assert "learning_rate is the request's own" in report["method"]["why"]
 
 
 def test_cost_takes_a_method(said):
@@ -240,7 +240,7 @@ def test_a_package_of_your_own(own_package, desk, tmp_path):
             "print(*c.pretrained_on('my-encoder'))"
         ),
     }
-    said = copied.one_after_another(calls, cwd=tmp_path, path=f"{REPOSITORY}:{own_package}")
+    said = copied.sequential_speakers(calls, cwd=tmp_path, path=f"{REPOSITORY}:{own_package}")
     report = json.loads((out / "report.json").read_text())
     assert report["method"]["name"] == "uniform"
     assert said["manifest"].count(",my_words,") == 4

@@ -305,10 +305,10 @@ def test_csv_without_a_column(csv_file, column):
 
 
 @pytest.mark.parametrize(
-    ("cells", "column"), [(",no,s", "path"), ("a.wav, ,s", "label"), ("a.wav,no", "speaker")]
+    ("evaluations", "column"), [(",no,s", "path"), ("a.wav, ,s", "label"), ("a.wav,no", "speaker")]
 )
-def test_csv_with_an_empty_cell(csv_file, cells, column):
-    csv_file.write_text(csv_file.read_text() + cells + "\n")
+def test_csv_with_an_empty_cell(csv_file, evaluations, column):
+    csv_file.write_text(csv_file.read_text() + evaluations + "\n")
     with pytest.raises(CorpusError, match=rf"clips\.csv: column '{column}' is empty in row 8"):
         read("csv", csv_file, skip_bad=True)
 

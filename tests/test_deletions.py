@@ -69,28 +69,28 @@ def test_what_cannot_be_deleted_is_refused_with_its_name(train, request_, messag
 
 def test_chosen_values_are_different_and_leave_one_to_develop_on():
     values = [f"w{i}" for i in range(8)]
-    reported = forget_sets.chosen(values, 5)
+    reported = forget_sets.choose_reported(values, 5)
     assert len(set(reported)) == 5
-    assert forget_sets.chosen(values[::-1], 5) == reported
-    assert forget_sets.chosen(values, 3) == reported[:3]
+    assert forget_sets.choose_reported(values[::-1], 5) == reported
+    assert forget_sets.choose_reported(values, 3) == reported[:3]
     with pytest.raises(ParameterError, match="7 classes or speakers"):
-        forget_sets.chosen(values, 7)
+        forget_sets.choose_reported(values, 7)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 5])
-def test_the_parts_of_a_draw_are_the_draw(train, parts):
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_the_parts_of_a_draw_are_the_draw(train, steps):
     whole = forget_sets.clips(5, 1)
-    requests = forget_sets.in_parts(whole, parts)
+    requests = forget_sets.in_steps(whole, steps)
     found = [request.hashes(train) for request in requests]
     assert [h for part in found for h in part] == whole.hashes(train)
-    assert len(found) == parts and max(map(len, found)) - min(map(len, found)) <= 1
+    assert len(found) == steps and max(map(len, found)) - min(map(len, found)) <= 1
     assert requests[0].title == f"{len(found[0])} clips"
 
 
 @pytest.mark.parametrize(
-    ("deletion", "parts"),
+    ("forget_set", "steps"),
     [(forget_sets.clips(3, 0), 4), (forget_sets.clips(3, 0), 0), (forget_sets.speakers("a"), 1)],
 )
-def test_what_cannot_be_cut_is_refused(deletion, parts):
+def test_what_cannot_be_cut_is_refused(forget_set, steps):
     with pytest.raises(ParameterError, match="cannot be cut into"):
-        forget_sets.in_parts(deletion, parts)
+        forget_sets.in_steps(forget_set, steps)

@@ -10,9 +10,9 @@ from torch.nn.functional import conv1d, cross_entropy
 
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import METHODS
-from speechunlearn.methods.base import Request
+from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.pgd import AttackParameters, adversarial_set
-from speechunlearn.models import classifier, fast
+from speechunlearn.models import classifier, fast_mode
 from speechunlearn.models.classifier import Classifier, Frontend
 from speechunlearn.models.training import predict
 
@@ -77,7 +77,7 @@ def test_a_product_of_windows_is_the_convolution(channels, kernel, stride, bias)
     outer = torch.randn(2, 4, (23 - kernel) // stride + 1, generator=generator).double()
 
     expected = conv1d(x, weight, shift, stride=stride)
-    answer = fast.Windows.apply(x.transpose(1, 2).contiguous(), weight, shift, stride)
+    answer = fast_mode.Windows.apply(x.transpose(1, 2).contiguous(), weight, shift, stride)
     torch.testing.assert_close(answer.transpose(1, 2), expected, rtol=1e-12, atol=1e-12)
     for ours, theirs in zip(
         torch.autograd.grad(answer.transpose(1, 2), given, outer),
@@ -106,7 +106,7 @@ def test_logits_and_gradients_are_equal_but_for_rounding(kind, norm, bias, mask,
     for row, length in enumerate(lengths):
         waveform_z[row, length:] = 0
     before = gradients(model, waveform_z, torch.tensor(lengths))
-    with fast.fast(model):
+    with fast_mode.fast(model):
         inside = gradients(model, waveform_z, torch.tensor(lengths))
     after = gradients(model, waveform_z, torch.tensor(lengths))
     assert len(before) == len(inside) > 30
@@ -119,7 +119,7 @@ def test_in_float32_they_are_equal_to_a_hundred_thousandth():
     model = tiny.wav2vec2()
     waveform_z, lengths = tiny.clips(5).batch(range(5))
     before = gradients(model, waveform_z, lengths)
-    with fast.fast(model):
+    with fast_mode.fast(model):
         inside = gradients(model, waveform_z, lengths)
     for ours, theirs in zip(inside, before, strict=True):
         assert float((ours - theirs).abs().max()) <= 1e-5 * float(theirs.abs().max()) + 1e-7
@@ -128,9 +128,9 @@ def test_in_float32_they_are_equal_to_a_hundred_thousandth():
 def test_faster_parts_are_in_use():
     """Else the tests above compare a network with itself."""
     model = tiny.wav2vec2()
-    with fast.fast(model):
+    with fast_mode.fast(model):
         changed = [name for name, module in model.named_modules() if "forward" in vars(module)]
-        assert model.network.config._attn_implementation == fast.ATTENTION
+        assert model.network.config._attn_implementation == fast_mode.ATTENTION
         assert {"", "conv", "dropout"} <= {name.rsplit(".", 1)[-1] for name in changed}
         convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv1d)]
         assert len(convolutions) == 3 and all("forward" in vars(m) for m in convolutions)
@@ -141,16 +141,16 @@ def test_the_model_is_given_back(fail):
     model = tiny.wav2vec2()
     before = state(model)
     try:
-        with fast.fast(model):
-            assert fast.is_on() and state(model) != before
-            with fast.fast(model):
+        with fast_mode.fast(model):
+            assert fast_mode.is_on() and state(model) != before
+            with fast_mode.fast(model):
                 inside = state(model)
-            assert fast.is_on() and state(model) == inside
+            assert fast_mode.is_on() and state(model) == inside
             if fail:
                 raise RuntimeError("in the middle")
     except RuntimeError:
         assert fail
-    assert state(model) == before and not fast.is_on()
+    assert state(model) == before and not fast_mode.is_on()
 
 
 def test_a_copy_made_inside_computes_with_its_own_weights():
@@ -158,7 +158,7 @@ def test_a_copy_made_inside_computes_with_its_own_weights():
     waveform_z, lengths = tiny.clips(2).batch(range(2))
     with torch.no_grad():
         expected = other(waveform_z, lengths)
-        with fast.fast(model):
+        with fast_mode.fast(model):
             made = copy.deepcopy(model)
             made.load_state_dict(other.state_dict())
             torch.testing.assert_close(made(waveform_z, lengths), expected, rtol=0, atol=1e-5)
@@ -168,7 +168,7 @@ def test_a_copy_made_inside_computes_with_its_own_weights():
 def test_models_that_are_not_known_may_be_given():
     model = tiny.Linear(torch.randn(3, 800))
     waveform_z, lengths = tiny.clips(2).batch(range(2))
-    with fast.fast(model):
+    with fast_mode.fast(model):
         inside = model(waveform_z, lengths)
     assert torch.equal(inside, model(waveform_z, lengths))
 
@@ -177,7 +177,7 @@ def test_models_that_are_not_known_may_be_given():
 def test_workers_are_positive(workers):
     with (
         pytest.raises(ParameterError, match=f"workers: {workers}"),
-        fast.fast(tiny.classifier(), workers),
+        fast_mode.fast(tiny.classifier(), workers),
     ):
         pass
 
@@ -190,7 +190,7 @@ def test_dropout_keeps_the_mean_and_drops_at_its_rate(rate):
     layer = torch.nn.Sequential(torch.nn.Dropout(rate)).train()
     x = torch.ones(401, 1003)
     torch.manual_seed(0)
-    with fast.fast(layer):
+    with fast_mode.fast(layer):
         answer = layer(x)
     kept = answer != 0
     deviation = (rate * (1 - rate) / x.numel()) ** 0.5
@@ -211,7 +211,7 @@ def test_dropout_at_its_extremes():
     x = torch.randn(50)
     for rate, expected in ((0.0, x), (1.0, 0 * x)):
         layer = torch.nn.Sequential(torch.nn.Dropout(rate)).train()
-        with fast.fast(layer):
+        with fast_mode.fast(layer):
             assert torch.equal(layer(x), expected)
             assert torch.equal(layer.eval()(x), x)
 
@@ -219,7 +219,7 @@ def test_dropout_at_its_extremes():
 def test_dropout_passes_the_gradient_of_what_it_keeps():
     layer = torch.nn.Sequential(torch.nn.Dropout(0.25)).train()
     x = torch.ones(1000, requires_grad=True)
-    with fast.fast(layer):
+    with fast_mode.fast(layer):
         answer = layer(x)
         answer.sum().backward()
     assert torch.equal(x.grad, answer.detach())
@@ -232,15 +232,15 @@ def test_workers_are_as_many_as_threads_or_as_was_said():
     model = tiny.classifier()
     torch.set_num_threads(2)
     try:
-        with fast.fast(model):
-            assert fast.workers() == 2 and fast.splits(model)
-        with fast.fast(model, workers=3):
-            assert fast.workers() == 3 and fast.splits(model)
-        with fast.fast(model, workers=1):
-            assert fast.workers() == 1 and not fast.splits(model)
+        with fast_mode.fast(model):
+            assert fast_mode.workers() == 2 and fast_mode.splits(model)
+        with fast_mode.fast(model, workers=3):
+            assert fast_mode.workers() == 3 and fast_mode.splits(model)
+        with fast_mode.fast(model, workers=1):
+            assert fast_mode.workers() == 1 and not fast_mode.splits(model)
     finally:
         torch.set_num_threads(1)
-    assert fast.workers() == 1 and not fast.splits(model)
+    assert fast_mode.workers() == 1 and not fast_mode.splits(model)
 
 
 def test_items_are_computed_at_once_and_come_in_order():
@@ -253,12 +253,12 @@ def test_items_are_computed_at_once_and_come_in_order():
 
     torch.set_num_threads(2)
     try:
-        with fast.fast(tiny.classifier(), workers=2):
-            assert list(fast.spread(function, range(6))) == [0, 10, 20, 30, 40, 50]
+        with fast_mode.fast(tiny.classifier(), workers=2):
+            assert list(fast_mode.in_parallel(function, range(6))) == [0, 10, 20, 30, 40, 50]
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert list(fast.spread(lambda i: 10 * i, range(3))) == [0, 10, 20]
+    assert list(fast_mode.in_parallel(lambda i: 10 * i, range(3))) == [0, 10, 20]
 
 
 def test_an_error_in_a_worker_is_raised_and_the_others_end():
@@ -271,10 +271,10 @@ def test_an_error_in_a_worker_is_raised_and_the_others_end():
         return item
 
     with (
-        fast.fast(tiny.classifier(), workers=2),
+        fast_mode.fast(tiny.classifier(), workers=2),
         pytest.raises(RuntimeError, match="out of memory"),
     ):
-        list(fast.spread(function, range(1000)))
+        list(fast_mode.in_parallel(function, range(1000)))
     count = len(running)
     assert count < 1000 and threading.active_count() < 20
 
@@ -293,8 +293,8 @@ def test_a_total_is_the_sum_of_its_parts_and_so_is_its_gradient(workers):
     for on in (False, True):
         model.zero_grad(set_to_none=True)
         if on:
-            with fast.fast(model, workers):
-                value = 3 * fast.total(parts, model)
+            with fast_mode.fast(model, workers):
+                value = 3 * fast_mode.total(parts, model)
                 value.backward()
         else:
             value = 3 * (parts[0]() + parts[1]() + parts[2]())
@@ -312,11 +312,11 @@ def test_what_is_drawn_in_threads_depends_on_the_seed_alone():
     def part() -> torch.Tensor:
         return cross_entropy(model(waveform_z, lengths), torch.tensor([0, 1, 2, 0]))
 
-    with fast.fast(model, workers=2):
+    with fast_mode.fast(model, workers=2):
         values = []
         for seed in (3, 3, 3, 3, 4):
             torch.manual_seed(seed)
-            values.append(float(fast.total([part, part, part], model).detach()))
+            values.append(float(fast_mode.total([part, part, part], model).detach()))
     assert values[0] == values[1] == values[2] == values[3] != values[4]
 
 
@@ -336,12 +336,12 @@ def test_a_network_that_draws_more_than_dropout_is_not_shared_out(config):
         threads.add(threading.get_ident())
         return cross_entropy(model(waveform_z, lengths), torch.tensor([0, 1, 2, 0]))
 
-    with fast.fast(model, workers=2):
-        fast.total([part, part], model)
+    with fast_mode.fast(model, workers=2):
+        fast_mode.total([part, part], model)
         assert threads == {threading.get_ident()}
         model.eval()
         threads.clear()
-        fast.total([part, part], model)
+        fast_mode.total([part, part], model)
         assert threading.get_ident() not in threads
 
 
@@ -353,7 +353,7 @@ def test_the_copies_are_the_same_and_keep_tau(workers):
     model, clips = tiny.wav2vec2(), tiny.clips(6)
     parameters = AttackParameters(tau=0.3, copies=4, steps=5, batch_size=5)
     expected = adversarial_set(model, clips, 3, parameters, seed=0)
-    with fast.fast(model, workers):
+    with fast_mode.fast(model, workers):
         made = adversarial_set(model, clips, 3, parameters, seed=0)
     assert torch.equal(made.clips.labels, expected.clips.labels)
     assert torch.equal(made.reached, expected.reached)
@@ -369,12 +369,12 @@ def test_the_copies_are_the_same_and_keep_tau(workers):
 def test_an_attack_with_dropout_is_repeatable():
     model, clips = tiny.wav2vec2(hidden_dropout=0.3), tiny.clips(4)
     parameters = AttackParameters(copies=2, steps=2, batch_size=2, mode="train")
-    with fast.fast(model, workers=2):
+    with fast_mode.fast(model, workers=2):
         a, b = (adversarial_set(model, clips, 3, parameters, seed=0) for _ in range(2))
     assert all(map(torch.equal, a.clips.waveforms_z, b.clips.waveforms_z))
 
 
-def unlearned(mode: str, quick: bool, method: str = "adv_ela", **values: object) -> Classifier:
+def unlearned(mode: str, fast: bool, method: str = "adv_ela", **values: object) -> Classifier:
     method_ = METHODS[method]
     parameters = method_.parameters(
         epochs=2, mode=mode, batch_size=4, learning_rate=1e-3, **values
@@ -382,7 +382,7 @@ def unlearned(mode: str, quick: bool, method: str = "adv_ela", **values: object)
     model = tiny.wav2vec2(hidden_dropout=0.1, attention_dropout=0.1)
     before, weights = state(model), tiny.weights(model)
     outcome = method_.unlearn(
-        model, Request(tiny.clips(5), 3), parameters, seed=0, quick=quick
+        model, UnlearningData(tiny.clips(5), 3), parameters, seed=0, fast=fast
     )
     assert state(model) == before == state(outcome.model) and not outcome.model.training
     assert tiny.equal(weights, tiny.weights(model))
@@ -394,13 +394,13 @@ def test_a_quick_request_in_eval_mode_gives_the_same_answers():
     values = {"copies": 3, "steps": 3, "attack_batch_size": 4}
     torch.set_num_threads(2)  # which makes two workers
     try:
-        exact, quick = (
+        exact, fast = (
             predict(unlearned("eval", q, **values), tiny.clips(9)) for q in (False, True)
         )
     finally:
         torch.set_num_threads(1)
-    assert float((exact - quick).abs().max()) < 1e-3 * float(exact.abs().max())
-    assert torch.equal(exact.argmax(1), quick.argmax(1))
+    assert float((exact - fast).abs().max()) < 1e-3 * float(exact.abs().max())
+    assert torch.equal(exact.argmax(1), fast.argmax(1))
 
 
 def test_a_quick_request_with_dropout_is_repeatable():
@@ -413,7 +413,7 @@ def test_a_quick_request_with_dropout_is_repeatable():
 
 
 def test_other_methods_may_be_quick():
-    exact, quick = (
+    exact, fast = (
         predict(unlearned("eval", q, method="ran_lab"), tiny.clips(9)) for q in (False, True)
     )
-    assert float((exact - quick).abs().max()) < 1e-3 * float(exact.abs().max())
+    assert float((exact - fast).abs().max()) < 1e-3 * float(exact.abs().max())

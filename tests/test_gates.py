@@ -159,7 +159,7 @@ import tiny_study
 from speechunlearn.lab.forget_sets import clips
 study = tiny_study.study(Path(sys.argv[1]), Path(sys.argv[2]))
 for method in ("ran_lab", "remain"):
-    study.cell(method, clips(2, 0), 0)
+    study.evaluate(method, clips(2, 0), 0)
 print(len(list((Path(sys.argv[2]) / "cells").glob("*/made.json"))))
 """
 

@@ -3,39 +3,41 @@
 import numpy as np
 import pandas as pd
 import pytest
-from answers import N_LABELS, answers, cell
+from answers import N_LABELS, answers, evaluation
 
-from speechunlearn.audit import evaluation
+from speechunlearn.audit import scoring
 from speechunlearn.chapters import pages
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import leaderboard
-from speechunlearn.lab.experiments import IN_PARTS, PART
+from speechunlearn.lab.experiments import COMPONENT, IN_SEQUENCE
 from speechunlearn.lab.results import ANOTHER_SEED, Results
 
 #: how much of the forget set each model remembers
 STRENGTHS = {"original": 3.0, "delete": 0.2, "ran_lab": -3.0, "jit": 3.0, "finetune": 1.0}
 
 
-def cells(n_pairs=3, n_retrained=4):
-    for pair in range(n_pairs):
-        about = {"draw": str(pair)}
+def evaluations(n_runs=3, n_retrained=4):
+    for run in range(n_runs):
+        about = {"forget_id": str(run)}
         for method, forget in STRENGTHS.items():
-            yield cell(method, answers(100 * pair, forget=forget, draw=pair), seed=pair, **about)
+            yield evaluation(
+                method, answers(100 * run, forget=forget, forget_id=run), seed=run, **about
+            )
         for seed in range(n_retrained):
-            about |= {"seed": seed, "variant": "" if seed == pair else ANOTHER_SEED}
-            own = 100 * pair + 50 + seed
-            yield cell("retrain", answers(own, draw=pair), **about)
-            if seed != pair:
-                yield cell("original", answers(own + 25, forget=3, draw=pair), **about)
+            about |= {"seed": seed, "variant": "" if seed == run else ANOTHER_SEED}
+            own = 100 * run + 50 + seed
+            yield evaluation("retrain", answers(own, forget_id=run), **about)
+            if seed != run:
+                yield evaluation("original", answers(own + 25, forget=3, forget_id=run), **about)
 
 
-def results(n_pairs=3, n_retrained=4):
-    return Results.of(cells(n_pairs, n_retrained))
+def results(n_runs=3, n_retrained=4):
+    return Results.of(evaluations(n_runs, n_retrained))
 
 
 @pytest.fixture(scope="module")
 def made():
-    own = results(n_pairs=2)
+    own = results(n_runs=2)
     scores = leaderboard.scored(own)
     table = leaderboard.ranking(
         own, scores, n_resamples=200, generator=np.random.default_rng(0)
@@ -53,9 +55,9 @@ def test_those_closest_to_retraining_come_first(made):
 def test_the_gap_on_the_clips_as_they_are_is_that_of_the_scores(made):
     own, _, table = made
     gaps = []
-    for request in leaderboard.requests(own).values():
-        theirs = [evaluation.scores(t, N_LABELS) for t in request.retrained]
-        ours = evaluation.scores(request.judged["finetune"], N_LABELS)
+    for run in leaderboard.runs(own).values():
+        theirs = [scoring.scores(t, N_LABELS) for t in run.retrained]
+        ours = scoring.scores(run.judged["finetune"], N_LABELS)
         keys = [("forget", "uar"), ("retain", "uar"), ("unseen", "uar"), ("forget", "mia_auc")]
         gaps.append(np.mean([abs(ours[k] - np.mean([t[k] for t in theirs])) for k in keys]))
     assert table.loc["finetune", "gap"] == pytest.approx(np.mean(gaps), abs=1e-12)
@@ -82,8 +84,8 @@ def test_the_gap_has_two_halves_and_is_that_of_the_card(made):
 def test_answers_changed_and_rows_under_two_names(made):
     own, _, table = made
     by_hand = []
-    for request in leaderboard.requests(own).values():
-        before, after = request.judged["original"], request.judged["delete"]
+    for run in leaderboard.runs(own).values():
+        before, after = run.judged["original"], run.judged["delete"]
         both = before.merge(after, on=["split", "hash"])
         by_hand.append((both["prediction_x"] != both["prediction_y"]).mean())
     assert table.loc["delete", "changed"] == pytest.approx(np.mean(by_hand))
@@ -91,20 +93,20 @@ def test_answers_changed_and_rows_under_two_names(made):
     # the made-up JiT is the original; a loss that is another in one clip makes a row of its own
     assert table.loc["jit", "same_as"] == "original"
     assert set(table["same_as"].drop("jit")) == {""}
-    pairs = [c for c in cells(n_pairs=1)]
-    next(c for c in pairs if c.record["method"] == "jit").predictions.loc[7, "loss"] += 1e-12
-    other = Results.of(pairs)
+    runs = [c for c in evaluations(n_runs=1)]
+    next(c for c in runs if c.record["method"] == "jit").predictions.loc[7, "loss"] += 1e-12
+    other = Results.of(runs)
     assert set(
         leaderboard.ranking(
             other, leaderboard.scored(other), n_resamples=100, generator=np.random.default_rng(0)
         )["same_as"]
     ) == {""}
-    assert (table["pairs"] == 2).all() and (table["clips"] == 2 * 240).all()
+    assert (table["runs"] == 2).all() and (table["clips"] == 2 * 240).all()
 
 
 def test_only_methods_on_the_forget_set_alone_are_tested_against_the_best_of_them(made):
     table = made[2]
-    assert set(table.index[table["alone"]]) == {"delete", "ran_lab", "jit"}
+    assert set(table.index[table["forget_only"]]) == {"delete", "ran_lab", "jit"}
     assert np.isnan(table.loc["delete", "p"]) and np.isnan(table.loc["finetune", "p"])
     assert table.loc["ran_lab", "p"] <= 0.05
     # Holm: two comparisons, each with at least 2 / (200 + 1)
@@ -113,7 +115,7 @@ def test_only_methods_on_the_forget_set_alone_are_tested_against_the_best_of_the
 
 def test_models_that_are_alike_are_not_told_apart():
     gaps = {"delete": np.ones(201), "jit": np.ones(201)}
-    table = pd.DataFrame({"method": ["delete", "jit"], "alone": True})
+    table = pd.DataFrame({"method": ["delete", "jit"], "forget_only": True})
     assert leaderboard._against_the_best(table, gaps)[1] == 1.0
 
 
@@ -123,42 +125,44 @@ def test_the_audit_passes_retrained_models_and_not_the_original(made):
     assert table.loc["retrain", "cards_passed"] >= 4
     # four retrained models a pair, each left out once: of theirs, and of every method's
     assert (table["cards"] == 2 * 4).all()
-    assert {"seed", "draw", "method", "score", "value", "passed"} <= set(scores)
+    assert {"seed", "forget_id", "method", "score", "value", "passed"} <= set(scores)
 
 
 def test_cards_are_of_the_requests_with_three_retrained_models():
-    own = Results.of([*cells(n_pairs=1), cell("delete", answers(0), n_forget=7)])
+    own = Results.of([*evaluations(n_runs=1), evaluation("delete", answers(0), n_forget=7)])
     found = leaderboard.cards(own)
-    assert set(found["request"]) == {"60 clips"}
+    assert set(found["forget_set"]) == {"60 clips"}
     assert set(found["score"]) == set(leaderboard.FIRST)
     passed = found.groupby(["method", "model"])["passed"].all()
     assert len(passed["retrain"]) == 4 and passed["retrain"].all()
     assert not passed["original"].any() and not passed["ran_lab"].any()
     shown = pages.cards(own)
-    assert shown.index.get_level_values("method")[0] == "Fine-tune"
+    assert shown.index.get_level_values("method")[0] == "Original"
     assert list(shown["passed"]).count("passes") == passed.sum()
-    with pytest.raises(ParameterError, match="no request has three retrained models"):
-        leaderboard.cards(results(n_pairs=1, n_retrained=2))
+    with pytest.raises(ParameterError, match="no forget set has three retrained models"):
+        leaderboard.cards(results(n_runs=1, n_retrained=2))
 
 
 def test_what_is_kept_is_a_share_of_the_originals(made):
     own, _, table = made
     uar = own.select(variant="").rows().query("split == 'unseen' and metric == 'uar'")
     means = uar.groupby("method")["value"].mean()
-    assert table.loc["delete", "kept"] == pytest.approx(means["delete"] / means["original"])
+    assert table.loc["delete", "relative_utility"] == pytest.approx(
+        means["delete"] / means["original"]
+    )
 
 
 def test_a_method_that_brings_its_own_original_is_set_beside_that(made):
     plain = made[2]
-    wrong = answers(0, forget=6.0, draw=0)
+    wrong = answers(0, forget=6.0, forget_id=0)
     wrong.loc[wrong["split"] == "unseen", "prediction"] = 0
-    brought = cell("original", wrong, variant=f"{leaderboard.BEFORE}delete")
-    own = Results.of([*cells(n_pairs=1), brought])
+    brought = evaluation("original", wrong, variant=f"{leaderboard.BEFORE}delete")
+    own = Results.of([*evaluations(n_runs=1), brought])
     kept = leaderboard.ranking(
         own, leaderboard.scored(own), n_resamples=100, generator=np.random.default_rng(0)
-    ).set_index("method")["kept"]
-    request = leaderboard.requests(own)[0, "0"]
-    share = request.unseen_before("jit", N_LABELS) / request.unseen_before(
+    ).set_index("method")["relative_utility"]
+    run = leaderboard.runs(own)[0, "0"]
+    share = run.unseen_before("jit", N_LABELS) / run.unseen_before(
         "delete", N_LABELS
     )
     assert share > 2 and kept["original"] == 1
@@ -171,13 +175,14 @@ def test_a_method_that_brings_its_own_original_is_set_beside_that(made):
 
 def test_a_changed_part_stands_beside_the_whole():
     extra = [
-        cell("altered", answers(100 * pair, forget=forget, draw=pair), seed=pair, draw=str(pair),
+        evaluation("perturbed", answers(100 * run, forget=forget, forget_id=run), seed=run,
+            forget_id=str(run),
              variant=variant)
-        for pair in range(2)
-        for variant, forget in (("", 0.0), (f"{PART}not held", -3.0))
+        for run in range(2)
+        for variant, forget in (("", 0.0), (f"{COMPONENT}not held", -3.0))
     ]
-    both = Results.of([*cells(n_pairs=2), *extra])
-    table = leaderboard.parts(both)
+    both = Results.of([*evaluations(n_runs=2), *extra])
+    table = leaderboard.component_ablation(both)
     assert list(table.index) == ["nothing", "not held"]
     assert table.loc["not held", "gap"] > 3 * table.loc["nothing", "gap"]
     assert table.loc["not held", "cards_passed"] == 0 < table.loc["nothing", "cards_passed"]
@@ -187,44 +192,47 @@ def test_a_changed_part_stands_beside_the_whole():
     ).set_index("method")
     names = ["gap", "forgetting", "utility", "cards_passed", "forget_uar"]
     np.testing.assert_allclose(
-        table.loc["nothing", names].astype(float), ranked.loc["altered", names].astype(float)
+        table.loc["nothing", names].astype(float), ranked.loc["perturbed", names].astype(float)
     )
-    assert table.loc["nothing", "kept"] == pytest.approx(1.0)
+    assert table.loc["nothing", "relative_utility"] == pytest.approx(1.0)
 
 
 def test_requests_in_several_stand_beside_the_one_at_once():
     extra = [
-        cell("delete", answers(100 * pair, forget=forget, draw=pair), seed=pair, draw=str(pair),
+        evaluation("delete", answers(100 * run, forget=forget, forget_id=run), seed=run,
+            forget_id=str(run),
              variant=variant)
-        for pair in range(2)
-        for variant, forget in ((IN_PARTS, -3.0), (f"{IN_PARTS}, loose", -6.0))
+        for run in range(2)
+        for variant, forget in ((IN_SEQUENCE, -3.0), (f"{IN_SEQUENCE}, loose", -6.0))
     ]
-    table = leaderboard.repeated(Results.of([*cells(n_pairs=2), *extra]))
+    table = leaderboard.sequential(Results.of([*evaluations(n_runs=2), *extra]))
     assert list(table.index) == [
-        "DELETE, at once", "DELETE, in 5 requests", "DELETE, in 5 requests, loose"
+        "DELETE, at once", "DELETE, in 5 sequential requests",
+        "DELETE, in 5 sequential requests, loose"
     ]
     assert table["forget_uar"].is_monotonic_decreasing and table["forget_uar"].is_unique
     assert table["cards_passed"].tolist()[1:] == [0, 0]
 
 
 def test_what_is_written_comes_back(tmp_path, monkeypatch):
-    own = results(n_pairs=1, n_retrained=2)
+    own = results(n_runs=1, n_retrained=2)
     folder = tmp_path / "cpu-somewhere"
     scores = leaderboard.write(own, folder)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     with pytest.raises(ParameterError, match="no results in .*cpu-nowhere"):
         leaderboard.committed("cpu-nowhere")
     found = leaderboard.committed("cpu-somewhere")
-    assert found is not None and len(found.results.cells) == len(own.cells)
+    assert found is not None and len(found.results.evaluations) == len(own.evaluations)
     np.testing.assert_allclose(found.scores["value"], scores["value"], atol=1e-6)
     ranked = leaderboard.ranking(own, scores, generator=np.random.default_rng(0))
     assert list(found.ranking["method"]) == list(ranked["method"])
     assert list(found.ranking["needs"]) == list(ranked["needs"])
     np.testing.assert_allclose(
-        found.ranking[["gap", "gap_low", "kept", "p"]], ranked[["gap", "gap_low", "kept", "p"]],
+        found.ranking[["gap", "gap_low", "relative_utility", "p"]],
+        ranked[["gap", "gap_low", "relative_utility", "p"]],
         atol=1e-6,
     )
-    assert found.parts is None and found.repeated is None
+    assert found.component_ablation is None and found.sequential is None
     once = pd.read_parquet(folder / "predictions.parquet")
     before = {path: path.read_bytes() for path in folder.glob("*.csv")}
     (folder / "ranking.csv").unlink()
@@ -238,25 +246,25 @@ def test_what_is_written_comes_back(tmp_path, monkeypatch):
 
 def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
     extra = [
-        cell("altered", answers(0, forget=forget, draw=0), variant=variant)
-        for variant, forget in (("", 0.0), (f"{PART}not held", -3.0))
+        evaluation("perturbed", answers(0, forget=forget, forget_id=0), variant=variant)
+        for variant, forget in (("", 0.0), (f"{COMPONENT}not held", -3.0))
     ]
-    own = Results.of([*cells(n_pairs=1), *extra])
+    own = Results.of([*evaluations(n_runs=1), *extra])
     leaderboard.write(own, tmp_path / "cpu-somewhere")
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     shown = []
     monkeypatch.setattr(pages, "display", lambda *things: shown.extend(things))
     costs = pages.committed_leaderboard("cpu-somewhere")
     assert set(costs.columns) == {"seconds", "forward_backward", "peak_memory_mb"}
-    everyone, alone, parts = (table for table in shown if isinstance(table, pd.DataFrame))
+    everyone, forget_only, parts = (table for table in shown if isinstance(table, pd.DataFrame))
     assert {"original", "retrain", "finetune", "jit (= original)"} < set(everyone.index)
     assert everyone.loc["original", "answers changed"] == "0.0 %"
     assert everyone.loc["original", "cards passed"] == "0 of 4"
-    assert set(alone.index) == {"altered", "delete", "jit (= original)", "ran_lab"}
+    assert set(forget_only.index) == {"perturbed", "delete", "jit (= original)", "ran_lab"}
     assert list(parts.index) == ["nothing", "not held"]
     text = " ".join(thing.data for thing in shown if hasattr(thing, "data"))
     assert "made up" in text and "run 10 --profile cpu --corpus digits" in text
-    assert leaderboard.REDESIGNED in text and "n = 1 pairs" in text and "n = 240 clips" in text
+    assert leaderboard.REDESIGNED in text and "n = 1 runs" in text and "n = 240 clips" in text
     card = pages.committed_card("cpu-somewhere", "original")
     assert "fails" in set(card[""])
     assert pages.committed_card("cpu-somewhere", "nothing") is None
@@ -264,4 +272,4 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
 
 def test_a_request_without_a_second_retrained_model_is_refused():
     with pytest.raises(ParameterError, match="needs two"):
-        leaderboard.requests(results(n_pairs=1, n_retrained=1))
+        leaderboard.runs(results(n_runs=1, n_retrained=1))

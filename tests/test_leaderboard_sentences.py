@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from speechunlearn import methods
-from speechunlearn.audit import evaluation, report_card
+from speechunlearn.audit import report_card, scoring
 from speechunlearn.lab import leaderboard, tuning
-from speechunlearn.lab.experiments import IN_PARTS, NOT_SPLICED, PART
+from speechunlearn.lab.experiments import COMPONENT, IN_SEQUENCE, NOT_CONCATENATED
 
 ROOT = Path(__file__).resolve().parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -26,7 +26,7 @@ FOLDERS = {
 }
 
 #: how the sentences begin
-START = "**First from the forget set alone:**"
+START = "**First of the forget-set-only methods:**"
 #: tables are kept with six digits
 LAST_DIGIT = 1.01e-6
 
@@ -60,13 +60,13 @@ def test_what_a_ranking_shows_is_computed_a_second_time(words, boards, rankings)
     """Without the bootstrap's code: gap, halves, answers changed, from every table of clips."""
     found, ranking = boards[words], rankings[words]
     n_labels = found.results.n_labels
-    requests = list(leaderboard.requests(found.results).values())
-    retrained = [[evaluation.scores(t, n_labels) for t in r.retrained] for r in requests]
+    runs = list(leaderboard.runs(found.results).values())
+    retrained = [[scoring.scores(t, n_labels) for t in r.retrained] for r in runs]
     distances = (
         report_card.average_gap, report_card.forgetting_distance, report_card.utility_distance
     )
     for method in ranking.index.drop("retrain"):
-        own = [evaluation.scores(r.judged[method], n_labels) for r in requests]
+        own = [scoring.scores(r.judged[method], n_labels) for r in runs]
         by_hand = [
             np.mean([distance(o, r) for o, r in zip(own, retrained, strict=True)])
             for distance in distances
@@ -74,8 +74,8 @@ def test_what_a_ranking_shows_is_computed_a_second_time(words, boards, rankings)
         shown = ranking.loc[method, ["gap", "forgetting", "utility"]].tolist()
         assert shown == pytest.approx(by_hand, abs=1e-9)
         apart = []
-        for request in requests:
-            both = request.started_from(method).merge(request.judged[method], on=["split", "hash"])
+        for run in runs:
+            both = run.started_from(method).merge(run.judged[method], on=["split", "hash"])
             apart.append((both["prediction_x"] != both["prediction_y"]).mean())
         assert ranking.loc[method, "changed"] == pytest.approx(np.mean(apart), abs=1e-9)
     left_out = [
@@ -86,19 +86,27 @@ def test_what_a_ranking_shows_is_computed_a_second_time(words, boards, rankings)
     assert ranking.loc["retrain", ["gap", "forgetting", "utility"]].tolist() == pytest.approx(
         [np.mean(d) for d in left_out], abs=1e-9
     )
-    assert (ranking["clips"] == sum(len(r.retrained[0]) for r in requests)).all()
+    assert (ranking["clips"] == sum(len(r.retrained[0]) for r in runs)).all()
     # what is changed of a method, and what is asked for in several requests, by the same gap
-    cells = found.results.cells
+    evaluations = found.results.evaluations
     title = methods.get(leaderboard.OURS).title
-    tables = [(found.parts, "nothing", ""), (found.repeated, f"{title}, at once", "")]
-    tables += [(found.parts, v.removeprefix(PART), v) for v in set(cells["variant"])
-               if v.startswith(PART)]
-    several = (IN_PARTS, f"{IN_PARTS}, {NOT_SPLICED}")
-    tables += [(found.repeated, f"{title}, {v}", v) for v in several]
+    tables = [
+        (found.component_ablation, "nothing", ""), (found.sequential, f"{title}, at once", "")
+    ]
+    tables += [(found.component_ablation, v.removeprefix(COMPONENT), v)
+               for v in set(evaluations["variant"])
+               if v.startswith(COMPONENT)]
+    several = (IN_SEQUENCE, f"{IN_SEQUENCE}, {NOT_CONCATENATED}")
+    tables += [(found.sequential, f"{title}, {v}", v) for v in several]
     for table, name, variant in tables:
-        rows = cells[(cells["method"] == leaderboard.OURS) & (cells["variant"] == variant)]
-        in_order = rows.sort_values("seed")["cell"]
-        own = [evaluation.scores(found.results.of_cell(cell), n_labels) for cell in in_order]
+        rows = evaluations[
+            (evaluations["method"] == leaderboard.OURS) & (evaluations["variant"] == variant)
+        ]
+        in_order = rows.sort_values("seed")["evaluation"]
+        own = [
+            scoring.scores(found.results.of_evaluation(evaluation), n_labels)
+            for evaluation in in_order
+        ]
         by_hand = [
             np.mean([distance(o, r) for o, r in zip(own, retrained, strict=True)])
             for distance in distances
@@ -112,20 +120,20 @@ def test_cards_are_counted_as_the_audit_counts_them(words, boards):
     """Of the rows that sentences speak of; a card leaves one retrained model out."""
     found = boards[words]
     passed = dict.fromkeys(("original", leaderboard.OURS, "retrain"), 0)
-    (seed, draw), request = next(iter(leaderboard.requests(found.results).items()))
-    for i, left_out in enumerate(request.retrained):
+    (seed, forget_id), run = next(iter(leaderboard.runs(found.results).items()))
+    for i, left_out in enumerate(run.retrained):
         auditor = report_card.Auditor(
-            request.retrained[:i] + request.retrained[i + 1 :], request.originals,
+            run.retrained[:i] + run.retrained[i + 1 :], run.originals,
             n_labels=found.results.n_labels,
         )
-        judged = {**request.judged, "retrain": left_out}
+        judged = {**run.judged, "retrain": left_out}
         for name in passed:
             passed[name] += auditor.card(judged[name]).passed
-    scores = found.scores[(found.scores["seed"] == seed) & (found.scores["draw"] == draw)]
+    scores = found.scores[(found.scores["seed"] == seed) & (found.scores["forget_id"] == forget_id)]
     models = scores.drop_duplicates(["method", "model"])
     counted = models.groupby("method")[["cards", "cards_passed"]].sum()
     assert counted.loc[list(passed), "cards_passed"].to_dict() == passed
-    assert (counted["cards"] == len(request.retrained)).all()
+    assert (counted["cards"] == len(run.retrained)).all()
 
 
 def percent_closed(ranking: pd.DataFrame, method: str) -> float:
@@ -156,10 +164,10 @@ def sentences(readme: str, rankings: dict[str, pd.DataFrame], boards: dict) -> N
         ours, original, retrained = (
             ranking.loc[name] for name in (leaderboard.OURS, "original", "retrain")
         )
-        alone = ranking[ranking["alone"]].sort_values("gap")
-        best = alone.index[0]
+        forget_only = ranking[ranking["forget_only"]].sort_values("gap")
+        best = forget_only.index[0]
         assert f"{methods.get(best).title} on {words}" in said
-        others = alone["p"].drop(best)
+        others = forget_only["p"].drop(best)
         numbers(rf"(\d+) of the (\d+) others on {words}", (others < 0.05).sum(), len(others))
         numbers(
             rf"(\S+) on {words} \(retrained: (\S+)\)", ours["utility"], retrained["utility"],
@@ -167,12 +175,12 @@ def sentences(readme: str, rankings: dict[str, pd.DataFrame], boards: dict) -> N
         )
         numbers(rf"(\d+) % on {words}", percent_closed(ranking, leaderboard.OURS))
         numbers(
-            rf"on {words} (\d+) of (\d+) of altered copies, (\d+) of (\d+) of the original, "
+            rf"on {words} (\d+) of (\d+) of self-distillation, (\d+) of (\d+) of the original, "
             r"(\d+) of (\d+) of retrained models",
             *(row[n] for row in (ours, original, retrained) for n in ("cards_passed", "cards")),
         )
         once, five = (
-            boards[words].repeated.loc[f"{title}, {how}"] for how in ("at once", IN_PARTS)
+            boards[words].sequential.loc[f"{title}, {how}"] for how in ("at once", IN_SEQUENCE)
         )
         numbers(
             rf"from (\S+) to (\S+) and from (\S+) to (\S+) on {words}",
@@ -190,7 +198,7 @@ def sentences(readme: str, rankings: dict[str, pd.DataFrame], boards: dict) -> N
         r"On RAVDESS emotions it closes (\d+) % of the distance in forgetting, at a cost of (\d+) "
         "points of UAR on the retain set", percent_closed(emotions, "amun"), points,
     )
-    numbers(r"n = (\d+) pairs", emotions["pairs"].iloc[0])
+    numbers(r"n = (\d+) runs", emotions["runs"].iloc[0])
     for folder in FOLDERS.values():
         trials = pd.read_csv(tuning.FOLDER / f"{folder}.csv")["method"].value_counts()
         single = trials[["sisa", "sisa_plus"]]
@@ -213,7 +221,7 @@ def test_every_number_of_the_sentences_is_that_of_the_tables(rankings, boards):
         (r"it closes (\d+) %", "99"), (r"of 12 of the original, (\d+) of 12", "7"),
         (r"at a cost of (\d+) points", "3"), (r"and from (\d\.\d+) to", "0.001"),
         (r"tells apart from it (\d+) of", "14"), (r"\(retrained: (\d\.\d+)\)", "0.5"),
-        (r"n = (\d+) pairs, Holm", "30"), (r"(% on Arabic words) and", "% on English words"),
+        (r"n = (\d+) runs, Holm", "30"), (r"(% on Arabic words) and", "% on English words"),
     ],
 )
 def test_a_planted_number_is_caught(pattern, by, rankings, boards):
@@ -227,10 +235,10 @@ def test_a_planted_number_is_caught(pattern, by, rankings, boards):
 
 def test_the_first_page_and_the_methods_page_hold_the_same_sentences():
     """They are written once, by ``book/generate.py``, which another test sets beside README.md."""
-    for page in ("intro.md", "methods/altered.md"):
+    for page in ("intro.md", "methods/perturbed.md"):
         assert "generated/leaderboards_said.md" in (ROOT / "book" / page).read_text()
     chapter = (ROOT / "notebooks" / "10_leaderboard.py").read_text()
-    assert "redesigned after it had been scored on the reported requests" in chapter
+    assert "redesigned after it had been scored on the reported forget sets" in chapter
     assert "SISA and SISA++ have nothing to tune and got one" in chapter
     for page in ("sisa.md", "sisa_plus.md"):
         assert "it had one trial" in (ROOT / "book" / "methods" / page).read_text()

@@ -9,7 +9,7 @@ import torch
 
 from speechunlearn import methods
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import METHODS, Request
+from speechunlearn.methods import METHODS, UnlearningData
 from speechunlearn.methods.base import Descent, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import loop
@@ -36,14 +36,14 @@ def parameters(name: str, values: dict[str, object]) -> object:
     return methods.parameters(name, **({k: v for k, v in SMALL.items() if k in known} | values))
 
 
-def unlearn(name, values, resume=None, progress=None, model=None, work=None, quick=False):
-    request = Request(
+def unlearn(name, values, resume=None, progress=None, model=None, work=None, fast=False):
+    request = UnlearningData(
         FORGET, 3, retain=RETAIN, validation=VALIDATION, resume=resume,
         fresh=lambda seed: tiny.classifier(seed=seed), recipe=Recipe(2, 1e-3, 4, "one_cycle"),
     )
     return METHODS[name].unlearn(
         model or tiny.classifier(), request, parameters(name, values), seed=3,
-        progress=progress, work=work, quick=quick,
+        progress=progress, work=work, fast=fast,
     )
 
 
@@ -178,9 +178,9 @@ def test_an_account_counts_nothing_that_is_left_out(tmp_path):
 
 def test_progress_is_told_seldom_but_of_epochs():
     told: list[str] = []
-    tell = loop.seldom(lambda name, *rest: told.append(name))
+    notify = loop.seldom(lambda name, *rest: told.append(name))
     for name in ("predictions", "epoch", "predictions", "epoch"):
-        tell(name, 1, 1, 0.0)
+        notify(name, 1, 1, 0.0)
     assert told == ["epoch", "epoch"]
 
 

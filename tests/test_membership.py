@@ -16,12 +16,12 @@ from speechunlearn.audit.membership import (
     auc,
     eer,
     features,
-    figures,
     hold_apart,
     likelihood_ratio,
     logit_confidence,
     loss_membership_attack,
     match,
+    performance,
     regression_attack,
     svc_attack,
     to_retrained,
@@ -292,7 +292,7 @@ def test_matched_clips_leave_nothing_to_an_attack_on_the_duration():
     generator = np.random.default_rng(0)
     members = pd.DataFrame({"label": 0, "seconds": generator.normal(1.0, 0.3, 150)})
     others = pd.DataFrame({"label": 0, "seconds": generator.normal(1.3, 0.3, 900)})
-    # the loss hangs on the duration alone, so that nobody is a member
+    # the loss depends on the duration alone, so that nobody is a member
     scores = Scores(-members["seconds"].to_numpy(), -others["seconds"].to_numpy())
     assert auc(scores) == pytest.approx(gaussian_auc(1), abs=0.05)
     found = match(members, others, exact=["label"])
@@ -491,7 +491,7 @@ def test_equal_error_rate_of_two_gaussians():
 def test_each_resample_is_the_figure_of_the_clips_drawn(shared):
     scores = tied_scores(1, n_members=12, n_nonmembers=15)
     ours, others = [i % 4 for i in range(12)], [i % 5 + 10 * (not shared) for i in range(15)]
-    found = figures(
+    found = performance(
         scores, (ours, others), max_fpr=0.1, n_resamples=100, generator=np.random.default_rng(5)
     )
     generator = np.random.default_rng(5)
@@ -519,8 +519,8 @@ def test_pairs_are_drawn_together():
     hardness = generator.normal(0, 10, 50)  # of a pair, both of whose clips are alike
     scores = Scores(hardness + 0.01, hardness)
     pairs = range(50)
-    together = figures(scores, (pairs, pairs), generator=np.random.default_rng(0)).auc
-    apart = figures(scores, (pairs, range(50, 100)), generator=np.random.default_rng(0)).auc
+    together = performance(scores, (pairs, pairs), generator=np.random.default_rng(0)).auc
+    apart = performance(scores, (pairs, range(50, 100)), generator=np.random.default_rng(0)).auc
     assert together.high - together.low < 0.1 * (apart.high - apart.low)
 
 
@@ -532,7 +532,7 @@ def test_members_and_nonmembers_drawn_alike_are_covered():
         score = np.repeat(speakers, 5) + generator.normal(0, 1, 120)
         scores = Scores(score[:60], score[60:])
         groups = np.repeat(np.arange(24), 5)
-        found = figures(
+        found = performance(
             scores, (groups[:60], groups[60:]), n_resamples=200, generator=generator
         )
         covered.append(found.auc.low <= 0.5 <= found.auc.high)
@@ -548,7 +548,7 @@ def test_an_attack_without_anything_to_find_covers_chance():
         svc_attack(losses[0, :75], losses[1, :75], losses[0, 75:], losses[1, 75:]),
     ):
         clips = np.arange(len(scores.members)), -1 - np.arange(len(scores.nonmembers))
-        found = figures(scores, clips, generator=generator)
+        found = performance(scores, clips, generator=generator)
         assert found.auc.low <= 0.5 <= found.auc.high
         assert found.eer.low <= 0.5 <= found.eer.high
 
@@ -566,7 +566,7 @@ def test_an_attack_without_anything_to_find_covers_chance():
 )
 def test_figures_refuse(scores, options, message):
     with pytest.raises(ParameterError, match=message):
-        figures(scores, ("ab", "cd"), generator=np.random.default_rng(0), **options)
+        performance(scores, ("ab", "cd"), generator=np.random.default_rng(0), **options)
 
 
 @pytest.mark.parametrize("figure", [auc, eer, tpr_at_fpr])

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn import methods
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import METHODS, Request, adv, adv_ela, ran_lab, remain
+from speechunlearn.methods import METHODS, UnlearningData, adv, adv_ela, ran_lab, remain
 from speechunlearn.methods.base import Descent
 from speechunlearn.methods.pgd import AttackParameters, adversarial_set
 from speechunlearn.models import training
@@ -31,7 +31,7 @@ FEW = {
 }
 for _name, _values in {
     "jit": {"draws": 2}, "unsir": {"noise_steps": 2}, "l2ul": {"copies": 2, "steps": 2},
-    "amun": {"steps": 2}, "amun_r": {"steps": 2}, "altered": {"batch_size": 2},
+    "amun": {"steps": 2}, "amun_r": {"steps": 2}, "perturbed": {"batch_size": 2},
     "adv": SMALL, "adv_ela": SMALL, "ssd": {"selection": 1.0}, "sisa": {"shards": 2},
     "sisa_plus": {"shards": 2},
 }.items():  # fmt: skip
@@ -54,7 +54,7 @@ def original():
 
 @pytest.fixture
 def request_():
-    return Request(
+    return UnlearningData(
         FORGET, 3, retain=RETAIN, recipe=RECIPE, fresh=lambda seed: tiny.classifier(seed=seed),
         validation=VALIDATION,
     )
@@ -90,10 +90,16 @@ def test_the_registry():
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({}, "strength='', untuned=''"),
-        ({"strength": "epochs", "untuned": "no reason"}, "strength='epochs', untuned='no reason'"),
+        ({}, "hyperparameter='', untuned=''"),
+        (
+            {"hyperparameter": "epochs", "untuned": "no reason"},
+            "hyperparameter='epochs', untuned='no reason'"
+        ),
         ({"untuned": "no reason", "tried": (1, 2)}, r"tried=\(1, 2\)"),
-        ({"strength": "tau"}, "method 'mine': strength 'tau' is none of its hyperparameters"),
+        (
+            {"hyperparameter": "tau"},
+            "method 'mine': hyperparameter 'tau' is none of its hyperparameters"
+        ),
     ],
 )
 def test_a_method_has_a_strength_or_says_why_it_has_none(told, message):
@@ -130,17 +136,17 @@ def test_the_seed_decides(name, original, request_):
 
 @pytest.mark.parametrize("name", ALONE)
 def test_the_forget_set_alone_is_enough(name, original):
-    run(name, original, Request(FORGET, 3), **FEW[name])
+    run(name, original, UnlearningData(FORGET, 3), **FEW[name])
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - set(ALONE)))
 def test_needs_are_checked(name, original):
     words = "the statistic of the training set" if name == "ssd" else "the retain set"
     with pytest.raises(ParameterError, match=f"'{name}' needs {words}.*not given"):
-        run(name, original, Request(FORGET, 3, validation=VALIDATION))
+        run(name, original, UnlearningData(FORGET, 3, validation=VALIDATION))
     if "validation" in METHODS[name].needs:
         with pytest.raises(ParameterError, match=f"'{name}' needs the validation set"):
-            run(name, original, Request(FORGET, 3, RETAIN))
+            run(name, original, UnlearningData(FORGET, 3, RETAIN))
 
 
 @pytest.mark.parametrize("name", [name for name, few in FEW.items() if "learning_rate" in few])
@@ -163,7 +169,7 @@ def test_progress_is_reported(original, request_):
 
 def test_an_empty_forget_set_is_an_error():
     with pytest.raises(ParameterError, match="forget.*empty"):
-        Request(tiny.clips(0), 3)
+        UnlearningData(tiny.clips(0), 3)
 
 
 def test_unknown_names_are_errors():
@@ -212,7 +218,7 @@ def test_every_method_takes_the_same_wrong_labels(original, request_):
     """And minimises what its formula says."""
     wrong = ran_lab.wrong_labels(request_, 4)
     assert (wrong != FORGET.labels).all()
-    assert torch.equal(wrong, ran_lab.wrong_labels(Request(FORGET, 3), 4))
+    assert torch.equal(wrong, ran_lab.wrong_labels(UnlearningData(FORGET, 3), 4))
     assert not all(
         torch.equal(wrong, ran_lab.wrong_labels(request_, seed)) for seed in range(5, 9)
     )
@@ -254,7 +260,7 @@ def test_retrain_sees_no_forget_clip(original, request_, monkeypatch):
         return tiny.classifier(seed=seed)
 
     monkeypatch.setattr(training, "train", spy)
-    request = Request(FORGET, 3, retain=RETAIN, recipe=RECIPE, fresh=make)
+    request = UnlearningData(FORGET, 3, retain=RETAIN, recipe=RECIPE, fresh=make)
     outcome = run("retrain", original, request, seed=7)
     assert sorted(seen) == sorted(RETAIN.hashes) and not set(seen) & set(FORGET.hashes)
     assert fresh == [7]
@@ -263,7 +269,7 @@ def test_retrain_sees_no_forget_clip(original, request_, monkeypatch):
 
 def test_retrain_depends_on_nothing_but_the_retain_set(original, request_):
     expected = tiny.weights(run("retrain", original, request_).model)
-    other = Request(tiny.clips(3, seed=8), 3, RETAIN, request_.fresh, RECIPE)
+    other = UnlearningData(tiny.clips(3, seed=8), 3, RETAIN, request_.fresh, RECIPE)
     assert tiny.equal(expected, tiny.weights(run("retrain", tiny.classifier(seed=5), other).model))
     by_hand = tiny.classifier(seed=0)
     train(by_hand, RETAIN, RECIPE, seed=0)
@@ -277,9 +283,9 @@ def test_retrain_refuses_a_retain_set_with_forget_clips(original, request_):
         RETAIN.hashes + FORGET.hashes[:2], RETAIN.speakers + FORGET.speakers[:2],
     )  # fmt: skip
     with pytest.raises(ParameterError, match="retain: 2 clips"):
-        run("retrain", original, Request(FORGET, 3, mixed, request_.fresh, RECIPE))
+        run("retrain", original, UnlearningData(FORGET, 3, mixed, request_.fresh, RECIPE))
     with pytest.raises(ParameterError, match="recipe"):
-        run("retrain", original, Request(FORGET, 3, RETAIN, request_.fresh))
+        run("retrain", original, UnlearningData(FORGET, 3, RETAIN, request_.fresh))
 
 
 # ---- random labels, with and without the retain set
@@ -409,7 +415,9 @@ def test_copies_may_come_from_elsewhere(original, request_):
         return adversarial_set(model, FORGET, 3, parameters, seed=seed, cost=cost)
 
     expected = run("adv", original, request_, seed=3, **FEW["adv"])
-    outcome = run("adv", original, Request(FORGET, 3, adversarial=kept), seed=3, **FEW["adv"])
+    outcome = run(
+        "adv", original, UnlearningData(FORGET, 3, adversarial=kept), seed=3, **FEW["adv"]
+    )
     assert asked == [(AttackParameters(**SMALL), 3)]
     assert tiny.equal(tiny.weights(expected.model), tiny.weights(outcome.model))
     assert outcome.cost == expected.cost

@@ -41,7 +41,7 @@ from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ModelError, ParameterError
 from speechunlearn.methods import (
     METHODS,
-    Request,
+    UnlearningData,
     amun,
     eu_k,
     fisher_forgetting,
@@ -50,8 +50,8 @@ from speechunlearn.methods import (
     sisa,
     unsir,
 )
-from speechunlearn.methods.layers import head, last, layers, moving
-from speechunlearn.methods.nearby import Moves, moved
+from speechunlearn.methods.layers import head, last, layers, only_trainable
+from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.models import classifier
 from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import Cost, Recipe, predict, train
@@ -87,7 +87,7 @@ ALONE = {
 def test_the_retain_set_is_not_looked_at_where_it_is_not_needed(name, original):
     values = {"learning_rate": 1e-3, "epochs": 2} | ALONE[name]
     there = run(name, original, request_of(), **values)
-    gone = run(name, original, Request(CLIPS, 3), **values)
+    gone = run(name, original, UnlearningData(CLIPS, 3), **values)
     assert same(there, gone) and there.cost == gone.cost
 
 
@@ -182,7 +182,7 @@ def test_the_layers_of_a_transformer_from_the_top(on_top):
 
 def test_weights_that_are_held_are_let_go_again():
     model = linear()
-    with moving(model, ["network.linear.bias"]):
+    with only_trainable(model, ["network.linear.bias"]):
         assert not any(weight.requires_grad for weight in model.parameters())
     # the bias of this model was held before
     assert [name for name, w in model.named_parameters() if w.requires_grad] == [
@@ -195,7 +195,7 @@ def test_weights_that_are_held_are_let_go_again():
 
 @pytest.mark.usefixtures("plain_steps")
 def test_cf_k_descends_on_the_retain_set():
-    outcome = run("cf_k", linear(), Request(FORGET, 3, RETAIN), **STEP)
+    outcome = run("cf_k", linear(), UnlearningData(FORGET, 3, RETAIN), **STEP)
     close(matrix(outcome), WEIGHT - RATE * ce_gradient(WEIGHT, X_R, Y_R))
     assert outcome.cost == Cost(forward_backward=5)
 
@@ -246,7 +246,8 @@ def test_eu_k_with_all_layers_is_retraining(original):
 def test_l1_sparse_shrinks_by_less_in_the_second_epoch():
     gamma = 0.2
     outcome = run(
-        "l1_sparse", linear(), Request(FORGET, 3, RETAIN), gamma=gamma, **(STEP | {"epochs": 2})
+        "l1_sparse", linear(), UnlearningData(FORGET, 3, RETAIN), gamma=gamma,
+        **(STEP | {"epochs": 2})
     )
     weight, losses = WEIGHT, []
     for share in (1.0, 0.5):
@@ -277,7 +278,7 @@ def test_l1_sparse_shrinks(original):
 @pytest.mark.parametrize("limit", [100.0, 5.0])
 def test_fisher_forgetting_adds_noise_of_the_variance_it_says(limit):
     outcome = run(
-        "fisher_forgetting", linear(), Request(FORGET, 3, RETAIN), seed=7, alpha=0.01,
+        "fisher_forgetting", linear(), UnlearningData(FORGET, 3, RETAIN), seed=7, alpha=0.01,
         largest=1e9, largest_in_head=limit, labels="true",
     )
     fisher = np.mean(squares(X_R, Y_R, 1), 0)
@@ -326,7 +327,7 @@ def test_what_is_no_number_is_an_error(name, values):
 @pytest.mark.parametrize("damping, scale", [(0.01, 1.0), (0.5, 0.3)])
 def test_influence_is_a_newton_step(damping, scale):
     outcome = run(
-        "influence", linear(), Request(FORGET, 3, RETAIN), damping=damping, scale=scale,
+        "influence", linear(), UnlearningData(FORGET, 3, RETAIN), damping=damping, scale=scale,
         batch_size=3,
     )
     total = 4 * ce_gradient(WEIGHT, X_E, Y_E)
@@ -352,7 +353,7 @@ def noise_by_hand(start, steps, rate, penalty):
 @pytest.mark.parametrize("start", ["noise", "clips"])
 def test_unsir_learns_noise_impairs_and_repairs(start):
     outcome = run(
-        "unsir", linear(), Request(FORGET, 3, RETAIN), seed=5, start=start, retain_share=1.0,
+        "unsir", linear(), UnlearningData(FORGET, 3, RETAIN), seed=5, start=start, retain_share=1.0,
         noise_steps=2, noise_rate=0.3, noise_penalty=0.2, repair_rate=0.25, **STEP,
     )
     generator = torch.Generator().manual_seed(5)
@@ -420,8 +421,8 @@ def test_unsir_reports_both_halves(original):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_one_step_by_hand(norm, targeted):
     cost = Cost()
-    moves = Moves(0.4, norm, 1, 0.5, targeted=targeted)
-    found = torch.stack(moved(linear(), FORGET, moves, cost).waveforms_z).numpy()
+    moves = PGDParameters(0.4, norm, 1, 0.5, targeted=targeted)
+    found = torch.stack(pgd_copies(linear(), FORGET, moves, cost).waveforms_z).numpy()
     gradient = input_gradient(WEIGHT, X_E, Y_E) * (-1 if targeted else 1)
     if norm == "linf":
         step = 0.2 * np.sign(gradient)
@@ -434,7 +435,7 @@ def test_one_step_by_hand(norm, targeted):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_three_steps_stay_inside(norm):
     found = torch.stack(
-        moved(linear(), FORGET, Moves(0.3, norm, 3, 0.8), Cost()).waveforms_z
+        pgd_copies(linear(), FORGET, PGDParameters(0.3, norm, 3, 0.8), Cost()).waveforms_z
     ).numpy()
     delta = np.zeros_like(X_E)
     for _ in range(3):
@@ -452,7 +453,9 @@ def test_three_steps_stay_inside(norm):
 def test_the_size_of_a_move_depends_on_no_batch(norm, original):
     state = tiny.weights(original)
     alone, together = (
-        moved(original, CLIPS, Moves(0.2, norm, 3, 0.5, batch_size=size), Cost(), seed=3)
+        pgd_copies(
+            original, CLIPS, PGDParameters(0.2, norm, 3, 0.5, batch_size=size), Cost(), seed=3
+        )
         for size in (1, 6)
     )
     for clean, one, other in zip(
@@ -465,14 +468,14 @@ def test_the_size_of_a_move_depends_on_no_batch(norm, original):
         assert 0.1 < float(size) <= 0.2 + 1e-6
     assert tiny.equal(state, tiny.weights(original)) and not original.training
     assert all(weight.requires_grad for weight in original.parameters())
-    plain = moved(original, CLIPS, Moves(0.2, norm, 3, 0.5), Cost())
+    plain = pgd_copies(original, CLIPS, PGDParameters(0.2, norm, 3, 0.5), Cost())
     assert not torch.equal(plain.waveforms_z[0], together.waveforms_z[0])
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_padding_does_not_move(norm):
     alone, together = (
-        moved(linear(), unequal(), Moves(0.5, norm, 4, 0.3, batch_size=size), Cost())
+        pgd_copies(linear(), unequal(), PGDParameters(0.5, norm, 4, 0.3, batch_size=size), Cost())
         for size in (1, 2)
     )
     for one, other in zip(alone.waveforms_z, together.waveforms_z, strict=True):
@@ -481,7 +484,7 @@ def test_padding_does_not_move(norm):
 
 def test_a_waveform_has_no_range():
     loud = Clips([100 * w for w in FORGET.waveforms_z], FORGET.labels, FORGET.hashes, ["s"] * 4)
-    found = moved(linear(), loud, Moves(0.5), Cost())
+    found = pgd_copies(linear(), loud, PGDParameters(0.5), Cost())
     for clean, there in zip(loud.waveforms_z, found.waveforms_z, strict=True):
         assert float((there - clean).abs().max()) <= 0.5 + 1e-4
     assert max(float(w.abs().max()) for w in found.waveforms_z) > 50
@@ -496,7 +499,7 @@ def test_the_strongest_wrong_class():
 @pytest.mark.parametrize("name, value", [("bound", 0.0), ("norm", "l1"), ("steps", 0)])
 def test_bad_moves_are_named(name, value):
     with pytest.raises(ParameterError, match=f"{name}: '?{value}"):
-        Moves(**({"bound": 0.1} | {name: value}))
+        PGDParameters(**({"bound": 0.1} | {name: value}))
 
 
 # ---- boundary shrink and expand
@@ -505,7 +508,7 @@ def test_bad_moves_are_named(name, value):
 @pytest.mark.usefixtures("plain_steps")
 @pytest.mark.parametrize("tau", [1e-6, 0.5, 2.0])
 def test_boundary_shrink_steps_towards_the_nearest_wrong_class(tau):
-    outcome = run("boundary_shrink", linear(), Request(FORGET, 3), tau=tau, **STEP)
+    outcome = run("boundary_shrink", linear(), UnlearningData(FORGET, 3), tau=tau, **STEP)
     there = X_E + tau * np.sign(input_gradient(WEIGHT, X_E, Y_E))
     logits = there @ WEIGHT.T
     nearest = np.eye(3)[np.where(Y_E == 1, -np.inf, logits).argmax(1)]
@@ -530,7 +533,9 @@ def test_the_nearest_class_depends_on_the_bound():
 
 @pytest.mark.usefixtures("plain_steps")
 def test_boundary_expand_fills_the_shadow_class():
-    outcome = run("boundary_expand", linear(), Request(FORGET, 3), seed=4, **(STEP | {"epochs": 2}))
+    outcome = run(
+        "boundary_expand", linear(), UnlearningData(FORGET, 3), seed=4, **(STEP | {"epochs": 2})
+    )
     with classifier.seeded(4):
         drawn = torch.nn.Linear(3, 1)
     shadow = drawn.weight.detach().double().numpy()
@@ -568,7 +573,7 @@ def test_the_shadow_class_is_gone(original):
 @pytest.mark.usefixtures("plain_steps")
 def test_jit_moves_the_answer_towards_those_to_noisy_copies():
     one = FORGET.at([0])
-    outcome = run("jit", linear(), Request(one, 3), seed=6, draws=3, sigma=0.4, **STEP)
+    outcome = run("jit", linear(), UnlearningData(one, 3), seed=6, draws=3, sigma=0.4, **STEP)
     generator = Batch([0], (), epoch=0, step=0, seed=6).generator()
     gradient, slopes = np.zeros((3, 3)), []
     for _ in range(3):
@@ -600,7 +605,7 @@ def test_jit_looks_at_no_label(original):
 def test_l2ul_ascends_holds_and_springs_back(lambda_imp):
     """Two steps by hand; in the first, the elastic term has no gradient."""
     values = {"copies": 2, "radius": 0.4, "steps": 3, "lambda_imp": lambda_imp}
-    request = Request(FORGET, 3)
+    request = UnlearningData(FORGET, 3)
     outcome = run("l2ul", linear(), request, seed=2, **values, **(STEP | {"epochs": 2}))
     copies = l2ul.adversarial_copies(
         linear(), request, methods.parameters("l2ul", **values), Work(seed=2)
@@ -648,7 +653,9 @@ def test_the_nearest_example_is_within_a_factor_of_two(original):
         size = float((examples.waveforms_z[i] - CLIPS.waveforms_z[i]).square().mean().sqrt())
         assert size <= bound * (1 + 1e-5) and math.log2(bound / 1e-2) % 1 == 0
         if bound > 1e-2:
-            half = moved(original, CLIPS.at([i]), Moves(bound / 2, "l2", 10, 0.1), Cost())
+            half = pgd_copies(
+                original, CLIPS.at([i]), PGDParameters(bound / 2, "l2", 10, 0.1), Cost()
+            )
             assert predict(original, half).argmax(1).item() == CLIPS.labels[i]
 
 
@@ -670,7 +677,7 @@ ATTACK = {"steps": 2, "bound": 0.1, "doublings": 4}
 @pytest.mark.parametrize("keep_forget", [False, True])
 @pytest.mark.parametrize("name", ["amun", "amun_r"])
 def test_amun_learns_the_examples(name, keep_forget):
-    request = Request(FORGET, 3, RETAIN)
+    request = UnlearningData(FORGET, 3, RETAIN)
     outcome = run(name, linear(), request, keep_forget=keep_forget, **ATTACK, **STEP)
     cost = Cost()
     examples, bounds = amun.nearest(linear(), FORGET, methods.parameters("amun", **ATTACK), cost)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from speechunlearn import methods
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods import METHODS, Request, bad_teacher, delete, salun, scrub, ssd
+from speechunlearn.methods import METHODS, UnlearningData, bad_teacher, delete, salun, scrub, ssd
 from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.losses import divergence
 from speechunlearn.models.classifier import Classifier, Frontend
@@ -108,7 +108,9 @@ def fresh(seed: int) -> Classifier:
 
 
 def request_of(**changes):
-    return Request(**({"forget": CLIPS, "n_classes": 3, "retain": REST, "fresh": fresh} | changes))
+    return UnlearningData(
+        **({"forget": CLIPS, "n_classes": 3, "retain": REST, "fresh": fresh} | changes)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def test_the_defaults_are_the_sources():
 
 @pytest.mark.usefixtures("plain_steps")
 def test_finetune_descends_on_the_retain_set():
-    outcome = run("finetune", linear(), Request(FORGET, 3, RETAIN), **STEP)
+    outcome = run("finetune", linear(), UnlearningData(FORGET, 3, RETAIN), **STEP)
     close(matrix(outcome), WEIGHT - RATE * ce_gradient(WEIGHT, X_R, Y_R))
     assert outcome.details["history"] == pytest.approx([ce(WEIGHT, X_R, Y_R)], rel=1e-5)
     assert outcome.cost == Cost(forward_backward=5)
@@ -221,7 +223,7 @@ def test_finetune_takes_no_notice_of_the_forget_set(original):
 @pytest.mark.usefixtures("plain_steps")
 @pytest.mark.parametrize("bound", [0.05, 1.0, 1e6])
 def test_neggrad_climbs_the_clipped_gradient(bound):
-    outcome = run("neggrad", linear(), Request(FORGET, 3), clip_gradient=bound, **STEP)
+    outcome = run("neggrad", linear(), UnlearningData(FORGET, 3), clip_gradient=bound, **STEP)
     gradient = ce_gradient(WEIGHT, X_E, Y_E)
     norm = np.sqrt((gradient**2).sum())
     assert 0.05 < norm < 1e6
@@ -231,14 +233,14 @@ def test_neggrad_climbs_the_clipped_gradient(bound):
 
 
 def test_neggrad_under_adam_steps_up_by_the_sign():
-    outcome = run("neggrad", linear(), Request(FORGET, 3), **STEP)
+    outcome = run("neggrad", linear(), UnlearningData(FORGET, 3), **STEP)
     close(matrix(outcome), WEIGHT + RATE * np.sign(ce_gradient(WEIGHT, X_E, Y_E)))
 
 
 @pytest.mark.usefixtures("plain_steps")
 @pytest.mark.parametrize("alpha", [0.95, 0.3])
 def test_neggrad_plus_weighs_the_two(alpha):
-    outcome = run("neggrad_plus", linear(), Request(FORGET, 3, RETAIN), alpha=alpha, **STEP)
+    outcome = run("neggrad_plus", linear(), UnlearningData(FORGET, 3, RETAIN), alpha=alpha, **STEP)
     up, down = ce_gradient(WEIGHT, X_E, Y_E), ce_gradient(WEIGHT, X_R, Y_R)
     close(matrix(outcome), WEIGHT - RATE * (alpha * down - (1 - alpha) * up))
     value = alpha * ce(WEIGHT, X_R, Y_R) - (1 - alpha) * ce(WEIGHT, X_E, Y_E)
@@ -302,7 +304,7 @@ def test_the_true_class_is_struck_out():
 
 @pytest.mark.usefixtures("plain_steps")
 def test_delete_steps_towards_the_masked_answer():
-    outcome = run("delete", linear(), Request(FORGET, 3), **STEP)
+    outcome = run("delete", linear(), UnlearningData(FORGET, 3), **STEP)
     others = softmax(X_E @ WEIGHT.T) * (1 - Y_E)
     target = others / others.sum(1, keepdims=True)
     close(matrix(outcome), WEIGHT - RATE * ce_gradient(WEIGHT, X_E, target))
@@ -317,7 +319,7 @@ def test_delete_steps_towards_the_masked_answer():
 def test_delete_keeps_what_the_original_says_of_the_other_classes():
     one = FORGET.at([0])
     outcome = run(
-        "delete", linear(), Request(one, 3), epochs=300, learning_rate=0.05, mode="eval"
+        "delete", linear(), UnlearningData(one, 3), epochs=300, learning_rate=0.05, mode="eval"
     )
     before, after = (
         torch.softmax(predict(m, one), 1)[0] for m in (linear(), outcome.model)
@@ -334,7 +336,8 @@ def test_scrub_alternates_its_two_losses():
     """Two epochs by hand, the second without a max pass."""
     t, alpha, gamma = 2.0, 0.5, 0.8
     outcome = run(
-        "scrub", linear(), Request(FORGET, 3, RETAIN), **(STEP | {"epochs": 3}), max_epochs=2,
+        "scrub", linear(), UnlearningData(FORGET, 3, RETAIN), **(STEP | {"epochs": 3}),
+        max_epochs=2,
         temperature=t, alpha=alpha, gamma=gamma,
     )
     weight, losses = WEIGHT, []
@@ -399,15 +402,15 @@ def test_scrub_r_returns_the_epoch_whose_error_is_the_references(original):
 def test_the_reference_has_the_classes_of_the_forget_set():
     forget = tiny.clips(3).relabelled(torch.tensor([0, 0, 1]))
     validation = tiny.clips(4, seed=1).relabelled(torch.tensor([0, 1, 1, 2]))
-    weights = scrub.matching_weights(Request(forget, 3, validation=validation))
+    weights = scrub.matching_weights(UnlearningData(forget, 3, validation=validation))
     close(weights, [2 / 3, 1 / 6, 1 / 6, 0])
     with pytest.raises(ParameterError, match=r"validation: .*classes \[1\]"):
-        scrub.matching_weights(Request(forget, 3, validation=validation.at([0, 3])))
+        scrub.matching_weights(UnlearningData(forget, 3, validation=validation.at([0, 3])))
     with pytest.raises(ParameterError, match="validation: 2 training clips"):
-        scrub.matching_weights(Request(forget, 3, validation=forget.at([0, 2])))
+        scrub.matching_weights(UnlearningData(forget, 3, validation=forget.at([0, 2])))
     with pytest.raises(ParameterError, match="validation: 1 training clips"):
         scrub.matching_weights(
-            Request(forget, 3, validation=validation, retain=validation.at([1]))
+            UnlearningData(forget, 3, validation=validation, retain=validation.at([1]))
         )
 
 
@@ -456,7 +459,7 @@ def test_gradients_of_clips_that_disagree_cancel_in_the_saliency():
 
 
 def test_salun_moves_the_salient_weights_alone():
-    request = Request(FORGET, 3, RETAIN)
+    request = UnlearningData(FORGET, 3, RETAIN)
     outcome = run("salun", linear(), request, **(STEP | {"epochs": 5}), saliency=0.5)
     # four of nine: 4.5 rounded down, from the gradient of the true labels at the original
     top, other, another = (
@@ -491,7 +494,7 @@ def test_a_share_of_the_retain_set_is_drawn():
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_bad_teacher_is_heard_on_the_forget_set_alone(temperature):
     """At the start the student is the good teacher, whose part has no gradient."""
-    request = Request(FORGET, 3, RETAIN, fresh=lambda seed: linear(TEACHER))
+    request = UnlearningData(FORGET, 3, RETAIN, fresh=lambda seed: linear(TEACHER))
     outcome = run(
         "bad_teacher", linear(), request, retain_share=0.6, temperature=temperature, **STEP
     )
@@ -507,7 +510,7 @@ def test_the_bad_teacher_is_heard_on_the_forget_set_alone(temperature):
 @pytest.mark.usefixtures("plain_steps")
 def test_the_good_teacher_pulls_back_what_has_moved():
     """The second step, by hand: by now the student is neither teacher."""
-    request = Request(FORGET, 3, RETAIN, fresh=lambda seed: linear(TEACHER))
+    request = UnlearningData(FORGET, 3, RETAIN, fresh=lambda seed: linear(TEACHER))
     outcome = run("bad_teacher", linear(), request, retain_share=1.0, **(STEP | {"epochs": 2}))
     x = np.concatenate([X_E, X_R])
     wanted = np.concatenate([softmax(X_E @ TEACHER.T), softmax(X_R @ WEIGHT.T)])
@@ -579,7 +582,7 @@ def test_ssd_compares_the_forget_set_with_the_whole(per, size, selection):
     assert 0 < chosen.mean() < 1
     expected = np.where(chosen, WEIGHT * np.minimum(0.4 * of_all / of_forget, 1), WEIGHT)
     outcome = run(
-        "ssd", linear(), Request(FORGET, 3, RETAIN), selection=selection, dampening=0.4,
+        "ssd", linear(), UnlearningData(FORGET, 3, RETAIN), selection=selection, dampening=0.4,
         fisher_per=per, batch_size=2,
     )
     close(matrix(outcome), expected)

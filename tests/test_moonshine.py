@@ -18,7 +18,7 @@ from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 from speechunlearn.errors import ModelError, ParameterError
 from speechunlearn.models import classifier, moonshine, training
 from speechunlearn.models.classifier import Classifier, Frontend, seeded
-from speechunlearn.models.fast import fast
+from speechunlearn.models.fast_mode import fast
 
 sys.path.insert(0, str(REPOSITORY / "data"))
 import fetch_moonshine  # noqa: E402

@@ -13,16 +13,16 @@ import torch
 from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import METHODS, amun, planner
-from speechunlearn.methods.base import Request
-from speechunlearn.models import fast
+from speechunlearn.methods.base import UnlearningData
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Cost
 from speechunlearn.models.training import Recipe
 
 
-def asked(n: int, retained: int = 11) -> Request:
+def asked(n: int, retained: int = 11) -> UnlearningData:
     clips = tiny.clips(n + retained)
-    return Request(
+    return UnlearningData(
         clips.at(range(n)), 3, retain=clips.at(range(n, n + retained)),
         fresh=lambda seed: tiny.classifier(seed=seed), recipe=Recipe(2, 1e-3, 4, "one_cycle"),
         validation=tiny.clips(9, seed=1),
@@ -38,13 +38,14 @@ def threads():
 
 
 def planned(
-    method: str, request: Request, parameters: object, budget: float = 1e-3, **options: object
+    method: str, request: UnlearningData, parameters: object, budget: float = 1e-3,
+    **options: object
 ) -> planner.Estimate:
     model = options.pop("model", None) or tiny.classifier()
-    return planner.plan(method, model, request, parameters, budget=budget, **options)
+    return planner.estimate(method, model, request, parameters, budget=budget, **options)
 
 
-def counted(method: str, request: Request, parameters: object, **options: object) -> Cost:
+def counted(method: str, request: UnlearningData, parameters: object, **options: object) -> Cost:
     # enough to search all clips, where a method searches
     budget = 1e9 if hasattr(parameters, "doublings") else 1e-3
     total = planned(method, request, parameters, budget, **options).total
@@ -52,10 +53,10 @@ def counted(method: str, request: Request, parameters: object, **options: object
 
 
 def recorded(
-    method: str, request: Request, parameters: object, seed: int = 0, quick: bool = False
+    method: str, request: UnlearningData, parameters: object, seed: int = 0, fast: bool = False
 ) -> Cost:
     made = methods.get(method).unlearn(
-        tiny.classifier(), request, parameters, seed=seed, quick=quick
+        tiny.classifier(), request, parameters, seed=seed, fast=fast
     ).cost
     return replace(made, kept_seconds=0.0)
 
@@ -91,9 +92,9 @@ def test_the_counted_passes_are_those_that_the_method_records(
     ("method", "values"),
     [
         ("adv", {"sets": "anew"}), ("adv_ela", {"importance": "none"}),
-        ("adv_ela", {"fisher_per": "batch"}), ("altered", {"anchor": 0.0}),
-        ("altered", {"splices": 0.0}),
-        ("altered", {"speeds": (0.9,), "shifts": (0.3, 0.5)}), ("scrub", {"max_epochs": 9}),
+        ("adv_ela", {"fisher_per": "batch"}), ("perturbed", {"anchor": 0.0}),
+        ("perturbed", {"splices": 0.0}),
+        ("perturbed", {"speeds": (0.9,), "shifts": (0.3, 0.5)}), ("scrub", {"max_epochs": 9}),
         ("scrub", {"max_epochs": 0}), ("scrub", {"rewind": True}),
         # all clips leave their class at once, some later, none ever
         ("amun", {"bound": 100.0}), ("amun", {"bound": 0.05}), ("amun_r", {"bound": 0.05}),
@@ -122,8 +123,8 @@ def test_a_quick_run_makes_the_same_passes(method):
         method, epochs=2, copies=3, steps=2, draws=3, noise_steps=2, batch_size=4,
         attack_batch_size=4,
     )
-    found = counted(method, request, own, seed=1, quick=True)
-    assert found == recorded(method, request, own, seed=1, quick=True)
+    found = counted(method, request, own, seed=1, fast=True)
+    assert found == recorded(method, request, own, seed=1, fast=True)
     assert found == counted(method, request, own, seed=1)
 
 
@@ -143,8 +144,9 @@ def test_the_counts_have_closed_forms():
     beside = e * n
     assert found("ran_lab") == found("neggrad") == (e * n, 0)
     assert found("delete") == (e * n, n)
-    # copies at two speeds of the eight that were tried, and as many spliced clips as a batch holds
-    assert found("altered") == (e * (3 * n + n), 9 * n + e * n)
+    # copies at two speeds of the eight that were tried, and as many concatenated clips as a batch
+    # holds
+    assert found("perturbed") == (e * (3 * n + n), 9 * n + e * n)
     assert found("adv") == (m * n * p + e * m * n + m * beside, m * n)
     assert found("adv_ela") == (n + m * n * p + e * m * n + m * beside, m * n)
     assert found("finetune") == (e * r, 0)
@@ -202,7 +204,7 @@ def test_a_search_has_as_many_clips_as_its_budget_allows(seconds, found, monkeyp
         "amun", asked(40), some("amun", epochs=1), 2.0, clock=lambda: now[0] + 1e-12
     )
     assert said.searched == found and sizes == [2 + found if found > 2 else 2]
-    assert said.parts[0].seconds == pytest.approx(40 * seconds, rel=0.2)
+    assert said.phases[0].seconds == pytest.approx(40 * seconds, rel=0.2)
 
 
 # ---- seconds
@@ -239,9 +241,11 @@ def test_seconds_are_those_of_a_clock_that_the_passes_move(method, budget, monke
     said = planned(method, request, own, budget, clock=clock)
     spent, clock.now = clock.now, 0.0
     methods.get(method).unlearn(tiny.classifier(), request, own, seed=0)
-    # each step of `altered` has splices of its own length
-    assert said.total.seconds == pytest.approx(clock.now, rel=0.05 if method == "altered" else 0.02)
-    assert sum(part.seconds for part in said.parts[:-1]) == pytest.approx(said.total.seconds)
+    # each step of `perturbed` has splices of its own length
+    assert said.total.seconds == pytest.approx(
+        clock.now, rel=0.05 if method == "perturbed" else 0.02
+    )
+    assert sum(part.seconds for part in said.phases[:-1]) == pytest.approx(said.total.seconds)
     assert said.total.low <= said.total.seconds <= said.total.high
     if budget == 0.01 and method not in ("boundary_expand", "ran_lab"):
         assert spent < clock.now
@@ -287,8 +291,8 @@ def test_as_many_batches_are_timed_at_once_as_there_are_workers(threads):
     model = tiny.classifier()
     model.register_forward_pre_hook(look)
     own = some("adv", epochs=1, copies=3, steps=3, attack_batch_size=3)
-    said = planned("adv", asked(6), own, quick=True, model=model)
-    assert said.parts[0].name == "adversarial copies"
+    said = planned("adv", asked(6), own, fast=True, model=model)
+    assert said.phases[0].name == "adversarial copies"
 
 
 @pytest.mark.parametrize("name", ["n", "copies", "steps"])
@@ -296,11 +300,11 @@ def test_what_doubles_doubles_its_part(name, monkeypatch):
     clock = Ticks(monkeypatch)
     before = {"n": 6, "copies": 4, "steps": 12}
 
-    def predicted(**values: int) -> planner.Part:
+    def predicted(**values: int) -> planner.PhaseCost:
         sizes = before | values
         clips = tiny.clips(2).at([0] * sizes.pop("n"))
         own = some("adv", epochs=1, batch_size=4, attack_batch_size=4, **sizes)
-        parts = planned("adv", Request(clips, 3), own, clock=clock).parts
+        parts = planned("adv", UnlearningData(clips, 3), own, clock=clock).phases
         return next(part for part in parts if part.name == "adversarial copies")
 
     one, two = predicted(), predicted(**{name: 2 * before[name]})
@@ -312,27 +316,27 @@ def test_what_doubles_doubles_its_part(name, monkeypatch):
 # ---- what is run
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_the_model_is_left_as_it_was(quick):
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_model_is_left_as_it_was(fast):
     model, request = tiny.wav2vec2(), asked(5)
     before, attention = tiny.weights(model), model.network.config._attn_implementation
     own = some("adv_ela", epochs=1, copies=2, steps=2)
-    planned("adv_ela", request, own, quick=quick, kept=True, model=model)
+    planned("adv_ela", request, own, fast=fast, kept=True, model=model)
     assert tiny.equal(before, tiny.weights(model)) and not model.training
     assert all(weight.grad is None for weight in model.parameters())
     assert not any("forward" in vars(module) for module in model.modules())
     assert model.network.config._attn_implementation == attention
-    assert not fast.is_on()
+    assert not fast_mode.is_on()
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_what_is_timed_is_computed_as_the_run_is(quick, threads):
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_is_timed_is_computed_as_the_run_is(fast, threads):
     threads(1)
     inside, model = set(), tiny.classifier()
-    model.register_forward_pre_hook(lambda module, given: inside.add(fast.is_on()))
+    model.register_forward_pre_hook(lambda module, given: inside.add(fast_mode.is_on()))
     own = some("adv_ela", epochs=1, copies=2, steps=2)
-    planned("adv_ela", asked(5), own, quick=quick, model=model)
-    assert inside == {quick}
+    planned("adv_ela", asked(5), own, fast=fast, model=model)
+    assert inside == {fast}
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -363,7 +367,7 @@ def test_copies_are_in_the_memory():
         with provenance.measured() as usage:
             pass
         own = some("adv", epochs=1, copies=copies, steps=2, attack_batch_size=1, batch_size=1)
-        return planned("adv", Request(long, 3), own).peak_memory_mb - usage.start_memory_mb
+        return planned("adv", UnlearningData(long, 3), own).peak_memory_mb - usage.start_memory_mb
 
     grown(1)
     assert grown(33) - grown(1) == pytest.approx(32 * held, rel=0.3)
@@ -373,7 +377,10 @@ def test_copies_are_in_the_memory():
     ("act", "message"),
     [
         (lambda: planned("ran_lab", asked(3), some("ran_lab"), 0.0), "budget: 0.0 is not positive"),
-        (lambda: planned("finetune", Request(tiny.clips(3), 3), some("finetune")), "retain set"),
+        (
+            lambda: planned("finetune", UnlearningData(tiny.clips(3), 3), some("finetune")),
+            "retain set"
+        ),
         (lambda: planned("cf_k", asked(3), some("cf_k", k=9)), "k: 9, but the classifier has"),
         (
             lambda: planned("scrub_r", replace(asked(3), validation=None), some("scrub_r")),
@@ -391,22 +398,22 @@ SIZES = {"small": (32, 64), "large": (96, 256)}
 
 
 #: of these the prediction is held in every test run, of all others by ``make bench-cost``
-OFTEN = {("altered", False), ("adv_ela", True), ("amun", False), ("retrain", False)}
+OFTEN = {("perturbed", False), ("adv_ela", True), ("amun", False), ("retrain", False)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "size", "quick"),
+    ("method", "size", "fast"),
     [
         pytest.param(
-            method, size, quick,
-            marks=[] if (method, quick) in OFTEN and size == min(SIZES, key=SIZES.get)
+            method, size, fast,
+            marks=[] if (method, fast) in OFTEN and size == min(SIZES, key=SIZES.get)
             else pytest.mark.bench,
         )
-        for method in METHODS for size in SIZES for quick in (False, True)
+        for method in METHODS for size in SIZES for fast in (False, True)
     ],
 )
-def test_a_run_takes_what_was_predicted(method, size, quick, threads):
+def test_a_run_takes_what_was_predicted(method, size, fast, threads):
     """To a quarter, by the median of rounds in which a prediction and its run follow each other.
 
     By the processor's clock, which does not count what other processes take; they still empty its
@@ -420,9 +427,9 @@ def test_a_run_takes_what_was_predicted(method, size, quick, threads):
 
     source, model = tiny.clips(64), make()
     source = replace(source, waveforms_z=[wave.repeat(8) for wave in source.waveforms_z])
-    request = Request(
+    request = UnlearningData(
         source.at(range(16)), 3, retain=source.at(range(16, 48)), fresh=make,
-        recipe=Recipe(epochs=6, quick=quick), validation=source.at(range(48, 64)),
+        recipe=Recipe(epochs=6, fast=fast), validation=source.at(range(48, 64)),
     )
     own = some(method, epochs=6, copies=3, steps=8, draws=5, shards=3)
     # enough to search all clips
@@ -431,12 +438,12 @@ def test_a_run_takes_what_was_predicted(method, size, quick, threads):
     def run() -> float:
         begun = time.process_time()
         with provenance.measured():
-            methods.get(method).unlearn(model, request, own, seed=0, quick=quick)
+            methods.get(method).unlearn(model, request, own, seed=0, fast=fast)
         return time.process_time() - begun
 
     def predicted() -> float:
         return planned(
-            method, request, own, budget, quick=quick, clock=time.process_time, model=model
+            method, request, own, budget, fast=fast, clock=time.process_time, model=model
         ).total.seconds
 
     run()

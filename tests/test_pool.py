@@ -29,7 +29,7 @@ SIZES = {
     "max_seconds": 0.2,
     "recipe": {
         "epochs": 1, "learning_rate": 1e-3, "batch_size": 64, "encoder": tiny_study.ENCODER,
-        "quick": True,
+        "fast": True,
     },
 }  # fmt: skip
 
@@ -99,7 +99,9 @@ def test_sets_are_disjoint_and_of_the_size_and_kind_that_was_asked(study, design
 
 def test_reported_sets_hold_no_clip_that_an_earlier_forget_set_holds(study, design):
     tuned = set(study.hashes(forget_sets.clips(2, DEVELOPMENT)))
-    looked_at = tuned.union(*(study.hashes(forget_sets.clips(2, draw)) for draw in (0, 1)))
+    looked_at = tuned.union(
+        *(study.hashes(forget_sets.clips(2, forget_id)) for forget_id in (0, 1))
+    )
     assert set(design.sets[0].hashes) <= tuned
     for one in design.sets[1:6]:
         assert not looked_at & set(one.hashes)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from speechunlearn import methods, schema
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import profiles
 from speechunlearn.models.training import Recipe
@@ -14,7 +14,7 @@ from speechunlearn.models.training import Recipe
 def test_values_are_those_that_the_committed_runs_were_made_with():
     smoke, cpu, paper = map(profiles.get, profiles.NAMES)
     assert (smoke.corpus, cpu.corpus, paper.corpus) == ("embedded", "ravdess", "demos")
-    assert smoke.pairs == ((0, 0), (1, 1)) and smoke.reproducible and not cpu.reproducible
+    assert smoke.runs == ((0, 0), (1, 1)) and smoke.reproducible and not cpu.reproducible
     assert smoke.recipe["encoder"]["conv_dim"] == (64, 48, 48)
     assert smoke.methods["adv_ela"] == {
         "epochs": 6, "learning_rate": 1e-3, "copies": 2, "steps": 4, "fisher_per": "batch",
@@ -30,7 +30,7 @@ def test_values_are_those_that_the_committed_runs_were_made_with():
     assert voices.recipe == words.recipe | {
         "epochs": 16, "clean_epochs": 3, "speeds": (1.0,), "encoder": voices.recipe["encoder"],
     }
-    assert voices.top_db is None and voices.methods["altered"]["speeds"][0] == 0.88
+    assert voices.top_db is None and voices.methods["perturbed"]["speeds"][0] == 0.88
     assert images.methods["delete"]["learning_rate"] == 9e-5
     assert images.methods["scrub"] == words.methods["scrub"]
     assert paper.for_task("image").methods == images.methods
@@ -46,7 +46,7 @@ def test_every_task_of_a_profile_has_a_recipe_and_methods_that_exist(name):
         schema.checked(Recipe, profile.recipe, "recipe")
         for method, values in profile.methods.items():
             schema.checked(methods.get(method).parameters, values, method)
-        for method in (*profile.compared, *profile.in_sequence, *profile.ranked):
+        for method in (*profile.compared, *profile.sequence_methods, *profile.ranked):
             methods.get(method)
 
 
@@ -62,8 +62,8 @@ def own(tmp_path):
 
 def test_a_file_is_like_a_profile_but_for_what_it_sets(own):
     cpu = profiles.get("cpu")
-    mine = profiles.get(own("like: cpu\ncorpus: csv\npairs: [[3, 4]]\nn_values: 7\ntop_db: 20\n"))
-    given = {"corpus": "csv", "pairs": ((3, 4),), "n_values": (7,), "top_db": 20.0}
+    mine = profiles.get(own("like: cpu\ncorpus: csv\nruns: [[3, 4]]\nn_values: 7\ntop_db: 20\n"))
+    given = {"corpus": "csv", "runs": ((3, 4),), "n_values": (7,), "top_db": 20.0}
     assert mine == dataclasses.replace(cpu, name=mine.name, **given)
     deeper = profiles.get(own(
         "like: cpu\nmethods:\n  like: cpu.methods\n  adv: {like: cpu.methods.adv, copies: 9}\n"
@@ -88,8 +88,8 @@ def test_a_files_name_tells_its_values(own):
         ("like: cpu\ntrials: 0", "mine.yaml: trials is 0; it should be greater than or equal to 1"),
         ("like: cpu\nreproducible: 1", "mine.yaml: reproducible is 1"),
         ("like: cpu\ntau_values: [0.1, x]", "mine.yaml: tau_values.1 is 'x'"),
-        ("like: cpu\npairs: [0, 1]", "mine.yaml: pairs.0 is 0"),
-        ("like: cpu\npairs: []", "mine.yaml: pairs is "),
+        ("like: cpu\nruns: [0, 1]", "mine.yaml: runs.0 is 0"),
+        ("like: cpu\nruns: []", "mine.yaml: runs is "),
         ("like: cpu\nsettings: [train]", "mine.yaml: settings.0 is 'train'"),
         ("like: cpu\nsplits: {train: x}", "mine.yaml: splits.train is 'x'"),
         ("like: cpu\nmethods: [adv]", "mine.yaml: methods is .'adv',."),
@@ -123,7 +123,7 @@ def test_a_wrong_file_is_refused_with_its_name_the_key_and_the_value(own, text, 
 )
 def test_recipe_and_methods_are_checked_before_a_clip_is_read(own, text, message):
     with pytest.raises(ParameterError, match=message):
-        runs.start(own(f"like: smoke\n{text}"))
+        context.start(own(f"like: smoke\n{text}"))
 
 
 def test_no_file_and_no_profile(tmp_path):
@@ -135,9 +135,9 @@ def test_no_file_and_no_profile(tmp_path):
 
 def test_a_run_keeps_the_file_beside_its_results(own, tmp_path):
     file = own("like: smoke\n# why\nthreads: 1\nencoder: nano\n")
-    run = runs.start(file, results=str(tmp_path / "out"), task="keyword", pairs=[[1, 1]])
+    run = context.start(file, results=str(tmp_path / "out"), task="keyword", runs=[[1, 1]])
     assert (tmp_path / "out" / f"{run.profile.name}.yaml").read_text().endswith("encoder: nano\n")
     # another task's study has the file's own values, and not those of this one
     images = run.study_of("image", "digits").profile
-    assert images.name == run.profile.name and images.pairs == ((1, 1),)
+    assert images.name == run.profile.name and images.runs == ((1, 1),)
     assert images.recipe == profiles.get("smoke").for_task("image").recipe

@@ -12,7 +12,7 @@ from speechunlearn.registry import RegistryError
 
 METHOD = """
 from speechunlearn.methods.base import Descent, Method
-METHOD = Method("{name}", "Mine", frozenset({{"forget"}}), Descent, print, strength="epochs")
+METHOD = Method("{name}", "Mine", frozenset({{"forget"}}), Descent, print, hyperparameter="epochs")
 """
 
 

@@ -6,7 +6,7 @@ import pytest
 from answers import N_LABELS, SIZES, answers
 from scipy.stats import norm
 
-from speechunlearn.audit import closeness, evaluation
+from speechunlearn.audit import closeness, scoring
 from speechunlearn.audit.report_card import (
     DISTANCES,
     SCORES,
@@ -47,7 +47,7 @@ def test_every_score_is_there_and_is_of_its_function(auditor):
     model = answers(20, forget=1)
     found = values(auditor.card(model))
     assert list(found.index) == [*SCORES, *DISTANCES]
-    own = evaluation.scores(model, N_LABELS)
+    own = scoring.scores(model, N_LABELS)
     assert found.loc["unseen_uar", "value"] == own["unseen", "uar"]
     assert found.loc["mia_loss", "value"] == own["forget", "mia_auc"]
     forget = model[model["split"] == "forget"]
@@ -82,7 +82,7 @@ def test_the_limit_of_a_distance_is_the_largest_of_a_retrained_model(auditor):
     found = values(auditor.card(answers(20)))
     assert found.loc["loss_emd", "high"] == pytest.approx(largest, abs=1e-12)
     assert found.loc["loss_emd", "low"] == 0
-    own = [evaluation.scores(table, N_LABELS) for table in auditor.retrained]
+    own = [scoring.scores(table, N_LABELS) for table in auditor.retrained]
     gaps = [average_gap(one, own[:i] + own[i + 1 :]) for i, one in enumerate(own)]
     assert found.loc["average_gap", "high"] == pytest.approx(max(gaps), abs=1e-12)
 
@@ -149,8 +149,8 @@ def test_the_order_of_the_clips_does_not_matter(auditor):
 def test_attacks_have_intervals_and_their_distance_to_the_retrained(auditor):
     generator = np.random.default_rng(0)
     table = auditor.attacks(answers(20, forget=3), generator=generator)
-    assert set(table["figure"]) == {"auc", "eer", "tpr"}
-    area = table[table["figure"] == "auc"].set_index("attack")
+    assert set(table["measure"]) == {"auc", "eer", "tpr"}
+    area = table[table["measure"] == "auc"].set_index("attack")
     assert list(area.index) == [name for name in SCORES if name.startswith("mia")]
     assert (area["low"] <= area["value"]).all() and (area["value"] <= area["high"]).all()
     assert area.loc["mia_loss", "distance"] > 3 * area.loc["mia_loss", "spread"]
@@ -174,16 +174,16 @@ def test_the_average_gap_by_hand():
 
 def test_a_card_of_two_scores_shares_the_level_between_these_alone():
     """And it needs no more of a table than what the two are made from."""
-    columns = ["split", "hash", "unit", "label", "prediction", "loss"]
+    columns = ["split", "hash", "cluster", "label", "prediction", "loss"]
     retrained = [answers(seed)[columns] for seed in range(4)]
     auditor = Auditor(retrained, n_labels=N_LABELS, chosen=("forget_uar", "mia_loss"))
     card = auditor.card(answers(20)[columns])
     assert list(card.scores["score"]) == ["forget_uar", "mia_loss"] and card.passed
     quantile = norm.ppf(1 - 0.05 / 4)
-    own = [evaluation.scores(table, N_LABELS) for table in retrained]
+    own = [scoring.scores(table, N_LABELS) for table in retrained]
     for metric, outside in (("uar", None), ("mia_auc", SIZES["unseen"])):
         theirs = np.array([scores["forget", metric] for scores in own])
-        expected = evaluation.of_one_more(theirs, SIZES["forget"], outside, quantile)
+        expected = scoring.of_one_more(theirs, SIZES["forget"], outside, quantile)
         row = card.scores.iloc[int(metric == "mia_auc")]
         assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-12)
     for forget in (3, -3):
@@ -199,7 +199,7 @@ def test_a_card_of_two_scores_shares_the_level_between_these_alone():
         ({"chosen": ("forget_uar", "f1")}, r"no score is named \['f1'\]"),
         ({"retrained": [answers(0)]}, "1 model"),
         ({"level": 1.0}, "level: 1.0"),
-        ({"retrained": [answers(0), answers(1, draw=1)]}, "must have the clips"),
+        ({"retrained": [answers(0), answers(1, forget_id=1)]}, "must have the clips"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(arguments, message):
@@ -210,4 +210,4 @@ def test_what_cannot_be_judged_is_refused(arguments, message):
 
 def test_a_model_of_other_clips_is_refused(auditor):
     with pytest.raises(ParameterError, match="must have the clips"):
-        auditor.card(answers(0, draw=1))
+        auditor.card(answers(0, forget_id=1))

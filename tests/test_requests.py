@@ -31,8 +31,9 @@ METHODS = {
 def study(root, tmp_path, task="keyword", **values):
     values = {
         "corpus": "speech_commands", "task": task, "methods": METHODS, "n_values": (2, 4),
-        "splits": {"train": 0.5, "validation": 0.25, "test": 0.25}, "removals": 1, "in_a_row": 2,
-        "retrained_seeds": 3, "pairs": ((0, 0),),
+        "splits": {"train": 0.5, "validation": 0.25, "test": 0.25}, "removals": 1,
+        "sequence_length": 2,
+        "retrained_seeds": 3, "runs": ((0, 0),),
     } | values  # fmt: skip
     return Study(tiny_study.profile(**values), None, root, cache=Cache(tmp_path / "cache"))
 
@@ -53,35 +54,37 @@ def test_a_model_retrained_without_a_word_has_never_heard_it(spoken, monkeypatch
     monkeypatch.setattr(
         training, "train", lambda m, clips, *a, **k: seen.append(clips) or real(m, clips, *a, **k)
     )
-    cell = spoken.cell("retrain", forget_sets.classes("up"), 0)
+    evaluation = spoken.evaluate("retrain", forget_sets.classes("up"), 0)
     assert spoken.labels.index("up") not in seen[0].labels and len(seen[0].labels.unique()) == 3
     label = spoken.labels.index("up")
-    by_split = cell.predictions.groupby("split")["label"].agg(set)
+    by_split = evaluation.predictions.groupby("split")["label"].agg(set)
     assert by_split["forget"] == {label} and by_split["removed"] == {label}
     assert label not in by_split["unseen"] | by_split["retain"]
-    assert cell.record["request"] == "class" and cell.record["draw"] == "class up"
+    assert evaluation.record[
+        "forget_kind"
+    ] == "class" and evaluation.record["forget_id"] == "class up"
 
 
 def test_a_speakers_deletion_leaves_the_unseen_speakers_and_every_word(spoken):
     speaker = spoken.train.speakers[0]
-    cell = spoken.cell("ran_lab", forget_sets.speakers(speaker), 0)
-    forget = cell.predictions[cell.predictions["split"] == "forget"]
+    evaluation = spoken.evaluate("ran_lab", forget_sets.speakers(speaker), 0)
+    forget = evaluation.predictions[evaluation.predictions["split"] == "forget"]
     assert set(forget["speaker"]) == {speaker} and len(forget) == 8
-    assert "removed" not in set(cell.predictions["split"])
+    assert "removed" not in set(evaluation.predictions["split"])
     kept = spoken.retain(forget_sets.speakers(speaker))
     assert speaker not in kept.speakers and len(kept) == len(spoken.train) - 8
 
 
 def test_where_the_model_names_speakers_a_speaker_is_a_class(voices):
     assert set(voices.labels) == {f"{i:08x}" for i in range(8)}
-    cell = voices.cell("neggrad", forget_sets.speakers("00000003"), 0)
+    evaluation = voices.evaluate("neggrad", forget_sets.speakers("00000003"), 0)
     label = voices.labels.index("00000003")
-    assert set(cell.predictions.query("split == 'removed'")["label"]) == {label}
+    assert set(evaluation.predictions.query("split == 'removed'")["label"]) == {label}
     # its units are words, and no word is both trained on and tested on
-    unseen = cell.predictions.query("split in ('unseen', 'removed')")
-    trained = cell.predictions.query("split in ('forget', 'retain')")
-    assert not set(unseen["unit"]) & set(trained["unit"])
-    assert set(cell.predictions["unit"]) <= {"down", "no", "up", "yes"}
+    unseen = evaluation.predictions.query("split in ('unseen', 'removed')")
+    trained = evaluation.predictions.query("split in ('forget', 'retain')")
+    assert not set(unseen["cluster"]) & set(trained["cluster"])
+    assert set(evaluation.predictions["cluster"]) <= {"down", "no", "up", "yes"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_every_method_fulfils_every_kind_of_request(words_root, tmp_path, task, 
         "class": lambda: forget_sets.classes(tiny.labels[0]),
     }[kind]()
     for name, method in methods.METHODS.items():
-        record = tiny.cell(name, wanted, 0).record
+        record = tiny.evaluate(name, wanted, 0).record
         assert record["needs"] == ", ".join(sorted(method.needs))
         assert record["task"] == task and record["n_classes"] == len(tiny.labels)
 
@@ -115,7 +118,7 @@ def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monke
     spied = dataclasses.replace(methods.METHODS["delete"], run=spy)
     monkeypatch.setitem(methods.METHODS, "delete", spied)
     steps = [forget_sets.speakers(name) for name in names]
-    first, second = (spoken.after("delete", steps[:k], 0) for k in (1, 2))
+    first, second = (spoken.evaluate_after("delete", steps[:k], 0) for k in (1, 2))
     before, request, _ = asked[-1]
     assert before.equal(asked[-2][2])  # the second request meets the model the first one left
     assert set(request.forget.speakers) == {names[1]}
@@ -124,17 +127,17 @@ def test_requests_one_after_another_start_where_the_last_one_ended(spoken, monke
     assert set(second.predictions.query("split == 'forget'")["speaker"]) == set(names)
     assert second.record["n_forget"] == 2 * first.record["n_forget"]
     assert not second.predictions["loss"].equals(
-        spoken.cell("delete", forget_sets.speakers(*names), 0).predictions["loss"]
+        spoken.evaluate("delete", forget_sets.speakers(*names), 0).predictions["loss"]
     )
 
 
 def test_validation_clips_are_neither_trained_on_nor_scored(spoken):
     wanted = forget_sets.classes("up")
-    request = spoken.request((wanted,), 0, {"validation"})
+    request = spoken.unlearning_data((wanted,), 0, {"validation"})
     given = set(request.validation.hashes)
     assert given and not given & {*spoken.train.hashes, *spoken.unseen.hashes}
     assert set(request.validation.labels.tolist()) == {spoken.labels.index("up")}
-    assert spoken.request((wanted,), 0).validation is None
+    assert spoken.unlearning_data((wanted,), 0).validation is None
 
 
 def test_the_cached_statistic_is_of_all_training_clips(spoken):
@@ -148,32 +151,32 @@ def test_the_cached_statistic_is_of_all_training_clips(spoken):
 
 def test_the_experiments_give_every_table_of_a_chapter(spoken):
     chosen = ("delete", "finetune")
-    clips = Results.of(experiments.clip_requests(spoken, chosen))
-    assert set(clips.cells["n_forget"]) == {2, 4}
-    retrained = clips.cells[clips.cells["method"] == "retrain"]
+    clips = Results.of(experiments.random_forget_sets(spoken, chosen))
+    assert set(clips.evaluations["n_forget"]) == {2, 4}
+    retrained = clips.evaluations[clips.evaluations["method"] == "retrain"]
     assert list(retrained["variant"]).count(ANOTHER_SEED) == 2
     rng = np.random.default_rng(0)
     table = protocol.table_of_methods(clips, "validation", n_resamples=100, generator=rng)
-    assert set(table["split"]) == {"forget", "retain", "unseen"} and set(table["pairs"]) == {1}
+    assert set(table["split"]) == {"forget", "retain", "unseen"} and set(table["runs"]) == {1}
     judged = pages.cards(clips)
     assert list(judged.index.get_level_values("method")).count("Retrained") == 3
     assert set(judged["passed"]) <= {"passes", "fails"}
 
     classes = Results.of(experiments.removals(spoken, "class", chosen))
     table = protocol.table_of_methods(
-        classes, "validation", request="class", n_resamples=100, generator=rng
+        classes, "validation", forget_kind="class", n_resamples=100, generator=rng
     )
-    readable = protocol.readable_requests(classes, table)
-    assert list(readable.index) == ["Fine-tune", "Retrained", "DELETE", "Fine-tune on rest"]
-    assert readable.loc["DELETE", "looks at"] == "forget"
-    assert list(readable.columns) == ["looks at", "forget", "retain", "unseen", "removed"]
+    readable = protocol.readable_by_method(classes, table)
+    assert list(readable.index) == ["Original", "Retrained", "DELETE", "Fine-tune"]
+    assert readable.loc["DELETE", "data used"] == "forget"
+    assert list(readable.columns) == ["data used", "forget", "retain", "unseen", "removed"]
     assert protocol.distances(table).loc["DELETE"].index[0] == "forget UAR"
     went = protocol.confused_with(classes, spoken.labels)
-    removed = classes.cells["draw"].iloc[0].removeprefix("class ")
+    removed = classes.evaluations["forget_id"].iloc[0].removeprefix("class ")
     assert set(went.index.get_level_values("removed")) == {removed}
     assert not went["instead"].str.contains(removed).any()
 
-    rows = protocol.sequence_table(Results.of(experiments.one_after_another(spoken, ("delete",))))
+    rows = protocol.sequence_table(Results.of(experiments.sequential_speakers(spoken, ("delete",))))
     assert list(rows.loc["DELETE"].index) == [1, 2] and list(rows.loc["Retrained"].index) == [2]
 
     beside = protocol.side_by_side({"a": clips, "b": clips}, n_resamples=100, generator=rng)
@@ -218,12 +221,12 @@ def test_named_classes_and_speakers_are_asked_for_and_checked_first(words_root, 
     tiny = study(words_root, tmp_path)
     known = tiny.train.speakers[0]
     named = study(words_root, tmp_path, classes=("up", "no"), speakers=(known,))
-    asked = experiments.requested(named)
+    asked = experiments.forget_set_table(named)
     assert list(asked.loc["a class", "of"]) == ["up", "no"]
     assert asked.loc["a speaker", "of"] == known
     for values, message in (
-        ({"classes": ("sing",)}, "request: class 'sing' is not in the training set"),
-        ({"speakers": ("nobody",)}, "request: speaker 'nobody' is not in the training set"),
+        ({"classes": ("sing",)}, "forget set: class 'sing' is not in the training set"),
+        ({"speakers": ("nobody",)}, "forget set: speaker 'nobody' is not in the training set"),
     ):
         with pytest.raises(ParameterError, match=message):
             _ = study(words_root, tmp_path, **values).manifest

@@ -14,15 +14,15 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, leaderboard, sentences
 from speechunlearn.lab import results as protocol
 from speechunlearn.lab.results import Results
-from speechunlearn.lab.study import DEVELOPMENT, Cell
+from speechunlearn.lab.study import DEVELOPMENT, Evaluation
 
 SPEAKERS = [f"s{i}" for i in range(6)]
 
 
-def cell(
-    method: str, n: int, right: dict[str, float], *, seed: int = 0, draw: str = "0",
+def evaluation(
+    method: str, n: int, right: dict[str, float], *, seed: int = 0, forget_id: str = "0",
     tau: float | None = None, variant: str = "", **changed: float,
-) -> Cell:
+) -> Evaluation:
     """Make a cell in which a share of each class's clips is right, the same for each speaker."""
     rows = []
     for split in ("forget", "retain", "unseen"):
@@ -42,12 +42,12 @@ def cell(
     record = {
         "profile": "smoke", "task": "emotion", "corpus": "embedded", "corpus_hash": "x",
         "setting": "validation", "encoder": "nano", "method": method, "n_forget": n, "tau": tau,
-        "seed": seed, "draw": draw, "variant": variant,
+        "seed": seed, "forget_id": forget_id, "variant": variant,
         "hyperparameters": json.dumps(parameters), "seconds": 2.0, "peak_memory_mb": 10.0,
         "forward_backward": 8, "forward": 0, "details": "{}", "commit": "c", "lock": "l",
         "machine": "m",
     }
-    return Cell(record, pd.DataFrame(rows))
+    return Evaluation(record, pd.DataFrame(rows))
 
 
 def scores(forget: float, unseen: float) -> dict[str, float]:
@@ -56,18 +56,18 @@ def scores(forget: float, unseen: float) -> dict[str, float]:
 
 @pytest.fixture
 def results() -> Results:
-    cells = []
+    evaluations = []
     for seed in (0, 1):
         for n in (10, 30):
-            at = {"seed": seed, "draw": str(seed)}
-            cells += [
-                cell("original", n, scores(1.0, 1.0), **at),
-                cell("retrain", n, scores(0.75, 1.0), **at),
-                cell("ran_lab", n, scores(0.25, 0.5), **at),
-                cell("adv", n, scores(0.0, 0.75 if n == 10 else 0.5), tau=0.1, **at),
-                cell("adv_ela", n, scores(0.25, 1.0), tau=0.3, **at),
+            at = {"seed": seed, "forget_id": str(seed)}
+            evaluations += [
+                evaluation("original", n, scores(1.0, 1.0), **at),
+                evaluation("retrain", n, scores(0.75, 1.0), **at),
+                evaluation("ran_lab", n, scores(0.25, 0.5), **at),
+                evaluation("adv", n, scores(0.0, 0.75 if n == 10 else 0.5), tau=0.1, **at),
+                evaluation("adv_ela", n, scores(0.25, 1.0), tau=0.3, **at),
             ]
-    return Results.of(cells)
+    return Results.of(evaluations)
 
 
 def verdicts(results: Results) -> dict[tuple[str, object], str]:
@@ -81,7 +81,7 @@ def test_the_table_of_methods_holds_means_distances_and_costs(results):
     table = protocol.table_of_methods(results, "validation", generator=np.random.default_rng(0))
     row = table.set_index(["method", "n_forget", "split"]).loc[("adv", 10, "forget")]
     assert row["value"] == 0.0 and row["distance"] == 0.75
-    assert row["pairs"] == 2 and row["seconds"] == 2.0 and row["tau"] == 0.1
+    assert row["runs"] == 2 and row["seconds"] == 2.0 and row["tau"] == 0.1
     # all forget losses 3.0 against unseen losses of which three quarters are 0.1: ties count half
     assert row["mia_auc"] == pytest.approx(0.25 * 0.5)
     # retrained: forget .75 right, unseen all right: P(0.1 < 0.1) = ties
@@ -96,7 +96,7 @@ def test_the_verdicts_follow_from_the_scores(results):
     less = "retention: {} loses less than 0.10 UAR on unseen speakers"
     assert found[less.format("Adv."), 10] == "fails"
     assert found[less.format("Adv. + Ela."), 10] == "holds"
-    more = "Adv. keeps more than Ran. Lab. on unseen speakers"
+    more = "Adv. has a higher UAR than Ran. Lab. on unseen speakers"
     assert found[more, 10] == "holds"
     assert found[more, 30] == "undecided"
     falls = "unseen UAR of {} falls with N"
@@ -105,37 +105,45 @@ def test_the_verdicts_follow_from_the_scores(results):
 
 
 def test_a_claim_that_one_pair_contradicts_is_undecided(results):
-    table = results.cells
+    table = results.evaluations
     second = table[(table["method"] == "adv") & (table["seed"] == 1) & (table["n_forget"] == 10)]
-    worse = cell("adv", 10, scores(0.0, 0.25), seed=1, draw="1", tau=0.1)
-    kept = results.select(cell=list(table["cell"][~table["cell"].isin(second["cell"])]))
-    cells = [
-        Cell({k: v for k, v in r.items() if k != "cell"}, kept.of_cell(r["cell"]))
-        for r in kept.cells.to_dict("records")
+    worse = evaluation("adv", 10, scores(0.0, 0.25), seed=1, forget_id="1", tau=0.1)
+    kept = results.select(
+        evaluation=list(table["evaluation"][~table["evaluation"].isin(second["evaluation"])])
+    )
+    evaluations = [
+        Evaluation(
+            {k: v for k, v in r.items() if k != "evaluation"}, kept.of_evaluation(r["evaluation"])
+        )
+        for r in kept.evaluations.to_dict("records")
     ]
-    changed = Results.of([*cells, worse])
-    assert verdicts(changed)["Adv. keeps more than Ran. Lab. on unseen speakers", 10] == "undecided"
+    changed = Results.of([*evaluations, worse])
+    assert verdicts(changed)[
+        "Adv. has a higher UAR than Ran. Lab. on unseen speakers", 10
+    ] == "undecided"
 
 
 def test_a_reduced_variant_decides_no_claim_of_the_paper(results):
     """Fewer copies of one method: what it is compared in is not tested, the rest is."""
     reduced = [
-        cell("adv", n, scores(0.0, 0.75), seed=s, draw=str(s), tau=0.1, copies=2)
+        evaluation("adv", n, scores(0.0, 0.75), seed=s, forget_id=str(s), tau=0.1, copies=2)
         for n in (10, 30) for s in (0, 1)
     ]
     others = results.select(method=["original", "retrain", "ran_lab", "adv_ela"])
-    cells = [
-        Cell({k: v for k, v in r.items() if k != "cell"}, others.of_cell(r["cell"]))
-        for r in others.cells.to_dict("records")
+    evaluations = [
+        Evaluation(
+            {k: v for k, v in r.items() if k != "evaluation"}, others.of_evaluation(r["evaluation"])
+        )
+        for r in others.evaluations.to_dict("records")
     ]
     table = experiments.claims(
-        Results.of([*cells, *reduced]), "validation", chance=1 / 7,
+        Results.of([*evaluations, *reduced]), "validation", chance=1 / 7,
         generator=np.random.default_rng(0),
     ).set_index("claim")
     of_adv = table.index.isin([
         "forgetting: Adv. is below chance on the forget set",
         "retention: Adv. loses less than 0.10 UAR on unseen speakers",
-        "Adv. keeps more than Ran. Lab. on unseen speakers",
+        "Adv. has a higher UAR than Ran. Lab. on unseen speakers",
         "elastic weights help Adv. on unseen speakers",
         "unseen UAR of Adv. falls with N",
     ])
@@ -147,27 +155,29 @@ def test_a_reduced_variant_decides_no_claim_of_the_paper(results):
 
 def test_a_model_that_is_scored_for_several_sizes_counts_once():
     """Two originals and retrained models of two sizes each; Ran. Lab. is one model a size."""
-    cells = []
+    evaluations = []
     for seed in (0, 1):
-        at = {"seed": seed, "draw": str(seed)}
+        at = {"seed": seed, "forget_id": str(seed)}
         for n in (10, 30):
-            cells += [cell(m, n, scores(1.0, 1.0), **at) for m in ("original", "retrain")]
-            cells.append(cell("ran_lab", n, scores(0.0, 1.0), **at))
-    found = Results.of(cells)
-    assert len(found.cells) == 12
+            evaluations += [
+                evaluation(m, n, scores(1.0, 1.0), **at) for m in ("original", "retrain")
+            ]
+            evaluations.append(evaluation("ran_lab", n, scores(0.0, 1.0), **at))
+    found = Results.of(evaluations)
+    assert len(found.evaluations) == 12
     assert found.models["method"].value_counts().to_dict() == {
         "ran_lab": 4, "original": 2, "retrain": 2
     }
     assert "8 models, 0.0 h" in pages.made_by(found)
     # a variant that is the profile's own choice is not a further model, one of another is
-    own = cell("ran_lab", 10, scores(0.0, 1.0), variant="the profile's choices")
-    other = cell("ran_lab", 10, scores(0.0, 1.0), variant="faster", learning_rate=1.0)
-    assert len(Results.of([*cells, own, other]).models) == 9
+    own = evaluation("ran_lab", 10, scores(0.0, 1.0), variant="the profile's choices")
+    other = evaluation("ran_lab", 10, scores(0.0, 1.0), variant="faster", learning_rate=1.0)
+    assert len(Results.of([*evaluations, own, other]).models) == 9
 
 
 def test_the_committed_models_are_counted_once():
     real = protocol.committed("cpu", "ravdess").reported().select(setting="validation")
-    assert len(real.cells) == 84 and len(real.models) == 66
+    assert len(real.evaluations) == 84 and len(real.models) == 66
     assert real.models["seconds"].sum() / 3600 == pytest.approx(1.42, abs=0.005)
 
 
@@ -192,7 +202,7 @@ def test_the_readable_table_has_the_papers_numbers_beside_ours(results):
     shown = protocol.readable(table, paper)
     assert shown.loc[(10, "Adv."), "unseen, paper"] == "0.840"
     assert shown.loc[(30, "Ran. Lab."), "forget, paper"] == "0.048"
-    assert shown.loc[(10, "Fine-tune"), "forget, paper"] == "–"
+    assert shown.loc[(10, "Original"), "forget, paper"] == "–"
     assert shown.loc[(10, "Retrained"), "unseen, paper"] == "–"
     assert shown.loc[(10, "Adv."), "unseen"].startswith("0.75 [")
     methods = list(dict.fromkeys(table["method"]))
@@ -210,14 +220,14 @@ def test_the_papers_table_is_whole():
 
 def test_variants_and_development_cells_stay_out_of_the_main_tables(results, tmp_path):
     extra = [
-        cell("adv_ela", 10, scores(0.0, 0.0), tau=0.3, variant="step size"),
-        cell("adv", 10, scores(0.0, 0.0), tau=0.2, draw=DEVELOPMENT),
+        evaluation("adv_ela", 10, scores(0.0, 0.0), tau=0.3, variant="step size"),
+        evaluation("adv", 10, scores(0.0, 0.0), tau=0.2, forget_id=DEVELOPMENT),
     ]
     Results.of(extra).write(tmp_path)
     results.write(tmp_path)
     both = Results.read(tmp_path)
-    assert len(both.cells) == len(results.cells) + 2
-    assert set(both.reported().cells["cell"]) == set(results.cells["cell"])
+    assert len(both.evaluations) == len(results.evaluations) + 2
+    assert set(both.reported().evaluations["evaluation"]) == set(results.evaluations["evaluation"])
     shown = experiments.variants(both)
     assert shown.loc[(10, "step size"), "unseen UAR"] == 0
     assert shown.loc[(10, "step size"), "AUC to retrained"] == pytest.approx(
@@ -226,21 +236,21 @@ def test_variants_and_development_cells_stay_out_of_the_main_tables(results, tmp
 
 
 def test_those_that_write_side_by_side_lose_nothing(tmp_path):
-    parts = [Results.of([cell("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
+    parts = [Results.of([evaluation("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
              for n in range(1, 9)]
     parts[0].write(tmp_path)
     with ThreadPoolExecutor(4) as pool:
         written = [pool.submit(part.write, tmp_path) for part in parts[1:]]
         while not all(future.done() for future in written):  # whoever reads finds whole files
             found = Results.read(tmp_path)
-            assert all(len(found.of_cell(name)) for name in found.cells["cell"])
+            assert all(len(found.of_evaluation(name)) for name in found.evaluations["evaluation"])
         for future in written:
             future.result()
-    assert sorted(Results.read(tmp_path).cells["n_forget"]) == list(range(1, 9))
+    assert sorted(Results.read(tmp_path).evaluations["n_forget"]) == list(range(1, 9))
 
 
 def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
-    one, other = (Results.of([cell("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
+    one, other = (Results.of([evaluation("adv", n, {"forget": 0, "retain": 1, "unseen": 1})])
                   for n in (1, 2))
     one.write(tmp_path)
 
@@ -252,24 +262,24 @@ def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
         patch.setattr(pd.DataFrame, "to_parquet", cut_off)
         with pytest.raises(KeyboardInterrupt):
             other.write(tmp_path)
-    assert list(Results.read(tmp_path).cells["n_forget"]) == [1]
+    assert list(Results.read(tmp_path).evaluations["n_forget"]) == [1]
     other.write(tmp_path)
-    assert sorted(Results.read(tmp_path).cells["n_forget"]) == [1, 2]
+    assert sorted(Results.read(tmp_path).evaluations["n_forget"]) == [1, 2]
     names = {path.name for path in tmp_path.iterdir()} - {files.LOCK}
-    assert names == {"cells.csv", "predictions.parquet"}
+    assert names == {"evaluations.csv", "predictions.parquet"}
 
 
 def of_distances(**distances: tuple[float, ...]) -> Results:
-    """Make a pair of seed and draw for each distance of a method to a perfect retrained model."""
-    cells = []
-    for pair in range(len(next(iter(distances.values())))):
-        at = {"seed": pair, "draw": str(pair)}
-        cells.append(cell("retrain", 10, scores(1.0, 1.0), **at))
-        cells += [
-            cell(method, 10, scores(1.0 - values[pair], 1.0), **at)
+    """Make a run for each distance of a method to a perfect retrained model."""
+    evaluations = []
+    for run in range(len(next(iter(distances.values())))):
+        at = {"seed": run, "forget_id": str(run)}
+        evaluations.append(evaluation("retrain", 10, scores(1.0, 1.0), **at))
+        evaluations += [
+            evaluation(method, 10, scores(1.0 - values[run], 1.0), **at)
             for method, values in distances.items()
         ]
-    return Results.of(cells)
+    return Results.of(evaluations)
 
 
 def test_which_corpus_is_further_from_retraining_by_welchs_interval():
@@ -277,7 +287,7 @@ def test_which_corpus_is_further_from_retraining_by_welchs_interval():
     other = of_distances(adv=(0.0, 0.25, 0.5), ran_lab=(0.0, 0.0, 0.25))
     table = protocol.further_from_retraining(one, other)
     assert list(table.index) == ["Ran. Lab.", "Adv."]
-    # variances 1/16 and 1/16 of three pairs, 4 degrees of freedom: t = 2.7764
+    # variances 1/16 and 1/16 of three runs, 4 degrees of freedom: t = 2.7764
     reach = 2.7764 * np.sqrt(2 / 16 / 3)
     adv = table.loc["Adv."]
     assert adv["one"] == 0.5 and adv["other"] == 0.25
@@ -289,16 +299,16 @@ def test_which_corpus_is_further_from_retraining_by_welchs_interval():
 
 
 def test_one_pair_cannot_say_which_corpus_is_further():
-    with pytest.raises(ParameterError, match="1 pair"):
+    with pytest.raises(ParameterError, match="1 run"):
         protocol.further_from_retraining(of_distances(adv=(0.5,)), of_distances(adv=(0.5,)))
 
 
 def test_tau_has_the_papers_rule():
-    cells = [
-        cell("adv", 10, scores(0.0, unseen), tau=tau, draw=DEVELOPMENT)
+    evaluations = [
+        evaluation("adv", 10, scores(0.0, unseen), tau=tau, forget_id=DEVELOPMENT)
         for tau, unseen in ((0.1, 0.25), (0.3, 0.75), (0.5, 0.75), (0.7, 0.5))
     ]
-    results = Results.of(cells)
+    results = Results.of(evaluations)
     assert experiments.chosen_taus(results) == {("adv", 10): 0.3}
     shape = experiments.shape_over_tau(results).iloc[0]
     assert (shape["smallest tau"], shape["best"], shape["largest tau"]) == (0.25, 0.75, 0.5)
@@ -310,7 +320,7 @@ def test_tau_has_the_papers_rule():
 def test_an_empty_or_absent_folder_is_named(tmp_path):
     with pytest.raises(ParameterError, match="no results in .*nothing"):
         Results.read(tmp_path / "nothing")
-    with pytest.raises(ParameterError, match="there are no cells"):
+    with pytest.raises(ParameterError, match="there are no evaluations"):
         Results.of([])
 
 
@@ -319,7 +329,7 @@ def test_figures_are_drawn_from_the_tables(results):
     paper = protocol.paper_table1().query("setting == 'validation'")
     figure = figures.by_method(table, paper)
     shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert shown == ["Fine-tune", "Retrained", "Ran. Lab.", "Adv.", "Adv. + Ela."]
+    assert shown == ["Original", "Retrained", "Ran. Lab.", "Adv.", "Adv. + Ela."]
     curve = pd.DataFrame(
         {"method": "adv", "n_forget": 10, "tau": [0.1, 0.3], "value": [0.2, 0.4]}
     )
@@ -356,47 +366,48 @@ def test_every_method_of_the_registry_is_drawn():
 
 
 def test_cells_of_before_and_after_the_other_tasks_live_in_one_folder(tmp_path):
-    old = cell("original", 10, scores(1.0, 1.0))
-    new = cell("retrain", 10, scores(0.75, 1.0))
-    record = new.record | {"n_classes": 7, "needs": "forget, retain", "request": "clips"}
+    old = evaluation("original", 10, scores(1.0, 1.0))
+    new = evaluation("retrain", 10, scores(0.75, 1.0))
+    record = new.record | {"n_classes": 7, "needs": "forget, retain", "forget_kind": "clips"}
     Results.of([old]).write(tmp_path)
-    Results.of([Cell(record, new.predictions.assign(unit=new.predictions["speaker"]))]).write(
+    clustered = new.predictions.assign(cluster=new.predictions["speaker"])
+    Results.of([Evaluation(record, clustered)]).write(
         tmp_path
     )
     both = Results.read(tmp_path)
-    assert both.n_labels == 7 and set(both.cells["request"]) == {"clips"}
-    assert sorted(both.cells["needs"]) == ["", "forget, retain"]
-    assert (both.predictions["unit"] == both.predictions["speaker"]).all()
+    assert both.n_labels == 7 and set(both.evaluations["forget_kind"]) == {"clips"}
+    assert sorted(both.evaluations["needs"]) == ["", "forget, retain"]
+    assert (both.predictions["cluster"] == both.predictions["speaker"]).all()
 
 
-def under(made: Cell, protocol: str) -> Cell:
+def under(made: Evaluation, protocol: str) -> Evaluation:
     """The same cell, made under another protocol."""
-    return Cell(made.record | {"protocol": protocol}, made.predictions)
+    return Evaluation(made.record | {"protocol": protocol}, made.predictions)
 
 
 def test_rows_of_two_protocols_make_no_table(tmp_path):
-    one, two = (cell(m, 10, scores(0.5, 0.5)) for m in ("ran_lab", "adv"))
-    third = cell("retrain", 10, scores(0.5, 0.5))
+    one, two = (evaluation(m, 10, scores(0.5, 0.5)) for m in ("ran_lab", "adv"))
+    third = evaluation("retrain", 10, scores(0.5, 0.5))
     same = Results.of([under(c, "abc") for c in (one, two, third)])
-    assert len(same.reported().cells) == 3
+    assert len(same.reported().evaluations) == 3
     same.write(tmp_path)
-    assert set(Results.read(tmp_path).cells["protocol"]) == {"abc"}
+    assert set(Results.read(tmp_path).evaluations["protocol"]) == {"abc"}
     for other in ("def", ""):
         mixed = Results.of([under(one, "abc"), under(two, other), under(third, "abc")])
-        message = rf"\(adv, N=10, seed 0, draw 0\) was made under protocol '{other or 'none'}'"
+        message = rf"\(adv, N=10, seed 0, forget set 0\) was made under protocol '{other or 'none'}'"
         with pytest.raises(ParameterError, match=message):
             mixed.reported()
         with pytest.raises(ParameterError, match=message):
-            leaderboard.requests(mixed)
+            leaderboard.runs(mixed)
         generator = np.random.default_rng(0)
         with pytest.raises(ParameterError, match=message):
             protocol.table_of_methods(mixed, "validation", generator=generator)
 
 
 def test_rows_of_before_there_was_a_protocol_are_read_as_before(results, tmp_path):
-    assert len(results.reported().cells)
+    assert len(results.reported().evaluations)
     results.write(tmp_path)
-    assert len(Results.read(tmp_path).reported().cells) == len(results.reported().cells)
+    assert len(Results.read(tmp_path).reported().evaluations) == len(results.reported().evaluations)
 
 
 def test_the_protocol_is_the_committed_file():

@@ -14,7 +14,7 @@ from speechunlearn.lab import profiles, scaling
 from speechunlearn.lab.scaling import Bench, Sizes
 
 CENTRE = Sizes(n=3, copies=2, steps=2, seconds=0.05, width=1.0, retained=6)
-METHODS = ("ran_lab", "altered", "adv_ela", "finetune", "retrain")
+METHODS = ("ran_lab", "perturbed", "adv_ela", "finetune", "retrain")
 
 
 @pytest.fixture
@@ -23,16 +23,16 @@ def bench() -> Bench:
 
 
 def test_a_point_is_what_its_sizes_say(bench):
-    request = bench.request(replace(CENTRE, n=5, retained=7, seconds=0.1))
+    request = bench.unlearning_data(replace(CENTRE, n=5, retained=7, seconds=0.1))
     assert (len(request.forget), len(request.retain)) == (5, 7)
     assert set(request.forget.lengths + request.retain.lengths) == {1600}
     assert not set(request.forget.hashes) & set(request.retain.hashes)
     own = bench.parameters("adv_ela", replace(CENTRE, copies=4, steps=3))
     assert (own.copies, own.steps, own.epochs, own.batch_size) == (4, 3, 2, 8)
     with pytest.raises(ParameterError, match="n \\+ retained: 30 \\+ 20, of 40 clips"):
-        bench.request(replace(CENTRE, n=30, retained=20))
+        bench.unlearning_data(replace(CENTRE, n=30, retained=20))
     with pytest.raises(ParameterError, match="0 samples"):
-        bench.request(replace(CENTRE, seconds=1e-9))
+        bench.unlearning_data(replace(CENTRE, seconds=1e-9))
 
 
 def test_clips_are_cut_or_repeated():
@@ -58,8 +58,8 @@ def test_passes_grow_as_the_methods_say(bench):
     table = scaling.measured(bench, scaling.points(axes, METHODS, CENTRE), repeats=2)
     assert (table["seconds"] > 0).all() and (table["memory_mb"] >= 0).all()
     found = scaling.slopes(table, "forward_backward").set_index(["axis", "method"])
-    # two copies of each clip, and a batch of 8 spliced clips whatever the number of clips
-    growth = {"ran_lab": 1.0, "altered": np.log2((3 * 4 + 8) / (3 * 2 + 8)), "adv_ela": 1.0}
+    # two copies of each clip, and a batch of 8 concatenated clips whatever the number of clips
+    growth = {"ran_lab": 1.0, "perturbed": np.log2((3 * 4 + 8) / (3 * 2 + 8)), "adv_ela": 1.0}
     for method, slope in growth.items():
         assert found.loc[("n", method), "slope"] == pytest.approx(slope)
         assert found.loc[("retained", method), "verdict"] == "no growth found"

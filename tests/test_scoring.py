@@ -18,7 +18,7 @@ def scored():
     labels = list(model.labels)
     about = pd.DataFrame(
         {
-            "hash": own.hashes, "speaker": own.speakers, "unit": own.speakers,
+            "hash": own.hashes, "speaker": own.speakers, "cluster": own.speakers,
             "label": [labels[int(i)] for i in own.labels], "seconds": 0.5,
         }
     )
@@ -65,7 +65,7 @@ def test_parts_come_in_the_order_asked_for():
     labels = [f"class {i}" for i in range(logits["forget"].shape[1])]
     about = table.rename(columns={"duration": "seconds"})
     about = about.assign(label=[labels[i] for i in about["label"]])
-    wanted = ["hash", "speaker", "unit", "label", "seconds"]
+    wanted = ["hash", "speaker", "cluster", "label", "seconds"]
     again = predictions.table(backwards, hashes, about[wanted], labels)
     assert list(again["hash"]) == list(table["hash"])
     np.testing.assert_array_equal(again["loss"], table["loss"])

@@ -30,7 +30,7 @@ def real() -> protocol.Results:
 
 @pytest.fixture(scope="module")
 def shown(real) -> protocol.Results:
-    return real.reported().select(setting="validation", request="clips")
+    return real.reported().select(setting="validation", forget_kind="clips")
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +110,10 @@ def test_the_weight_updates_are_those_that_the_cells_counted(real):
 
     Where N is no more than a batch, each of these holds all N, so that the passes give the steps.
     """
-    cells = real.cells
-    cells = cells[(cells["method"] == "adv") & (cells["n_forget"] == 10)]
-    assert len(cells) > 3
-    for row in cells.to_dict("records"):
+    evaluations = real.evaluations
+    evaluations = evaluations[(evaluations["method"] == "adv") & (evaluations["n_forget"] == 10)]
+    assert len(evaluations) > 3
+    for row in evaluations.to_dict("records"):
         own = json.loads(row["hyperparameters"])
         copies = 10 * own["copies"]
         steps = (row["forward_backward"] - copies * (own["steps"] + own["epochs"])) / 10
@@ -130,7 +130,7 @@ def test_the_papers_values_are_the_defaults_of_its_methods():
 
 
 def test_the_caption_says_what_the_cells_were_run_with(shown, numbers):
-    text = sentences.caption(shown.cells, numbers, 4, 1 / 7)
+    text = sentences.caption(shown.evaluations, numbers, 4, 1 / 7)
     for part in (
         "Adv. and Adv. + Ela.: M = 2, P = 10, epochs: 4, learning rate 0.0003, 8 weight updates",
         "Ran. Lab.: epochs: 15, learning rate 0.0003", "Fisher information per batch",
@@ -139,34 +139,36 @@ def test_the_caption_says_what_the_cells_were_run_with(shown, numbers):
     ):
         assert part in text
     # other cells are told otherwise
-    changed = shown.cells.assign(
-        hyperparameters=shown.cells["hyperparameters"]
+    changed = shown.evaluations.assign(
+        hyperparameters=shown.evaluations["hyperparameters"]
         .str.replace('"copies": 2', '"copies": 3').str.replace('"batch",', '"clip",')
     )
     text = sentences.settings(changed)
     assert "M = 3, P = 10" in text and "Fisher information per clip" in text
     assert "8 weight updates at N = 10;" in text  # 30 copies are two batches as well
-    without = shown.cells.assign(
-        hyperparameters=shown.cells["hyperparameters"].str.replace('"steps": 10', '"strides": 10')
+    without = shown.evaluations.assign(
+        hyperparameters=shown.evaluations["hyperparameters"].str.replace(
+            '"steps": 10', '"strides": 10'
+        )
     )
     with pytest.raises(ParameterError, match="'adv' does not say 'steps'"):
         sentences.settings(without)
 
 
 def test_each_size_with_a_retrained_model_of_its_own_has_no_stand_in(shown):
-    own = shown.cells.assign(seconds=range(len(shown.cells)))
+    own = shown.evaluations.assign(seconds=range(len(shown.evaluations)))
     assert sentences.stand_ins(own) == ""
 
 
 def test_what_is_not_run_as_the_papers_is_named(shown):
-    text = sentences.unlike_the_paper(shown.cells, ["adv", "ran_lab", "retrain", "scrub"])
+    text = sentences.unlike_the_paper(shown.evaluations, ["adv", "ran_lab", "retrain", "scrub"])
     assert text == (
         "Ran. Lab.: learning rate 0.0003 (the paper: 0.00003); Adv.: M = 2 (the paper: 20), "
         "P = 10 (the paper: 50), epochs: 4 (the paper: 15), learning rate 0.0003 (the paper: "
         "0.00003)"
     )
     as_theirs = json.dumps({"batch_size": 16, "importance": "none"} | sentences.PAPER)
-    assert sentences.unlike_the_paper(shown.cells.assign(hyperparameters=as_theirs)) == ""
+    assert sentences.unlike_the_paper(shown.evaluations.assign(hyperparameters=as_theirs)) == ""
 
 
 @pytest.mark.parametrize("method", ["adv", "adv_ela"])
@@ -174,7 +176,7 @@ def test_what_is_not_run_as_the_papers_is_named(shown):
 def test_words_follow_the_numbers(shown, numbers, method, split):
     """Each comparison of the sentences, with the values turned about: the word turns, too."""
     position = ["ran_lab", "adv", "adv_ela"].index(method) + 1
-    before = sentences.of_methods(shown.cells, numbers, 1 / 7)[position]
+    before = sentences.of_methods(shown.evaluations, numbers, 1 / 7)[position]
     name = {"forget": "the retrained model", "unseen": "Ran. Lab."}[split]
     word, other = ("below", "above") if split == "forget" else ("above", "below")
     assert f"{word} {name} at every N" in before
@@ -182,19 +184,21 @@ def test_words_follow_the_numbers(shown, numbers, method, split):
     turned = numbers.assign(
         value=numbers["value"].where(~own, 1.0 if other == "above" else 0.0)
     )
-    after = sentences.of_methods(shown.cells, turned, 1 / 7)[position]
+    after = sentences.of_methods(shown.evaluations, turned, 1 / 7)[position]
     assert f"{other} {name} at every N" in after
     one = own & (numbers["n_forget"] == 30)
     mixed = numbers.assign(value=numbers["value"].where(~one, 1.0 if other == "above" else 0.0))
-    after = sentences.of_methods(shown.cells, mixed, 1 / 7)[position]
+    after = sentences.of_methods(shown.evaluations, mixed, 1 / 7)[position]
     assert re.search(rf"{other} \S.*? at N = 30", after) and "N = 10, 50 and 100" in after
 
 
 def test_what_is_decided_follows_the_verdicts(shown):
     verdicts = pd.DataFrame({"verdict": ["not tested here"] * 3})
-    assert sentences.of_claims(shown.cells, verdicts, 4).startswith("No claim of the paper is")
+    assert sentences.of_claims(shown.evaluations, verdicts, 4).startswith(
+        "No claim of the paper is"
+    )
     verdicts.loc[0, "verdict"] = "holds"
-    text = sentences.of_claims(shown.cells, verdicts, 4)
+    text = sentences.of_claims(shown.evaluations, verdicts, 4)
     assert "Of 3 tests of the paper's claims, holds: 1, fails: 0" in text
     assert "one corpus, one small encoder, four unseen speakers and three runs" in text
 
@@ -246,7 +250,7 @@ def test_chapter_four_says_what_its_table_holds(real):
 
 def test_chapter_six_says_what_its_table_holds(real):
     shape = experiments.shape_over_tau(real).set_index("method")
-    smallest = real.select(draw="development", method=["adv"]).cells["tau"].min()
+    smallest = real.select(forget_id="development", method=["adv"]).evaluations["tau"].min()
     assert (shape.loc["Adv.", "best tau"] == smallest).all()
     inside = shape.loc["Adv. + Ela.", "rises, then falls"]
     assert 2 * inside.sum() > len(inside) > inside.sum()
@@ -257,7 +261,7 @@ def test_only_the_papers_own_methods_speak_of_the_paper(generated):
     for name in methods.METHODS:
         page = (ROOT / "book" / "methods" / f"{name}.md").read_text()
         facts = (generated / "methods" / f"{name}.md").read_text()
-        if name not in (*sentences.OF_THE_PAPER, "altered"):
+        if name not in (*sentences.OF_THE_PAPER, "perturbed"):
             assert "the paper" not in " ".join((page + facts).lower().split()), name
         assert "fine-tunes with 16" not in facts
 
@@ -293,5 +297,5 @@ def test_readme_says_of_a_request_what_chapter_eleven_shows():
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert "of chapter 11's 16 clips all keep their answers" in readme
     assert "of 16 predictions 0 changed" in printed
-    assert "says *not like retrained models*" in readme
-    assert "verdict: not like retrained models:" in printed
+    assert "says *distinguishable from retraining*" in readme
+    assert "verdict: distinguishable from retraining:" in printed

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from speechunlearn import corpora
-from speechunlearn.dataset.splits import forget_draw, speaker_split
+from speechunlearn.dataset.splits import random_forget_set, speaker_split
 from speechunlearn.errors import CorpusError, ParameterError
 
 
@@ -182,27 +182,29 @@ def test_split_of_real_speech(real_speech):
 
 def test_draws_are_nested():
     manifest = balanced()
-    for draw in (0, 1, "development"):
-        largest = forget_draw(manifest, 100, draw, seed=5)
+    for forget_id in (0, 1, "development"):
+        largest = random_forget_set(manifest, 100, forget_id, seed=5)
         assert len(set(largest)) == 100 and set(largest) <= set(manifest["hash"])
         for n in (1, 10, 30, 50):
-            assert forget_draw(manifest, n, draw, seed=5) == largest[:n]
+            assert random_forget_set(manifest, n, forget_id, seed=5) == largest[:n]
 
 
 def test_draws_differ_by_draw_and_seed():
     manifest = balanced()
-    draws = [forget_draw(manifest, 20, d, seed=s) for d in (0, 1, "development") for s in (0, 1)]
-    assert len({tuple(draw) for draw in draws}) == 6
+    forget_ids = [
+        random_forget_set(manifest, 20, d, seed=s) for d in (0, 1, "development") for s in (0, 1)
+    ]
+    assert len({tuple(forget_id) for forget_id in forget_ids}) == 6
     # Seed and draw must not be mixed up: draw 1 of seed 0 is not draw 0 of seed 1.
-    assert forget_draw(manifest, 20, 1, seed=0) != forget_draw(manifest, 20, 0, seed=1)
+    assert random_forget_set(manifest, 20, 1, seed=0) != random_forget_set(manifest, 20, 0, seed=1)
 
 
 def test_draws_do_not_depend_on_row_order_or_process():
     manifest = balanced()
-    draw = forget_draw(manifest, 4, "development")
-    assert forget_draw(manifest.sample(frac=1, random_state=0), 4, "development") == draw
+    forget_id = random_forget_set(manifest, 4, "development")
+    assert random_forget_set(manifest.sample(frac=1, random_state=0), 4, "development") == forget_id
     # Committed results name forget sets by draw and seed: this one must stay what it is.
-    assert draw == ["8-3-2", "10-3-2", "15-2-1", "7-2-1"]
+    assert forget_id == ["8-3-2", "10-3-2", "15-2-1", "7-2-1"]
 
 
 def test_draws_are_uniform_over_contents():
@@ -210,32 +212,34 @@ def test_draws_are_uniform_over_contents():
     manifest = make_manifest(
         [("s", "", "a", f"h{i}") for i in range(10)] + [("s", "", "a", "h0")] * 99
     )
-    counts = Counter(h for draw in range(2000) for h in forget_draw(manifest, 2, draw))
+    counts = Counter(
+        h for forget_id in range(2000) for h in random_forget_set(manifest, 2, forget_id)
+    )
     # 2,000 draws of probability 0.2: standard deviation 18, so 90 is five of them.
     assert all(abs(counts[f"h{i}"] - 400) < 90 for i in range(10)), counts
 
 
 def test_excluded_contents_are_never_drawn():
     manifest = balanced()
-    development = forget_draw(manifest, 100, "development")
-    rest = forget_draw(manifest, 140, 0, exclude=development)
+    development = random_forget_set(manifest, 100, "development")
+    rest = random_forget_set(manifest, 140, 0, exclude=development)
     assert set(rest) == set(manifest["hash"]) - set(development)
     # Taking hashes out does not change the order of the others.
-    order = forget_draw(manifest, 240, 0)
+    order = random_forget_set(manifest, 240, 0)
     assert rest == [h for h in order if h not in set(development)]
 
 
 @pytest.mark.parametrize("n", [241, 0, -1])
 def test_n_out_of_range(n):
     manifest = balanced()
-    assert len(forget_draw(manifest, 240, 0)) == 240
+    assert len(random_forget_set(manifest, 240, 0)) == 240
     with pytest.raises(ParameterError, match=f"n={n} clips to forget, but it must be in 1 to 240"):
-        forget_draw(manifest, n, 0)
+        random_forget_set(manifest, n, 0)
 
 
 def test_n_larger_than_what_is_not_excluded():
     manifest = balanced()
-    exclude = frozenset(forget_draw(manifest, 200, "development"))
-    assert len(forget_draw(manifest, 40, 0, exclude=exclude)) == 40
+    exclude = frozenset(random_forget_set(manifest, 200, "development"))
+    assert len(random_forget_set(manifest, 40, 0, exclude=exclude)) == 40
     with pytest.raises(ParameterError, match="n=41 .* in 1 to 40: .* 240 .*, 200 of them excluded"):
-        forget_draw(manifest, 41, 0, exclude=exclude)
+        random_forget_set(manifest, 41, 0, exclude=exclude)

@@ -14,7 +14,7 @@ from speechunlearn.audit.statistics import (
     draw,
     interval,
     mcnemar,
-    mean_over_pairs,
+    mean_over_runs,
     p_value,
     paired_bootstrap,
     pooled_bootstrap,
@@ -57,7 +57,7 @@ def test_the_first_resample_is_the_clips_as_they_are_and_the_others_draw_as_many
     counts = draw(5, 200, rng())
     assert counts.shape == (201, 5) and (counts[0] == 1).all()
     assert (counts.sum(axis=1) == 5).all() and len(np.unique(counts[1:], axis=0)) > 50
-    # each unit is drawn once in mean: 1 +- 5 standard errors of sqrt(0.8 / 200)
+    # each cluster is drawn once in mean: 1 +- 5 standard errors of sqrt(0.8 / 200)
     assert draw(5, 20_000, rng())[1:].mean(axis=0) == pytest.approx(np.ones(5), abs=0.03)
     for n, message in ((0, "n must be at least 1, got 0"), (5, "n_resamples .* got 99")):
         with pytest.raises(ParameterError, match=message):
@@ -82,11 +82,11 @@ def test_the_auc_of_a_resample_is_scikit_learns_of_the_clips_drawn():
 def test_pairs_without_a_score_count_for_nothing():
     scores = np.array([[1.0, np.nan, np.nan], [0.0, 0.5, np.nan]])
     weights = np.array([[1.0, 1.0], [5.0, 1.0], [1.0, 1.0]])
-    found = mean_over_pairs(scores, weights)
+    found = mean_over_runs(scores, weights)
     assert found[:2].tolist() == [0.5, 0.5] and np.isnan(found[2])
-    both = mean_over_pairs(np.stack([scores, 2 * scores], axis=1), weights)
+    both = mean_over_runs(np.stack([scores, 2 * scores], axis=1), weights)
     np.testing.assert_array_equal(both, [found, 2 * found])
-    assert mean_over_pairs(np.array([[1.0], [0.0]]), np.array([[3.0, 1.0]])) == 0.75
+    assert mean_over_runs(np.array([[1.0], [0.0]]), np.array([[3.0, 1.0]])) == 0.75
 
 
 def test_an_interval_leaves_out_resamples_without_a_value():

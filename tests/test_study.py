@@ -26,8 +26,8 @@ def study(demos_root, tmp_path):
 
 
 def test_reported_and_development_draws_share_no_clip_and_are_nested(study):
-    for draw in (0, 1, DEVELOPMENT):
-        assert study.hashes(clips(1, draw)) == study.hashes(clips(2, draw))[:1]
+    for forget_id in (0, 1, DEVELOPMENT):
+        assert study.hashes(clips(1, forget_id)) == study.hashes(clips(2, forget_id))[:1]
     assert not set(study.hashes(clips(2, 0))) & set(study.hashes(clips(2, DEVELOPMENT)))
     assert study.hashes(clips(2, 0)) != study.hashes(clips(2, 1))
 
@@ -41,7 +41,7 @@ def test_a_retrained_model_has_seen_no_forget_clip(study, monkeypatch):
         return real(model, clips, *args, **kwargs)
 
     monkeypatch.setattr(training, "train", spy)
-    study.cell("retrain", clips(1, 0), 0)
+    study.evaluate("retrain", clips(1, 0), 0)
     assert len(seen) == 1
     assert not seen[0] & set(study.hashes(clips(2, 0)))
     assert seen[0] | set(study.hashes(clips(2, 0))) == set(study.train.hashes)
@@ -59,14 +59,16 @@ def test_settings_train_on_the_right_speakers(demos_root, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_scored_and_recorded_cell(study, method):
-    cell = study.cell(method, clips(2, 0), 0)
-    assert cell.predictions.groupby("split").size().to_dict() == {
+    evaluation = study.evaluate(method, clips(2, 0), 0)
+    assert evaluation.predictions.groupby("split").size().to_dict() == {
         "forget": 2, "retain": 5, "unseen": 14,
     }
-    assert list(cell.predictions.query("split == 'forget'")["hash"]) == study.hashes(clips(2, 0))
-    retained = set(cell.predictions.query("split == 'retain'")["hash"])
+    assert list(
+        evaluation.predictions.query("split == 'forget'")["hash"]
+    ) == study.hashes(clips(2, 0))
+    retained = set(evaluation.predictions.query("split == 'retain'")["hash"])
     assert not retained & set(study.hashes(clips(2, 0)))
-    record = cell.record
+    record = evaluation.record
     for column in protocol.KEY:
         assert column in record
     for column in ("corpus_hash", "commit", "lock", "machine", "protocol"):
@@ -77,52 +79,53 @@ def test_every_method_gives_a_scored_and_recorded_cell(study, method):
 
 
 def test_the_attack_is_charged_even_where_it_is_found(study):
-    first = study.cell("adv", clips(2, 0), 0).record
-    second = study.cell("adv", clips(1, 0), 0).record
+    first = study.evaluate("adv", clips(2, 0), 0).record
+    second = study.evaluate("adv", clips(1, 0), 0).record
     # copies 2, steps 2: 4 passes a clip; 2 epochs over 2 copies a clip, one forget batch a step
     assert first["forward_backward"] == 2 * 4 + 2 * (4 + 2)
     assert second["forward_backward"] == 4 + 2 * (2 + 1)
-    with_importance = study.cell("adv_ela", clips(2, 0), 0).record
+    with_importance = study.evaluate("adv_ela", clips(2, 0), 0).record
     assert with_importance["forward_backward"] == first["forward_backward"] + 2
 
 
 def test_finished_work_is_found_by_another_process(demos_root, tmp_path, monkeypatch):
-    first = tiny_study.study(demos_root, tmp_path).cell("ran_lab", clips(2, 0), 0)
+    first = tiny_study.study(demos_root, tmp_path).evaluate("ran_lab", clips(2, 0), 0)
 
     def refuse(*args, **kwargs):
         raise AssertionError("work was done again")
 
     monkeypatch.setattr(training, "train", refuse)
     monkeypatch.setattr(training, "predict", refuse)
-    second = tiny_study.study(demos_root, tmp_path).cell("ran_lab", clips(2, 0), 0)
+    second = tiny_study.study(demos_root, tmp_path).evaluate("ran_lab", clips(2, 0), 0)
     pd.testing.assert_frame_equal(first.predictions, second.predictions)
     assert first.record == second.record
 
 
 def test_other_hyperparameters_seeds_draws_and_data_are_other_cells(study, demos_root, tmp_path):
-    base = study.cell("ran_lab", clips(2, 0), 0)
+    base = study.evaluate("ran_lab", clips(2, 0), 0)
     others = [
-        study.cell("ran_lab", clips(2, 0), 0, learning_rate=2e-3),
-        study.cell("ran_lab", clips(2, 0), 1),
-        study.cell("ran_lab", clips(2, 1), 0),
-        tiny_study.study(demos_root, tmp_path / "cache", max_seconds=0.2).cell(
+        study.evaluate("ran_lab", clips(2, 0), 0, learning_rate=2e-3),
+        study.evaluate("ran_lab", clips(2, 0), 1),
+        study.evaluate("ran_lab", clips(2, 1), 0),
+        tiny_study.study(demos_root, tmp_path / "cache", max_seconds=0.2).evaluate(
             "ran_lab", clips(2, 0), 0
         ),
     ]
     for other in others:
         assert not base.predictions["loss"].equals(other.predictions["loss"])
-    cells = len(list((tmp_path / "cache" / "cells").glob("*/made.json")))
-    assert cells == 5
+    evaluations = len(list((tmp_path / "cache" / "evaluations").glob("*/made.json")))
+    assert evaluations == 5
 
 
 def test_results_are_written_read_and_scored_against_the_right_reference(study, tmp_path):
-    cells = [study.cell(method, clips(n, 0), 0) for n in (1, 2) for method in METHODS]
-    Results.of(cells).write(tmp_path / "results")
-    Results.of(cells[:1]).write(tmp_path / "results")  # again: replaced, not doubled
+    evaluations = [study.evaluate(method, clips(n, 0), 0) for n in (1, 2) for method in METHODS]
+    Results.of(evaluations).write(tmp_path / "results")
+    Results.of(evaluations[:1]).write(tmp_path / "results")  # again: replaced, not doubled
     results = Results.read(tmp_path / "results")
-    assert len(results.cells) == len(cells)
+    assert len(results.evaluations) == len(evaluations)
     rows = results.rows()
-    wanted = ["profile", "task", "corpus", "encoder", "method", "n_forget", "tau", "seed", "draw",
+    wanted = ["profile", "task", "corpus", "encoder", "method", "n_forget", "tau", "seed",
+              "forget_id",
               "split", "metric", "value", "seconds"]
     assert set(wanted) <= set(rows.columns)
     distance = rows[rows["metric"] == "uar_distance"].set_index(["method", "n_forget", "split"])
@@ -137,14 +140,14 @@ def test_results_are_written_read_and_scored_against_the_right_reference(study, 
 
 
 def test_tau_is_chosen_on_the_development_draw(study):
-    cells = list(experiments.ablation(study))
-    results = Results.of(cells)
+    evaluations = list(experiments.ablation(study))
+    results = Results.of(evaluations)
     taus = experiments.chosen_taus(results)
     assert set(taus) == {(m, n) for m in ("adv", "adv_ela") for n in (1, 2)}
     rows = results.rows().query("split == 'unseen' and metric == 'uar' and method == 'adv'")
     best = rows[rows["n_forget"] == 2].sort_values(["value", "tau"], ascending=[False, True])
     assert taus["adv", 2] == best["tau"].iloc[0]
-    assert set(results.cells["draw"]) == {DEVELOPMENT}
+    assert set(results.evaluations["forget_id"]) == {DEVELOPMENT}
 
 
 @pytest.mark.parametrize(
@@ -192,7 +195,7 @@ def work(name):
     recipe = tiny_study.profile().recipe | {"epochs": 12}
     study = tiny_study.study(root, f"{folder}/{name}", recipe=recipe)
     for method in ("original", "ran_lab", "adv", "adv_ela"):
-        predictions = study.cell(method, clips(2, 0), 0).predictions
+        predictions = study.evaluate(method, clips(2, 0), 0).predictions
         predictions.to_csv(f"{folder}/{name}-{method}.csv", index=False)
 
 begun = time.perf_counter()
@@ -226,17 +229,19 @@ def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
     from speechunlearn.lab.study import together
 
     whole = forget_sets.clips(2, 0)
-    steps = forget_sets.in_parts(whole, 2)
+    steps = forget_sets.in_steps(whole, 2)
     assert together(steps) == whole
-    made = study.after("ran_lab", steps, 0)
-    assert made.record["n_forget"] == 2 and made.record["draw"] == "0"
-    request = study.request(tuple(steps), 0, frozenset())
+    made = study.evaluate_after("ran_lab", steps, 0)
+    assert made.record["n_forget"] == 2 and made.record["forget_id"] == "0"
+    request = study.unlearning_data(tuple(steps), 0, frozenset())
     assert request.forget.hashes == study.hashes(whole)[1:]
     assert request.retain is not None
     assert not set(request.retain.hashes) & set(study.hashes(whole))
-    assert not made.predictions["loss"].equals(study.cell("ran_lab", whole, 0).predictions["loss"])
+    assert not made.predictions["loss"].equals(
+        study.evaluate("ran_lab", whole, 0).predictions["loss"]
+    )
     with pytest.raises(ParameterError, match="do not follow"):
         together(steps[::-1])
     tuning = forget_sets.clips(2, DEVELOPMENT)
-    parts = [study.hashes(part) for part in forget_sets.in_parts(tuning, 2)]
+    parts = [study.hashes(part) for part in forget_sets.in_steps(tuning, 2)]
     assert [len(part) for part in parts] == [1, 1] and sum(parts, []) == study.hashes(tuning)

@@ -26,13 +26,13 @@ def shared(table, column):
 def test_keyword_spotting_keeps_speakers_apart(words):
     table = tasks.get("keyword").manifest(words, True, FRACTIONS, 0)
     assert not shared(table, "speaker")
-    assert (table["label"] == words["label"]).all() and (table["unit"] == words["speaker"]).all()
+    assert (table["label"] == words["label"]).all() and (table["cluster"] == words["speaker"]).all()
     assert set(table["label"][table["split"] == "train"]) == set(words["label"])
 
 
 def test_speaker_identification_keeps_words_apart_and_knows_every_speaker(words):
     table = tasks.get("speaker").manifest(words, False, FRACTIONS, 0)
-    assert (table["label"] == words["speaker"]).all() and (table["unit"] == words["label"]).all()
+    assert (table["label"] == words["speaker"]).all() and (table["cluster"] == words["label"]).all()
     by_word = table.assign(word=words["label"])
     assert not shared(by_word, "word")
     for split in FRACTIONS:
@@ -50,13 +50,13 @@ def test_an_official_split_holds_for_the_task_it_was_made_for_and_for_no_other(w
 def test_a_corpus_made_for_speaker_identification_has_a_folder_a_session(words):
     sessions = words.assign(label=words["speaker"])
     table = tasks.get("speaker").manifest(sessions, True, FRACTIONS, 0)
-    assert (table["unit"] == [path.split("/")[2] for path in words["path"]]).all()
-    assert not shared(table, "unit")
+    assert (table["cluster"] == [path.split("/")[2] for path in words["path"]]).all()
+    assert not shared(table, "cluster")
 
 
 def test_a_csv_of_words_serves_speaker_identification_too(words):
     table = tasks.get("speaker").manifest(words, True, FRACTIONS, 0)
-    assert (table["label"] == words["speaker"]).all() and (table["unit"] == words["label"]).all()
+    assert (table["label"] == words["speaker"]).all() and (table["cluster"] == words["label"]).all()
 
 
 def test_a_class_of_one_unit_is_refused(words):

@@ -16,8 +16,8 @@ from speechunlearn.corpora.base import decode
 from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods.pgd import AttackParameters, adversarial_set
-from speechunlearn.models import fast
-from speechunlearn.tool import audit, checkpoints, forget, inputs, work
+from speechunlearn.models import fast_mode
+from speechunlearn.tool import audit, checkpoints, forget, inputs, output_folder
 
 FAST = {"epochs": 3, "learning_rate": 1e-3}
 
@@ -51,7 +51,7 @@ def test_a_checkpoint_answers_as_transformers_does(tmp_path: Path, kind: str) ->
     file = clips(tmp_path, "forget", 5, 0)
     prepared = _prepared(tmp_path / "model", file)
     expected = _transformers_logits(
-        tmp_path / "model", [tmp_path / path for path in prepared.parts["forget"].about["path"]]
+        tmp_path / "model", [tmp_path / path for path in prepared.sets["forget"].about["path"]]
     )
     assert expected.std(dim=0).max() > 1e-3  # the clips' answers differ at all
     table = _answers(prepared)
@@ -59,7 +59,7 @@ def test_a_checkpoint_answers_as_transformers_does(tmp_path: Path, kind: str) ->
 
 
 def _prepared(model: Path, file: Path):  # noqa: ANN202
-    from speechunlearn.tool.forgetting import prepare
+    from speechunlearn.tool.forget import prepare
 
     return prepare(model, {"forget": file})
 
@@ -68,14 +68,14 @@ def _answers(prepared) -> torch.Tensor:  # noqa: ANN001
     from speechunlearn.models.training import predict
 
     batch_size = 1 if prepared.model.answers_alone else 3
-    return predict(prepared.model, prepared.parts["forget"].clips, batch_size=batch_size)
+    return predict(prepared.model, prepared.sets["forget"].clips, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_attack_reaches_the_waveform(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "model", kind)
     prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 4, 0))
-    part = prepared.parts["forget"].clips
+    part = prepared.sets["forget"].clips
     parameters = AttackParameters(tau=0.3, copies=2, steps=8)
     found = adversarial_set(prepared.model, part, len(LABELS), parameters, seed=0)
     for copy, source in enumerate([i for i in range(4) for _ in range(2)]):
@@ -90,9 +90,9 @@ def test_the_faster_computation_answers_alike(tmp_path: Path, kind: str) -> None
     write(tmp_path / "model", kind)
     prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 5, 0))
     slow = _answers(prepared)
-    with fast.fast(prepared.model):
-        quick = _answers(prepared)
-    assert (quick - slow).abs().max() < 1e-5 * slow.abs().max()
+    with fast_mode.fast(prepared.model):
+        fast = _answers(prepared)
+    assert (fast - slow).abs().max() < 1e-5 * slow.abs().max()
 
 
 def _target_loss(model, clips) -> float:  # noqa: ANN001
@@ -104,7 +104,7 @@ def _target_loss(model, clips) -> float:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "ast", "whisper"])
-@pytest.mark.parametrize("method", ["altered", "adv_ela"])
+@pytest.mark.parametrize("method", ["perturbed", "adv_ela"])
 def test_what_is_written_loads_unchanged(tmp_path: Path, kind: str, method: str) -> None:
     write(tmp_path / "model", kind)
     file = clips(tmp_path, "forget", 4, 0)
@@ -145,20 +145,20 @@ def test_the_report_holds_what_was_asked_and_found(desk: Path, tmp_path: Path) -
     assert {name: part["clips"] for name, part in report["inputs"].items()} == {
         "forget": 6, "retain": 9, "unseen": 9
     }
-    assert report["inputs"]["retain"]["sha256"] == work.sha256(desk / "retain.csv")
+    assert report["inputs"]["retain"]["sha256"] == output_folder.sha256(desk / "retain.csv")
     assert report["cost"]["forward_backward"] == 3 * 6
     for name, digest in report["outputs"].items():
-        assert work.sha256(tmp_path / "out" / name) == digest
+        assert output_folder.sha256(tmp_path / "out" / name) == digest
     assert set(report["outputs"]) == {
         path.name for path in (tmp_path / "out").iterdir()
     } - {"report.json"}
     # the attack is the one of the audit, on the same losses
-    from speechunlearn.tool import assessing
-    from speechunlearn.tool.forgetting import prepare
+    from speechunlearn.tool import evaluate
+    from speechunlearn.tool.forget import prepare
 
     files = {"forget": desk / "forget.csv", "unseen": desk / "unseen.csv"}
     prepared = prepare(tmp_path / "out", files)
-    table = assessing.table(prepared.model, prepared.parts)
+    table = evaluate.table(prepared.model, prepared.sets)
     losses = {split: -part["loss"].to_numpy() for split, part in table.groupby("split")}
     auc = membership.auc(Scores(losses["forget"], losses["unseen"]))
     assert report["membership"]["after"]["auc"]["value"] == pytest.approx(auc)
@@ -198,7 +198,7 @@ def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path
     assert not other["passed"]
 
 
-@pytest.mark.parametrize("method", ["altered", "adv_ela"])
+@pytest.mark.parametrize("method", ["perturbed", "adv_ela"])
 def test_quick_is_the_same_method(desk: Path, tmp_path: Path, method: str) -> None:
     """In eval mode nothing is drawn: the weights agree up to rounding."""
     from safetensors.torch import load_file
@@ -206,13 +206,13 @@ def test_quick_is_the_same_method(desk: Path, tmp_path: Path, method: str) -> No
     own = {"epochs": 2, "learning_rate": 1e-4, "mode": "eval"}
     own |= {"copies": 2, "steps": 2} if method == "adv_ela" else {}
     weights = {}
-    for quick in (False, True):
-        out = tmp_path / str(quick)
+    for fast in (False, True):
+        out = tmp_path / str(fast)
         done = forget(
-            desk / "model", desk / "forget.csv", out, method=method, parameters=own, quick=quick
+            desk / "model", desk / "forget.csv", out, method=method, parameters=own, fast=fast
         )
-        assert done.report["quick"] is quick
-        weights[quick] = load_file(out / "model.safetensors")
+        assert done.report["fast"] is fast
+        weights[fast] = load_file(out / "model.safetensors")
     before = load_file(desk / "model" / "model.safetensors")
     for name, weight in weights[False].items():
         moved = (weight - before[name]).abs().max()
@@ -222,20 +222,20 @@ def test_quick_is_the_same_method(desk: Path, tmp_path: Path, method: str) -> No
 
 def test_the_same_call_again_returns_the_report(desk: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    call = {"method": "ran_lab", "parameters": FAST, "say": said.append}
+    call = {"method": "ran_lab", "parameters": FAST, "on_progress": said.append}
     first = forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
     again = forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
     assert again.report == first.report and "already done" in said[-1]
-    with pytest.raises(work.OutputError, match="another request"):
+    with pytest.raises(output_folder.OutputError, match="another request"):
         forget(desk / "model", desk / "forget.csv", tmp_path / "out", seed=1, **call)
     (tmp_path / "out" / "README.md").write_text("changed")
-    with pytest.raises(work.OutputError, match="README.md"):
+    with pytest.raises(output_folder.OutputError, match="README.md"):
         forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)
 
 
 def test_copies_made_in_pieces_are_those_made_at_once(desk: Path) -> None:
     prepared = _prepared(desk / "model", desk / "forget.csv")
-    part, parameters = prepared.parts["forget"].clips, AttackParameters(copies=2, steps=3)
+    part, parameters = prepared.sets["forget"].clips, AttackParameters(copies=2, steps=3)
     whole = adversarial_set(prepared.model, part, 3, parameters, seed=4)
     pieces = [
         adversarial_set(
@@ -259,7 +259,7 @@ def test_waveforms_that_are_not_normalised_are_scaled_without_rounding(tmp_path:
     assert np.log2(prepared.unit) == round(np.log2(prepared.unit)) and prepared.unit != 1
     spreads = []
     for path, own in zip(
-        prepared.parts["forget"].about["path"], prepared.parts["forget"].clips.waveforms_z,
+        prepared.sets["forget"].about["path"], prepared.sets["forget"].clips.waveforms_z,
         strict=True,
     ):
         waveform, _ = decode(tmp_path / path)
@@ -351,7 +351,7 @@ def test_an_answer_without_a_mask_is_asked_for_alone(tmp_path: Path) -> None:
     write(tmp_path / "model", "wav2vec2, no mask")
     prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 4, 0))
     assert prepared.model.answers_alone
-    padded, lengths = audio.pad(prepared.parts["forget"].clips.waveforms_z)
+    padded, lengths = audio.pad(prepared.sets["forget"].clips.waveforms_z)
     with torch.no_grad():
         together = prepared.model(padded, lengths)
     assert (together - _answers(prepared)).abs().max() > 1e-4
@@ -408,15 +408,15 @@ def test_the_example_is_what_the_study_holds(tmp_path: Path, demos_root: Path) -
     from speechunlearn.models import training
 
     study = tiny(demos_root, tmp_path / "cache")
-    deletion = draw(2, 0)
+    forget_set = draw(2, 0)
     (tmp_path / "desk").mkdir()
-    given = example.write(study, deletion, 0, tmp_path / "desk")
+    given = example.write(study, forget_set, 0, tmp_path / "desk")
     folder = tmp_path / "desk"
     report = audit(
         folder / given.model, folder / given.forget, retain=folder / given.retain,
         unseen=folder / given.unseen,
     ).report
-    parts = study.parts(deletion)
+    parts = study.scored_clips(forget_set)
     model = study.original(0)
     logits = training.answers(model, parts)
     table = predictions.table(

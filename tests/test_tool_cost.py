@@ -29,16 +29,16 @@ def request_files(tmp_path_factory):
 def plan(folder, **given):
     retained = given.pop("retained", False)
     values = {"budget": 0.3, "retain": folder / "retain.csv" if retained else None} | given
-    return tool.plan(folder / "model", folder / "forget.csv", **values)
+    return tool.forecast(folder / "model", folder / "forget.csv", **values)
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(
     ("method", "retained", "parameters"),
     [
         ("ran_lab", False, {"epochs": 2}),
         ("adv_ela", False, {"epochs": 2, "copies": 3, "steps": 2, "batch_size": 4}),
-        ("altered", False, {"epochs": 1}),
+        ("perturbed", False, {"epochs": 1}),
         ("amun", False, {"epochs": 2, "steps": 3, "batch_size": 4, "bound": 0.05}),
         ("bad_teacher", True, {"epochs": 1}),
         ("ssd", True, {}),
@@ -47,18 +47,18 @@ def plan(folder, **given):
     ],
 )
 def test_the_passes_are_those_of_the_report(
-    request_files, tmp_path, method, retained, parameters, quick
+    request_files, tmp_path, method, retained, parameters, fast
 ):
     said = plan(
         request_files, method=method, parameters=parameters, retained=retained, seed=3,
-        quick=quick, budget=20.0,  # enough to search all clips
+        fast=fast, budget=20.0,  # enough to search all clips
     )
     done = tool.forget(
         request_files / "model", request_files / "forget.csv", tmp_path / "out",
         retain=request_files / "retain.csv" if retained else None, method=method,
-        parameters=parameters, seed=3, quick=quick,
+        parameters=parameters, seed=3, fast=fast,
     )
-    assert said.quick is quick
+    assert said.fast is fast
     cost = done.report["cost"]
     total = said.unlearning.total
     assert (total.forward, total.forward_backward) == (cost["forward"], cost["forward_backward"])
@@ -69,7 +69,7 @@ def test_the_passes_are_those_of_the_report(
 
 def test_without_a_method_the_recommended_one_is_planned(request_files):
     said = plan(request_files, retained=True, retrain_epochs=4)
-    assert said.method == tool.recommended.choose({"forget", "retain"}).method
+    assert said.method == tool.defaults.choose({"forget", "retain"}).method
     assert said.retraining.total.forward_backward == 4 * 7
     assert said.ratio == said.unlearning.total.seconds / said.retraining.total.seconds
     text = said.summary()
@@ -133,9 +133,9 @@ def test_the_command_prints_the_plan(request_files, monkeypatch, capsys):
     assert code == 0 and "Ran. Lab.: 5 forget clips" in said.out and "in all" in said.out
     code, said = call(
         monkeypatch, capsys, "--model", str(folder / "model"), "--forget",
-        str(folder / "forget.csv"), "--method", "ran_lab", "--budget", "0.3", "--quick",
+        str(folder / "forget.csv"), "--method", "ran_lab", "--budget", "0.3", "--fast",
     )
-    assert code == 0 and "Ran. Lab., quick: 5 forget clips" in said.out
+    assert code == 0 and "Ran. Lab., fast: 5 forget clips" in said.out
     code, said = call(
         monkeypatch, capsys, "--model", str(folder), "--forget", str(folder / "forget.csv")
     )

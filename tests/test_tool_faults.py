@@ -14,7 +14,7 @@ import pytest
 from checkpoint import clips, write
 
 from speechunlearn.errors import CorpusError, ParameterError
-from speechunlearn.tool import audit, forget, work
+from speechunlearn.tool import audit, forget, output_folder
 from speechunlearn.tool import ledger as ledgers
 
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ def test_a_disk_without_room_is_said_and_the_work_goes_on_later(desk: Path) -> N
     size = (desk / "model" / "model.safetensors").stat().st_size
     with (
         _no_file_beyond(size // 2),
-        pytest.raises(work.OutputError, match="^out: cannot write to .*File too large"),
+        pytest.raises(output_folder.OutputError, match="^out: cannot write to .*File too large"),
     ):
         forget(desk / "model", desk / "forget.csv", desk / "out", method="ran_lab", parameters=FAST)
     assert not (desk / "out" / "report.json").exists()
@@ -91,31 +91,31 @@ def test_a_folder_that_cannot_be_written_is_refused_before_work(desk: Path) -> N
     (desk / "file").write_text("")
     said: list[str] = []
     for out in (desk / "file", desk / "file" / "out", Path("/proc/speechunlearn")):
-        with pytest.raises(work.OutputError, match="out: "):
-            forget(desk / "model", desk / "forget.csv", out, say=said.append)
+        with pytest.raises(output_folder.OutputError, match="out: "):
+            forget(desk / "model", desk / "forget.csv", out, on_progress=said.append)
     assert said == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused(desk: Path) -> None:
     (desk / "sealed").mkdir(mode=0o500)
-    with pytest.raises(work.OutputError, match="Permission denied"):
+    with pytest.raises(output_folder.OutputError, match="Permission denied"):
         forget(desk / "model", desk / "forget.csv", desk / "sealed" / "out")
 
 
 def test_a_folder_with_other_things_is_refused(desk: Path) -> None:
     (desk / "out").mkdir()
     (desk / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(work.OutputError, match="not empty: it holds 'notes.txt'"):
+    with pytest.raises(output_folder.OutputError, match="not empty: it holds 'notes.txt'"):
         forget(desk / "model", desk / "forget.csv", desk / "out")
     assert _contents(desk / "out") == {"notes.txt": b"mine"}
 
 
 def test_two_processes_do_not_share_a_folder(desk: Path) -> None:
-    with work.folder(desk / "out"):
-        with pytest.raises(work.OutputError, match="another process works in"):
+    with output_folder.folder(desk / "out"):
+        with pytest.raises(output_folder.OutputError, match="another process works in"):
             forget(desk / "model", desk / "forget.csv", desk / "out")
-        with pytest.raises(work.OutputError, match="another process works in"):
+        with pytest.raises(output_folder.OutputError, match="another process works in"):
             audit(desk / "model", desk / "forget.csv", out=desk / "out")
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_piece_of_work_is_made_again(desk: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        forget(desk / "model", desk / "forget.csv", desk / "out", say=stop, **call)
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
     (piece,) = (desk / "out").glob(".unfinished/adversarial/*/copies.safetensors")
     damaged = bytearray(piece.read_bytes())
     damaged[-1000] ^= 0xFF
@@ -165,7 +165,7 @@ def test_a_damaged_state_of_a_descent_is_not_gone_on_from(desk: Path, left: int)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        forget(desk / "model", desk / "forget.csv", desk / "out", say=stop, **call)
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
     (state,) = (desk / "out").glob(".unfinished/unlearned/*.resume")
     state.write_bytes(state.read_bytes()[:left])
     done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
@@ -227,7 +227,7 @@ class TestLedger:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            ledgers.run(desk / "model", file, desk / "out", say=stop)
+            ledgers.run(desk / "model", file, desk / "out", on_progress=stop)
         again = ledgers.run(desk / "model", file, desk / "out")
         assert list(again["status"]) == list(whole["status"]) == ["done", "done"]
         for name in "ab":

@@ -289,7 +289,7 @@ def linked(target: str) -> Callable[[Path], Any]:
 
 def table_cases() -> list[Case]:
     wide = ",".join(f"column {i}" for i in range(10_000))
-    cells = ",".join("x" for _ in range(10_000))
+    evaluations = ",".join("x" for _ in range(10_000))
     cases = []
     for name, text, expected in (
         ("as it should be", ROWS, USED), ("BOM", b"\xef\xbb\xbf" + ROWS.encode(), USED),
@@ -328,8 +328,8 @@ def table_cases() -> list[Case]:
         ("extra empty cell", ROWS.replace("class 0", "class 0,"), REFUSED),
         ("a huge field", row("x" * 5_000_000), REFUSED),
         ("a huge label", row("c/0.wav", "x" * 5_000_000), REFUSED),
-        ("10,000 columns", f"path,label,{wide}\nc/0.wav,class 0,{cells}\n", USED),
-        ("10,000 columns, none right", f"{wide}\n{cells}\n", REFUSED),
+        ("10,000 columns", f"path,label,{wide}\nc/0.wav,class 0,{evaluations}\n", USED),
+        ("10,000 columns, none right", f"{wide}\n{evaluations}\n", REFUSED),
         ("20,000 rows of one clip", "path,label\n" + "c/0.wav,class 0\n" * 20_000, USED),
         ("no such label", row("c/0.wav", "class 9"), REFUSED),
         ("formula as a label", row("c/0.wav", "=cmd|' /C calc'!A0"), REFUSED),
@@ -502,7 +502,7 @@ def pickled(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path]
     return make
 
 
-class Run:
+class ChapterRun:
     """What a hostile pickle holds: it makes a file when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
@@ -514,7 +514,7 @@ class Run:
 
 def hostile(protocol: int) -> Callable[[Path], Any]:
     def make(folder: Path) -> None:
-        data = pickle.dumps({"classifier.bias": Run(folder / "executed")}, protocol=protocol)
+        data = pickle.dumps({"classifier.bias": ChapterRun(folder / "executed")}, protocol=protocol)
         (folder / "pytorch_model.bin").write_bytes(data)
         (folder / WEIGHTS).unlink()
 
@@ -547,7 +547,7 @@ def index(named: Any, suffix: str = "safetensors") -> Callable[[Path], Any]:
     return make
 
 
-def in_parts(folder: Path) -> None:
+def in_steps(folder: Path) -> None:
     state = load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     names = sorted(state)
@@ -706,7 +706,7 @@ def checkpoint_cases() -> list[Case]:
         *(Case(f"pickle that runs {p}", hostile(p), REFUSED) for p in (0, 2, 4)),
         Case("safetensors by the name of a pickle", lambda folder: (folder / WEIGHTS).rename(
             folder / "pytorch_model.bin"), REFUSED),
-        Case("in parts", in_parts, USED),
+        Case("in parts", in_steps, USED),
         *(
             Case(f"index {named}", index(named), REFUSED)
             for named in (

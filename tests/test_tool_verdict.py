@@ -10,7 +10,7 @@ from checkpoint import clips, write
 
 from speechunlearn.audit.report_card import Auditor
 from speechunlearn.errors import ParameterError
-from speechunlearn.tool import assessing, audit, forget, ledger, reports, verdicts
+from speechunlearn.tool import audit, evaluate, forget, ledger, reports, verdicts
 from speechunlearn.tool.verdicts import LIKE, NOT_LIKE, UNKNOWN, Tried, decide
 
 
@@ -117,18 +117,18 @@ def retrained():
 @pytest.fixture
 def judged_by(monkeypatch):
     """The verdict on a model, by scores that are soon made."""
-    quick = ["forget_uar", "unseen_uar", "mia_loss", "mia_matched"]
-    monkeypatch.setattr(assessing, "on_card", lambda table: quick)
+    fast = ["forget_uar", "unseen_uar", "mia_loss", "mia_matched"]
+    monkeypatch.setattr(evaluate, "on_card", lambda table: fast)
 
     def judge(model, retrained, original):
         tables = {"before": original, "after": model}
         found = {
-            "scores": {w: assessing.scores(t, N_LABELS) for w, t in tables.items()},
+            "scores": {w: evaluate.scores(t, N_LABELS) for w, t in tables.items()},
             "cards": {
-                w: assessing.card(t, retrained, N_LABELS, seed=0) for w, t in tables.items()
+                w: evaluate.card(t, retrained, N_LABELS, seed=0) for w, t in tables.items()
             },
         }
-        return assessing.verdict(tables, retrained, found, N_LABELS, seed=0)
+        return evaluate.verdict(tables, retrained, found, N_LABELS, seed=0)
 
     return judge
 
@@ -155,7 +155,7 @@ def test_where_the_original_is_as_a_retrained_model_nothing_can_be_told(retraine
 
 def test_where_half_of_the_clips_may_be_untouched_nothing_can_be_told(retrained, judged_by):
     original = answers(20, forget=1.2)
-    assert not assessing.card(original, retrained, N_LABELS, seed=0)["passed"]
+    assert not evaluate.card(original, retrained, N_LABELS, seed=0)["passed"]
     found = judged_by(answers(30), retrained, original)
     assert found["verdict"]["value"] == UNKNOWN
     assert "clips untouched" in found["verdict"]["why"]
@@ -187,7 +187,7 @@ def test_models_with_half_of_the_clips_untouched_are_seldom_called_like(known, m
     """However well the original knows the clips; and retrained models are where that is noticed."""
     monkeypatch.setattr(verdicts, "SHARES", (1.0, 0.5))
     scores = ["forget_uar", "mia_loss"]
-    monkeypatch.setattr(assessing, "on_card", lambda table: scores)
+    monkeypatch.setattr(evaluate, "on_card", lambda table: scores)
     said: dict[str, list[str]] = {"half": [], "retrained": []}
     for world in range(3):
         base = 100 * (world + 1)
@@ -197,7 +197,7 @@ def test_models_with_half_of_the_clips_untouched_are_seldom_called_like(known, m
         hashes = model.loc[model["split"] == "forget", "hash"]
         half = hashes.sample(len(hashes) // 2, random_state=world).tolist()
         cards = {
-            name: assessing.card(table, references, N_LABELS, seed=0)
+            name: evaluate.card(table, references, N_LABELS, seed=0)
             for name, table in (
                 ("half", verdicts.untouched(model, original, half)), ("retrained", model),
                 ("original", original),
@@ -227,23 +227,23 @@ def test_an_attack_that_so_few_clips_do_not_allow_is_left_out(sizes, speakers, m
         kept = [table[table["split"] == "retain"]]
         for split, n in sizes.items():
             part = table[table["split"] == split].head(n)
-            units = [f"{split} {i % speakers}" for i in range(len(part))]
-            kept.append(part.assign(unit=units))
+            clusters = [f"{split} {i % speakers}" for i in range(len(part))]
+            kept.append(part.assign(cluster=clusters))
         return pd.concat(kept, ignore_index=True)
 
     references = [few(answers(seed)) for seed in range(3)]
     model, original = few(answers(9)), few(answers(8, forget=8))
-    judged = assessing.card(model, references, N_LABELS, seed=0)
+    judged = evaluate.card(model, references, N_LABELS, seed=0)
     named = {row["score"] for row in judged["scores"]}
     assert {"mia_regression", "mia_svc"} - named == missing
     assert {"forget_uar", "mia_loss", "mia_matched"} <= named
     tables = {"before": original, "after": model}
     found = {
-        "scores": {w: assessing.scores(t, N_LABELS) for w, t in tables.items()},
+        "scores": {w: evaluate.scores(t, N_LABELS) for w, t in tables.items()},
         "cards": {"before": judged, "after": judged},
     }
-    assert assessing.verdict(tables, references, found, N_LABELS, seed=0)["verdict"]["value"]
-    assert assessing.attack(model, seed=0)["auc"]["value"] >= 0
+    assert evaluate.verdict(tables, references, found, N_LABELS, seed=0)["verdict"]["value"]
+    assert evaluate.attack(model, seed=0)["auc"]["value"] >= 0
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def test_an_audit_says_the_same(desk, tmp_path):
     found = audit(desk / "model", desk / "one.csv", out=tmp_path / "audit", **given)
     assert found.verdict in (NOT_LIKE, UNKNOWN) and found.report["power"] == []
     named = [gap["what"] for gap in found.report["not_assessed"]]
-    assert "attack by regression" in named
+    assert "logistic-regression attack" in named
     page = (tmp_path / "audit" / "report.html").read_text()
     assert "1 recording of 1 speaker" in page and "A model is said to have forgotten" in page
     with_original = audit(
@@ -326,14 +326,14 @@ def test_an_audit_says_the_same(desk, tmp_path):
 @pytest.mark.parametrize(("known", "doubted"), [(0.0, True), (3.0, False)])
 def test_an_original_that_does_not_know_the_clips_is_doubted(known, doubted):
     table = answers(1, forget=known, unseen=0.5)
-    found = {"membership": {"before": assessing.attack(table, seed=0), "after": None}}
-    said = assessing.doubts(found)
+    found = {"membership": {"before": evaluate.attack(table, seed=0), "after": None}}
+    said = evaluate.doubts(found)
     assert bool(said) == doubted
     if doubted:
         assert "does not seem to know" in said[0] and "AUC 0.3" in said[0]
-    assert assessing.doubts({"membership": {"before": None, "after": None}}) == []
+    assert evaluate.doubts({"membership": {"before": None, "after": None}}) == []
     # by itself an unlearned model is not to know them
-    assert assessing.doubts({"membership": {"model": found["membership"]["before"]}}) == []
+    assert evaluate.doubts({"membership": {"model": found["membership"]["before"]}}) == []
 
 
 def test_a_ledger_keeps_the_verdict(desk, tmp_path):
@@ -364,12 +364,12 @@ def test_what_is_required_decides_the_exit_status(desk, tmp_path, monkeypatch, c
     assert run(*asked) == 0  # what was made is there all the same
     assert run("audit", *given, "--require") == 3
     like = {"value": LIKE, "why": "planted", "figure": None}
-    monkeypatch.setattr(assessing.verdicts, "decide", lambda *a, **k: like)
+    monkeypatch.setattr(evaluate.verdicts, "decide", lambda *a, **k: like)
     assert run("audit", *given, "--require") == 0
 
 
 def test_a_report_of_another_format_is_not_taken_for_the_result(desk, tmp_path):
-    from speechunlearn.tool.work import OutputError
+    from speechunlearn.tool.output_folder import OutputError
 
     call = {"method": "ran_lab", "parameters": {"epochs": 1}}
     forget(desk / "model", desk / "forget.csv", tmp_path / "out", **call)

@@ -295,9 +295,9 @@ def test_a_quick_recipe_trains_to_the_same_answers_but_for_rounding():
     # weights that no answer depends on (the bias of keys) go where rounding sends them: the
     # answers are compared
     histories, answers = [], []
-    for quick in (False, True):
+    for fast in (False, True):
         model = tiny.wav2vec2(seed=1)
-        asked = recipe(epochs=3, learning_rate=1e-3, quick=quick)
+        asked = recipe(epochs=3, learning_rate=1e-3, fast=fast)
         histories.append(train(model, tiny.clips(12), asked, seed=0))
         answers.append(predict(model, tiny.clips(12, seed=5)))
         assert all("forward" not in vars(module) for module in model.modules())

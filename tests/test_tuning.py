@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from answers import answers, cell
+from answers import answers, evaluation
 
 from speechunlearn import methods
 from speechunlearn.cache import Cache
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, profiles, tuning
 from speechunlearn.lab.results import Results
@@ -27,7 +27,9 @@ def test_candidates_by_hand():
 def test_every_method_gets_as_many_different_trials(method, n_trials):
     values = profiles.get("cpu").for_task("keyword").methods.get(method, {})
     tried = tuning.candidates(method, values, n_trials)
-    assert len({json.dumps(t) for t in tried}) == (n_trials if methods.get(method).strength else 1)
+    assert len({json.dumps(t) for t in tried}) == (
+        n_trials if methods.get(method).hyperparameter else 1
+    )
     for overrides in tried:
         methods.parameters(method, **{**values, **overrides})
 
@@ -39,11 +41,13 @@ def test_a_number_of_trials_out_of_range_is_refused(n_trials):
 
 
 def trial_cells():
-    """Random labels at three strengths, of which the middle one is as the retrained model."""
-    yield cell("retrain", answers(0), draw=DEVELOPMENT, variant=tuning.TRIAL)
+    """Random labels at three hyperparameters, of which the middle one is as the retrained model."""
+    yield evaluation("retrain", answers(0), forget_id=DEVELOPMENT, variant=tuning.TRIAL)
     for rate, forget in ((1e-3, -3.0), (1e-4, 0.0), (1e-5, 3.0)):
         variant = f"{tuning.TRIAL} {json.dumps({'learning_rate': rate})}"
-        yield cell("ran_lab", answers(0, forget=forget), draw=DEVELOPMENT, variant=variant)
+        yield evaluation(
+            "ran_lab", answers(0, forget=forget), forget_id=DEVELOPMENT, variant=variant
+        )
 
 
 def trial_results():
@@ -54,7 +58,7 @@ def test_the_trial_closest_to_retraining_is_chosen():
     table = tuning.trial_table(trial_results())
     assert list(table["chosen"]) == [False, True, False]
     assert table["gap"].iloc[1] == 0 and (table["gap"].iloc[[0, 2]] > 0.05).all()
-    assert tuning.chosen(table) == {"ran_lab": {"learning_rate": 1e-4}}
+    assert tuning.tuned(table) == {"ran_lab": {"learning_rate": 1e-4}}
     assert set(table["unseen_clips"]) == {120}
 
 
@@ -73,7 +77,7 @@ def test_frozen_trials_come_back_and_others_stay(tmp_path, monkeypatch):
     tuning.freeze(table.assign(method="delete"), file)
     found = tuning.frozen("cpu", "ravdess")
     assert set(found["method"]) == {"ran_lab", "delete"} and len(found) == 6
-    assert tuning.chosen(found)["delete"] == {"learning_rate": 1e-4}
+    assert tuning.tuned(found)["delete"] == {"learning_rate": 1e-4}
     assert tuning.path("cpu", "ravdess", "emotion") == file
     assert tuning.path("cpu", "arabic_speech_commands", "speaker") != tuning.path(
         "cpu", "arabic_speech_commands"
@@ -96,11 +100,11 @@ def study(tmp_path):
 
 def test_trials_see_no_clip_that_is_reported(study):
     spare, reported = study(spare=True), study()
-    trial = experiments.ranked_request(spare, DEVELOPMENT)
-    tuned_on = spare.part_hashes(trial)
+    trial = experiments.ranked_forget_set(spare, DEVELOPMENT)
+    tuned_on = spare.scored_hashes(trial)
     seen = set(tuned_on["forget"]) | set(tuned_on["unseen"])
-    for draw in range(3):
-        parts = reported.part_hashes(experiments.ranked_request(reported, draw))
+    for forget_id in range(3):
+        parts = reported.scored_hashes(experiments.ranked_forget_set(reported, forget_id))
         assert seen.isdisjoint(parts["forget"]) and seen.isdisjoint(parts["unseen"])
     assert tuned_on["unseen"] and set(tuned_on["unseen"]).isdisjoint(spare.train_manifest["hash"])
 
@@ -119,17 +123,17 @@ def test_a_setting_without_spare_clips_is_refused(tmp_path):
 def test_a_share_and_a_number_of_clips_are_sizes(study):
     own = study(ranked_size=0.05)
     n = round(0.05 * len(own.train_manifest))
-    assert experiments.ranked_request(own, 0).n == n
-    assert experiments.ranked_request(study(ranked_size=7.0), 0).n == 7
+    assert experiments.ranked_forget_set(own, 0).n == n
+    assert experiments.ranked_forget_set(study(ranked_size=7.0), 0).n == 7
     with pytest.raises(ParameterError, match="ranked_size is 0.0; it should be greater than 0"):
         study(ranked_size=0.0)
     for size in (0.6, 1000.0):
         with pytest.raises(ParameterError, match=f"size: {size:g}"):
-            experiments.ranked_request(study(ranked_size=size), 0)
+            experiments.ranked_forget_set(study(ranked_size=size), 0)
 
 
 def test_what_cannot_be_tuned_or_ranked_is_refused_before_training(study, monkeypatch):
-    monkeypatch.setattr(Study, "cell", lambda *given, **values: pytest.fail("a model was made"))
+    monkeypatch.setattr(Study, "evaluate", lambda *given, **values: pytest.fail("a model was made"))
     with pytest.raises(ParameterError, match="trials: 9"):
         next(experiments.trials(study(spare=True, trials=9), ["delete"]))
     with pytest.raises(ParameterError, match="references: 1"):
@@ -141,7 +145,7 @@ def test_what_cannot_be_tuned_or_ranked_is_refused_before_training(study, monkey
 
 
 def test_trials_are_made_once_and_kept_apart(tmp_path, monkeypatch):
-    run = runs.start("smoke", task="keyword", ranked=["ran_lab"], results=str(tmp_path / "out"))
+    run = context.start("smoke", task="keyword", ranked=["ran_lab"], results=str(tmp_path / "out"))
     made = []
 
     def trials(study, chosen):
@@ -150,10 +154,11 @@ def test_trials_are_made_once_and_kept_apart(tmp_path, monkeypatch):
         yield from trial_cells()
 
     monkeypatch.setattr(experiments, "trials", trials)
-    assert run.strengths() == {"ran_lab": {"learning_rate": 1e-4}}
-    assert not list((tmp_path / "out").glob("*/cells.csv"))  # the main tables have none of them
-    assert (tmp_path / "out" / "trials" / "cpu-digits-keyword" / "cells.csv").is_file()
+    assert run.tuned_hyperparameters() == {"ran_lab": {"learning_rate": 1e-4}}
+    # the main tables have none of them
+    assert not list((tmp_path / "out").glob("*/evaluations.csv"))
+    assert (tmp_path / "out" / "trials" / "cpu-digits-keyword" / "evaluations.csv").is_file()
     # once frozen, they are not made again
     file = tmp_path / "out" / "tuning" / tuning.path("smoke", run.corpus, "keyword").name
     monkeypatch.setattr(tuning, "FOLDER", file.parent)
-    assert run.strengths() == {"ran_lab": {"learning_rate": 1e-4}} and len(made) == 1
+    assert run.tuned_hyperparameters() == {"ran_lab": {"learning_rate": 1e-4}} and len(made) == 1

@@ -60,12 +60,12 @@ SAME = """
 import json
 from speechunlearn import corpora, methods
 from speechunlearn.models import classifier
-from speechunlearn.tool import recommended
+from speechunlearn.tool import defaults
 print(json.dumps({
-    "default": [recommended.choose(a) for a in ({"forget"}, {"forget", "retain"})],
+    "default": [defaults.choose(a) for a in ({"forget"}, {"forget", "retain"})],
     "strengths": {
-        name: recommended.choose({"forget", "retain"}, name)
-        for name in methods.METHODS if recommended.usable(name)
+        name: defaults.choose({"forget", "retain"}, name)
+        for name in methods.METHODS if defaults.usable(name)
     },
     "cards": {name: corpora.card(name) for name in corpora.known()},
     "encoders": {name: classifier.encoder_hash(name) for name in classifier.carried()},
@@ -83,7 +83,7 @@ def both(checkout, target, desk, tmp_path_factory):
     for path in (checkout, target):
         out = tmp_path_factory.mktemp("out")
         calls = {"version": ["--version"], "same": SAME, "request": [*request, "--out", out]}
-        said = copied.one_after_another(calls, cwd=target.parent, path=path)
+        said = copied.sequential_speakers(calls, cwd=target.parent, path=path)
         told.append(said | {"out": out})
     return told
 

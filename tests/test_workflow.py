@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from speechunlearn import corpora
-from speechunlearn.chapters import figures, grid, pages, runs, workflow
+from speechunlearn.chapters import context, figures, grid, pages, workflow
 from speechunlearn.chapters.grid import Grid, Recorder
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
@@ -31,7 +31,7 @@ SSD = {"methods": tiny_study.profile().methods | {"ssd": {"selection": 3.0}}}
 
 
 @pytest.fixture
-def quick(monkeypatch):
+def fast(monkeypatch):
     """Read each corpus once."""
     monkeypatch.setattr(corpora, "read_manifest", lambda *given: _manifest(*given).copy())
 
@@ -56,12 +56,12 @@ def planner(root, cache, **values):
 def asked(of):
     """A grid with several draws of a set, a kept statistic, and requests one after another."""
     for n in (1, 2):
-        yield of.cell("adv", clips(n, 0), 0, tau=0.3)
-    yield of.cell("adv_ela", clips(1, 0), 0, tau=0.3, sets="anew")
-    yield of.cell("original", clips(2, 0), 0)
-    yield of.cell("retrain", clips(1, 0), 0)
-    yield of.cell("ssd", clips(2, 0), 0)
-    yield of.cell("ran_lab", speakers(min(of.train_manifest["speaker"])), 0)
+        yield of.evaluate("adv", clips(n, 0), 0, tau=0.3)
+    yield of.evaluate("adv_ela", clips(1, 0), 0, tau=0.3, sets="anew")
+    yield of.evaluate("original", clips(2, 0), 0)
+    yield of.evaluate("retrain", clips(1, 0), 0)
+    yield of.evaluate("ssd", clips(2, 0), 0)
+    yield of.evaluate("ran_lab", speakers(min(of.train_manifest["speaker"])), 0)
 
 
 def made(cache):
@@ -73,7 +73,7 @@ def made(cache):
 
 def test_a_plan_has_the_keys_of_what_is_then_made(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache", **SSD)
-    assert all(cell.record == {} for cell in asked(planned))
+    assert all(evaluation.record == {} for evaluation in asked(planned))
     with pytest.raises(NotMade, match="validation: original model, seed 0: not made"):
         planned.original(0)
     planned.cache.finish()
@@ -96,32 +96,36 @@ def test_a_plan_has_the_keys_of_what_is_then_made(demos_root, tmp_path):
     assert sum(name.startswith("adversarial/") for name in plan.jobs) == 1
     # one that plans reads what is there
     again = list(asked(planner(demos_root, tmp_path / "cache", **SSD)))
-    assert [cell.record for cell in again] == [cell.record for cell in found]
+    assert [evaluation.record for evaluation in again] == [
+        evaluation.record for evaluation in found
+    ]
 
 
 def test_results_of_planned_cells_wait_until_all_are_written_down(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache")
     with pytest.raises(NotMade):
-        Results.of(planned.cell(m, clips(1, 0), 0).as_variant("x") for m in ("original", "retrain"))
-    assert sum(name.startswith("cells/") for name in planned.cache.plan.jobs) == 2
+        Results.of(
+            planned.evaluate(m, clips(1, 0), 0).as_variant("x") for m in ("original", "retrain")
+        )
+    assert sum(name.startswith("evaluations/") for name in planned.cache.plan.jobs) == 2
 
 
 def test_requests_one_after_another_wait_for_those_before(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache")
     steps = [speakers("f_01"), speakers("m_02")]
     names = []
-    planned.hashes = lambda deletion: sorted(map(str, deletion.names))  # type: ignore[method-assign]
+    planned.hashes = lambda forget_set: sorted(map(str, forget_set.names))  # type: ignore[method-assign]
     plan = planned.cache.plan
     for k in (1, 2):
-        planned.after("ran_lab", steps[:k], 0)
-        names.append([n for n in plan.jobs if n.startswith("cells/")][-1])
+        planned.evaluate_after("ran_lab", steps[:k], 0)
+        names.append([n for n in plan.jobs if n.startswith("evaluations/")][-1])
     assert names[0] in plan.jobs[names[1]]["needs"]
 
 
 def test_changed_code_gives_other_jobs(demos_root, tmp_path, monkeypatch):
     def names():
         planned = planner(demos_root, tmp_path / "cache")
-        planned.cell("ran_lab", clips(1, 0), 0)
+        planned.evaluate("ran_lab", clips(1, 0), 0)
         return set(planned.cache.plan.jobs)
 
     before = names()
@@ -176,21 +180,21 @@ def recorded(notebook, values, store, monkeypatch):
             space["run"] = dataclasses.replace(space["run"], store=store)
 
 
-@pytest.mark.parametrize("chapter", [path.stem for path in runs.chapters()])
+@pytest.mark.parametrize("chapter", [path.stem for path in context.chapters()])
 def test_a_chapters_plan_has_what_its_notebook_asks_for(
-    chapter, tmp_path, monkeypatch, quick
+    chapter, tmp_path, monkeypatch, fast
 ):
-    path, home = runs.find_chapter(chapter), Path.cwd()
-    values = runs.parameters_of(path) | {"cache": str(tmp_path)}
+    path, home = context.find_chapter(chapter), Path.cwd()
+    values = context.parameters_of(path) | {"cache": str(tmp_path)}
     if chapter.startswith("04"):
         values |= {"other_copies": 3, "other_steps": 2}
-    if chapter[:2] in ("05", "09", "10"):  # tau and strengths depend on scores
+    if chapter[:2] in ("05", "09", "10"):  # tau and hyperparameters depend on scores
         first = grid.of_chapters({path: values}, Plan(str(tmp_path)))
         assert first.later == [chapter] and first.chapters == {} and len(first.jobs) > 3
         taus = {(m, n): 0.1 for m in experiments.ADVERSARIAL for n in (5, 10)}
         monkeypatch.setattr(experiments, "chosen_taus", lambda results: taus)
-        monkeypatch.setattr(Results, "of", lambda cells: MagicMock(made=list(cells)))
-        ranked = runs.start("smoke", task="keyword").ranked()
+        monkeypatch.setattr(Results, "of", lambda evaluations: MagicMock(made=list(evaluations)))
+        ranked = context.start("smoke", task="keyword").ranked()
         chosen = pd.DataFrame({"method": ranked, "overrides": "{}", "chosen": True})
         monkeypatch.setattr(tuning, "frozen", lambda *names: chosen)
         monkeypatch.setattr(experiments, "closeness_table", MagicMock())
@@ -216,7 +220,7 @@ def test_a_chapters_plan_has_what_its_notebook_asks_for(
         ({"tau_values": ["a"]}, "tau_values.0 is 'a'; it should be a valid number"),
         ({"methods": "magic"}, "method: 'magic' is not one of"),
         ({"settings": "train"}, "settings.0 is 'train'; it should be 'validation' or 'test'"),
-        ({"draws": "dev"}, "draws.0.* is 'dev'; it should be"),
+        ({"forget_ids": "dev"}, "draws.0.* is 'dev'; it should be"),
         ({"seeds": []}, "seeds is .*at least 1 item"),
         ({"roots": {"demos": "x"}}, "roots has 'demos', which corpora has not"),
         ({"roots": "x"}, "roots is 'x'; it should be a valid dictionary"),
@@ -227,15 +231,15 @@ def test_a_wrong_grid_is_refused(values, message):
         Grid.of(values)
 
 
-def test_a_grid_is_the_product_of_its_lists(tmp_path, quick, monkeypatch):
+def test_a_grid_is_the_product_of_its_lists(tmp_path, fast, monkeypatch):
     monkeypatch.setenv("SPEECHUNLEARN_CACHE", str(tmp_path))
     file = tmp_path / "grid.yaml"
     file.write_text("corpora: digits\ntask: image\nmethods: [ran_lab, adv]\nseeds: [0, 1]\n")
-    chosen = Grid.of({"draws": [0, 1], "n_values": [3, 5], "tau_values": [0.1, 1]}, file)
+    chosen = Grid.of({"forget_ids": [0, 1], "n_values": [3, 5], "tau_values": [0.1, 1]}, file)
     plan = grid.of_grid(chosen)
-    cells = [job for name, job in plan.jobs.items() if name.startswith("cells/")]
-    assert len(cells) == 2 * 2 * 2 * (1 + 2)
-    # the profile's largest draw, whose set would serve both sizes, is not in this grid
+    evaluations = [job for name, job in plan.jobs.items() if name.startswith("evaluations/")]
+    assert len(evaluations) == 2 * 2 * 2 * (1 + 2)
+    # the profile's largest forget set, whose set would serve both sizes, is not in this grid
     assert sum(name.startswith("adversarial/") for name in plan.jobs) == 2 * 2 * 2 * 2
     assert sum(name.startswith("models/") for name in plan.jobs) == 2
     assert list(Plan.read(plan.write(tmp_path)).jobs) == list(plan.jobs)
@@ -272,7 +276,7 @@ def test_the_executors_differ_in_options_alone():
         "local": set(), "slurm": set(),
         "kubernetes": {"kubernetes-namespace", "kubernetes-persistent-volumes"},
     }
-    rules = {"model", "adversarial", "statistic", "cell"}
+    rules = {"model", "adversarial", "statistic", "evaluation"}
     common = yaml.safe_load((workflow.EXECUTORS / "local" / "config.yaml").read_text())
     for name, plugin in ours.items():
         profile = yaml.safe_load((workflow.EXECUTORS / name / "config.yaml").read_text())
@@ -296,7 +300,7 @@ workflow.execute(workflow.Plan.read(plan), Path(out), jobs=2)
 def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_path):
     planned = planner(demos_root, tmp_path / "cache")
     for method in ("ran_lab", "original"):
-        planned.cell(method, clips(1, 0), 0)
+        planned.evaluate(method, clips(1, 0), 0)
     plan = planned.cache.plan
     (model,) = [name for name in plan.jobs if name.startswith("models/")]
     record = tmp_path / "cache" / model / "artefact.json"
@@ -314,7 +318,7 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
     left = plan.missing()
     assert len(left) == 2
     said: list[str] = []
-    workflow.execute(plan, tmp_path / "out", jobs=2, say=said.append)
+    workflow.execute(plan, tmp_path / "out", jobs=2, on_progress=said.append)
     assert plan.missing() == [] and record.stat().st_mtime_ns == first
     assert sorted(line for line in said if line.endswith(" done")) == sorted(
         f"  {plan.jobs[name]['title']} done" for name in left
@@ -325,8 +329,8 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
     torch.set_num_threads(1)  # as the jobs do
     def rows(cache):
         one = tiny_study.study(demos_root, cache)
-        cells = [one.cell(method, clips(1, 0), 0) for method in ("ran_lab", "original")]
-        return Results.of(cells).rows()[[*KEY, "split", "metric", "value"]]
+        evaluations = [one.evaluate(method, clips(1, 0), 0) for method in ("ran_lab", "original")]
+        return Results.of(evaluations).rows()[[*KEY, "split", "metric", "value"]]
 
     pd.testing.assert_frame_equal(rows(tmp_path / "cache"), rows(tmp_path / "alone"))
 

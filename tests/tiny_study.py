@@ -33,7 +33,7 @@ def profile(**values: Any) -> Profile:
         "corpus": "demos",
         "encoder": "nano",
         "recipe": {"epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "encoder": ENCODER},
-        "pairs": ((0, 0), (1, 1)),
+        "runs": ((0, 0), (1, 1)),
         "n_values": (1, 2),
         "tau_values": (0.1, 0.3),
         "methods": {

@@ -248,7 +248,7 @@ def gum_bounded(*, resolution: float, **given: float) -> Gum:
     After :func:`gum`, with three changes. The resolution :math:`\rho` is the difference of two
     membership scores that means nothing: the spread between retrained models, or the standard
     deviation that chance gives so many clips
-    (:func:`speechunlearn.audit.evaluation.auc_variance`). No gap narrower than it is divided by,
+    (:func:`speechunlearn.audit.scoring.auc_variance`). No gap narrower than it is divided by,
     so that E varies no faster than that. The sign of a gap does not count: a model that forgot too
     much is as far off as one that forgot too little. T stops at 0. Where the original's membership
     score exceeds the retrained model's by the resolution or more, and retraining is slower, the
@@ -471,7 +471,7 @@ def relearn_time(curve: Curve, original_score: float, *, alpha: float = 0.05) ->
     https://arxiv.org/abs/2201.05629, whose code has the margin as a share of the original's
     accuracy, too, and Tarun et al. 2024, https://arxiv.org/abs/2111.08947. That code trains on all
     training clips and scores unseen clips of the class that was forgotten; here both are the
-    forget set. It cannot see how sure the model is, and hangs on the learning rate.
+    forget set. It cannot see how sure the model is, and depends on the learning rate.
 
     Args:
         curve: score in [0, 1] on the forget set after 0, 1, 2, … steps (or epochs) of relearning

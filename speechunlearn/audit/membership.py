@@ -1,7 +1,7 @@
 """Membership attacks beyond a threshold on the loss, and what one says of them.
 
 Each attack gives a score to every clip, the higher the more it takes the clip for one that was
-trained on: :class:`Scores`. :func:`figures` reads area, equal error rate and hits at few false
+trained on: :class:`Scores`. :func:`performance` reads area, equal error rate and hits at few false
 alarms from them, and :func:`to_retrained` compares a figure with that of retrained models. The
 functions take arrays, not models. ``ATTACKS`` names them by the page of the book that explains
 them.
@@ -98,7 +98,7 @@ class Hits(NamedTuple):
     fpr: float
 
 
-class Figures(NamedTuple):
+class Performance(NamedTuple):
     """What an attack reached, with intervals.
 
     Attributes:
@@ -583,7 +583,7 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
     lowest score that calls no more than ``max_fpr`` of the non-members members; nothing is
     interpolated. With n non-members the share of false alarms goes in steps of 1 / n: below
     1 / ``max_fpr`` of them (100 at 1 %), the result is the share of members that score above
-    *every* non-member, at no false alarm, and hangs on a single clip. The ``fpr`` that is
+    *every* non-member, at no false alarm, and depends on a single clip. The ``fpr`` that is
     returned says so.
 
     Args:
@@ -609,7 +609,7 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
     return Hits(float(tpr[0]), float(fpr[0]))
 
 
-def figures(
+def performance(
     scores: Scores,
     groups: tuple[Groups, Groups],
     *,
@@ -617,7 +617,7 @@ def figures(
     n_resamples: int = 1000,
     level: float = 0.95,
     generator: np.random.Generator,
-) -> Figures:
+) -> Performance:
     """AUC, equal error rate and hits at few false alarms, each with a bootstrap interval.
 
     Whole groups are drawn with replacement, each with all of its clips, see
@@ -625,7 +625,7 @@ def figures(
     unless they have a group in common: then the groups of both are drawn together, so that a
     speaker (or a matched pair) comes with its members and its non-members, and resamples
     without a side are left out. The attack is not fitted anew. The interval of the hits at few
-    false alarms is to be distrusted: it hangs on the few highest non-members.
+    false alarms is to be distrusted: it depends on the few highest non-members.
 
     Args:
         scores: of members and non-members
@@ -644,7 +644,7 @@ def figures(
 
     Examples:
         >>> scores = Scores(np.array([0.9, 0.7, 0.3, 0.2]), np.array([0.8, 0.5, 0.4, 0.1]))
-        >>> found = figures(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
+        >>> found = performance(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
         >>> found.auc.value, found.tpr.value, found.fpr
         (0.5625, 0.25, 0.0)
 
@@ -673,7 +673,7 @@ def figures(
         members, nonmembers = drawn(ours), drawn(others)
     curves = _curves(scores, members, nonmembers)
     tpr, fpr = _hits(*curves, max_fpr)
-    return Figures(
+    return Performance(
         interval(auc_of_resamples(*scores, members, nonmembers), level),
         interval(_eers(*curves), level),
         interval(tpr, level),
@@ -691,7 +691,7 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
 
     Neither 0.5 nor 0 is the target: forget set and unseen clips differ even for a model that saw
     neither. Whether a figure lies where one more retrained model's would, the report card says, see
-    :func:`speechunlearn.audit.evaluation.of_one_more`.
+    :func:`speechunlearn.audit.scoring.of_one_more`.
 
     Args:
         value: AUC, equal error rate or hits under the unlearned model
@@ -856,5 +856,5 @@ ATTACKS: dict[str, tuple[Callable[..., object], ...]] = {
     "mia_svc": (svc_attack, hold_apart),
     "mia_matched": (match,),
     "mia_likelihood_ratio": (likelihood_ratio,),
-    "mia_figures": (auc, eer, tpr_at_fpr, figures, to_retrained),
+    "mia_figures": (auc, eer, tpr_at_fpr, performance, to_retrained),
 }

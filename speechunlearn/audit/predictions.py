@@ -50,7 +50,7 @@ def table(
                     "speaker": clips["speaker"].to_numpy(),
                     "label": truth,
                     "prediction": double.argmax(1),
-                    "unit": clips["unit"].astype(str).to_numpy(),
+                    "cluster": clips["cluster"].astype(str).to_numpy(),
                     "duration": clips["seconds"].to_numpy(float),
                 }
             ).join([

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.special import ndtri, softmax
 
-from speechunlearn.audit import closeness, evaluation, membership
+from speechunlearn.audit import closeness, membership, scoring
 from speechunlearn.audit.membership import Scores
 from speechunlearn.audit.predictions import forget_logits
 from speechunlearn.errors import ParameterError
@@ -28,8 +28,8 @@ SCORES = {
     "retain_uar": "UAR, retain set",
     "unseen_uar": "UAR, unseen clips",
     "mia_loss": "attack on the loss, AUC",
-    "mia_regression": "attack by regression, AUC",
-    "mia_svc": "attack by support vectors, AUC",
+    "mia_regression": "logistic-regression attack, AUC",
+    "mia_svc": "SVC attack, AUC",
     "mia_matched": "attack on matched clips, AUC",
     "mia_likelihood_ratio": "likeness to the originals, AUC",
 }
@@ -48,8 +48,8 @@ JUDGED_DISTANCES = ("loss_ks",)
 ON_A_CARD = (*SCORES, *DISTANCES)
 
 
-#: what is read from an attack's scores, as `membership.figures` names it
-_FIGURES: dict[str, Callable[[Scores], float]] = {
+#: what is read from an attack's scores, as `membership.performance` names it
+_MEASURES: dict[str, Callable[[Scores], float]] = {
     "auc": membership.auc, "eer": membership.eer,
     "tpr": lambda scores: membership.tpr_at_fpr(scores).tpr,
 }
@@ -73,7 +73,7 @@ class _Scored(NamedTuple):
     """A model, and what it scores by itself."""
 
     table: pd.DataFrame
-    values: evaluation.Values
+    values: scoring.Values
     scores: dict[str, float]
 
 
@@ -136,13 +136,13 @@ class Auditor:
     @cached_property
     def _held_apart(self) -> Bool[np.ndarray, " outside"]:
         _, outside = self._sides(self._first)
-        return membership.hold_apart(list(outside["unit"]), np.random.default_rng(self.seed))
+        return membership.hold_apart(list(outside["cluster"]), np.random.default_rng(self.seed))
 
     def card(self, model: pd.DataFrame) -> Card:
         """Judge a model.
 
         A score passes where one more retrained model's would lie, see
-        `speechunlearn.audit.evaluation.of_one_more`, at a level shared between all that is judged
+        `speechunlearn.audit.scoring.of_one_more`, at a level shared between all that is judged
         (Bonferroni). Distances are to the mean scores of the retrained models for the average gap
         and its halves, see `average_gap`, and else the mean over the retrained models; each of
         these has its own to the others. That of the loss distributions passes below the upper end
@@ -210,13 +210,13 @@ class Auditor:
         quantile = float(ndtri(1 - (1 - self.level) / (2 * n_judged)))
         rows = []
         for name in names:
-            low, high = evaluation.of_one_more(others[name], *self._counts(name), quantile)
+            low, high = scoring.of_one_more(others[name], *self._counts(name), quantile)
             value = own[name]
             rows.append((name, value, others[name].mean(), low, high, True, low <= value <= high))
         for name in (name for name in DISTANCES if name in own):
             value, limit, judged = own[name], others[name].max(), name in JUDGED_DISTANCES
             if judged:  # a distance of shares of clips, which chance moves as it does a UAR
-                _, limit = evaluation.of_one_more(others[name], self.n_forget, None, quantile)
+                _, limit = scoring.of_one_more(others[name], self.n_forget, None, quantile)
             rows.append((name, value, others[name].mean(), 0.0, limit, judged, value <= limit))
         columns = ["score", "value", "retrained", "low", "high", "judged", "passed"]
         table = pd.DataFrame(rows, columns=columns)
@@ -257,9 +257,11 @@ class Auditor:
         ]
         rows = []
         for name, (scores, groups) in made.items():
-            found = membership.figures(scores, groups, n_resamples=n_resamples, generator=generator)
+            found = membership.performance(
+                scores, groups, n_resamples=n_resamples, generator=generator
+            )
             theirs = [other[name][0] for other in others if name in other]
-            for figure, of in _FIGURES.items():
+            for figure, of in _MEASURES.items():
                 interval, beside = getattr(found, figure), [of(other) for other in theirs]
                 distance, spread = (
                     membership.to_retrained(interval.value, beside) if len(beside) > 1
@@ -267,7 +269,7 @@ class Auditor:
                 )
                 rows.append(
                     {
-                        "attack": name, "figure": figure, **interval._asdict(),
+                        "attack": name, "measure": figure, **interval._asdict(),
                         "retrained": float(np.mean(beside)) if beside else np.nan,
                         "distance": distance, "spread": spread,
                         "members": found.n_members, "nonmembers": found.n_nonmembers,
@@ -276,7 +278,7 @@ class Auditor:
         return pd.DataFrame(rows)
 
     def _scored(self, model: pd.DataFrame) -> _Scored:
-        values = evaluation.scores(model, self.n_labels)
+        values = scoring.scores(model, self.n_labels)
         scores = {
             f"{split}_uar": values[split, "uar"]
             for split in ("forget", "retain", "unseen")
@@ -308,7 +310,7 @@ class Auditor:
         """Every chosen attack's scores, and the groups that their bootstrap draws."""
         forget, outside = self._sides(model)
         retain = model[model["split"] == "retain"]
-        members, nonmembers = list(forget["unit"]), list(outside["unit"])
+        members, nonmembers = list(forget["cluster"]), list(outside["cluster"])
         by_loss = membership.loss_membership_attack(forget["loss"], outside["loss"])
         found: dict[str, tuple[Scores, tuple[list, list]]] = {}
         if "mia_loss" in self.chosen:
@@ -322,7 +324,7 @@ class Auditor:
         if "mia_svc" in self.chosen and len(retain):
             learnt, asked = outside[self._held_apart], outside[~self._held_apart]
             parts = (_features(part) for part in (retain, learnt, forget, asked))
-            found["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["unit"]))
+            found["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["cluster"]))
         if "mia_matched" in self.chosen:
             pairs = list(range(self.matching.imbalance.n_pairs))
             found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
@@ -362,7 +364,7 @@ class Auditor:
         return table[forget], table[others]
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        evaluation.check_same_clips(table, self._first)
+        scoring.check_same_clips(table, self._first)
         return _ordered(table)
 
 
@@ -387,7 +389,7 @@ FORGETTING = (("forget", "uar"), ("forget", "mia_auc"))
 UTILITY = (("retain", "uar"), ("unseen", "uar"))
 
 
-def average_gap(scores: evaluation.Values, retrained: Sequence[evaluation.Values]) -> float:
+def average_gap(scores: scoring.Values, retrained: Sequence[scoring.Values]) -> float:
     r"""Mean distance to the mean retrained model in the four scores the field reports.
 
     .. math:: \text{gap} = \tfrac14 \left( \sum_{s} |u_s - \bar{u}_s| + |a - \bar{a}| \right)
@@ -399,7 +401,7 @@ def average_gap(scores: evaluation.Values, retrained: Sequence[evaluation.Values
     clips whose errors cancel.
 
     Args:
-        scores: value by split and metric, see `speechunlearn.audit.evaluation.scores`
+        scores: value by split and metric, see `speechunlearn.audit.scoring.scores`
         retrained: the same of each retrained model, one or more
 
     Returns:
@@ -415,7 +417,7 @@ def average_gap(scores: evaluation.Values, retrained: Sequence[evaluation.Values
     return (forgetting_distance(scores, retrained) + utility_distance(scores, retrained)) / 2
 
 
-def forgetting_distance(scores: evaluation.Values, retrained: Sequence[evaluation.Values]) -> float:
+def forgetting_distance(scores: scoring.Values, retrained: Sequence[scoring.Values]) -> float:
     """Half of `average_gap`: mean distance in the UAR and the membership AUC of the forget set.
 
     Args:
@@ -429,7 +431,7 @@ def forgetting_distance(scores: evaluation.Values, retrained: Sequence[evaluatio
     return _distance_to_mean(scores, retrained, FORGETTING)
 
 
-def utility_distance(scores: evaluation.Values, retrained: Sequence[evaluation.Values]) -> float:
+def utility_distance(scores: scoring.Values, retrained: Sequence[scoring.Values]) -> float:
     """Half of `average_gap`: mean distance in the UAR on the retain set and on unseen clips.
 
     Args:
@@ -444,8 +446,8 @@ def utility_distance(scores: evaluation.Values, retrained: Sequence[evaluation.V
 
 
 def _distance_to_mean(
-    scores: evaluation.Values,
-    retrained: Sequence[evaluation.Values],
+    scores: scoring.Values,
+    retrained: Sequence[scoring.Values],
     names: Sequence[tuple[str, str]],
 ) -> float:
     means = {name: np.mean([other[name] for other in retrained]) for name in names}

@@ -5,7 +5,7 @@ of speakers than to that of clips. The bootstraps here draw whole speakers. The 
 field uses (z-test, McNemar) take clips as independent and stand beside them for comparison.
 
 All resampling of the package goes through `draw`, whose first resample is the clips as they are:
-`uar_of_resamples`, `auc_of_resamples` and `mean_over_pairs` give a score of every resample,
+`uar_of_resamples`, `auc_of_resamples` and `mean_over_runs` give a score of every resample,
 `interval` and `p_value` read what they say.
 """
 
@@ -68,20 +68,20 @@ class ZTest(NamedTuple):
 def draw(
     n: int, n_resamples: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "one_and_resamples n"]:
-    """How often each of n units (speakers, pairs) occurs when as many are drawn with replacement.
+    """How often each of n clusters (speakers, runs) occurs when as many are drawn with replacement.
 
     Args:
-        n: number of units, at least 1
+        n: number of clusters, at least 1
         n_resamples: number of resamples, at least 100: fewer leave none in the tails that an
             interval cuts off
         generator: source of randomness
 
     Returns:
-        a row a resample, before them one that holds each unit once: what is computed by row has
+        a row a resample, before them one that holds each cluster once: what is computed by row has
         its value on the clips as they are first
 
     Raises:
-        ParameterError: no unit, or too few resamples
+        ParameterError: no cluster, or too few resamples
 
     Examples:
         >>> counts = draw(3, 100, np.random.default_rng(0))
@@ -98,14 +98,15 @@ def draw(
 
 
 def uar_of_resamples(
-    clips: pd.DataFrame, clusters: str, units: pd.Index, weights: Float[np.ndarray, "_rows _units"]
+    clips: pd.DataFrame, clusters: str, names: pd.Index,
+    weights: Float[np.ndarray, "_rows _clusters"]
 ) -> Float[np.ndarray, " _rows"]:
     """UAR of one model on every resample: the mean recall over the classes that it holds.
 
     Args:
         clips: table with ``label``, ``prediction`` and the column of the clusters
         clusters: column to resample by
-        units: every cluster that can be drawn
+        names: every cluster that can be drawn
         weights: of `draw`: how often each of these is
 
     Returns:
@@ -119,10 +120,10 @@ def uar_of_resamples(
 
     """
     group, groups = pd.factorize(clips["label"])
-    shape = len(units), len(groups)
-    cell = units.get_indexer(clips[clusters]) * shape[1] + group
+    shape = len(names), len(groups)
+    cell = names.get_indexer(clips[clusters]) * shape[1] + group
     right = clips["label"].to_numpy() == clips["prediction"].to_numpy()
-    correct, count = (  # sums by unit and class are all that a resample needs
+    correct, count = (  # sums by cluster and class are all that a resample needs
         weights @ np.bincount(cell, w, shape[0] * shape[1]).reshape(shape)
         for w in (right, np.ones(len(clips)))
     )
@@ -164,17 +165,17 @@ def auc_of_resamples(
         return won / (drawn_members.sum(axis=1) * running[:, -1])
 
 
-def mean_over_pairs(
+def mean_over_runs(
     scores: Float[np.ndarray, "_pairs *what _rows"], weights: Float[np.ndarray, "_rows _pairs"]
 ) -> Float[np.ndarray, "*what _rows"]:
-    """Mean score over the drawn pairs of training seed and forget draw, on every resample.
+    """Mean score over the drawn runs (a training seed and a forget set each), on every resample.
 
     Args:
-        scores: of each pair on every resample; NaN where it has none
-        weights: of `draw`: how often each pair is drawn
+        scores: of each run on every resample; NaN where it has none
+        weights: of `draw`: how often each run is drawn
 
     Returns:
-        mean over the drawn pairs that have a score; NaN where none has
+        mean over the drawn runs that have a score; NaN where none has
 
     """
     times = weights.T.reshape(scores.shape[0], *(1,) * (scores.ndim - 2), -1)
@@ -278,23 +279,23 @@ def pooled_bootstrap(
 ) -> Interval:
     """Percentile bootstrap interval of the mean score over several training runs.
 
-    Each entry of ``predictions`` is one pair of training seed and forget draw. A resample draws
-    pairs with replacement and speakers with replacement, the score of each pair is that on the
-    drawn speakers, and their mean over the drawn pairs is taken (the pigeonhole bootstrap, Owen
-    2007, https://doi.org/10.1214/07-AOAS122). The speakers are drawn once for all pairs, not anew
-    within each: the pairs are tested on the same speakers, so that more pairs can't average away
-    the chance of which speakers were recorded. A drawn pair with no drawn speaker is left out of
-    the mean. With few pairs the interval is too narrow.
+    Each entry of ``predictions`` is one run: a training seed and a forget set. A resample draws
+    runs with replacement and speakers with replacement, the score of each run is that on the
+    drawn speakers, and their mean over the drawn runs is taken (the pigeonhole bootstrap, Owen
+    2007, https://doi.org/10.1214/07-AOAS122). The speakers are drawn once for all runs, not anew
+    within each: the runs are tested on the same speakers, so that more runs can't average away
+    the chance of which speakers were recorded. A drawn run with no drawn speaker is left out of
+    the mean. With few runs the interval is too narrow.
 
     Args:
-        predictions: per-clip predictions tables of one split, one for each pair
+        predictions: per-clip predictions tables of one split, one for each run
         clusters: column to resample by, a name means the same cluster in every table
         n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
         generator: source of randomness
 
     Returns:
-        mean of the pairs' scores on the clips as they are, and its interval
+        mean of the runs' scores on the clips as they are, and its interval
 
     Raises:
         ParameterError: if there is no table, one is empty, lacks a column or holds several splits,
@@ -316,11 +317,11 @@ def paired_bootstrap(
 ) -> Difference:
     """Percentile bootstrap of the difference of two models on the same clips.
 
-    Every resample takes the same speakers (and pairs of seed and draw, as in
+    Every resample takes the same speakers (and runs, as in
     :func:`pooled_bootstrap`) for both models. The two-sided p-value is that of :func:`p_value`.
 
     Args:
-        a: predictions table of one split of the first model, or one for each pair
+        a: predictions table of one split of the first model, or one for each run
         b: the same of the second model
         clusters: column to resample by
         n_resamples: number of resamples, at least 100
@@ -443,13 +444,13 @@ def _means(
         raise ParameterError("predictions holds no table")
     for table in (table for tables in models for table in tables):
         _check_one_split(table, ["label", "prediction", clusters])
-    units = pd.Index(pd.concat([table[clusters] for table in models[0]]).unique())
-    weights = draw(len(units), n_resamples, generator)
-    pairs = draw(len(models[0]), n_resamples, generator)
+    names = pd.Index(pd.concat([table[clusters] for table in models[0]]).unique())
+    weights = draw(len(names), n_resamples, generator)
+    runs = draw(len(models[0]), n_resamples, generator)
     return [
-        mean_over_pairs(
-            np.array([uar_of_resamples(table, clusters, units, weights) for table in tables]),
-            pairs,
+        mean_over_runs(
+            np.array([uar_of_resamples(table, clusters, names, weights) for table in tables]),
+            runs,
         )
         for tables in models
     ]

@@ -21,13 +21,13 @@ from pydantic_core import to_jsonable_python
 
 from speechunlearn import methods, provenance, schema
 from speechunlearn.cache import Artefact, Cache
-from speechunlearn.chapters import runs, workflow
+from speechunlearn.chapters import context, workflow
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import NotMade, ParameterError
 from speechunlearn.lab import experiments, forget_sets
-from speechunlearn.lab.experiments import Run
+from speechunlearn.lab.experiments import ChapterRun
 from speechunlearn.lab.results import Results
-from speechunlearn.lab.study import Cell, Study
+from speechunlearn.lab.study import Evaluation, Study
 
 
 class Recorder(Cache):
@@ -75,7 +75,7 @@ class Recorder(Cache):
         return name
 
     def finish(self) -> None:
-        """Let smaller draws take their adversarial copies from the largest, where that is there."""
+        """Let smaller forget sets take their copies from the largest, where that is there."""
         computing, jobs = provenance.computing(), self.plan.jobs
         # the jobs set their threads themselves
         self.plan.computing = {name: computing[name] for name in ("instructions", "device")}
@@ -93,7 +93,8 @@ class Recorder(Cache):
 def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     """Plan what chapters need.
 
-    A chapter whose cells depend on the scores of others is in ``later`` until these are there.
+    A chapter whose evaluations depend on the scores of others is in ``later`` until these are
+    there.
 
     Args:
         chapters: checked parameters of each notebook
@@ -107,8 +108,8 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     for path, given in chapters.items():
         before, plan.jobs = plan.jobs, {}
         try:
-            for cells in asked(path, given, store).values():
-                list(cells)
+            for evaluations in asked(path, given, store).values():
+                list(evaluations)
             plan.chapters[path.stem] = {"needs": list(plan.jobs)}
         except NotMade:
             plan.later.append(path.stem)
@@ -134,7 +135,7 @@ def asked(notebook: Path, given: Mapping[str, Any], store: Cache) -> experiments
     ask = experiments.CHAPTERS.get(notebook.stem)
     if ask is None:
         return {}
-    values = runs.parameters_of(notebook) | dict(given)
+    values = context.parameters_of(notebook) | dict(given)
     cells = json.loads(notebook.read_text())["cells"]
     _, start, *_ = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     space = dict(values)
@@ -150,9 +151,9 @@ def execute(
     out: Path,
     *,
     jobs: int = 1,
-    cells: bool = False,
+    evaluations: bool = False,
     profile_dir: str | Path = "local",
-    say: Callable[[str], None] = print,
+    on_progress: Callable[[str], None] = print,
 ) -> list[Path]:
     """Run chapters by papermill, each as a job of the workflow.
 
@@ -164,12 +165,12 @@ def execute(
         notebooks: chapters
         values: parameters; one that a single chapter lacks is refused
         out: folder of the executed notebooks
-        jobs: so many at a time; work that two of them need is done once
-        cells: first make each artefact that the chapters need by a job of its own; a chapter
+        jobs: number of them at a time; work that two of them need is done once
+        evaluations: first make each artefact that the chapters need by a job of its own; a chapter
             makes those it misses itself
         profile_dir: Snakemake profile that says where jobs run: a folder, or one of
             ``workflow/profiles`` by its name
-        say: told of each start and end
+        on_progress: progress callback: each start and end
 
     Returns:
         the executed notebooks
@@ -179,17 +180,17 @@ def execute(
         SpeechUnlearnError: a chapter failed; the message holds its error
 
     """
-    checked = {path: runs.check_parameters(path, values) for path in notebooks}
+    checked = {path: context.check_parameters(path, values) for path in notebooks}
     waiting = list(checked)
     while waiting:
         plan = Plan(str(Cache(values.get("cache") or None).root.absolute()))
-        if cells:
+        if evaluations:
             plan = of_chapters({path: checked[path] for path in waiting}, plan)
         for path in waiting:
             if path.stem not in plan.later:
                 chapter = plan.chapters.setdefault(path.stem, {"needs": []})
                 chapter |= {"notebook": str(path), "values": checked[path], "out": str(out)}
-        workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, say=say)
+        workflow.execute(plan, out, jobs=jobs, profile_dir=profile_dir, on_progress=on_progress)
         waiting = [path for path in waiting if path.stem in plan.later]
     return [out / path.name for path in checked]
 
@@ -200,7 +201,7 @@ _Some = Annotated[tuple[_T, ...], Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of cells: the product of its lists.
+    """A grid of evaluations: the product of its lists.
 
     Args:
         profile: as of `speechunlearn.lab.profiles.get`; sets what the grid does not
@@ -213,7 +214,7 @@ class Grid:
         n_values: sizes of the forget set; empty: the profile's
         tau_values: for methods that have a tau; empty: the profile's
         seeds: training seeds
-        draws: forget draws: numbers, or ``development``
+        forget_ids: forget sets: numbers, or ``development``
         skip_bad: leave out clips that cannot be used
 
     """
@@ -228,7 +229,7 @@ class Grid:
     n_values: tuple[int, ...] = ()
     tau_values: tuple[float, ...] = ()
     seeds: _Some[int] = (0,)
-    draws: _Some[int | Literal["development"]] = (0,)
+    forget_ids: _Some[int | Literal["development"]] = (0,)
     skip_bad: bool = False
 
     def __post_init__(self) -> None:
@@ -257,31 +258,31 @@ class Grid:
             values, where = schema.read(file) | dict(values), f"grid {str(file)!r}"
         return schema.checked(cls, values, where)
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[ChapterRun]:
         """Return the run of each corpus and encoder, checked.
 
         Raises:
-            ParameterError: what `runs.start` refuses, or a corpus that is not here
+            ParameterError: what `context.start` refuses, or a corpus that is not here
 
         """
         for corpus, encoder in itertools.product(self.corpora or ("",), self.encoders or ("",)):
-            run = runs.start(
+            run = context.start(
                 self.profile, corpus, self.roots.get(corpus, ""), encoder, self.skip_bad,
                 task=self.task, n_values=list(self.n_values), tau_values=list(self.tau_values),
             )
-            runs.check_root(run.corpus, run.root)
+            context.check_root(run.corpus, run.root)
             yield run
 
-    def cells(self, study: Study) -> Iterator[Cell]:
-        """Ask a study for every cell of the grid, the largest draws first."""
+    def evaluations(self, study: Study) -> Iterator[Evaluation]:
+        """Ask a study for every evaluation of the grid, the largest forget sets first."""
         sizes = sorted(self.n_values or study.sizes, reverse=True)
-        for seed, draw, n, method in itertools.product(
-            self.seeds, self.draws, sizes, self.methods
+        for seed, forget_id, n, method in itertools.product(
+            self.seeds, self.forget_ids, sizes, self.methods
         ):
             own = {} if method == "original" else vars(methods.parameters(method))
             for tau in self.tau_values or study.profile.tau_values if "tau" in own else (None,):
                 given = {} if tau is None else {"tau": tau}
-                yield study.cell(method, forget_sets.clips(n, draw), seed, **given)
+                yield study.evaluate(method, forget_sets.clips(n, forget_id), seed, **given)
 
 
 def of_grid(grid: Grid) -> Plan:
@@ -296,17 +297,20 @@ def of_grid(grid: Grid) -> Plan:
     store = Recorder(plan)
     for run in list(grid.runs()):  # all are checked before one is planned
         for setting in grid.settings:
-            list(grid.cells(dataclasses.replace(run, store=store).study(setting)))
+            list(grid.evaluations(dataclasses.replace(run, store=store).study(setting)))
     store.finish()
     return plan
 
 
 def collect(grid: Grid, folder: Path) -> list[Path]:
-    """Write the results of a grid whose cells are made; return the folders written to."""
+    """Write the results of a grid whose evaluations are made; return the folders written to."""
     written = []
     for run in grid.runs():
-        cells = [cell for setting in grid.settings for cell in grid.cells(run.study(setting))]
-        results = Results.of(cells)
+        evaluations = [
+            evaluation for setting in grid.settings
+            for evaluation in grid.evaluations(run.study(setting))
+        ]
+        results = Results.of(evaluations)
         results.write(folder / results.folder_name)
         written.append(folder / results.folder_name)
     return written

@@ -23,18 +23,20 @@ from speechunlearn.lab.results import TITLES, Results
 
 
 def made_by(shown: Results) -> str:
-    """Return what made these cells: profile, corpus, encoder, seeds, machine, commit, hours.
+    """Return what made these evaluations: profile, corpus, encoder, seeds, machine, commit, hours.
 
     A model that is scored for several sizes of the forget set counts once.
     """
-    cells, models = shown.cells, shown.models
-    names = "; ".join(corpora.get(name).title for name in sorted(set(cells["corpus"])))
-    one = {name: "; ".join(sorted({str(v) for v in values})) for name, values in cells.items()}
+    evaluations, models = shown.evaluations, shown.models
+    names = "; ".join(corpora.get(name).title for name in sorted(set(evaluations["corpus"])))
+    one = {
+        name: "; ".join(sorted({str(v) for v in values})) for name, values in evaluations.items()
+    }
     asked = []
-    for kind, draws in cells.groupby("request")["draw"]:
-        drawn = sorted({str(draw) for draw in draws})
+    for kind, draws in evaluations.groupby("forget_kind")["forget_id"]:
+        drawn = sorted({str(forget_id) for forget_id in draws})
         asked.append(
-            f"forget draws {'; '.join(drawn)}" if kind == "clips"
+            f"forget sets {'; '.join(drawn)}" if kind == "clips"
             else f"{len(drawn)} removals by {kind}"
         )
     return (
@@ -50,25 +52,30 @@ def _say(*paragraphs: str) -> None:
 
 
 def _about(shown: Results) -> None:
-    """Show what made these cells, and what the paper's methods among them were run with."""
-    _say(made_by(shown), sentences.settings(shown.cells), sentences.stand_ins(shown.cells))
+    """Show what made these evaluations, and what the paper's methods among them were run with."""
+    _say(
+        made_by(shown), sentences.settings(shown.evaluations),
+        sentences.stand_ins(shown.evaluations)
+    )
 
 
 def originals(shown: Results) -> pd.DataFrame:
-    """Show UAR and attack of the fine-tuned and the retrained models, a row a pair."""
-    cells = shown.reported().select(method=["original", "retrain"])
-    cells = cells.select(n_forget=cells.sizes[-1])
-    _say(made_by(cells))
+    """Show UAR and attack of the fine-tuned and the retrained models, a row a run."""
+    evaluations = shown.reported().select(method=["original", "retrain"])
+    evaluations = evaluations.select(n_forget=evaluations.sizes[-1])
+    _say(made_by(evaluations))
     generator = np.random.default_rng(0)
-    key = ["setting", "seed", "draw", "method"]
-    attack = results.across(cells.rows(), key)["forget mia_auc"]
+    key = ["setting", "seed", "forget_id", "method"]
+    attack = results.across(evaluations.rows(), key)["forget mia_auc"]
     table = []
-    for record in cells.cells.sort_values(["setting", "seed", "method"]).to_dict("records"):
+    for record in evaluations.evaluations.sort_values(
+        ["setting", "seed", "method"]
+    ).to_dict("records"):
         model = tuple(record[name] for name in key)
         row = dict(zip(key, model, strict=True)) | {"model": TITLES[record["method"]]}
         for split in ("forget", "retain", "unseen"):
             found = statistics.cluster_bootstrap(
-                cells.of_cell(record["cell"], split), generator=generator
+                evaluations.of_evaluation(record["evaluation"], split), generator=generator
             )
             row[f"{split} UAR"] = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
         table.append(row | {"attack AUC": f"{attack[model]:.2f}"})
@@ -77,35 +84,35 @@ def originals(shown: Results) -> pd.DataFrame:
 
 def table(shown: Results, setting: str, chosen: Sequence[str]) -> pd.DataFrame:
     """Show the table of methods beside the paper's numbers, and their distances to retraining."""
-    cells = shown.reported().select(setting=setting, method=list(chosen))
-    _about(cells)
-    numbers = results.table_of_methods(cells, setting, generator=np.random.default_rng(0))
+    evaluations = shown.reported().select(setting=setting, method=list(chosen))
+    _about(evaluations)
+    numbers = results.table_of_methods(evaluations, setting, generator=np.random.default_rng(0))
     paper = results.paper_table1()
     display(results.readable(numbers, paper[paper["setting"] == setting]))
     if {"retrain", "ran_lab", *experiments.ADVERSARIAL} <= set(numbers["method"]):
-        said = sentences.of_methods(cells.cells, numbers, 1 / cells.n_labels)
+        said = sentences.of_methods(evaluations.evaluations, numbers, 1 / evaluations.n_labels)
         _say("".join(f"- {sentence}\n" for sentence in said))
     display(results.distances(numbers))
-    return results.costs(cells)
+    return results.costs(evaluations)
 
 
-def requests(shown: Results) -> pd.DataFrame:
-    """Show every kind of request: clips, classes, speakers, sequences, and the audit."""
+def kinds_of_forget_sets(shown: Results) -> pd.DataFrame:
+    """Show every kind of forget set: clips, classes, speakers, sequences, and the audit."""
     _about(shown)
     generator = np.random.default_rng(0)
-    clips = shown.select(request="clips")
+    clips = shown.select(forget_kind="clips")
     numbers = results.table_of_methods(clips, "validation", generator=generator)
     display(Markdown("**Some clips**"), results.readable(numbers), results.distances(numbers))
     display(results.costs(clips))
     for kind, title in (("class", "A class"), ("speaker", "A speaker")):
-        part = shown.select(request=kind)
-        if part.reported().cells.empty:
+        part = shown.select(forget_kind=kind)
+        if part.reported().evaluations.empty:
             continue
-        table = results.table_of_methods(part, "validation", request=kind, generator=generator)
-        display(Markdown(f"**{title}**"), results.readable_requests(part.reported(), table))
+        table = results.table_of_methods(part, "validation", forget_kind=kind, generator=generator)
+        display(Markdown(f"**{title}**"), results.readable_by_method(part.reported(), table))
         display(results.distances(table), results.costs(part))
-    sequence = shown.select(variant=experiments.SEQUENCE)
-    if len(sequence.cells):
+    sequence = shown.select(variant=experiments.SEQUENTIAL_SPEAKERS)
+    if len(sequence.evaluations):
         display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
     _say("**The audit**")
     return cards(clips)
@@ -115,12 +122,14 @@ def speech_and_images(speech: Mapping[str, Results], images: Results) -> pd.Data
     """Show, for each corpus of speech beside images, how far methods stay from retraining.
 
     Args:
-        speech: results of draws of clips, by what they are about
+        speech: results of random forget sets, by what they are about
         images: of the control
 
     """
     every = [*speech.values(), images]
-    display(Markdown("\n".join(f"- {made_by(shown.select(request='clips'))}" for shown in every)))
+    display(
+        Markdown("\n".join(f"- {made_by(shown.select(forget_kind='clips'))}" for shown in every))
+    )
     named, tables = {"one": "speech", "other": "images"}, {}
     for name, shown in speech.items():
         table = results.further_from_retraining(shown, images)
@@ -137,35 +146,37 @@ def speech_and_images(speech: Mapping[str, Results], images: Results) -> pd.Data
 
 def tests_and_claims(shown: Results, setting: str) -> pd.DataFrame:
     """Show the tests against random labels, the rule of a verdict, and the paper's claims by it."""
-    cells = shown.reported().select(setting=setting)
-    _about(cells)
+    evaluations = shown.reported().select(setting=setting)
+    _about(evaluations)
     tests = results.tests_against(
-        cells, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
+        evaluations, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
     )
     display(tests.replace({"method": TITLES}).set_index(["method", "n_forget"]).round(4))
     _say(experiments.RULE)
-    unlike = sentences.unlike_the_paper(cells.cells)
+    unlike = sentences.unlike_the_paper(evaluations.evaluations)
     if unlike:
         _say(f"Not tested here: {unlike}.")
     verdicts = experiments.claims(
-        cells, setting, chance=1 / cells.n_labels, generator=np.random.default_rng(0)
+        evaluations, setting, chance=1 / evaluations.n_labels, generator=np.random.default_rng(0)
     )
     return verdicts.set_index(["claim", "n_forget"]).round(2)
 
 
 def figure2(shown: Results) -> pd.DataFrame:
-    """Show UAR over tau on the development draw: the figure and its table."""
-    cells = shown.select(draw=experiments.DEVELOPMENT)
-    _about(cells)
-    rows = cells.rows().query("split == 'unseen' and metric == 'uar'")
+    """Show UAR over tau on the development forget set: the figure and its table."""
+    evaluations = shown.select(forget_id=experiments.DEVELOPMENT)
+    _about(evaluations)
+    rows = evaluations.rows().query("split == 'unseen' and metric == 'uar'")
     before = rows.query("method == 'original'")["value"].iloc[0]
     figures.uar_over_tau(rows.query("method != 'original'"), before)
-    return experiments.shape_over_tau(cells).round(2)
+    return experiments.shape_over_tau(evaluations).round(2)
 
 
-def gaps(shown: Results) -> pd.DataFrame:
+def open_choices(shown: Results) -> pd.DataFrame:
     """Show Adv. + Ela. under each choice that the paper leaves open, and at the paper's M and P."""
-    chosen = shown.select(cell=list(shown.cells.loc[shown.cells["variant"] != "", "cell"]))
+    chosen = shown.select(
+        evaluation=list(shown.evaluations.loc[shown.evaluations["variant"] != "", "evaluation"])
+    )
     _about(chosen)
     return experiments.variants(chosen).round(2)
 
@@ -177,10 +188,10 @@ def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generato
     beside = {name: table[name].map(_number) for name in ("retrained", "distance", "spread")}
     text = table.assign(
         attack=table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
-        figure=table["figure"].map(figures), value=_with_interval(table, "value", "low", "high"),
+        figure=table["measure"].map(figures), value=_with_interval(table, "value", "low", "high"),
         **beside,
     )
-    return text.set_index(["attack", "figure"])[["value", *beside]]
+    return text.set_index(["attack", "measure"])[["value", *beside]]
 
 
 def imbalance(auditor: Auditor) -> pd.DataFrame:
@@ -212,29 +223,31 @@ def card(judged: report_card.Card) -> pd.DataFrame:
 
 
 def cards(shown: Results) -> pd.DataFrame:
-    """Show a card of two scores for each model of the requests with three retrained ones."""
+    """Show a card of two scores for each model of the forget sets with three retrained ones."""
     names = {"forget_uar": "forget UAR", "mia_loss": "attack AUC"}
     found = leaderboard.cards(shown, tuple(names))
     found = found.sort_values(
         "method", kind="stable", key=lambda column: column.map(list(TITLES).index)
     )
     rows = []
-    for (request, method, model), card in found.groupby(["request", "method", "model"], sort=False):
-        row = {"request": request, "method": TITLES[method], "model": model}
+    for (request, method, model), card in found.groupby(
+        ["forget_set", "method", "model"], sort=False
+    ):
+        row = {"forget_set": request, "method": TITLES[method], "model": model}
         for score in card.itertuples():
             low, high = max(0.0, score.low), min(1.0, score.high)
             row[names[score.score]] = round(score.value, 2)
             row[f"{names[score.score]} of one more retrained"] = f"[{low:.2f},\u00a0{high:.2f}]"
         rows.append(row | {"passed": "passes" if card["passed"].all() else "fails"})
-    return pd.DataFrame(rows).set_index(["request", "method", "model"])
+    return pd.DataFrame(rows).set_index(["forget_set", "method", "model"])
 
 
 def committed_card(folder_name: str, method: str) -> pd.DataFrame | None:
-    """Show a method's report card in the first request of a committed leaderboard."""
+    """Show a method's report card in the first run of a committed leaderboard."""
     found = leaderboard.committed(folder_name)
-    first = found.scores[["seed", "draw"]].min()
-    own = found.scores.set_index(["seed", "draw", "method"])
-    own = own[own.index == (first["seed"], first["draw"], method)]
+    first = found.scores[["seed", "forget_id"]].min()
+    own = found.scores.set_index(["seed", "forget_id", "method"])
+    own = own[own.index == (first["seed"], first["forget_id"], method)]
     if own.empty:
         _say("*No results of this method are committed yet.*")
         return None
@@ -245,11 +258,11 @@ def committed_card(folder_name: str, method: str) -> pd.DataFrame | None:
 def trials(table: pd.DataFrame) -> pd.DataFrame:
     """Show the chosen trial of each method, and what the tuning used."""
     best = table[table["chosen"]].set_index("method")
-    used = best.drop_duplicates(["draw", "n_forget", "seed", "unseen_clips"])
+    used = best.drop_duplicates(["forget_id", "n_forget", "seed", "unseen_clips"])
     _say("\n".join(
-        f"- tuned on: draw {row.draw}, {row.n_forget} clips, training seed {row.seed}, "
+        f"- tuned on: forget set {row.forget_id}, {row.n_forget} clips, seed {row.seed}, "
         f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
-        "without the draw"
+        "without the forget set"
         for row in used.itertuples()
     ))
     shown = pd.DataFrame({
@@ -279,21 +292,21 @@ def budget(table: pd.DataFrame) -> str:
     return f"Trials: {most} of each method{but}."
 
 
-def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
+def ranking(table: pd.DataFrame, *, forget_only: bool = False) -> pd.DataFrame:
     """Show a leaderboard as a table that a click on a heading sorts.
 
     Args:
         table: of `speechunlearn.lab.leaderboard.ranking`
-        alone: only methods that look at the forget set alone, with their scores and tests
+        forget_only: only methods that use the forget set alone, with their scores and tests
 
     """
-    shown = table[table["alone"]] if alone else table
-    pairs, clips = table[["pairs", "clips"]].iloc[0]
-    said = f"Means over n = {pairs} pairs of training seed and forget draw"
-    if alone:
+    shown = table[table["forget_only"]] if forget_only else table
+    runs, clips = table[["runs", "clips"]].iloc[0]
+    said = f"Means over n = {runs} runs (a training seed and a forget set each)"
+    if forget_only:
         said += (
             ". `p`: that a method's gap is no other than that of the first, from a paired "
-            f"bootstrap of n = {pairs} pairs and of speakers (or what the task keeps apart), by "
+            f"bootstrap of n = {runs} runs and of speakers (or what the task keeps apart), by "
             "Holm's correction. A `p` above .05 tells two methods apart no more than chance does."
         )
         columns = _shown(
@@ -302,7 +315,7 @@ def ranking(table: pd.DataFrame, *, alone: bool = False) -> pd.DataFrame:
         )
     else:
         said += (
-            f"; in brackets 95 % intervals of a bootstrap of these {pairs} and of speakers (or "
+            f"; in brackets 95 % intervals of a bootstrap of these {runs} and of speakers (or "
             f"what the task keeps apart). Answers changed: of n = {clips} clips."
         )
         columns = {"data used": shown["needs"].replace("", "–")} | {
@@ -353,7 +366,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     """Show what becomes of methods when something about them is changed.
 
     Args:
-        table: of `speechunlearn.lab.leaderboard.parts` or `speechunlearn.lab.leaderboard.repeated`
+        table: of `speechunlearn.lab.leaderboard.component_ablation` or
+            `speechunlearn.lab.leaderboard.sequential`
 
     """
     text = _shown(
@@ -365,30 +379,32 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
     found = leaderboard.committed(folder_name)
-    table, cells = found.ranking, found.results.cells
-    profile, corpus, task = cells[["profile", "corpus", "task"]].iloc[0]
-    recipe = json.loads(cells.loc[cells["method"] == "original", "hyperparameters"].iloc[0])
-    quick = " -p quick=true" if recipe.get("quick") else ""
+    table, evaluations = found.ranking, found.results.evaluations
+    profile, corpus, task = evaluations[["profile", "corpus", "task"]].iloc[0]
+    recipe = json.loads(
+        evaluations.loc[evaluations["method"] == "original", "hyperparameters"].iloc[0]
+    )
+    fast = " -p fast=true" if recipe.get("fast") else ""
     tuned = tuning.frozen(profile, corpus, task)
     said = [] if tuned is None else [budget(tuned)]
-    said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(cells["method"]) else []
+    said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(evaluations["method"]) else []
     for text in (
         made_by(found.results),
         "A row again, by its method: "
         f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
-        f"-p task={task} -p methods=METHOD{quick}`",
+        f"-p task={task} -p methods=METHOD{fast}`",
         " ".join(said),
     ):
         _say(text)
     display(ranking(table))
-    display(Markdown("**From the forget set alone**"), ranking(table, alone=True))
+    display(Markdown("**Forget-set-only methods**"), ranking(table, forget_only=True))
     for title, more in (
-        ("What makes altered copies work", found.parts),
-        ("Five requests in a row", found.repeated),
+        ("Component ablation of self-distillation", found.component_ablation),
+        ("Sequential unlearning, in five requests", found.sequential),
     ):
         if more is not None:
-            pairs = table["pairs"].iloc[0]
-            display(Markdown(f"**{title}** (means over n = {pairs} pairs)"), beside(more))
+            runs = table["runs"].iloc[0]
+            display(Markdown(f"**{title}** (means over n = {runs} runs)"), beside(more))
     figures.forgetting_and_cost(table)
     return costs(table)
 
@@ -418,8 +434,8 @@ def growth_with(table: pd.DataFrame, axis: str) -> None:
     """
     own = table[table["axis"] == axis]
     lines = []
-    for alone, title in ((True, "look at the forget set alone"), (False, "look at more")):
-        part = own[[(methods.get(m).needs == {"forget"}) == alone for m in own["method"]]]
+    for forget_only, title in ((True, "use the forget set alone"), (False, "use more")):
+        part = own[[(methods.get(m).needs == {"forget"}) == forget_only for m in own["method"]]]
         slope = _with_interval(part, "slope", "low", "high")
         found = ", ".join(
             f"{TITLES[method]}: {verdict} (slope {text})"

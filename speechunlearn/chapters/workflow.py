@@ -25,7 +25,7 @@ from typing import Any
 
 from speechunlearn import schema
 from speechunlearn.cache import Cache
-from speechunlearn.chapters import runs
+from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.files import replaced
 from speechunlearn.lab import profiles
@@ -49,10 +49,10 @@ class Plan:
         cache: folder of finished work
         cwd: folder that relative paths in parameters are relative to
         studies: description of each study by its id
-        jobs: by name (kind and cache key, e.g. ``cells/3f…``): study, call, needs, title
+        jobs: by name (kind and cache key, e.g. ``evaluations/3f…``): study, call, needs, title
         chapters: by name: notebook, values, out, needs
-        processes: so many processes train a model together
-        later: chapters whose other cells are known when the planned ones are there
+        processes: number of processes that train a model together
+        later: chapters whose other evaluations are known when the planned ones are there
         computing: instruction set and device that the keys are for
 
     """
@@ -110,7 +110,7 @@ def execute(
     *,
     jobs: int = 1,
     profile_dir: str | Path = "local",
-    say: Callable[[str], None] = print,
+    on_progress: Callable[[str], None] = print,
 ) -> None:
     """Do the jobs of a plan that are not done, then its chapters, by Snakemake.
 
@@ -119,9 +119,9 @@ def execute(
     Args:
         plan: what there is to do
         out: folder of the run, below which plan, markers and logs are kept
-        jobs: so many at a time
+        jobs: number of them at a time
         profile_dir: Snakemake profile that says where jobs run
-        say: told of progress
+        on_progress: progress callback
 
     Raises:
         ParameterError: an unknown profile, or a folder that cannot be written
@@ -151,7 +151,7 @@ def execute(
     with log.open("w") as output, progress.open() as lines:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=os.environ | {runs.PROGRESS: str(progress)},
+            env=os.environ | {context.PROGRESS: str(progress)},
         )
         try:
             status = None
@@ -159,7 +159,7 @@ def execute(
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     status = process.wait(0.5)
                 for line in lines:
-                    say(line.rstrip())
+                    on_progress(line.rstrip())
         except BaseException:  # such as Ctrl-C
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -204,7 +204,7 @@ def make(plan: Plan, name: str) -> None:
     from speechunlearn.lab import study
     from speechunlearn.models import distributed
 
-    own = study.described(description, cache=Cache(plan.cache), report=runs.report)
+    own = study.described(description, cache=Cache(plan.cache), on_progress=context.report)
     kind = name.partition("/")[0]
     if kind == "models" and distributed.rank() > 0:
         own.help_to_train(**own.artefact(kind, call).call)
@@ -212,10 +212,10 @@ def make(plan: Plan, name: str) -> None:
     own.ask(kind, **call)
     if kind == "models":
         distributed.finish()
-    # a smaller draw takes its copies from a larger set that appeared meanwhile
+    # a smaller forget set takes its copies from a larger set that appeared meanwhile
     if kind != "adversarial" and not plan.is_made(name):
         raise SpeechUnlearnError("code or data has changed since this run was planned: run again")
-    runs.tell(f"  {job['title']} done")
+    context.notify(f"  {job['title']} done")
 
 
 def main(arguments: list[str]) -> int:
@@ -242,7 +242,7 @@ def main(arguments: list[str]) -> int:
                 plan.processes
             )
         if name.startswith("chapters/"):
-            runs.run_chapter(**plan.chapters[name.partition("/")[2]])
+            context.run_chapter(**plan.chapters[name.partition("/")[2]])
         else:
             make(plan, name)
     except Exception as error:

@@ -77,25 +77,25 @@ def speaker_split(
     return manifest.assign(split=group_of_clip.map(part_of_group))
 
 
-def forget_draw(
+def random_forget_set(
     manifest_train: pd.DataFrame,
     n: int,
-    draw: int | str,
+    forget_id: int | str,
     seed: int = 0,
     exclude: Collection[str] = frozenset(),
 ) -> list[str]:
     """Draw the contents to forget, uniformly at random without replacement.
 
-    Draws are nested: with the same clips, ``draw`` and ``seed``, the first 10 of
-    100 hashes are the draw of 10. Excluding hashes takes them out of
+    They are nested: with the same clips, ``forget_id`` and ``seed``, the first 10 of
+    100 hashes are those of the set of 10. Excluding hashes takes them out of
     the order without changing it.
 
     Args:
         manifest_train: the training clips
         n: number of contents; a content that occurs twice counts once
-        draw: number or name of the draw, such as ``"development"``
-        seed: seed of all draws
-        exclude: hashes that must not be drawn, such as those of the development draw
+        forget_id: number or name of the set, such as ``"development"``
+        seed: seed of all random forget sets
+        exclude: hashes that must not be drawn, such as those of the development forget set
 
     Returns:
         n content hashes
@@ -104,7 +104,7 @@ def forget_draw(
         ParameterError: if n is not in 1 to the number of contents that can be drawn
     """
     hashes = np.unique(manifest_train["hash"].to_numpy(dtype=str))
-    order = np.random.default_rng(_stable_entropy(seed, draw)).permutation(hashes)
+    order = np.random.default_rng(_stable_entropy(seed, forget_id)).permutation(hashes)
     excluded = set(exclude)
     pool = [str(value) for value in order if value not in excluded]
     if not 1 <= n <= len(pool):
@@ -185,7 +185,7 @@ def _deviation(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return (((found - wanted) / wanted) ** 2).mean(axis=(1, 2))
 
 
-def _stable_entropy(seed: int, draw: int | str) -> np.random.SeedSequence:
+def _stable_entropy(seed: int, forget_id: int | str) -> np.random.SeedSequence:
     """Python's own hash of a text changes from process to process."""
-    digest = hashlib.sha256(f"{seed}:{draw}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}:{forget_id}".encode()).digest()
     return np.random.SeedSequence(int.from_bytes(digest, "big"))

@@ -22,7 +22,7 @@ class Task:
         title: what the model does
         label: manifest column that the model names
         apart: manifest column of which no value lies on both sides of a split: the test clips
-            come from values that no model was trained on. They are also the units that the
+            come from values that no model was trained on. They are also the clusters that the
             bootstraps draw
 
     """
@@ -44,19 +44,19 @@ class Task:
             seed: of that split
 
         Returns:
-            the manifest with ``label`` as the task has it, ``unit`` (what is kept apart) and
+            the manifest with ``label`` as the task has it, ``cluster`` (what is kept apart) and
             ``split``
 
         Raises:
-            CorpusError: a label of one unit only, which cannot be tested on other units
+            CorpusError: a label of one cluster only, which cannot be tested on others
 
         """
-        label, unit = table[self.label], table[self.apart]
+        label, cluster = table[self.label], table[self.apart]
         if self.label == "speaker" and (table["label"] == table["speaker"]).all():
             # nothing but the speaker is known of a clip: a recording session is a folder
-            unit = table["path"].map(lambda path: Path(path).parent.name)
-        seen = table.assign(label=label, unit=unit)
-        counts = seen.groupby("label")["unit"].nunique()
+            cluster = table["path"].map(lambda path: Path(path).parent.name)
+        seen = table.assign(label=label, cluster=cluster)
+        counts = seen.groupby("label")["cluster"].nunique()
         if (counts < 2).any():
             lonely = counts.index[counts < 2][0]
             raise CorpusError(
@@ -66,7 +66,7 @@ class Task:
             return seen
         # the split keeps "speakers" apart and balances "label"
         gender = seen["gender"] if self.apart == "speaker" else ""
-        kept_apart = seen.assign(speaker=seen["unit"], gender=gender)
+        kept_apart = seen.assign(speaker=seen["cluster"], gender=gender)
         return seen.assign(split=splits.speaker_split(kept_apart, fractions, seed)["split"])
 
 

@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 
 def write(
-    study: Study, deletion: ForgetSet, seed: int, folder: Path, *, references: Sequence[int] = ()
+    study: Study, forget_set: ForgetSet, seed: int, folder: Path, *, references: Sequence[int] = ()
 ) -> Example:
     """Write a study's models as checkpoints, and its clips as audio files with their CSVs.
 
@@ -44,7 +44,7 @@ def write(
 
     Args:
         study: of one corpus
-        deletion: what is to be forgotten
+        forget_set: what is to be forgotten
         seed: training seed of the model
         folder: to write to
         references: training seeds of retrained models
@@ -54,17 +54,17 @@ def write(
     names = []
     for other in references:
         names.append(f"retrained-{other}")
-        study.retrained(other, deletion).save(folder / names[-1], {})
-    units = study.manifest.set_index("hash")["unit"].astype(str)
+        study.retrained(other, forget_set).save(folder / names[-1], {})
+    clusters = study.manifest.set_index("hash")["cluster"].astype(str)
     files = {
-        name: _clips(folder, name, clips, study.labels, units)
-        for name, clips in study.parts(deletion).items()
+        name: _clips(folder, name, clips, study.labels, clusters)
+        for name, clips in study.scored_clips(forget_set).items()
     }
     return Example("model", files["forget"], files["retain"], files["unseen"], tuple(names))
 
 
 def _clips(
-    folder: Path, name: str, clips: Clips, labels: Sequence[str], units: pd.Series
+    folder: Path, name: str, clips: Clips, labels: Sequence[str], clusters: pd.Series
 ) -> str:
     (folder / name).mkdir()
     rows = []
@@ -74,7 +74,7 @@ def _clips(
         path = f"{name}/{heard}.wav"
         samples = (waveform_z / waveform_z.abs().max() * _PEAK).numpy()
         soundfile.write(folder / path, samples, 16000, subtype="FLOAT")
-        rows.append({"path": path, "label": labels[label], "speaker": units[heard]})
+        rows.append({"path": path, "label": labels[label], "speaker": clusters[heard]})
     file = f"{name}.csv"
     pd.DataFrame(rows).to_csv(folder / file, index=False)
     return file

@@ -1,10 +1,10 @@
-"""The experiments of the chapters: which cells each of them consists of, and what they say.
+"""The experiments of the chapters: which evaluations each of them consists of, and what they say.
 
 `CHAPTERS` has a function for each: its notebook works on what it asks for, and
 `speechunlearn.chapters.grid` plans it.
 
-Every function yields cells; a cell that is in the artefact cache costs nothing, so chapters share
-work and an experiment that was stopped goes on where it was.
+Every function yields evaluations; an evaluation that is in the artefact cache costs nothing, so
+chapters share work and an experiment that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from speechunlearn import corpora, methods, provenance
-from speechunlearn.audit import closeness, evaluation, predictions, statistics
+from speechunlearn.audit import closeness, predictions, scoring, statistics
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import forget_sets, sentences, tuning
@@ -31,25 +31,25 @@ from speechunlearn.lab import leaderboard as board
 from speechunlearn.lab.forget_sets import clips
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.lab.relearning import relearn
-from speechunlearn.lab.results import ANOTHER_SEED, IN_PARTS, PART, TITLES, Results, across
-from speechunlearn.lab.study import DEVELOPMENT, Cell, Report, Study
+from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, TITLES, Results, across
+from speechunlearn.lab.study import DEVELOPMENT, Evaluation, OnProgress, Study
 from speechunlearn.methods.pgd import AttackParameters
 from speechunlearn.models import training
 
 ADVERSARIAL = ("adv", "adv_ela")
-#: variant of cells after several requests, one after another
-SEQUENCE = "one after another"
+#: variant of evaluations of speakers' sequential deletion
+SEQUENTIAL_SPEAKERS = "sequential"
 BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
 
-N_PARTS = 5
-#: methods whose requests in parts are made
-REPEATED = ("ran_lab", "adv_ela", "neggrad", "delete", "altered")
+N_REQUESTS = 5
+#: methods whose sequential unlearning is evaluated
+SEQUENTIAL = ("ran_lab", "adv_ela", "neggrad", "delete", "perturbed")
 
-NOT_SPLICED = "answers to spliced clips not held"
-#: parts of `altered`: (what is changed, parameters)
-PARTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("answers to the copies not held", {"anchor": 0.0}),
-    (NOT_SPLICED, {"splices": 0.0}),
+NOT_CONCATENATED = "no distillation on concatenated clips"
+#: parts of `perturbed`: (what is changed, parameters)
+COMPONENTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("no distillation on the copies", {"anchor": 0.0}),
+    (NOT_CONCATENATED, {"splices": 0.0}),
     ("targets at the copies", {"weight": 1.0}),
     ("targets half way to the copies", {"weight": 0.5}),
     ("faster copies alone", {"speeds": (1.25,)}),
@@ -68,7 +68,7 @@ RULE = (
 
 #: choices that the paper leaves open, each changed alone: (what, parameters); one of a kind is the
 #: profile's own
-GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
+OPEN_CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("the profile's choices", {}),
     ("importance: 1 - Fisher", {"importance": "1-fisher"}),
     ("importance: MAS", {"importance": "mas"}),
@@ -84,7 +84,7 @@ GAPS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 @dataclass(frozen=True)
-class Run:
+class ChapterRun:
     """One execution of a chapter: its profile, and where things are.
 
     Args:
@@ -96,7 +96,7 @@ class Run:
         skip_bad: leave out clips that cannot be used
         store: finished work
         results_folder: results are added below it; None writes none
-        report: told how far work is
+        on_progress: told how far work is
 
     """
 
@@ -108,7 +108,7 @@ class Run:
     skip_bad: bool
     store: Cache
     results_folder: Path | None
-    report: Report | None = None
+    on_progress: OnProgress | None = None
     #: so that clips are in memory once
     _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -118,7 +118,7 @@ class Run:
 
     def study_of(self, task: str, corpus: str) -> Study:
         """Return the study of another task, on a corpus that needs no folder, in this profile."""
-        given = {name: value for name, value in self.given.items() if name in ("pairs", "compared")}
+        given = {name: value for name, value in self.given.items() if name in ("runs", "compared")}
         other = self.base.for_task(task).with_values(**given)
         return self._study(other, corpus, None, "validation")
 
@@ -127,19 +127,19 @@ class Run:
         if key not in self._studies:
             self._studies[key] = Study(
                 profile, corpus, root, setting=setting, cache=self.store,
-                skip_bad=self.skip_bad, report=self.report,
+                skip_bad=self.skip_bad, on_progress=self.on_progress,
             )
         return self._studies[key]
 
-    def results(self, cells: Iterable[Cell], below: str = "") -> Results:
-        """Collect cells as they are made, and add them to the results folder.
+    def results(self, evaluations: Iterable[Evaluation], below: str = "") -> Results:
+        """Collect evaluations as they are made, and add them to the results folder.
 
         Args:
-            cells: collected in their order
-            below: folder in it, for cells that are no rows of the main tables
+            evaluations: collected in their order
+            below: folder in it, for evaluations that are no rows of the main tables
 
         """
-        collected = Results.of(cells)
+        collected = Results.of(evaluations)
         if self.results_folder is not None:
             collected.write(self.results_folder / below / collected.folder_name)
         return collected
@@ -171,21 +171,21 @@ class Run:
                 tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
         return pd.concat(tables, ignore_index=True)
 
-    def strengths(self) -> dict[str, dict[str, Any]]:
+    def tuned_hyperparameters(self) -> dict[str, dict[str, Any]]:
         """Return what the trials chose for each method of the leaderboard."""
-        return tuning.chosen(self.trials())
+        return tuning.tuned(self.trials())
 
-    def leaderboard(self, cells: Iterable[Cell]) -> tuple[Results, pd.DataFrame]:
-        """Collect the cells of a leaderboard, and judge them; both go to the results folder."""
-        collected = Results.of(cells)
+    def leaderboard(self, evaluations: Iterable[Evaluation]) -> tuple[Results, pd.DataFrame]:
+        """Collect the evaluations of a leaderboard, and judge them; keep both."""
+        collected = Results.of(evaluations)
         if self.results_folder is None:
             return collected, board.scored(collected)
-        # a folder of its own: the strengths are other than the main tables'
+        # a folder of its own: the hyperparameters are other than the main tables'
         folder = self.results_folder / "leaderboard" / collected.folder_name
         return collected, board.write(collected, folder)
 
     def keep(self, table: pd.DataFrame, name: str) -> None:
-        """Write a table that is made of no cells to the results folder, where there is one."""
+        """Write a table that is made of no evaluations to the results folder, if any."""
         if self.results_folder is not None:
             folder = self.results_folder / name
             folder.mkdir(parents=True, exist_ok=True)
@@ -193,13 +193,13 @@ class Run:
 
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""
-        pairs = ", ".join(f"{seed}/{draw}" for seed, draw in self.profile.pairs)
+        runs = ", ".join(f"{seed}/{forget_id}" for seed, forget_id in self.profile.runs)
         width = self.profile.recipe.get("encoder", {}).get("hidden_size")
         narrowed = f", narrowed to {width} channels" if width else ""
         return textwrap.fill(
             f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
             f"encoder {self.profile.encoder}{narrowed}; "
-            f"pairs of training seed/forget draw: {pairs}; "
+            f"runs (training seed/forget set): {runs}; "
             f"machine: {provenance.describe()}.",
             width=88,
         )
@@ -209,21 +209,21 @@ class Run:
 Asked = dict[str, Iterable[Any]]
 
 
-def finetuning(run: Run) -> Asked:
-    """Ask for the first pair's two references in each setting."""
-    seed, draw = run.profile.pairs[0]
-    request = clips(max(run.profile.n_values), draw)
-    return {setting: references(run.study(setting), request, seed)
+def finetuning(run: ChapterRun) -> Asked:
+    """Ask for the first run's two references in each setting."""
+    seed, forget_id = run.profile.runs[0]
+    forget_set = clips(max(run.profile.n_values), forget_id)
+    return {setting: references(run.study(setting), forget_set, seed)
             for setting in run.profile.settings}
 
 
-def paper_baselines(run: Run) -> Asked:
+def paper_baselines(run: ChapterRun) -> Asked:
     """Ask for the paper's baselines."""
     return {"baselines": baselines(run.study())}
 
 
-def adversarial_and_elastic(run: Run, other_copies: int = 0, other_steps: int = 0) -> Asked:
-    """Ask for copies of the smallest draw at each tau, and for what is left open, varied.
+def adversarial_and_elastic(run: ChapterRun, other_copies: int = 0, other_steps: int = 0) -> Asked:
+    """Ask for copies of the smallest forget set at each tau, and for what is left open, varied.
 
     Args:
         run: of the chapter
@@ -236,59 +236,62 @@ def adversarial_and_elastic(run: Run, other_copies: int = 0, other_steps: int = 
     more = sizes(study, n, taus[0], other_copies, other_steps)
     return {
         "copies": copies(study, n),
-        "gaps": gaps(study, n, taus[len(taus) // 2]),
+        "open_choices": open_choices(study, n, taus[len(taus) // 2]),
         "sizes": more if other_copies and other_steps else (),
     }
 
 
-def replication(run: Run) -> Asked:
-    """Ask for Table 1 in each setting; its taus come from the ``development`` cells."""
+def replication(run: ChapterRun) -> Asked:
+    """Ask for Table 1 in each setting; its taus come from the ``development`` evaluations."""
     development = list(ablation(run.study()))
     taus = chosen_taus(Results.of(development))
     tables: Asked = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
     return {"development": development, **tables}
 
 
-def over_tau(run: Run) -> Asked:
+def over_tau(run: ChapterRun) -> Asked:
     """Ask for Figure 2."""
     return {"ablation": ablation(run.study())}
 
 
-def requests(run: Run) -> Asked:
-    """Ask for every kind of request on words or speakers; ``images`` beside words."""
+def kinds_of_forget_sets(run: ChapterRun) -> Asked:
+    """Ask for every kind of forget set on words or speakers; ``images`` beside words."""
     study, profile = run.study(), run.profile
     asked: Asked = {
-        "clips": clip_requests(study, profile.compared),
+        "clips": random_forget_sets(study, profile.compared),
         "class": removals(study, "class", profile.compared),
-        "one after another": one_after_another(study, profile.in_sequence),
+        "sequential": sequential_speakers(study, profile.sequence_methods),
     }
     if study.task.label != "speaker":
         asked["speaker"] = removals(study, "speaker", profile.compared)
     if study.task.name == "keyword":
         images = run.study_of("image", "digits")
-        asked["images"] = clip_requests(images, images.profile.compared)
+        asked["images"] = random_forget_sets(images, images.profile.compared)
     return asked
 
 
-def audited(run: Run) -> Asked:
-    """Ask for the first pair's models, and those that they are judged by."""
-    study = run.study(pairs=run.profile.pairs[:1])
-    return {"ranked": ranked(study, run.ranked(), run.strengths())}
+def audited(run: ChapterRun) -> Asked:
+    """Ask for the first run's models, and those that they are judged by."""
+    study = run.study(runs=run.profile.runs[:1])
+    return {"ranked": ranked(study, run.ranked(), run.tuned_hyperparameters())}
 
 
-def leaderboard(run: Run) -> Asked:
-    """Ask for every model of the leaderboard; strengths come from the trials."""
-    asked = run.study(), run.ranked(), run.strengths()
-    return {"ranked": ranked(*asked), "parts": parts(*asked), "repeated": repeated(*asked)}
+def leaderboard(run: ChapterRun) -> Asked:
+    """Ask for every model of the leaderboard; hyperparameters come from the trials."""
+    asked = run.study(), run.ranked(), run.tuned_hyperparameters()
+    return {
+        "ranked": ranked(*asked), "component_ablation": component_ablation(*asked),
+        "sequential": sequential(*asked)
+    }
 
 
-def one_request(run: Run) -> Asked:
+def one_request(run: ChapterRun) -> Asked:
     """Ask for the models of one request: the original, and some retrained without its clips."""
-    study = run.study(pairs=run.profile.pairs[:1])
-    seed, draw = study.pairs[0]
+    study = run.study(runs=run.profile.runs[:1])
+    seed, forget_id = study.runs[0]
     study.ask("models", without=None, seed=seed)
     for other in range(study.profile.references):
-        study.ask("models", without=ranked_request(study, draw), seed=other)
+        study.ask("models", without=ranked_forget_set(study, forget_id), seed=other)
     return {}
 
 
@@ -299,115 +302,119 @@ CHAPTERS: dict[str, Callable[..., Asked]] = {
     "04_adversarial_and_elastic": adversarial_and_elastic,
     "05_table1": replication,
     "06_ablation": over_tau,
-    "07_keyword_spotting": requests,
-    "08_speaker_identification": requests,
+    "07_keyword_spotting": kinds_of_forget_sets,
+    "08_speaker_identification": kinds_of_forget_sets,
     "09_audit": audited,
     "10_leaderboard": leaderboard,
     "11_request": one_request,
 }
 
 
-def references(study: Study, request: forget_sets.ForgetSet, seed: int) -> Iterator[Cell]:
-    """Yield the original model and the one retrained without a request."""
+def references(study: Study, forget_set: forget_sets.ForgetSet, seed: int) -> Iterator[Evaluation]:
+    """Yield the original model and the one retrained without a forget set."""
     for method in ("original", "retrain"):
-        yield study.cell(method, request, seed)
+        yield study.evaluate(method, forget_set, seed)
 
 
-def baselines(study: Study) -> Iterator[Cell]:
-    """Yield the baselines on the first pair of seed and draw, for every N."""
-    seed, draw = study.pairs[0]
+def baselines(study: Study) -> Iterator[Evaluation]:
+    """Yield the baselines on the first run, for every N."""
+    seed, forget_id = study.runs[0]
     for n in study.profile.n_values:
         for method in BASELINES:
-            yield study.cell(method, clips(n, draw), seed)
+            yield study.evaluate(method, clips(n, forget_id), seed)
 
 
-def ablation(study: Study) -> Iterator[Cell]:
-    """Yield both adversarial methods over tau and N on the development draw: Figure 2."""
-    seed, _ = study.pairs[0]
+def ablation(study: Study) -> Iterator[Evaluation]:
+    """Yield both adversarial methods over tau and N on the development forget set: Figure 2."""
+    seed, _ = study.runs[0]
     largest = max(study.profile.n_values)
-    yield study.cell("original", clips(largest, DEVELOPMENT), seed)
+    yield study.evaluate("original", clips(largest, DEVELOPMENT), seed)
     for tau in study.profile.tau_values:
-        # the largest first: the smaller draws take their copies from its set
+        # the largest first: the smaller forget sets take their copies from its set
         for n in sorted(study.profile.n_values, reverse=True):
             for method in ADVERSARIAL:
-                yield study.cell(method, clips(n, DEVELOPMENT), seed, tau=tau)
+                yield study.evaluate(method, clips(n, DEVELOPMENT), seed, tau=tau)
 
 
 def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
     """Return the tau of each adversarial method and N of highest UAR on unseen speakers.
 
-    On the development draw, which is the paper's rule; of equal ones the smallest.
+    On the development forget set, which is the paper's rule; of equal ones the smallest.
 
     Raises:
-        ParameterError: no development cells
+        ParameterError: no development evaluations
 
     """
     taus = {key: float(uars.idxmax()) for key, uars in _over_tau(results).items()}
     if not taus:
-        raise ParameterError("tau cannot be chosen: there are no development cells")
+        raise ParameterError("tau cannot be chosen: there are no development evaluations")
     return taus
 
 
 def _over_tau(results: Results) -> dict[tuple[str, int], pd.Series]:
-    """Return UAR on unseen speakers over tau by method and N, on the development draw."""
-    rows = results.select(method=list(ADVERSARIAL), draw=DEVELOPMENT).rows()
+    """Return UAR on unseen speakers over tau by method and N, on the development forget set."""
+    rows = results.select(method=list(ADVERSARIAL), forget_id=DEVELOPMENT).rows()
     rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")].set_index("tau")
     by_key = rows.sort_index().groupby(["method", "n_forget"])["value"]
     return {(str(method), int(n)): uars for (method, n), uars in by_key}
 
 
-def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Cell]:
-    """Yield every method on every pair and N, with these taus: Table 1."""
-    for seed, draw in study.pairs:
+def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Evaluation]:
+    """Yield every method on every run and N, with these taus: Table 1."""
+    for seed, forget_id in study.runs:
         for n in study.profile.n_values:
             for method in BASELINES:
-                yield study.cell(method, clips(n, draw), seed)
+                yield study.evaluate(method, clips(n, forget_id), seed)
             for method in ADVERSARIAL:
-                yield study.cell(method, clips(n, draw), seed, tau=taus[method, n])
+                yield study.evaluate(method, clips(n, forget_id), seed, tau=taus[method, n])
 
 
-def gaps(study: Study, n: int, tau: float) -> Iterator[Cell]:
-    """Yield Adv. + Ela. under each choice that the paper leaves open, on the first pair."""
-    seed, draw = study.pairs[0]
-    yield study.cell("original", clips(n, draw), seed).as_variant("before unlearning")
-    yield study.cell("retrain", clips(n, draw), seed).as_variant("retrained")
-    for what, overrides in GAPS:
-        yield study.cell("adv_ela", clips(n, draw), seed, tau=tau, **overrides).as_variant(what)
+def open_choices(study: Study, n: int, tau: float) -> Iterator[Evaluation]:
+    """Yield Adv. + Ela. under each choice that the paper leaves open, on the first run."""
+    seed, forget_id = study.runs[0]
+    yield study.evaluate("original", clips(n, forget_id), seed).as_variant("before unlearning")
+    yield study.evaluate("retrain", clips(n, forget_id), seed).as_variant("retrained")
+    for what, overrides in OPEN_CHOICES:
+        yield study.evaluate(
+            "adv_ela", clips(n, forget_id), seed, tau=tau, **overrides
+        ).as_variant(what)
 
 
 def copies(study: Study, n: int) -> Iterator[tuple[float, AttackParameters]]:
-    """Have adversarial copies of the first pair's draw made, and yield each tau and its attack."""
-    seed, draw = study.pairs[0]
+    """Have adversarial copies made for the first run, and yield each tau and its attack."""
+    seed, forget_id = study.runs[0]
     own = study.profile.methods.get("adv", {})
     for tau in study.profile.tau_values:
         attack = methods.parameters("adv", **{**own, "tau": tau}).attack
-        study.ask("adversarial", deletion=clips(n, draw), seed=seed, parameters=attack)
+        study.ask("adversarial", forget_set=clips(n, forget_id), seed=seed, parameters=attack)
         yield tau, attack
 
 
-def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Cell]:
-    """Yield both adversarial methods with these M and P, on the first pair."""
-    seed, draw = study.pairs[0]
+def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Evaluation]:
+    """Yield both adversarial methods with these M and P, on the first run."""
+    seed, forget_id = study.runs[0]
     for method in ADVERSARIAL:
-        cell = study.cell(method, clips(n, draw), seed, tau=tau, copies=copies, steps=steps)
-        yield cell.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
+        evaluation = study.evaluate(
+            method, clips(n, forget_id), seed, tau=tau, copies=copies, steps=steps
+        )
+        yield evaluation.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
 
 
-def clip_requests(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
-    """Yield methods on draws of clips of every size, on every pair of seed and draw."""
-    for seed, draw in study.pairs:
+def random_forget_sets(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
+    """Yield methods on random forget sets of every size, on every run."""
+    for seed, forget_id in study.runs:
         for n in study.sizes:
             for method in ("original", "retrain", *chosen):
-                yield study.cell(method, clips(n, draw), seed)
+                yield study.evaluate(method, clips(n, forget_id), seed)
     # what is closer to a retrained model than these are to each other is close enough
-    seed, draw = study.pairs[0]
+    seed, forget_id = study.runs[0]
     for other in range(study.profile.retrained_seeds):
         if other != seed:
-            cell = study.cell("retrain", clips(max(study.sizes), draw), other)
-            yield cell.as_variant(ANOTHER_SEED)
+            evaluation = study.evaluate("retrain", clips(max(study.sizes), forget_id), other)
+            yield evaluation.as_variant(ANOTHER_SEED)
 
 
-def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Cell]:
+def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Evaluation]:
     """Yield methods on the removal of whole classes, or of all clips of speakers, one by one.
 
     Args:
@@ -416,44 +423,44 @@ def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Cell]:
         chosen: methods
 
     """
-    for name, (seed, _) in zip(study.removable(kind), itertools.cycle(study.pairs), strict=False):
+    for name, (seed, _) in zip(study.removable(kind), itertools.cycle(study.runs), strict=False):
         for method in ("original", "retrain", *chosen):
-            yield study.cell(method, forget_sets.ForgetSet(kind, names=(name,)), seed)
+            yield study.evaluate(method, forget_sets.ForgetSet(kind, names=(name,)), seed)
 
 
-def requested(study: Study) -> pd.DataFrame:
+def forget_set_table(study: Study) -> pd.DataFrame:
     """Return what will be asked of the models, before any is trained.
 
     Raises:
-        ParameterError: a request that cannot be made of this corpus
+        ParameterError: a forget set that cannot be made of this corpus
 
     """
     asked = {"some clips": [f"{n} of {len(study.train_manifest)}" for n in study.sizes]}
     asked["a class"] = study.removable("class")
     if study.task.label != "speaker":
         asked["a speaker"] = study.removable("speaker")
-    in_a_row = study.removable("speaker", study.profile.in_a_row)
-    asked["one speaker after another"] = [", ".join(in_a_row)]
-    return pd.Series(asked, name="of").explode().rename_axis("request").to_frame()
+    names = study.removable("speaker", study.profile.sequence_length)
+    asked["one speaker after another"] = [", ".join(names)]
+    return pd.Series(asked, name="of").explode().rename_axis("forget set").to_frame()
 
 
-def ranked_request(study: Study, draw: int | str) -> forget_sets.ForgetSet:
-    """Return a request of the leaderboard's size.
+def ranked_forget_set(study: Study, forget_id: int | str) -> forget_sets.ForgetSet:
+    """Return a random forget set of the leaderboard's size.
 
     Raises:
-        ParameterError: a size that is no number of clips or share of them, or that leaves nothing
-            beside it and a development draw as large
+        ParameterError: a size that is not a number of clips or share of them, or that leaves
+            nothing beside it and a development forget set as large
 
     """
     size, available = study.profile.ranked_size, len(study.train_manifest)
     n = int(size) if size >= 1 else round(size * available)
     if not 0 < n < available / 2:
         raise ParameterError(f"size: {size:g} is {n} clips, of {available} training clips")
-    return clips(n, draw)
+    return clips(n, forget_id)
 
 
-def trials(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
-    """Yield the trials that methods are tuned by, and the model retrained without their draw.
+def trials(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
+    """Yield the trials that methods are tuned by, and the model retrained without their forget set.
 
     Args:
         study: its profile has ``spare`` unseen clips, so that none is reported
@@ -465,28 +472,28 @@ def trials(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
     """
     if not study.profile.spare:
         raise ParameterError("spare: trials are not to see the clips that are reported")
-    seed, request = study.pairs[0][0], ranked_request(study, DEVELOPMENT)
+    seed, forget_set = study.runs[0][0], ranked_forget_set(study, DEVELOPMENT)
     profile = study.profile
     tried = {
         method: tuning.candidates(method, profile.methods.get(method, {}), profile.trials)
         for method in chosen
     }  # before anything is trained
-    yield study.cell("retrain", request, seed).as_variant(tuning.TRIAL)
+    yield study.evaluate("retrain", forget_set, seed).as_variant(tuning.TRIAL)
     for method, candidates in tried.items():
         for overrides in candidates:
-            cell = study.cell(method, request, seed, **overrides)
-            yield cell.as_variant(f"{tuning.TRIAL} {json.dumps(overrides)}")
+            evaluation = study.evaluate(method, forget_set, seed, **overrides)
+            yield evaluation.as_variant(f"{tuning.TRIAL} {json.dumps(overrides)}")
 
 
 def ranked(
-    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Cell]:
-    """Yield the cells of the leaderboard: methods on every pair, and what they are judged by.
+    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Evaluation]:
+    """Yield the evaluations of the leaderboard: methods on every run, and what they are judged by.
 
     Args:
         study: its profile says how many models of either kind they are judged by
         chosen: methods
-        strengths: hyperparameters of each in place of the profile's: of `tuning.chosen`
+        hyperparameters: hyperparameters of each in place of the profile's: of `tuning.tuned`
 
     Raises:
         ParameterError: fewer than two models to judge by
@@ -496,76 +503,76 @@ def ranked(
         raise ParameterError(
             f"references: {study.profile.references} retrained model has no spread; two have"
         )
-    for seed, draw in study.pairs:
-        request = ranked_request(study, draw)
+    for seed, forget_id in study.runs:
+        forget_set = ranked_forget_set(study, forget_id)
         for method in ("original", "retrain"):
-            yield study.cell(method, request, seed)
+            yield study.evaluate(method, forget_set, seed)
             for other in range(study.profile.references):
                 if other != seed:
-                    yield study.cell(method, request, other).as_variant(ANOTHER_SEED)
+                    yield study.evaluate(method, forget_set, other).as_variant(ANOTHER_SEED)
         for method in chosen:
-            yield study.cell(method, request, seed, **strengths.get(method, {}))
+            yield study.evaluate(method, forget_set, seed, **hyperparameters.get(method, {}))
 
 
-def parts(
-    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Cell]:
-    """Yield `altered` with one of its parts changed, on every pair; nothing where it is not chosen.
+def component_ablation(
+    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Evaluation]:
+    """Yield `perturbed` with one component changed, on every run, where it is among the chosen.
 
     Args:
         study: its profile
         chosen: methods of the leaderboard
-        strengths: as of `ranked`
+        hyperparameters: as of `ranked`
 
     """
-    speeds = study.profile.methods.get("altered", {}).get("speeds", ())
+    speeds = study.profile.methods.get("perturbed", {}).get("speeds", ())
     some = {  # where the profile has speeds of its own, those of one side
         "faster copies alone": tuple(speed for speed in speeds if speed > 1),
         "slower copies alone": tuple(speed for speed in speeds if speed < 1),
     }
-    for seed, draw in study.pairs if "altered" in chosen else ():
-        request, own = ranked_request(study, draw), strengths.get("altered", {})
-        for what, overrides in PARTS:
+    for seed, forget_id in study.runs if "perturbed" in chosen else ():
+        forget_set, own = ranked_forget_set(study, forget_id), hyperparameters.get("perturbed", {})
+        for what, overrides in COMPONENTS:
             if some.get(what):
                 overrides = {"speeds": some[what]}
-            cell = study.cell("altered", request, seed, **{**own, **overrides})
-            yield cell.as_variant(f"{PART}{what}")
+            evaluation = study.evaluate("perturbed", forget_set, seed, **{**own, **overrides})
+            yield evaluation.as_variant(f"{COMPONENT}{what}")
 
 
-def repeated(
-    study: Study, chosen: Sequence[str], strengths: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Cell]:
-    """Yield methods on the leaderboard's requests made in five, each on what the last one left.
+def sequential(
+    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Evaluation]:
+    """Yield methods on the leaderboard's forget sets in five requests, each on what the last left.
 
-    `altered` is there a second time, without the spliced clips.
+    `perturbed` is there a second time, without the concatenated clips.
 
     Args:
         study: its profile
-        chosen: methods of the leaderboard; those of `REPEATED` are taken
-        strengths: as of `ranked`
+        chosen: methods of the leaderboard; those of `SEQUENTIAL` are taken
+        hyperparameters: as of `ranked`
 
     """
-    for seed, draw in study.pairs:
-        steps = forget_sets.in_parts(ranked_request(study, draw), N_PARTS)
-        for method in (name for name in REPEATED if name in chosen):
-            own = strengths.get(method, {})
-            yield study.after(method, steps, seed, **own).as_variant(IN_PARTS)
-            if method == "altered":
-                cell = study.after(method, steps, seed, **{**own, "splices": 0.0})
-                yield cell.as_variant(f"{IN_PARTS}, {NOT_SPLICED}")
+    for seed, forget_id in study.runs:
+        steps = forget_sets.in_steps(ranked_forget_set(study, forget_id), N_REQUESTS)
+        for method in (name for name in SEQUENTIAL if name in chosen):
+            own = hyperparameters.get(method, {})
+            yield study.evaluate_after(method, steps, seed, **own).as_variant(IN_SEQUENCE)
+            if method == "perturbed":
+                evaluation = study.evaluate_after(method, steps, seed, **{**own, "splices": 0.0})
+                yield evaluation.as_variant(f"{IN_SEQUENCE}, {NOT_CONCATENATED}")
 
 
 def closeness_table(
-    study: Study, results: Results, method: str, seed: int, draw: int | str
+    study: Study, results: Results, method: str, seed: int, forget_id: int | str
 ) -> pd.DataFrame:
     """Return how close models are to the retrained model of their seed, by each measure.
 
     Args:
         study: its untrained model is what zero retrain forgetting compares with
-        results: cells of `ranked`
+        results: evaluations of `ranked`
         method: the judged one
         seed: of the models
-        draw: of the request
+        forget_id: of the forget set
 
     Returns:
         a row a measure (``ToW``, ``ToW-MIA``, ``GUM`` as published, ``GUM, bounded``, ``ZRF``,
@@ -574,26 +581,28 @@ def closeness_table(
 
     """
 
-    def cell(name: str, variant: str = "") -> Any:
-        cells = results.select(draw=str(draw), method=name, variant=variant).cells
-        return cells[(cells["seed"] == seed) == (variant == "")].iloc[0]
+    def evaluation(name: str, variant: str = "") -> Any:
+        evaluations = results.select(
+            forget_id=str(forget_id), method=name, variant=variant
+        ).evaluations
+        return evaluations[(evaluations["seed"] == seed) == (variant == "")].iloc[0]
 
     def probabilities(table: pd.DataFrame) -> np.ndarray:
         return softmax(predictions.forget_logits(table), axis=1)
 
     shown = {
-        TITLES["original"]: cell("original"), TITLES[method]: cell(method),
-        "Retrained, another seed": cell("retrain", ANOTHER_SEED),
-        TITLES["retrain"]: cell("retrain"),
+        TITLES["original"]: evaluation("original"), TITLES[method]: evaluation(method),
+        "Retrained, another seed": evaluation("retrain", ANOTHER_SEED),
+        TITLES["retrain"]: evaluation("retrain"),
     }
-    tables = {name: results.of_cell(row["cell"]) for name, row in shown.items()}
-    scores = {name: evaluation.scores(own, results.n_labels) for name, own in tables.items()}
+    tables = {name: results.of_evaluation(row["evaluation"]) for name, row in shown.items()}
+    scores = {name: scoring.scores(own, results.n_labels) for name, own in tables.items()}
     retrained, theirs = tables[TITLES["retrain"]], scores[TITLES["retrain"]]
-    forget = study.forget(ranked_request(study, draw))
+    forget = study.forget(ranked_forget_set(study, forget_id))
     fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
     n_forget, n_unseen = (int((retrained["split"] == part).sum()) for part in ("forget", "unseen"))
     reached = {name: own["forget", "mia_auc"] for name, own in scores.items()}
-    variance = evaluation.auc_variance(reached[TITLES["retrain"]], n_forget, n_unseen)
+    variance = scoring.auc_variance(reached[TITLES["retrain"]], n_forget, n_unseen)
     columns: dict[str, dict[str, float]] = {}
     for name, table in tables.items():
         own, p = scores[name], probabilities(table)
@@ -620,14 +629,14 @@ def closeness_table(
     return pd.DataFrame(columns).map(lambda value: "–" if value != value else f"{value + 1e-9:.3f}")
 
 
-def _uars(values: evaluation.Values, attack: str = "") -> dict[str, float]:
+def _uars(values: scoring.Values, attack: str = "") -> dict[str, float]:
     """Return the three factors of ToW, or of ToW-MIA."""
     first = {"mia": values["forget", "mia_auc"]} if attack else {"forget": values["forget", "uar"]}
     return first | {split: values[split, "uar"] for split in ("retain", "unseen")}
 
 
 def relearning_table(
-    study: Study, method: str, seed: int, draw: int | str, **overrides: Any
+    study: Study, method: str, seed: int, forget_id: int | str, **overrides: Any
 ) -> pd.DataFrame:
     """Return how fast models learn the forget set again, beside the retrained model of their seed.
 
@@ -639,14 +648,14 @@ def relearning_table(
         twentieth of the original, and the anamnesis index with its bounds
 
     """
-    request = ranked_request(study, draw)
-    forget = study.forget(request)
+    forget_set = ranked_forget_set(study, forget_id)
+    forget = study.forget(forget_set)
     own = study.profile.methods.get("ran_lab", {})
     descent = methods.parameters("ran_lab", **own)
     models = {
         "original": study.original(seed),
-        method: study.unlearned(method, request, seed, **overrides),
-        "retrain": study.retrained(seed, request),
+        method: study.unlearned(method, forget_set, seed, **overrides),
+        "retrain": study.retrained(seed, forget_set),
     }
     curves = {name: relearn(model, forget, descent, seed=seed) for name, model in models.items()}
     rows = []
@@ -660,17 +669,17 @@ def relearning_table(
     return pd.DataFrame(rows).set_index("model")
 
 
-def one_after_another(study: Study, chosen: Sequence[str]) -> Iterator[Cell]:
-    """Yield methods on a sequence of speakers' deletions, and retraining without all of them."""
-    seed, _ = study.pairs[0]
-    names = study.removable("speaker", study.profile.in_a_row)
+def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
+    """Yield methods on the sequential deletion of speakers, and retraining without all of them."""
+    seed, _ = study.runs[0]
+    names = study.removable("speaker", study.profile.sequence_length)
     for method in ("original", "retrain"):
-        cell = study.cell(method, forget_sets.speakers(*names), seed)
-        yield cell.as_variant(SEQUENCE)
+        evaluation = study.evaluate(method, forget_sets.speakers(*names), seed)
+        yield evaluation.as_variant(SEQUENTIAL_SPEAKERS)
     steps = [forget_sets.speakers(name) for name in names]
     for method in chosen:
         for k in range(1, len(steps) + 1):
-            yield study.after(method, steps[:k], seed).as_variant(SEQUENCE)
+            yield study.evaluate_after(method, steps[:k], seed).as_variant(SEQUENTIAL_SPEAKERS)
 
 
 def variants(results: Results) -> pd.DataFrame:
@@ -690,10 +699,10 @@ def claims(
     n_resamples: int = 2000,
     generator: np.random.Generator,
 ) -> pd.DataFrame:
-    """Return what becomes of the paper's claims on these cells, by `RULE`.
+    """Return what becomes of the paper's claims on these evaluations, by `RULE`.
 
     Args:
-        results: cells of `table1`
+        results: evaluations of `table1`
         setting: ``validation`` or ``test``
         chance: UAR of a guess, one over the number of classes
         n_resamples: of the paired, speaker-clustered bootstrap
@@ -704,12 +713,12 @@ def claims(
         UARs that is above 0 where the claim is right, difference says whether it is
 
     Raises:
-        ParameterError: cells of the paper's methods that do not say what they were run with
+        ParameterError: evaluations of the paper's methods that do not say what they were run with
 
     """
-    cells = results.select(setting=setting).reported()
-    sizes = cells.sizes
-    #: what is said, of which N, of which cells beside which (None: chance), and by how much
+    evaluations = results.select(setting=setting).reported()
+    sizes = evaluations.sizes
+    #: what is said, of which N, of which evaluations beside which (None: chance), and by how much
     asked: list[tuple[str, int | str, tuple[str, int], tuple[str, int] | None, float]] = [
         (f"forgetting: {TITLES[m]} is below chance on the forget set", n, (m, n), None, 0.0)
         for m in ADVERSARIAL for n in sizes
@@ -722,8 +731,11 @@ def claims(
     asked += [
         (claim, n, (better, n), (worse, n), 0.0)
         for claim, better, worse in (
-            ("Adv. keeps more than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
-            ("Adv. + Ela. keeps more than Ran. Lab. on unseen speakers", "adv_ela", "ran_lab"),
+            ("Adv. has a higher UAR than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
+            (
+                "Adv. + Ela. has a higher UAR than Ran. Lab. on unseen speakers", "adv_ela",
+                "ran_lab"
+            ),
             ("elastic weights help Adv. on unseen speakers", "adv_ela", "adv"),
         )
         for n in sizes
@@ -734,24 +746,26 @@ def claims(
              (m, sizes[0]), (m, sizes[-1]), 0.0)
             for m in ("ran_lab", *ADVERSARIAL)
         ]
-    how: dict[str, Any] = dict(clusters="unit", n_resamples=n_resamples, generator=generator)
+    how: dict[str, Any] = dict(clusters="cluster", n_resamples=n_resamples, generator=generator)
     rows = []
     for claim, n, one, other, margin in asked:
         if other is None:
-            found = statistics.pooled_bootstrap(cells.tables(*one, "forget"), **how)
+            found = statistics.pooled_bootstrap(evaluations.tables(*one, "forget"), **how)
             value, high, low = (chance - part for part in found)
-            pairs = chance - cells.uars(*one, "forget")
+            runs = chance - evaluations.uars(*one, "forget")
         else:
-            of_both = (cells.tables(*which, "unseen") for which in (one, other))
+            of_both = (evaluations.tables(*which, "unseen") for which in (one, other))
             difference = statistics.paired_bootstrap(*of_both, **how)
             value, low, high = (part + margin for part in difference[:3])
-            pairs = cells.uars(*one, "unseen") - cells.uars(*other, "unseen") + margin
+            runs = evaluations.uars(*one, "unseen") - evaluations.uars(*other, "unseen") + margin
         side, verdict = "undecided", "undecided"
-        if low > 0 and (pairs > 0).all():
+        if low > 0 and (runs > 0).all():
             side, verdict = "above 0", "holds"
-        elif high < 0 and (pairs < 0).all():
+        elif high < 0 and (runs < 0).all():
             side, verdict = "below 0", "fails"
-        if sentences.unlike_the_paper(cells.cells, [which[0] for which in (one, other) if which]):
+        if sentences.unlike_the_paper(
+            evaluations.evaluations, [which[0] for which in (one, other) if which]
+        ):
             verdict = "not tested here"
         rows.append((claim, n, value, low, high, side, verdict))
     columns = ["claim", "n_forget", "value", "low", "high", "difference", "verdict"]

@@ -14,30 +14,30 @@ from speechunlearn.errors import ParameterError
 
 @dataclass(frozen=True)
 class ForgetSet:
-    """A request for deletion, before it is looked up in a corpus.
+    """A forget set, before it is looked up in a corpus.
 
     Use `clips`, `speakers`, `classes` and `listed` to make one.
 
     Args:
         kind: ``clips``, ``speaker``, ``class`` or ``listed``
         n: number of clips, for ``clips``
-        draw: which draw of clips, for ``clips``; what a list is called, for ``listed``
-        after: so many clips of the draw are left out at its start: earlier requests'
+        forget_id: which random forget set, for ``clips``; what a list is called, for ``listed``
+        offset: number of clips left out at the start of its order: earlier requests'
         names: speakers, classes, or the content hashes of a list
 
     """
 
     kind: str
     n: int = 0
-    draw: int | str = ""
+    forget_id: int | str = ""
     names: tuple[str, ...] = ()
-    after: int = 0
+    offset: int = 0
 
     @property
     def name(self) -> str:
-        """What tells this request from others of its size, e.g. ``0`` or ``speaker 03``."""
+        """What tells this forget set from others of its size, e.g. ``0`` or ``speaker 03``."""
         if self.kind in ("clips", "listed"):
-            return str(self.draw)
+            return str(self.forget_id)
         return f"{self.kind} {', '.join(self.names)}"
 
     def hashes(self, train: pd.DataFrame, exclude: Collection[str] = frozenset()) -> list[str]:
@@ -45,10 +45,10 @@ class ForgetSet:
 
         Args:
             train: manifest of the training clips, as the task sees it
-            exclude: contents that a draw of clips must not take
+            exclude: contents that a random forget set must not take
 
         Returns:
-            content hashes: of ``clips`` in the order of the draw, of a list in its own, else of
+            content hashes: of ``clips`` in their random order, of a list in its own, else of
             the manifest
 
         Raises:
@@ -57,7 +57,9 @@ class ForgetSet:
 
         """
         if self.kind == "clips":
-            found = splits.forget_draw(train, self.n, self.draw, exclude=exclude)[self.after :]
+            found = splits.random_forget_set(train, self.n, self.forget_id, exclude=exclude)[
+                self.offset :
+            ]
         else:
             column = {"speaker": "speaker", "class": "label", "listed": "hash"}[self.kind]
             known = sorted(set(train[column]))
@@ -65,7 +67,7 @@ class ForgetSet:
             if unknown or not self.names:
                 shown = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
                 raise ParameterError(
-                    f"request: {self.kind} {unknown[0] if unknown else ''!r} is not in the "
+                    f"forget set: {self.kind} {unknown[0] if unknown else ''!r} is not in the "
                     f"training set, which has {shown}"
                 )
             found = train["hash"][train[column].isin(self.names)].drop_duplicates().tolist()
@@ -73,13 +75,13 @@ class ForgetSet:
                 found = list(dict.fromkeys(self.names))
         kept = train[~train["hash"].isin(found)]
         if kept.empty:
-            raise ParameterError(f"request: {self.title} is the whole training set")
+            raise ParameterError(f"forget set: {self.title} is the whole training set")
         if self.kind == "listed":
             return found
         emptied = sorted(set(train["label"]) - set(kept["label"]) - set(self.classes_of(train)))
         if emptied:
             raise ParameterError(
-                f"request: {self.title} takes every training clip of class {emptied[0]!r}, "
+                f"forget set: {self.title} takes every training clip of class {emptied[0]!r}, "
                 "which the model is to keep"
             )
         return found
@@ -95,30 +97,30 @@ class ForgetSet:
     @property
     def title(self) -> str:
         """In tables and messages, e.g. ``10 clips`` or ``class yes``."""
-        return f"{self.n - self.after} clips" if self.kind == "clips" else self.name
+        return f"{self.n - self.offset} clips" if self.kind == "clips" else self.name
 
 
-def clips(n: int, draw: int | str) -> ForgetSet:
-    """Ask for n random clips to be deleted; smaller draws are nested in larger ones."""
-    return ForgetSet("clips", n=n, draw=draw)
+def clips(n: int, forget_id: int | str) -> ForgetSet:
+    """Ask for n random clips to be deleted; smaller forget sets are nested in larger ones."""
+    return ForgetSet("clips", n=n, forget_id=forget_id)
 
 
-def in_parts(deletion: ForgetSet, parts: int) -> list[ForgetSet]:
-    """Cut a draw of clips into several requests, one after another, of nearly equal size.
+def in_steps(forget_set: ForgetSet, steps: int) -> list[ForgetSet]:
+    """Cut a random forget set into several requests, one after another, of nearly equal size.
 
     Raises:
-        ParameterError: another kind of request, or fewer clips than parts
+        ParameterError: another kind of forget set, or fewer clips than requests
 
     Examples:
-        >>> [(part.after, part.n) for part in in_parts(clips(7, 0), 3)]
+        >>> [(part.offset, part.n) for part in in_steps(clips(7, 0), 3)]
         [(0, 2), (2, 4), (4, 7)]
 
     """
-    if deletion.kind != "clips" or deletion.after or not 1 <= parts <= deletion.n:
-        raise ParameterError(f"parts: {deletion.title} cannot be cut into {parts} requests")
-    ends = [deletion.n * k // parts for k in range(parts + 1)]
+    if forget_set.kind != "clips" or forget_set.offset or not 1 <= steps <= forget_set.n:
+        raise ParameterError(f"steps: {forget_set.title} cannot be cut into {steps} requests")
+    ends = [forget_set.n * k // steps for k in range(steps + 1)]
     return [
-        ForgetSet("clips", n=end, draw=deletion.draw, after=start)
+        ForgetSet("clips", n=end, forget_id=forget_set.forget_id, offset=start)
         for start, end in zip(ends, ends[1:], strict=False)
     ]
 
@@ -141,10 +143,10 @@ def listed(name: str, hashes: Collection[str]) -> ForgetSet:
         hashes: content hashes of training clips; all of a class may be among them
 
     """
-    return ForgetSet("listed", n=len(hashes), draw=name, names=tuple(hashes))
+    return ForgetSet("listed", n=len(hashes), forget_id=name, names=tuple(hashes))
 
 
-def chosen(values: Collection[str], n: int) -> list[str]:
+def choose_reported(values: Collection[str], n: int) -> list[str]:
     """Choose n values to report on; one more is kept to develop on.
 
     Raises:

@@ -1,7 +1,7 @@
 """The leaderboard: every method beside retrained models, with intervals and tests.
 
-Its folder holds the cells and predictions of `speechunlearn.lab.results` and ``scores.csv``: what
-the audit says of every cell, computed once, so that a page need not.
+Its folder holds the evaluations and predictions of `speechunlearn.lab.results` and ``scores.csv``:
+what the audit says of every evaluation, computed once, so that a page need not.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import SCORES, SPLITS
 from speechunlearn.audit.report_card import ON_A_CARD, Auditor, Card
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab.results import ANOTHER_SEED, IN_PARTS, PART, TITLES, Results
+from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, TITLES, Results
 from speechunlearn.provenance import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "leaderboard"
 
-#: what a method may look at and still count as using the forget set alone
-ALONE = frozenset({"forget"})
+#: what a method may use and still count as using the forget set alone
+FORGET_ONLY = frozenset({"forget"})
 
 #: our own method
-OURS = "altered"
+OURS = "perturbed"
 
 #: what has to stand beside its rows, wherever they are shown
 REDESIGNED = (
-    "Altered copies, our own method, had more than that: they were redesigned after they had been "
-    "scored on the reported requests, and were then scored on the same requests again."
+    "Self-distillation to perturbed copies, our own method, had more than that: it was redesigned "
+    "after it had been scored on the reported forget sets, and was then scored on the same forget "
+    "sets again."
 )
 
 #: variant of an original that the named method alone started from. An original that is trained anew
@@ -46,7 +47,7 @@ BEFORE = "before "
 FIRST = ("forget_uar", "mia_loss")
 #: the halves of the average gap: the forget set's UAR and AUC; the UAR on the rest
 HALVES = ("forgetting", "utility")
-#: the scores of the report card that `parts` and `repeated` show
+#: the scores of the report card that `component_ablation` and `sequential` show
 _BESIDE = {
     "gap": "average_gap", "forgetting": "forgetting_distance", "utility": "utility_distance",
     "forget_uar": "forget_uar", "loss_ks": "loss_ks", "mia_matched": "mia_matched",
@@ -56,8 +57,8 @@ _BESIDE = {
 _IN_GAPS = ("average_gap", "forgetting_distance", "utility_distance")
 
 
-class Request(NamedTuple):
-    """The cells of one request: one pair of training seed and forget draw.
+class RunTables(NamedTuple):
+    """The tables of one run: a training seed and a forget set.
 
     Attributes:
         judged: method -> per-clip table
@@ -82,77 +83,86 @@ class Request(NamedTuple):
         return SCORES["uar"](table[table["split"] == "unseen"], n_labels)
 
 
-def requests(results: Results) -> dict[tuple[int, str], Request]:
-    """Return the cells of each request by training seed and draw.
+def runs(results: Results) -> dict[tuple[int, str], RunTables]:
+    """Return the tables of each run by training seed and forget set.
 
     Raises:
-        ParameterError: a request with fewer than two retrained models
+        ParameterError: a run with fewer than two retrained models
 
     """
     found = {}
     results.of_one_protocol()
-    main = results.cells[results.cells["variant"] == ""]
-    for (seed, draw), cells in main.groupby(["seed", "draw"]):
-        same = results.select(draw=draw, n_forget=cells["n_forget"].iloc[0]).cells
+    main = results.evaluations[results.evaluations["variant"] == ""]
+    for (seed, forget_id), evaluations in main.groupby(["seed", "forget_id"]):
+        same = results.select(
+            forget_id=forget_id, n_forget=evaluations["n_forget"].iloc[0]
+        ).evaluations
         further = same[same["variant"] == ANOTHER_SEED]
 
         def tables(rows: pd.DataFrame, method: str) -> list[pd.DataFrame]:
-            return [results.of_cell(cell) for cell in rows.loc[rows["method"] == method, "cell"]]
+            return [
+                results.of_evaluation(evaluation)
+                for evaluation in rows.loc[rows["method"] == method, "evaluation"]
+            ]
 
-        retrained = tables(cells, "retrain") + tables(further, "retrain")
+        retrained = tables(evaluations, "retrain") + tables(further, "retrain")
         if len(retrained) < 2:
             raise ParameterError(
-                f"leaderboard: draw {draw} has {len(retrained)} retrained model(s), needs two"
+                f"leaderboard: forget set {forget_id} has {len(retrained)} retrained model(s), "
+                "needs two"
             )
-        others = cells[cells["method"] != "retrain"].set_index("method")["cell"]
+        others = evaluations[evaluations["method"] != "retrain"].set_index("method")["evaluation"]
         own = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
-        before = own.set_index(own["variant"].str.removeprefix(BEFORE))["cell"]
+        before = own.set_index(own["variant"].str.removeprefix(BEFORE))["evaluation"]
         judged, before = (
-            {str(method): results.of_cell(cell) for method, cell in column.items()}
+            {
+                str(method): results.of_evaluation(evaluation) for method,
+                evaluation in column.items()
+            }
             for column in (others, before)
         )
-        found[int(seed), str(draw)] = Request(
+        found[int(seed), str(forget_id)] = RunTables(
             judged, retrained, tables(further, "original"), before
         )
     return found
 
 
 def scored(results: Results, chosen: Sequence[str] = ON_A_CARD) -> pd.DataFrame:
-    """Return what the audit says of every model of every request.
+    """Return what the audit says of every model of every run.
 
     Retrained models are there, too, each judged by the others: the row ``retrain``. Theirs is a
     card of fewer references and fewer scores, so that how many pass is counted on cards that leave
     one retrained model out, for every model: see `report_card.Auditor.leave_one_out`.
 
     Args:
-        results: cells of `speechunlearn.lab.experiments.ranked`
+        results: evaluations of `speechunlearn.lab.experiments.ranked`
         chosen: scores on the cards, see `report_card.Auditor`
 
     Returns:
-        columns seed, draw, method, model (its number within the request), those of
+        columns seed, forget_id, method, model (its number within the run), those of
         `report_card.Card.scores`, and of the model's cards that leave one retrained model out
         ``cards`` (how many there are) and ``cards_passed``
 
     """
     tables = []
-    for (seed, draw), request, auditor in _auditors(results, chosen):
-        cards = [(method, *_judged(auditor, table)) for method, table in request.judged.items()]
+    for (seed, forget_id), run, auditor in _auditors(results, chosen):
+        cards = [(method, *_judged(auditor, table)) for method, table in run.judged.items()]
         cards += [("retrain", card, _passed([card])) for card in auditor.cards_of_retrained()]
         tables += [
-            card.scores.assign(seed=seed, draw=draw, method=method, model=model, **counts)
+            card.scores.assign(seed=seed, forget_id=forget_id, method=method, model=model, **counts)
             for model, (method, card, counts) in enumerate(cards)
         ]
     table = pd.concat(tables, ignore_index=True)
-    first = ["seed", "draw", "method", "model"]
+    first = ["seed", "forget_id", "method", "model"]
     return table[first + [c for c in table if c not in first]]
 
 
 def _auditors(
     results: Results, chosen: Sequence[str] = ON_A_CARD
-) -> Iterator[tuple[tuple[int, str], Request, Auditor]]:
-    for key, request in requests(results).items():
-        yield key, request, Auditor(
-            request.retrained, request.originals, n_labels=results.n_labels, chosen=chosen
+) -> Iterator[tuple[tuple[int, str], RunTables, Auditor]]:
+    for key, run in runs(results).items():
+        yield key, run, Auditor(
+            run.retrained, run.originals, n_labels=results.n_labels, chosen=chosen
         )
 
 
@@ -165,60 +175,66 @@ def _passed(cards: Sequence[Card]) -> dict[str, int]:
 
 
 def cards(results: Results, chosen: Sequence[str] = FIRST) -> pd.DataFrame:
-    """Return the report cards of the requests that have three or more retrained models.
+    """Return the report cards of the forget sets that have three or more retrained models.
 
     Args:
-        results: cells of draws of clips; one more retrained model is the variant
+        results: evaluations of random forget sets; one more retrained model is the variant
             `speechunlearn.lab.results.ANOTHER_SEED`
         chosen: scores on the cards
 
     Returns:
-        rows as of `scored`, and ``request``: how many clips
+        rows as of `scored`, and ``forget_set``: number of clips
 
     Raises:
-        ParameterError: no such request
+        ParameterError: no such forget set
 
     """
-    whole = results.cells[results.cells["variant"].isin(["", ANOTHER_SEED])]
+    whole = results.evaluations[results.evaluations["variant"].isin(["", ANOTHER_SEED])]
     tables = [
-        scored(results.select(cell=list(cells["cell"])), chosen).assign(request=f"{n} clips")
-        for (_, _, n), cells in whole.groupby(["setting", "draw", "n_forget"], sort=False)
-        if (cells["method"] == "retrain").sum() >= 3
+        scored(results.select(evaluation=list(evaluations["evaluation"])), chosen).assign(
+            forget_set=f"{n} clips"
+        )
+        for (_, _, n), evaluations in whole.groupby(
+            ["setting", "forget_id", "n_forget"], sort=False
+        )
+        if (evaluations["method"] == "retrain").sum() >= 3
     ]
     if not tables:
-        raise ParameterError("results: no request has three retrained models")
+        raise ParameterError("results: no forget set has three retrained models")
     return pd.concat(tables, ignore_index=True)
 
 
-def parts(results: Results) -> pd.DataFrame:
-    """Return what becomes of `altered` when one of its parts is changed.
+def component_ablation(results: Results) -> pd.DataFrame:
+    """Return what becomes of `perturbed` when one of its components is changed.
 
     Args:
-        results: cells of `speechunlearn.lab.experiments.ranked` and
-            `speechunlearn.lab.experiments.parts`
+        results: evaluations of `speechunlearn.lab.experiments.ranked` and
+            `speechunlearn.lab.experiments.component_ablation`
 
     Returns:
         a row a change (the first is none), see `_beside`
 
     """
-    variants = results.cells["variant"].unique()
-    rows = [("altered", "", "nothing")]
-    rows += [("altered", v, v.removeprefix(PART)) for v in variants if v.startswith(PART)]
+    variants = results.evaluations["variant"].unique()
+    rows = [("perturbed", "", "nothing")]
+    rows += [
+        ("perturbed", v, v.removeprefix(COMPONENT)) for v in variants if v.startswith(COMPONENT)
+    ]
     return _beside(results, rows).rename_axis("changed")
 
 
-def repeated(results: Results) -> pd.DataFrame:
-    """Return what becomes of methods when the request is made in several, one after another.
+def sequential(results: Results) -> pd.DataFrame:
+    """Return what becomes of methods in sequential unlearning: the same clips in several requests.
 
     Args:
-        results: cells of `speechunlearn.lab.experiments.ranked` and
-            `speechunlearn.lab.experiments.repeated`
+        results: evaluations of `speechunlearn.lab.experiments.ranked` and
+            `speechunlearn.lab.experiments.sequential`
 
     Returns:
         rows of each method, at once and in several, see `_beside`
 
     """
-    several = results.cells[results.cells["variant"].str.startswith(IN_PARTS)]
+    several = results.evaluations[results.evaluations["variant"].str.startswith(IN_SEQUENCE)]
     made = several.groupby("method")["variant"].unique()
     rows = [
         (method, variant, f"{TITLES[method]}, {variant or 'at once'}")
@@ -229,31 +245,33 @@ def repeated(results: Results) -> pd.DataFrame:
 
 
 def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
-    """Return what the audit says of cells by method and variant.
+    """Return what the audit says of evaluations by method and variant.
 
     Args:
-        results: cells, those of `speechunlearn.lab.experiments.ranked` among them
+        results: evaluations, those of `speechunlearn.lab.experiments.ranked` among them
         rows: method, variant, name of the row
 
     Returns:
-        the means over the requests: ``gap``, ``forgetting``, ``utility`` (the average gap and its
-        halves), ``kept`` (share of the original's UAR on unseen clips), ``forget_uar``,
+        the means over the runs: ``gap``, ``forgetting``, ``utility`` (the average gap and its
+        halves), ``relative_utility`` (share of the original's UAR on unseen clips), ``forget_uar``,
         ``loss_ks``, ``mia_matched``, ``mia_likelihood_ratio``; and the sums ``cards`` and
         ``cards_passed``, see `scored`
 
     """
     found = []
-    for (seed, draw), request, auditor in _auditors(results):
+    for (seed, forget_id), run, auditor in _auditors(results):
         for method, variant, name in rows:
-            own = results.select(seed=seed, draw=draw, method=method, variant=variant).cells
-            card, counts = _judged(auditor, results.of_cell(own["cell"].iloc[0]))
+            own = results.select(
+                seed=seed, forget_id=forget_id, method=method, variant=variant
+            ).evaluations
+            card, counts = _judged(auditor, results.of_evaluation(own["evaluation"].iloc[0]))
             value = card.scores.set_index("score")["value"]
-            kept = value["unseen_uar"] / request.unseen_before(method, results.n_labels)
+            relative_utility = value["unseen_uar"] / run.unseen_before(method, results.n_labels)
             of_card = {column: value.get(score, np.nan) for column, score in _BESIDE.items()}
-            found.append({"name": name, "kept": kept, **counts, **of_card})
+            found.append({"name": name, "relative_utility": relative_utility, **counts, **of_card})
     by_name = pd.DataFrame(found).groupby("name", sort=False)
     counted = ["cards", "cards_passed"]
-    columns = [*list(_BESIDE)[:3], "kept", *list(_BESIDE)[3:], *counted]
+    columns = [*list(_BESIDE)[:3], "relative_utility", *list(_BESIDE)[3:], *counted]
     return by_name.mean().assign(**by_name[counted].sum())[columns]
 
 
@@ -267,40 +285,40 @@ def ranking(
     """Return the leaderboard, those first that are closest to retraining.
 
     Args:
-        results: cells of `speechunlearn.lab.experiments.ranked`
+        results: evaluations of `speechunlearn.lab.experiments.ranked`
         scores: of `scored`
-        n_resamples: of the bootstrap, which draws pairs and, for all methods alike, speakers (or
+        n_resamples: of the bootstrap, which draws runs and, for all methods alike, speakers (or
             what the task keeps apart)
         generator: its randomness
 
     Returns:
-        a row a method, and one of the retrained models, each beside the others: ``method``,
-        ``needs``, ``alone`` (it looks at the forget set alone), ``gap`` with ``gap_low`` and
+        a row a method, and one of the retrained models, leave-one-out: ``method``,
+        ``needs``, ``forget_only`` (it uses the forget set alone), ``gap`` with ``gap_low`` and
         ``gap_high`` (the average gap to the mean retrained model, see `report_card.average_gap`),
-        the same of its halves ``forgetting`` and ``utility``, ``kept`` (share of the original's
-        UAR on unseen clips), ``changed`` (share of the judged clips whose predicted class is
-        another than that of the model it started from), ``same_as`` (the first other row whose
-        answers are the same in every bit, or empty), ``pairs`` and ``clips`` (how many pairs of
-        seed and draw, and judged clips of all of these, the means are over), the means over the
-        pairs of the scores and distances of the report card, ``cards`` and ``cards_passed`` (see
+        the same of its halves ``forgetting`` and ``utility``, ``relative_utility`` (share of the
+        original's UAR on unseen clips), ``changed`` (share of the judged clips whose predicted
+        class is another than that of the model it started from), ``same_as`` (the first other row
+        whose answers are the same in every bit, or empty), ``runs`` and ``clips`` (how many
+        runs, and judged clips of all of these, the means are over), the means over the
+        runs of the scores and distances of the report card, ``cards`` and ``cards_passed`` (see
         `scored`), ``seconds``, ``forward_backward``, ``peak_memory_mb``; ``p`` against the best of
-        those that look at the forget set alone, for these, by Holm's correction, NaN for the best
+        those that use the forget set alone, for these, by Holm's correction, NaN for the best
         itself
 
     """
-    of_requests = requests(results)
+    of_runs = runs(results)
     names = [
         name for name in TITLES
-        if name == "retrain" or all(name in request.judged for request in of_requests.values())
+        if name == "retrain" or all(name in run.judged for run in of_runs.values())
     ]
-    asked = list(of_requests.values())
+    asked = list(of_runs.values())
     gaps = _gaps(asked, names, n_resamples, generator)
     same = _same_answers(asked, names)
     means = scores.pivot_table(index="method", columns="score", values="value")
     means = means.reindex(index=names, columns=ON_A_CARD)
-    models = scores.drop_duplicates(["method", "seed", "draw", "model"])
+    models = scores.drop_duplicates(["method", "seed", "forget_id", "model"])
     counts = models.groupby("method")[["cards", "cards_passed"]].sum()
-    by_method = results.cells[results.cells["variant"] == ""].groupby("method")
+    by_method = results.evaluations[results.evaluations["variant"] == ""].groupby("method")
     costs = by_method[["seconds", "forward_backward"]].mean()
     rows = []
     for name in names:
@@ -310,7 +328,7 @@ def ranking(
         rows.append(
             {
                 "method": name, "needs": ", ".join(sorted(needs)),
-                "alone": not reference and needs <= ALONE,
+                "forget_only": not reference and needs <= FORGET_ONLY,
                 **{
                     what + end: value
                     for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
@@ -318,9 +336,9 @@ def ranking(
                         ("", "_low", "_high"), statistics.interval(values), strict=True
                     )
                 },
-                "kept": means.loc[name, "unseen_uar"] / float(np.mean(before)),
+                "relative_utility": means.loc[name, "unseen_uar"] / float(np.mean(before)),
                 "changed": float(np.mean([_changed(r, name) for r in asked])),
-                "same_as": same[name], "pairs": len(asked),
+                "same_as": same[name], "runs": len(asked),
                 "clips": sum(len(r.retrained[0]) for r in asked),
             }
         )
@@ -332,21 +350,21 @@ def ranking(
     return table.assign(p=_against_the_best(table, {name: gaps[name][0] for name in names}))
 
 
-def _changed(request: Request, method: str) -> float:
+def _changed(run: RunTables, method: str) -> float:
     """Return the share of the judged clips that get another class than before the method."""
-    models = request.retrained if method == "retrain" else [request.judged[method]]
-    before = _by_clip(request.started_from(method), "prediction")
+    models = run.retrained if method == "retrain" else [run.judged[method]]
+    before = _by_clip(run.started_from(method), "prediction")
     return float(np.mean([(_by_clip(table, "prediction") != before).mean() for table in models]))
 
 
-def _same_answers(of_requests: Sequence[Request], names: Sequence[str]) -> dict[str, str]:
+def _same_answers(of_runs: Sequence[RunTables], names: Sequence[str]) -> dict[str, str]:
     """Return for each method the first other one with the same answers and losses, or ''."""
     found = dict.fromkeys(names, "")
     answers: dict[bytes, str] = {}
     for name in ("original", *(name for name in names if name != "retrain")):
         key = b"".join(
-            _by_clip(request.judged[name], column).to_numpy().tobytes()
-            for request in of_requests for column in ("prediction", "loss")
+            _by_clip(run.judged[name], column).to_numpy().tobytes()
+            for run in of_runs for column in ("prediction", "loss")
         )
         first = answers.setdefault(key, name)
         found[name] = "" if first == name else first
@@ -361,15 +379,15 @@ def _against_the_best(
     table: pd.DataFrame, gaps: Mapping[str, Float[np.ndarray, " resample"]]
 ) -> list[float]:
     """Return Holm-corrected p-values of the paired bootstrap, see `statistics.p_value`."""
-    alone = list(table.loc[table["alone"], "method"])
-    p = {name: statistics.p_value(gaps[name] - gaps[alone[0]]) for name in alone[1:]}
+    forget_only = list(table.loc[table["forget_only"], "method"])
+    p = {name: statistics.p_value(gaps[name] - gaps[forget_only[0]]) for name in forget_only[1:]}
     if p:
         p = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
     return [p.get(name, np.nan) for name in table["method"]]
 
 
 def _gaps(
-    of_requests: Sequence[Request],
+    of_runs: Sequence[RunTables],
     names: Sequence[str],
     n_resamples: int,
     generator: np.random.Generator,
@@ -379,48 +397,49 @@ def _gaps(
     On the clips as they are, then on every resample. A resample in which one of the four scores
     is not there counts for none of the three.
     """
-    units = [
-        pd.Index(sorted({unit for request in of_requests for unit in _units(request, unseen)}))
+    clusters = [
+        pd.Index(sorted({cluster for run in of_runs for cluster in _clusters(run, unseen)}))
         for unseen in (False, True)
     ]
-    weights = [statistics.draw(len(side), n_resamples, generator) for side in units]
-    pairs = statistics.draw(len(of_requests), n_resamples, generator)
+    weights = [statistics.draw(len(side), n_resamples, generator) for side in clusters]
+    runs = statistics.draw(len(of_runs), n_resamples, generator)
     apart: dict[str, list[Float[np.ndarray, "3 one_and_resamples"]]] = {n: [] for n in names}
-    for request in of_requests:
-        references = np.array([_resampled(table, units, weights) for table in request.retrained])
+    for run in of_runs:
+        references = np.array([_resampled(table, clusters, weights) for table in run.retrained])
         mean, k = references.mean(axis=0), len(references)
         for name in names:
             if name == "retrain":  # each by the others
                 others = (k * mean - references) / (k - 1)
                 off = np.abs(references - others).mean(axis=0)
             else:
-                off = np.abs(_resampled(request.judged[name], units, weights) - mean)
+                off = np.abs(_resampled(run.judged[name], clusters, weights) - mean)
             off[:, np.isnan(off).any(axis=0)] = np.nan
             halves = off[[0, 3]].mean(axis=0), off[[1, 2]].mean(axis=0)
             apart[name].append(np.array([off.mean(axis=0), *halves]))
-    return {name: statistics.mean_over_pairs(np.array(apart[name]), pairs) for name in names}
+    return {name: statistics.mean_over_runs(np.array(apart[name]), runs) for name in names}
 
 
-def _units(request: Request, unseen: bool) -> set[str]:
-    table = request.retrained[0]
-    return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "unit"])
+def _clusters(run: RunTables, unseen: bool) -> set[str]:
+    table = run.retrained[0]
+    return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "cluster"])
 
 
 def _resampled(
-    table: pd.DataFrame, units: list[pd.Index], weights: list[Float[np.ndarray, "resample _unit"]]
+    table: pd.DataFrame, clusters: list[pd.Index],
+    weights: list[Float[np.ndarray, "resample _cluster"]]
 ) -> Float[np.ndarray, "score resample"]:
     """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample."""
     parts = {split: table[table["split"] == split] for split in SPLITS}
     uars = [
         statistics.uar_of_resamples(
-            parts[split], "unit", units[split == "unseen"], weights[split == "unseen"]
+            parts[split], "cluster", clusters[split == "unseen"], weights[split == "unseen"]
         )
         for split in ("forget", "retain", "unseen")
     ]
     sides = parts["forget"], parts["unseen" if parts["removed"].empty else "removed"]
     drawn = [
-        of_side[:, names.get_indexer(part["unit"])]
-        for part, names, of_side in zip(sides, units, weights, strict=True)
+        of_side[:, names.get_indexer(part["cluster"])]
+        for part, names, of_side in zip(sides, clusters, weights, strict=True)
     ]
     losses = [-part["loss"].to_numpy() for part in sides]
     return np.array([*uars, statistics.auc_of_resamples(*losses, *drawn)])
@@ -430,23 +449,23 @@ class Committed(NamedTuple):
     """A leaderboard that was written.
 
     Attributes:
-        results: its cells
+        results: its evaluations
         scores: of `scored`
         ranking: of `ranking`
-        parts: of `parts`, or None where `altered` was not taken apart
-        repeated: of `repeated`, or None where no request was made in several
+        component_ablation: of that function, or None where `perturbed` was not taken apart
+        sequential: of that function, or None where there is none
 
     """
 
     results: Results
     scores: pd.DataFrame
     ranking: pd.DataFrame
-    parts: pd.DataFrame | None
-    repeated: pd.DataFrame | None
+    component_ablation: pd.DataFrame | None
+    sequential: pd.DataFrame | None
 
 
 def write(results: Results, folder: Path) -> pd.DataFrame:
-    """Write a leaderboard's cells, predictions, scores, ranking and parts; return the scores."""
+    """Write a leaderboard's evaluations, predictions and tables; return the scores."""
     results.write(folder)
     return write_tables(folder)
 
@@ -466,11 +485,11 @@ def write_tables(folder: Path) -> pd.DataFrame:
     scores.round(6).to_csv(folder / "scores.csv", index=False)
     ranked = ranking(written, scores, generator=np.random.default_rng(0))
     ranked.round(6).to_csv(folder / "ranking.csv", index=False)
-    variants = written.cells["variant"]
-    if variants.str.startswith(PART).any():
-        parts(written).round(6).to_csv(folder / "parts.csv")
-    if (variants == IN_PARTS).any():
-        repeated(written).round(6).to_csv(folder / "repeated.csv")
+    variants = written.evaluations["variant"]
+    if variants.str.startswith(COMPONENT).any():
+        component_ablation(written).round(6).to_csv(folder / "component_ablation.csv")
+    if (variants == IN_SEQUENCE).any():
+        sequential(written).round(6).to_csv(folder / "sequential.csv")
     return scores
 
 
@@ -489,7 +508,7 @@ def committed(folder_name: str) -> Committed:
     ranked = pd.read_csv(folder / "ranking.csv").fillna({"needs": "", "same_as": ""})
     further = [
         pd.read_csv(path, index_col=0) if path.is_file() else None
-        for path in (folder / "parts.csv", folder / "repeated.csv")
+        for path in (folder / "component_ablation.csv", folder / "sequential.csv")
     ]
-    scores = pd.read_csv(folder / "scores.csv", dtype={"draw": str})
+    scores = pd.read_csv(folder / "scores.csv", dtype={"forget_id": str})
     return Committed(results, scores, ranked, *further)

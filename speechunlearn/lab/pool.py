@@ -194,8 +194,9 @@ def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Des
 
     Whole speakers and classes are drawn first, of those that have not less clips than the median.
     The other sets come from clips that no earlier forget set of this study holds (its development
-    draw and the draws of its pairs), those of development from the development draw. A clip that
-    lies in a whole speaker and in a whole class is left out of both, and no model hears it.
+    forget set and the draws of its pairs), those of development from the development forget set. A
+    clip that lies in a whole speaker and in a whole class is left out of both, and no model hears
+    it.
 
     Args:
         study: corpus, encoder and profile
@@ -215,7 +216,9 @@ def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Des
     table = table.iloc[rng.permutation(len(table))]
     largest = max(study.sizes)
     tuned = set(study.hashes(forget_sets.clips(largest, DEVELOPMENT)))
-    draws = [study.hashes(forget_sets.clips(largest, draw)) for _, draw in study.profile.pairs]
+    draws = [
+        study.hashes(forget_sets.clips(largest, forget_id)) for _, forget_id in study.profile.runs
+    ]
     looked_at = tuned.union(*draws)
     items = list(_items(wanted, len(table)))
     if study.task.label == "speaker" and any(item.kind == "class" for item in items):
@@ -283,7 +286,7 @@ def _items(wanted: str, clips: int) -> Iterator[_Item]:
 def _utterances(study: Study) -> pd.Series:
     table = study.train_manifest
     if study.corpus.name not in _TAKE:
-        said = table["unit"] if study.task.label == "speaker" else table["label"]
+        said = table["cluster"] if study.task.label == "speaker" else table["label"]
         return table["speaker"] + "/" + said
     return table["path"].map(lambda path: re.sub(_TAKE[study.corpus.name], "", Path(path).stem))
 
@@ -303,7 +306,7 @@ def about_clips(study: Study, design: Design) -> pd.DataFrame:
     train = study.train_manifest.assign(utterance=_utterances(study))
     train["part"] = [part.get(h, "always") for h in train["hash"]]
     others = study.untrained_manifest.assign(utterance="", part="unseen")
-    columns = ["hash", "speaker", "label", "unit", "seconds", "split", "utterance", "part"]
+    columns = ["hash", "speaker", "label", "cluster", "seconds", "split", "utterance", "part"]
     return pd.concat([train, others], ignore_index=True)[columns]
 
 
@@ -361,7 +364,7 @@ _CARD = ("seconds", "peak_memory_mb", "forward_backward", "commit", "lock", "mac
 
 def request(
     study: Study, design: Design, k: int, name: str, needs: frozenset[str] = frozenset()
-) -> methods.Request:
+) -> methods.UnlearningData:
     """Return what a method may see to make model k forget a set.
 
     Raises:
@@ -372,7 +375,9 @@ def request(
     if not design.heard[k, position]:
         raise ParameterError(f"pool: model {k} has not heard {name!r}: there is nothing to forget")
     absent = design.absent(k)
-    found = study.request((absent, design.sets[position].forget_set), design.seed_of(k), needs)
+    found = study.unlearning_data(
+        (absent, design.sets[position].forget_set), design.seed_of(k), needs
+    )
 
     def statistic(model: Any) -> dict[str, Any]:
         clips = study.retain(absent)  # all that this model heard
@@ -412,7 +417,7 @@ class Pool:
         if not (folder / "design.json").is_file():
             raise ParameterError(f"no pool in {str(folder)!r}: it has no design.json")
         design = _design(folder / "design.json")
-        text = dict.fromkeys(("hash", "speaker", "label", "unit", "utterance", "part"), str)
+        text = dict.fromkeys(("hash", "speaker", "label", "cluster", "utterance", "part"), str)
         clips = pd.read_csv(folder / "clips.csv", dtype=text, keep_default_na=False)
         rows, logits = [], []
         for file in sorted(folder.glob("model-*.npz")):

@@ -1,6 +1,6 @@
 """The results protocol: tidy rows with their provenance, and the tables made from them.
 
-A results folder holds ``cells.csv`` (one row a model: what it is and what it cost) and
+A results folder holds ``evaluations.csv`` (one row a model: what it is and what it cost) and
 ``predictions.parquet`` (what it says of each clip); every score, interval and test is computed
 from these two. Committed ones lie in ``data/results/<profile>-<corpus>/``.
 """
@@ -20,75 +20,82 @@ import pandas as pd
 from scipy.stats import ttest_ind
 
 from speechunlearn import corpora, methods
-from speechunlearn.audit import evaluation, metrics, statistics
+from speechunlearn.audit import metrics, scoring, statistics
 from speechunlearn.errors import NotMade, ParameterError
 from speechunlearn.files import one_at_a_time, replaced
-from speechunlearn.lab.study import DEVELOPMENT, Cell
+from speechunlearn.lab.study import DEVELOPMENT, Evaluation
 from speechunlearn.provenance import REPOSITORY
 
 COMMITTED = REPOSITORY / "data" / "results"
 
-#: what identifies a cell
+#: what identifies an evaluation
 KEY = [
     "profile", "task", "corpus", "setting", "encoder", "method", "n_forget", "tau", "seed",
-    "draw", "variant", "hyperparameters",
+    "forget_id", "variant", "hyperparameters",
 ]
 
-#: what a cell has in common with the retrained model that it is compared with
-_SAME = ["corpus", "setting", "encoder", "seed", "draw"]
+#: what an evaluation has in common with the retrained model that it is compared with
+_SAME = ["corpus", "setting", "encoder", "seed", "forget_id"]
 
 #: variant of models that were retrained from further seeds, for the spread between them
 ANOTHER_SEED = "another seed"
 
-#: variant of cells of the leaderboard's request made in parts, one request after another
-IN_PARTS = "in 5 requests"
+#: variant of evaluations of the leaderboard's request made in parts, one request after another
+IN_SEQUENCE = "in 5 sequential requests"
 
-#: variant of cells of `altered` with one of its parts changed: followed by which
-PART = "altered copies: "
+#: variant of evaluations of `perturbed` with one of its parts changed: followed by which
+COMPONENT = "perturbed copies: "
 
-TITLES = {"original": "Fine-tune"} | {m.name: m.title for m in methods.METHODS.values()}
+TITLES = {"original": "Original"} | {m.name: m.title for m in methods.METHODS.values()}
 
 
 class Results:
-    """Cells of one or more studies.
+    """Evaluations of one or more studies.
 
     Args:
-        cells: one row a cell; columns of `KEY`, cost, provenance, and ``cell`` (its id)
-        predictions: cell, and the columns of `speechunlearn.audit.predictions.table`; the first
+        evaluations: one row an evaluation; columns of `KEY`, cost, provenance, and ``evaluation``
+            (its id)
+        predictions: evaluation (its id), and the columns of
+            `speechunlearn.audit.predictions.table`; the first
         results
             were written with split, hash, speaker, label, prediction, loss and confidence alone
 
     """
 
-    def __init__(self, cells: pd.DataFrame, predictions: pd.DataFrame) -> None:
-        # the first results were written without these: draws of clips, speakers kept apart
-        if "request" not in cells:
-            cells = cells.assign(request="clips")
-        unit = predictions.get("unit", predictions["speaker"]).fillna(predictions["speaker"])
+    def __init__(self, evaluations: pd.DataFrame, predictions: pd.DataFrame) -> None:
+        # the first results were written without these: random forget sets, speakers kept apart
+        if "forget_kind" not in evaluations:
+            evaluations = evaluations.assign(forget_kind="clips")
+        cluster = predictions.get("cluster", predictions["speaker"]).fillna(predictions["speaker"])
         # selections by the thousand follow, and Python's strings are quicker to select than Arrow's
-        text = dict.fromkeys(("cell", "split", "hash", "speaker", "unit"), object)
-        predictions = predictions.assign(unit=unit).astype(text)
-        self.cells = cells
+        text = dict.fromkeys(("evaluation", "split", "hash", "speaker", "cluster"), object)
+        predictions = predictions.assign(cluster=cluster).astype(text)
+        self.evaluations = evaluations
         self.predictions = predictions
-        self._by_cell = {cell: part for cell, part in predictions.groupby("cell", sort=False)}
+        self._by_evaluation = {
+            evaluation: part for evaluation, part in predictions.groupby("evaluation", sort=False)
+        }
 
     @classmethod
-    def of(cls, cells: Iterable[Cell]) -> Results:
-        """Collect cells; one that occurs twice is kept once.
+    def of(cls, evaluations: Iterable[Evaluation]) -> Results:
+        """Collect evaluations; one that occurs twice is kept once.
 
         Raises:
             ParameterError: there are none
             NotMade: one of them is only planned
 
         """
-        cells = list(cells)  # a plan has all of them, before it is said that one is not made
-        if not all(cell.record for cell in cells):
-            raise NotMade("results: a cell is not made yet")
-        if not cells:
-            raise ParameterError("results: there are no cells")
-        named = {_name(cell.record): cell for cell in cells}
-        tables = [cell.predictions.assign(cell=name) for name, cell in named.items()]
-        records = [{"cell": name} | cell.record for name, cell in named.items()]
+        # a plan has all of them, before it is said that one is not made
+        evaluations = list(evaluations)
+        if not all(evaluation.record for evaluation in evaluations):
+            raise NotMade("results: an evaluation is not made yet")
+        if not evaluations:
+            raise ParameterError("results: there are no evaluations")
+        named = {_name(evaluation.record): evaluation for evaluation in evaluations}
+        tables = [
+            evaluation.predictions.assign(evaluation=name) for name, evaluation in named.items()
+        ]
+        records = [{"evaluation": name} | evaluation.record for name, evaluation in named.items()]
         return cls(pd.DataFrame(records), pd.concat(tables, ignore_index=True))
 
     @classmethod
@@ -99,99 +106,110 @@ class Results:
             ParameterError: a folder without results
 
         """
-        if not (folder / "cells.csv").is_file():
-            raise ParameterError(f"no results in {str(folder)!r}: it has no cells.csv")
-        text = dict.fromkeys(("draw", "variant", "commit", "lock", "needs", "protocol"), str)
-        cells = pd.read_csv(folder / "cells.csv", dtype=text)
-        cells = cells.fillna({"variant": "", "needs": "", "protocol": ""})
+        if not (folder / "evaluations.csv").is_file():
+            raise ParameterError(f"no results in {str(folder)!r}: it has no evaluations.csv")
+        text = dict.fromkeys(("forget_id", "variant", "commit", "lock", "needs", "protocol"), str)
+        evaluations = pd.read_csv(folder / "evaluations.csv", dtype=text)
+        evaluations = evaluations.fillna({"variant": "", "needs": "", "protocol": ""})
         with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
-            return cls(cells, pd.read_parquet(file))
+            return cls(evaluations, pd.read_parquet(file))
 
     def write(self, folder: Path) -> None:
-        """Add these cells to a results folder; one that is there already is replaced.
+        """Add these evaluations to a results folder; one that is there already is replaced.
 
         Chapters that run side by side add to the same folder: one waits for the other. Each file is
         replaced in one step, so that whoever reads, or a run that is killed, finds whole ones.
         """
-        order = ["setting", "draw", "seed", "method", "n_forget", "tau", "variant", "cell"]
+        order = [
+            "setting", "forget_id", "seed", "method", "n_forget", "tau", "variant", "evaluation"
+        ]
         with one_at_a_time(folder):
             parts = [self]
-            if (folder / "cells.csv").is_file():
+            if (folder / "evaluations.csv").is_file():
                 before = Results.read(folder)
-                kept = set(before.cells["cell"]) - set(self.cells["cell"])
-                parts = [before.select(cell=kept), self]
-            cells = pd.concat([part.cells for part in parts], ignore_index=True)
+                kept = set(before.evaluations["evaluation"]) - set(self.evaluations["evaluation"])
+                parts = [before.select(evaluation=kept), self]
+            evaluations = pd.concat([part.evaluations for part in parts], ignore_index=True)
             predictions = pd.concat([part.predictions for part in parts], ignore_index=True)
             real = predictions.select_dtypes("float64").columns
-            compact = predictions.sort_values(["cell"], kind="stable").astype(
+            compact = predictions.sort_values(["evaluation"], kind="stable").astype(
                 dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
             )
-            # the predictions first: a cell that is read has its own
+            # the predictions first: an evaluation that is read has its own
             with replaced(folder / "predictions.parquet") as partial:
                 compact.to_parquet(partial, index=False, compression="zstd")
-            with replaced(folder / "cells.csv") as partial:
-                cells.sort_values(order).to_csv(partial, index=False)
+            with replaced(folder / "evaluations.csv") as partial:
+                evaluations.sort_values(order).to_csv(partial, index=False)
 
     def select(self, **values: object) -> Results:
-        """Return the cells whose columns have these values; a list means any of them."""
-        chosen = pd.Series(True, index=self.cells.index)
+        """Return the evaluations whose columns have these values; a list means any of them."""
+        chosen = pd.Series(True, index=self.evaluations.index)
         for column, value in values.items():
-            if column not in self.cells:
+            if column not in self.evaluations:
                 raise ParameterError(f"results have no column {column!r}")
             wanted = list(value) if isinstance(value, list | tuple | set) else [value]
-            chosen &= self.cells[column].isin(wanted)
-        cells = self.cells[chosen]
-        return Results(cells, self.predictions[self.predictions["cell"].isin(cells["cell"])])
+            chosen &= self.evaluations[column].isin(wanted)
+        evaluations = self.evaluations[chosen]
+        return Results(
+            evaluations,
+            self.predictions[self.predictions["evaluation"].isin(evaluations["evaluation"])]
+        )
 
     def reported(self) -> Results:
-        """Return the cells of the main tables: no development draw, no variant."""
-        main = (self.cells["draw"] != DEVELOPMENT) & (self.cells["variant"] == "")
-        return Results(self.cells[main], self.predictions).of_one_protocol()
+        """Return the evaluations of the main tables: no development forget set, no variant."""
+        main = (self.evaluations["forget_id"] != DEVELOPMENT) & (self.evaluations["variant"] == "")
+        return Results(self.evaluations[main], self.predictions).of_one_protocol()
 
     def of_one_protocol(self) -> Results:
-        """Return these cells, which a table is to be made of.
+        """Return these evaluations, which a table is to be made of.
 
         Raises:
-            ParameterError: cells that were made under unlike protocols, one of them named
+            ParameterError: evaluations that were made under unlike protocols, one of them named
 
         """
-        if "protocol" in self.cells:
-            found = self.cells["protocol"].fillna("")
+        if "protocol" in self.evaluations:
+            found = self.evaluations["protocol"].fillna("")
             most = found.value_counts().index[0] if len(found) else ""
-            other = self.cells[found != most]
+            other = self.evaluations[found != most]
             if len(other):
                 row = other.iloc[0]
                 raise ParameterError(
-                    f"results: cell {row['cell']} ({row['method']}, N={row['n_forget']}, seed "
-                    f"{row['seed']}, draw {row['draw']}) was made under protocol "
+                    f"results: evaluation {row['evaluation']} ({row['method']}, "
+                    f"N={row['n_forget']}, seed {row['seed']}, forget set {row['forget_id']}) was "
+                    "made under protocol "
                     f"{row['protocol'] or 'none'!r}, the table's is {most or 'none'!r}"
                 )
         return self
 
     @property
     def models(self) -> pd.DataFrame:
-        """The cells of different models: one that stands for forget sets of several sizes once.
+        """The evaluations of different models: one for forget sets of several sizes counts once.
 
-        The original and the retrained models are scored on several forget sets, and one request
-        may be made twice (a variant that is the profile's own choice, the first of several
+        The original and the retrained models are scored on several forget sets, and one may
+        be evaluated twice (a variant that is the profile's own choice, the first of several
         requests): the seconds are then the same to the last digit.
         """
-        unlearned = ~self.cells["method"].isin(["original", "retrain"])
+        unlearned = ~self.evaluations["method"].isin(["original", "retrain"])
         same = ["profile", "task", "corpus", "setting", "encoder", "method", "seed",
                 "hyperparameters", "seconds"]
-        sizes = self.cells["n_forget"].where(unlearned, 0)
-        key = self.cells[same].assign(n_forget=sizes)
-        return self.cells[~key.duplicated()]
+        sizes = self.evaluations["n_forget"].where(unlearned, 0)
+        key = self.evaluations[same].assign(n_forget=sizes)
+        return self.evaluations[~key.duplicated()]
 
-    def of_cell(self, cell: str, split: str | None = None) -> pd.DataFrame:
-        """Return the predictions of one cell, of one split if given."""
-        table = self._by_cell[cell]
+    def of_evaluation(self, evaluation: str, split: str | None = None) -> pd.DataFrame:
+        """Return the predictions of one evaluation, of one split if given."""
+        table = self._by_evaluation[evaluation]
         return table if split is None else table[table["split"] == split].reset_index(drop=True)
 
     def tables(self, method: str, n: int, split: str) -> list[pd.DataFrame]:
-        """Return the predictions of a method's cells of one size, a table a pair."""
-        own = self.cells[(self.cells["method"] == method) & (self.cells["n_forget"] == n)]
-        return [self.of_cell(cell, split) for cell in own.sort_values(["seed", "draw"])["cell"]]
+        """Return the predictions of a method's evaluations of one size, a table a pair."""
+        own = self.evaluations[
+            (self.evaluations["method"] == method) & (self.evaluations["n_forget"] == n)
+        ]
+        return [
+            self.of_evaluation(evaluation, split)
+            for evaluation in own.sort_values(["seed", "forget_id"])["evaluation"]
+        ]
 
     def uars(self, method: str, n: int, split: str) -> np.ndarray:
         """Return the UAR of each of `tables`."""
@@ -201,56 +219,61 @@ class Results:
     @property
     def sizes(self) -> list[int]:
         """Sizes of the forget sets, ascending."""
-        return sorted(int(n) for n in self.cells["n_forget"].unique())
+        return sorted(int(n) for n in self.evaluations["n_forget"].unique())
 
     def rows(self) -> pd.DataFrame:
-        """Return tidy rows: one a cell, split and metric, with distances to the retrained model.
+        """Return tidy rows: an evaluation, split and metric each, with distances to retraining.
 
-        A cell's reference is the model retrained without its draw, or without the largest draw
-        that its own is nested in, with the same seed; where there is none, there is no distance.
+        An evaluation's reference is the model retrained without its forget set, or without the
+        largest forget set that its own is nested in, with the same seed; where there is none, there
+        is no distance.
         """
         n_labels = self.n_labels
-        retrained = self.cells[self.cells["method"] == "retrain"].sort_values("n_forget")
-        by_draw = dict(list(retrained.groupby(_SAME)))
+        retrained = self.evaluations[
+            self.evaluations["method"] == "retrain"
+        ].sort_values("n_forget")
+        by_forget_set = dict(list(retrained.groupby(_SAME)))
 
-        @functools.cache  # a reference serves many cells
-        def scores(cell: str, kept: bytes) -> evaluation.Values:
-            return evaluation.scores(self._by_cell[cell][np.frombuffer(kept, bool)], n_labels)
+        @functools.cache  # a reference serves many evaluations
+        def scores(evaluation: str, kept: bytes) -> scoring.Values:
+            return scoring.scores(
+                self._by_evaluation[evaluation][np.frombuffer(kept, bool)], n_labels
+            )
 
         rows = []
-        for record in self.cells.to_dict("records"):
-            clips = self._clips(record["cell"])
-            found = scores(record["cell"], bytes([True]) * len(clips))
-            others = by_draw.get(tuple(record[column] for column in _SAME), retrained[:0])
-            for name in others.loc[others["n_forget"] >= record["n_forget"], "cell"]:
+        for record in self.evaluations.to_dict("records"):
+            clips = self._clips(record["evaluation"])
+            found = scores(record["evaluation"], bytes([True]) * len(clips))
+            others = by_forget_set.get(tuple(record[column] for column in _SAME), retrained[:0])
+            for name in others.loc[others["n_forget"] >= record["n_forget"], "evaluation"]:
                 kept = self._clips(name).isin(clips).to_numpy()
                 if kept.sum() == len(clips):
-                    found = evaluation.with_distances(found, scores(name, kept.tobytes()))
+                    found = scoring.with_distances(found, scores(name, kept.tobytes()))
                     break
-            rows += [(record["cell"], *key, value) for key, value in found.items()]
-        table = pd.DataFrame(rows, columns=["cell", "split", "metric", "value"])
-        about = self.cells.drop(columns="details", errors="ignore")
-        table = table.merge(about, on="cell", how="left").drop(columns="cell")
+            rows += [(record["evaluation"], *key, value) for key, value in found.items()]
+        table = pd.DataFrame(rows, columns=["evaluation", "split", "metric", "value"])
+        about = self.evaluations.drop(columns="details", errors="ignore")
+        table = table.merge(about, on="evaluation", how="left").drop(columns="evaluation")
         first = [*(k for k in KEY if k != "hyperparameters"), "split", "metric", "value", "seconds"]
         return table[first + [c for c in table if c not in first]]
 
-    def _clips(self, cell: str) -> pd.Series:
-        """Return what tells the clips of a cell apart."""
-        table = self._by_cell[cell]
+    def _clips(self, evaluation: str) -> pd.Series:
+        """Return what tells the clips of an evaluation apart."""
+        table = self._by_evaluation[evaluation]
         return table["split"] + table["hash"]
 
     @property
     def n_labels(self) -> int:
         """Number of classes: the corpus's, or what labels and predictions show."""
-        if "n_classes" in self.cells:  # the first results were written without it
-            return int(self.cells["n_classes"].max())
-        labels = corpora.get(str(self.cells["corpus"].iloc[0])).labels or ()
+        if "n_classes" in self.evaluations:  # the first results were written without it
+            return int(self.evaluations["n_classes"].max())
+        labels = corpora.get(str(self.evaluations["corpus"].iloc[0])).labels or ()
         return len(labels) or int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
 
     @property
     def folder_name(self) -> str:
-        """Where these cells belong: profile and corpus, and a task that is not the corpus's own."""
-        return folder_name(*self.cells[["profile", "corpus", "task"]].iloc[0])
+        """Where these belong: profile and corpus, and a task that is not the corpus's own."""
+        return folder_name(*self.evaluations[["profile", "corpus", "task"]].iloc[0])
 
 
 def folder_name(profile: str, corpus: str, task: str = "") -> str:
@@ -278,7 +301,7 @@ def all_rows(below: Path = COMMITTED) -> pd.DataFrame:
         ParameterError: there is none
 
     """
-    folders = sorted(path.parent for path in below.glob("*/cells.csv"))
+    folders = sorted(path.parent for path in below.glob("*/evaluations.csv"))
     if not folders:
         raise ParameterError(f"no results in {str(below)!r}")
     return pd.concat([Results.read(folder).rows() for folder in folders], ignore_index=True)
@@ -305,44 +328,48 @@ def table_of_methods(
     results: Results,
     setting: str,
     *,
-    request: str = "clips",
+    forget_kind: str = "clips",
     n_resamples: int = 1000,
     generator: np.random.Generator,
 ) -> pd.DataFrame:
     """Return UAR by method and N, with intervals from resampling speakers: Table 1's numbers.
 
     Args:
-        results: cells of reported draws
+        results: evaluations of reported forget sets
         setting: ``validation`` or ``test``
-        request: ``clips``; or ``class`` or ``speaker``, whose requests of all sizes are pooled
+        forget_kind: ``clips``; or ``class`` or ``speaker``, whose forget sets of all sizes are
+            pooled
         n_resamples: of the bootstrap
         generator: its randomness
 
     Returns:
         columns method, n_forget (0 where sizes are pooled), split, value, low, high (mean over the
-        pairs and its pooled bootstrap interval), pairs, distance (mean distance to the retrained
+        runs and its pooled bootstrap interval), runs, distance (mean distance to the retrained
         model), mia_auc and mia_auc_distance (on the forget rows), seconds, tau
 
     """
-    chosen = results.select(setting=setting, request=request).reported()
+    chosen = results.select(setting=setting, forget_kind=forget_kind).reported()
     scores = chosen.rows()
     present = [split for split in metrics.SPLITS if split in set(scores["split"])]
-    sizes = ["n_forget"] if request == "clips" else []
+    sizes = ["n_forget"] if forget_kind == "clips" else []
     rows = []
-    for (method, *size), cells in chosen.cells.groupby(["method", *sizes], sort=False):
+    for (method, *size), evaluations in chosen.evaluations.groupby(["method", *sizes], sort=False):
         own, n = scores[scores["method"] == method], size[0] if size else 0
         own = own[own["n_forget"] == n] if size else own
         for split in present:
             interval = statistics.pooled_bootstrap(
-                [chosen.of_cell(cell, split) for cell in cells["cell"]], clusters="unit",
+                [
+                    chosen.of_evaluation(evaluation, split)
+                    for evaluation in evaluations["evaluation"]
+                ], clusters="cluster",
                 n_resamples=n_resamples, generator=generator,
             )
             means = own[own["split"] == split].groupby("metric")["value"].mean()
             rows.append(
                 {"method": method, "n_forget": n, "split": split, **interval._asdict(),
-                 "pairs": len(cells), "distance": means.get("uar_distance"),
+                 "runs": len(evaluations), "distance": means.get("uar_distance"),
                  "mia_auc": means.get("mia_auc"), "mia_auc_distance": means.get("mia_auc_distance"),
-                 "seconds": cells["seconds"].mean(), "tau": cells["tau"].mean()}
+                 "seconds": evaluations["seconds"].mean(), "tau": evaluations["tau"].mean()}
             )
     return pd.DataFrame(rows)
 
@@ -355,7 +382,7 @@ def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
         paper: rows of `paper_table1` of the same setting, put beside it
 
     Returns:
-        text such as ``0.43 [0.35, 0.51]``: the mean over the pairs and its 95 % interval
+        text such as ``0.43 [0.35, 0.51]``: the mean over the runs and its 95 % interval
 
     """
     long = _across(table, ["n_forget", "method"], "split")
@@ -384,23 +411,23 @@ def references(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(columns=lambda n: f"N = {n}").rename_axis(columns=None)
 
 
-def readable_requests(results: Results, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of methods with one row a method, for requests that are no draws of clips.
+def readable_by_method(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of methods with one row a method, for speakers and classes.
 
     Args:
-        results: the cells that the table is made from
+        results: the evaluations that the table is made from
         table: of `table_of_methods`, of one size
 
     Returns:
         data each method needs, and its UAR by set as ``0.43 [0.35, 0.51]``
 
     """
-    needs = results.cells.drop_duplicates("method").set_index("method")["needs"]
-    looks_at = needs.replace("", "–").rename(index=TITLES).rename("looks at")
+    needs = results.evaluations.drop_duplicates("method").set_index("method")["needs"]
+    data_used = needs.replace("", "–").rename(index=TITLES).rename("data used")
     text = _across(table, ["method"], "split")
     text = text[[split for split in metrics.SPLITS if split in text]]
     text = text.map(lambda value: value.replace(" ", "\u00a0"))  # in one line
-    return text.rename_axis(columns=None).join(looks_at)[["looks at", *text]]
+    return text.rename_axis(columns=None).join(data_used)[["data used", *text]]
 
 
 def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
@@ -424,7 +451,7 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
     """Return where the clips of removed classes go now: the classes that a model names instead.
 
     Args:
-        results: cells of class requests
+        results: evaluations of the removal of classes
         labels: class names, in the order of the logits
 
     Returns:
@@ -433,8 +460,10 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
 
     """
     rows = []
-    for record in results.select(request=["class", "speaker"]).reported().cells.to_dict("records"):
-        table = results.of_cell(record["cell"])
+    for record in results.select(
+        forget_kind=["class", "speaker"]
+    ).reported().evaluations.to_dict("records"):
+        table = results.of_evaluation(record["evaluation"])
         table = table[table["split"] == "removed"]
         if table.empty:
             continue
@@ -457,9 +486,9 @@ def sequence_table(results: Results) -> pd.DataFrame:
 
     """
     key = ["method", "n_forget"]
-    rows = results.cells[[*key, "draw"]].join(across(results.rows(), key), on=key)
+    rows = results.evaluations[[*key, "forget_id"]].join(across(results.rows(), key), on=key)
     table = pd.DataFrame({
-        "method": rows["method"].map(TITLES), "requests": rows["draw"].str.count(",") + 1,
+        "method": rows["method"].map(TITLES), "requests": rows["forget_id"].str.count(",") + 1,
         "clips": rows["n_forget"], "forget UAR": rows["forget uar"],
         "retain UAR": rows["retain uar"], "unseen UAR": rows.get("unseen uar", np.nan),
         "attack AUC": rows["forget mia_auc"],
@@ -470,10 +499,10 @@ def sequence_table(results: Results) -> pd.DataFrame:
 def side_by_side(
     compared: Mapping[str, Results], *, n_resamples: int = 500, generator: np.random.Generator
 ) -> pd.DataFrame:
-    """Return each method's distances to retraining on several corpora, at their largest draws.
+    """Return methods' distances to retraining on several corpora, at their largest forget sets.
 
     Args:
-        compared: results of draws of clips, by the name of what they are about
+        compared: results of random forget sets, by the name of what they are about
         n_resamples: of the intervals
         generator: their randomness
 
@@ -503,11 +532,11 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
     """Return which of two corpora each method leaves its models further from retraining on.
 
     A model's distance is that of its UAR on the forget set to the retrained model's. Sizes of the
-    forget set are averaged within a pair of seed and draw, as they are nested; the pairs of a
+    forget set are averaged within a run, as they are nested; the runs of a
     corpus are independent, and the interval is Welch's.
 
     Args:
-        one: results of draws of clips on a corpus, two pairs or more
+        one: results of random forget sets on a corpus, two runs or more
         other: of another corpus
 
     Returns:
@@ -515,14 +544,14 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
         and what it says: ``one``, ``other`` or ``undecided``
 
     Raises:
-        ParameterError: fewer than two pairs
+        ParameterError: fewer than two runs
 
     """
 
     def by_method(results: Results) -> dict[str, pd.Series]:
-        rows = results.reported().select(request="clips").rows()
+        rows = results.reported().select(forget_kind="clips").rows()
         rows = rows[(rows["split"] == "forget") & (rows["metric"] == "uar_distance")]
-        means = rows.groupby(["method", "seed", "draw"])["value"].mean()
+        means = rows.groupby(["method", "seed", "forget_id"])["value"].mean()
         return dict(list(means.groupby(level="method")))
 
     first, second = by_method(one), by_method(other)
@@ -530,7 +559,7 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
     for method in (m for m in TITLES if m in first and m in second and m != "retrain"):
         a, b = first[method], second[method]
         if min(len(a), len(b)) < 2:
-            raise ParameterError(f"method {method!r} has {min(len(a), len(b))} pair(s), not two")
+            raise ParameterError(f"method {method!r} has {min(len(a), len(b))} run(s), not two")
         found = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
         verdict = "one" if found.low > 0 else "other" if found.high < 0 else "undecided"
         table.append((TITLES[method], a.mean(), b.mean(), a.mean() - b.mean(), *found, verdict))
@@ -554,9 +583,11 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
 
 def costs(results: Results) -> pd.DataFrame:
     """Return what each method cost on average: seconds, memory, clips sent through the model."""
-    cells = results.reported().cells
-    cells = cells.assign(method=pd.Categorical(cells["method"], [m for m in TITLES]))
-    table = cells.groupby(["n_forget", "method"], observed=True)[
+    evaluations = results.reported().evaluations
+    evaluations = evaluations.assign(
+        method=pd.Categorical(evaluations["method"], [m for m in TITLES])
+    )
+    table = evaluations.groupby(["n_forget", "method"], observed=True)[
         ["seconds", "peak_memory_mb", "forward_backward"]
     ].mean()
     table = table.round({"seconds": 1, "peak_memory_mb": 0, "forward_backward": 0})
@@ -579,7 +610,7 @@ def tests_against(
     Returns:
         columns method, n_forget, difference (of the UAR, challenger minus baseline), low, high,
         p_paired (two-sided, speaker-clustered, paired), p_mcnemar (exact, two-sided; the
-        largest of the pairs' own), z, p_z (one-tailed z-test of two
+        largest of the runs' own), z, p_z (one-tailed z-test of two
         proportions, as the paper's: it takes clips as independent and the models as unpaired)
 
     """
@@ -590,7 +621,7 @@ def tests_against(
         if not a:
             continue
         difference = statistics.paired_bootstrap(
-            a, b, clusters="unit", n_resamples=n_resamples, generator=generator
+            a, b, clusters="cluster", n_resamples=n_resamples, generator=generator
         )
         ours, theirs = (float(chosen.uars(m, n, split).mean()) for m in (method, baseline))
         z = statistics.uar_z_test(ours, theirs, len(a[0]))

@@ -22,7 +22,7 @@ from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.methods import planner
-from speechunlearn.methods.base import Request
+from speechunlearn.methods.base import UnlearningData
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.training import Recipe
 
@@ -43,7 +43,7 @@ _PASSES = ("forward_backward", "forward")
 
 @dataclass(frozen=True)
 class Sizes:
-    """One point: the size of everything that a cost may hang on.
+    """One point: the size of everything that a cost may depend on.
 
     Args:
         n: clips to forget
@@ -87,7 +87,7 @@ class Bench:
             self._models[width] = widened(self.model, width)
         return self._models[width]
 
-    def request(self, sizes: Sizes) -> Request:
+    def unlearning_data(self, sizes: Sizes) -> UnlearningData:
         """Return the request of a point: retained clips are there, whether or not they are used.
 
         Raises:
@@ -103,7 +103,7 @@ class Bench:
         forget, retain = (
             of_length(self.clips.at(part), samples) for part in (range(ends[0]), range(*ends))
         )
-        return Request(
+        return UnlearningData(
             forget, len(self.model.labels), retain=retain,
             fresh=lambda seed: widened(self.model, sizes.width, seed),
             recipe=Recipe(epochs=self.epochs, batch_size=self.batch_size),
@@ -124,11 +124,11 @@ class Bench:
             ``forward``, clips
 
         """
-        model, request = self.of_width(sizes.width), self.request(sizes)
+        model, data = self.of_width(sizes.width), self.unlearning_data(sizes)
         parameters = self.parameters(method, sizes)
         provenance.trim()
         with provenance.measured() as usage:
-            outcome = methods.get(method).unlearn(model, request, parameters, seed=0)
+            outcome = methods.get(method).unlearn(model, data, parameters, seed=0)
         return {
             "seconds": usage.seconds,
             "memory_mb": usage.peak_memory_mb - usage.start_memory_mb,
@@ -137,8 +137,8 @@ class Bench:
 
     def predict(self, method: str, sizes: Sizes, *, budget: float) -> planner.Estimate:
         """Return what the planner says that `measure` will find."""
-        return planner.plan(
-            method, self.of_width(sizes.width), self.request(sizes),
+        return planner.estimate(
+            method, self.of_width(sizes.width), self.unlearning_data(sizes),
             self.parameters(method, sizes), budget=budget,
         )
 
@@ -322,7 +322,7 @@ class Scaling:
     Args:
         axes: name of `AXES` -> values
         centre: the other sizes
-        methods: names; the last are those that look at the retain set
+        methods: names; the last are those that use the retain set
         repeats: turns
         epochs: of every method and of retraining
         batch_size: of the same

@@ -57,33 +57,35 @@ def updates(parameters: Mapping[str, Any], n: int) -> int:
     return int(parameters["epochs"] * batches)
 
 
-def settings(cells: pd.DataFrame) -> str:
+def settings(evaluations: pd.DataFrame) -> str:
     """Return what the paper's methods were run with, and what the paper runs them with.
 
     Args:
-        cells: of `speechunlearn.lab.results.Results`
+        evaluations: of `speechunlearn.lab.results.Results`
 
     Returns:
         M, P, epochs, learning rate, weight updates at the smallest N, and whether the Fisher
         information is of clips or of batches; empty where none of the paper's methods is there
 
     Raises:
-        ParameterError: hyperparameters that a cell does not name
+        ParameterError: hyperparameters that an evaluation does not name
 
     """
-    cells = cells[cells["method"].isin(OF_THE_PAPER)]
-    if cells.empty:
+    evaluations = evaluations[evaluations["method"].isin(OF_THE_PAPER)]
+    if evaluations.empty:
         return ""
-    said, n = {}, int(cells["n_forget"].min())
-    for method in (m for m in OF_THE_PAPER if m in set(cells["method"])):
-        values = _values(cells, method)
+    said, n = {}, int(evaluations["n_forget"].min())
+    for method in (m for m in OF_THE_PAPER if m in set(evaluations["method"])):
+        values = _values(evaluations, method)
         parts = [_WORDS[name].format(_or(found)) for name, found in values.items()]
         if "copies" in values:
-            counts = sorted({updates(parameters, n) for parameters in _parameters(cells, method)})
+            counts = sorted(
+                {updates(parameters, n) for parameters in _parameters(evaluations, method)}
+            )
             parts.append(f"{_or(counts)} weight updates at N = {n}")
         said[TITLES[method]] = ", ".join(parts)
     fisher = {
-        p["fisher_per"] for method in OF_THE_PAPER for p in _parameters(cells, method)
+        p["fisher_per"] for method in OF_THE_PAPER for p in _parameters(evaluations, method)
         if p.get("importance") == "fisher"
     }
     text = _by_method(said)
@@ -97,25 +99,25 @@ def settings(cells: pd.DataFrame) -> str:
     )
 
 
-def unlike_the_paper(cells: pd.DataFrame, chosen: Iterable[str] = tuple(OF_THE_PAPER)) -> str:
+def unlike_the_paper(evaluations: pd.DataFrame, chosen: Iterable[str] = tuple(OF_THE_PAPER)) -> str:
     """Return in what the paper's methods were run otherwise than the paper runs them.
 
     Args:
-        cells: of `speechunlearn.lab.results.Results`
+        evaluations: of `speechunlearn.lab.results.Results`
         chosen: methods; those that are not the paper's, or not there, are passed over
 
     Returns:
         such as ``Adv.: M = 2 (the paper: 20)``; empty where nothing differs
 
     Raises:
-        ParameterError: hyperparameters that a cell does not name
+        ParameterError: hyperparameters that an evaluation does not name
 
     """
     said = {}
-    for method in (m for m in OF_THE_PAPER if m in set(chosen) & set(cells["method"])):
+    for method in (m for m in OF_THE_PAPER if m in set(chosen) & set(evaluations["method"])):
         said[TITLES[method]] = ", ".join(
             f"{_WORDS[name].format(_or(found))} (the paper: {_number(PAPER[name])})"
-            for name, found in _values(cells, method).items() if found != [PAPER[name]]
+            for name, found in _values(evaluations, method).items() if found != [PAPER[name]]
         )
     return _by_method(said)
 
@@ -128,14 +130,16 @@ def _by_method(said: Mapping[str, str]) -> str:
     return "; ".join(f"{_and(names)}: {text}" for text, names in titles.items() if text)
 
 
-def stand_ins(cells: pd.DataFrame) -> str:
+def stand_ins(evaluations: pd.DataFrame) -> str:
     """Return which sizes have the model retrained without a larger forget set; empty where none.
 
     Args:
-        cells: of `speechunlearn.lab.results.Results`
+        evaluations: of `speechunlearn.lab.results.Results`
 
     """
-    retrained = cells[(cells["method"] == "retrain") & (cells["request"] == "clips")]
+    retrained = evaluations[
+        (evaluations["method"] == "retrain") & (evaluations["forget_kind"] == "clips")
+    ]
     by_model = retrained.groupby(["setting", "seed", "seconds"])["n_forget"]
     largest = by_model.transform("max")
     smaller = retrained[retrained["n_forget"] < largest]["n_forget"].groupby(largest, sort=False)
@@ -145,43 +149,45 @@ def stand_ins(cells: pd.DataFrame) -> str:
     )
 
 
-def provenance(cells: pd.DataFrame) -> str:
-    """Return what the numbers of some cells are about: corpus, profile and encoder."""
+def provenance(evaluations: pd.DataFrame) -> str:
+    """Return what the numbers of some evaluations are about: corpus, profile and encoder."""
     (profile,), (corpus,), (encoder,) = (
-        cells[column].unique() for column in ("profile", "corpus", "encoder")
+        evaluations[column].unique() for column in ("profile", "corpus", "encoder")
     )
     title = corpora.get(corpus).title.partition(":")[0]
     return f"{title}, profile `{profile}`, encoder `{encoder}`"
 
 
-def caption(cells: pd.DataFrame, numbers: pd.DataFrame, n_speakers: int, chance: float) -> str:
+def caption(
+    evaluations: pd.DataFrame, numbers: pd.DataFrame, n_speakers: int, chance: float
+) -> str:
     """Return what a reader has to know of a table of UARs by method and N.
 
     Args:
-        cells: that it was made from
+        evaluations: that it was made from
         numbers: of `speechunlearn.lab.results.table_of_methods`
         n_speakers: unseen speakers
         chance: UAR of a guess
 
     """
-    (setting,) = cells["setting"].unique()
+    (setting,) = evaluations["setting"].unique()
     return " ".join(
         part for part in (
-            f"{provenance(cells)}, {setting} setting: means over {int(numbers['pairs'].max())} "
-            "runs (each with its own training seed and forget set), "
+            f"{provenance(evaluations)}, {setting} setting: means over "
+            f"{int(numbers['runs'].max())} runs (each with its own training seed and forget set), "
             f"{n_speakers} unseen speakers. "
             f"Chance is {chance:.2f}. On the forget set the retrained model's value is the aim, "
-            f"not 0. {TITLES['original']} is the original model, before unlearning.",
-            stand_ins(cells), settings(cells),
+            f"not 0. {TITLES['original']} is the model before unlearning.",
+            stand_ins(evaluations), settings(evaluations),
         ) if part
     )
 
 
-def of_methods(cells: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> list[str]:
+def of_methods(evaluations: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> list[str]:
     """Return what a table of UARs by method and N says of the paper's methods, by its means alone.
 
     Args:
-        cells: that it was made from
+        evaluations: that it was made from
         numbers: of `speechunlearn.lab.results.table_of_methods`
         chance: UAR of a guess
 
@@ -198,7 +204,7 @@ def of_methods(cells: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> lis
         variant = ""
         beside = f"where the original model has {_span(original)}"
         if method != "ran_lab":
-            variant = " (reduced variant)" if unlike_the_paper(cells, [method]) else ""
+            variant = " (reduced variant)" if unlike_the_paper(evaluations, [method]) else ""
             beside = _compared(unseen, random, TITLES["ran_lab"])
         lines.append(
             f"**{TITLES[method]}**{variant}: {_span(forget)} on the forget set, "
@@ -209,11 +215,11 @@ def of_methods(cells: pd.DataFrame, numbers: pd.DataFrame, chance: float) -> lis
     return lines
 
 
-def of_claims(cells: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> str:
+def of_claims(evaluations: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> str:
     """Return what is decided of the paper's claims.
 
     Args:
-        cells: that the verdicts were made from
+        evaluations: that the verdicts were made from
         verdicts: of `speechunlearn.lab.experiments.claims`
         n_speakers: unseen speakers
 
@@ -225,12 +231,12 @@ def of_claims(cells: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> s
         words = ("holds", "fails", "undecided", "not tested here")
         known = ", ".join(f"{word}: {count.get(word, 0)}" for word in words)
         text = f"Of {len(verdicts)} tests of the paper's claims, {known}"
-    runs = cells[["seed", "draw"]].drop_duplicates()
-    small = "small " if cells["encoder"].str.startswith("nano").all() else ""
+    runs = evaluations[["seed", "forget_id"]].drop_duplicates()
+    small = "small " if evaluations["encoder"].str.startswith("nano").all() else ""
     text += ", which are of a reduced variant." if untested else "."
     text += (
-        f" They are of {_counted(cells['corpus'].nunique(), 'corpus', 'corpora')}, "
-        f"{_counted(cells['encoder'].nunique(), f'{small}encoder')}, "
+        f" They are of {_counted(evaluations['corpus'].nunique(), 'corpus', 'corpora')}, "
+        f"{_counted(evaluations['encoder'].nunique(), f'{small}encoder')}, "
         f"{_counted(n_speakers, 'unseen speaker')} and {_counted(len(runs), 'run')}."
     )
     if not (COMMITTED / "paper-demos").is_dir():
@@ -256,15 +262,20 @@ def of_power(table: pd.DataFrame) -> str:
     return f"{text} **The comparison had no power.**" if blind.all() else text
 
 
-def _parameters(cells: pd.DataFrame, method: str) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in cells.loc[cells["method"] == method, "hyperparameters"]]
+def _parameters(evaluations: pd.DataFrame, method: str) -> list[dict[str, Any]]:
+    return [
+        json.loads(text)
+        for text in evaluations.loc[evaluations["method"] == method, "hyperparameters"]
+    ]
 
 
-def _values(cells: pd.DataFrame, method: str) -> dict[str, list[Any]]:
-    """Return the values that each hyperparameter of the paper's has in a method's cells."""
-    found = pd.DataFrame(_parameters(cells, method)).reindex(columns=list(OF_THE_PAPER[method]))
+def _values(evaluations: pd.DataFrame, method: str) -> dict[str, list[Any]]:
+    """Return the values that each hyperparameter of the paper's has in a method's evaluations."""
+    found = pd.DataFrame(_parameters(evaluations, method)).reindex(
+        columns=list(OF_THE_PAPER[method])
+    )
     for name in found.columns[found.isna().any()]:
-        raise ParameterError(f"results: a cell of method {method!r} does not say {name!r}")
+        raise ParameterError(f"results: an evaluation of method {method!r} does not say {name!r}")
     return {str(name): sorted(set(values.tolist())) for name, values in found.items()}
 
 

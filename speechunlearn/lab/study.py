@@ -37,26 +37,26 @@ from speechunlearn.lab.forget_sets import ForgetSet
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.methods import importance
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import classifier, distributed, fast, training
+from speechunlearn.models import classifier, distributed, fast_mode, training
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Cost, Progress, Resume, Work, seldom
 from speechunlearn.models.training import Recipe
 
 log = logging.getLogger(__name__)
 
-#: name of the forget draw on which parameters are chosen; reported draws share no clip with it
+#: name of the forget set on which parameters are chosen; reported forget sets share no clip with it
 DEVELOPMENT = "development"
 
-Report = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Evaluation:
     """One model of a study, scored clip by clip.
 
     Args:
         record: profile, corpus, method, hyperparameters, seeds, cost, provenance; empty where the
-            cell is only planned
+            evaluation is only planned
         predictions: what it says of every clip of the splits forget, retain, unseen and removed,
             see `speechunlearn.audit.predictions.table`
 
@@ -65,10 +65,10 @@ class Cell:
     record: dict[str, Any]
     predictions: pd.DataFrame
 
-    def as_variant(self, name: str) -> Cell:
-        """Return the cell under a name of its own, kept apart from the main tables."""
+    def as_variant(self, name: str) -> Evaluation:
+        """Return the evaluation under a name of its own, kept apart from the main tables."""
         record = self.record | {"variant": name} if self.record else {}
-        return Cell(record, self.predictions)
+        return Evaluation(record, self.predictions)
 
 
 class Study:
@@ -83,7 +83,7 @@ class Study:
         cache: where finished work is kept; a store that only writes down what it is asked for
             makes this a plan (see `speechunlearn.chapters.grid.Recorder`)
         skip_bad: leave out clips that cannot be used, instead of refusing the corpus
-        report: called with (what, done, of how many) as work goes on
+        on_progress: progress callback: (what, done, total)
 
     Raises:
         ParameterError: a value that is out of range, before anything is trained
@@ -100,7 +100,7 @@ class Study:
         setting: str = "validation",
         cache: Cache | None = None,
         skip_bad: bool = False,
-        report: Report | None = None,
+        on_progress: OnProgress | None = None,
     ) -> None:
         if setting not in ("validation", "test"):
             raise ParameterError(f"setting: {setting!r} is not validation or test")
@@ -112,13 +112,13 @@ class Study:
         self.setting = setting
         self.cache = cache or Cache()
         self.skip_bad = skip_bad
-        self.report = report
+        self.on_progress = on_progress
         self._computing = provenance.computing()
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
         self.recipe = schema.checked(Recipe, profile.recipe, "recipe")
-        if self.recipe.quick and distributed.processes() > 1:
-            raise ParameterError("quick: several processes train a model in the usual computation")
+        if self.recipe.fast and distributed.processes() > 1:
+            raise ParameterError("fast: several processes train a model in the usual computation")
         for name, values in profile.methods.items():
             schema.checked(methods.get(name).parameters, values, f"method {name!r}")
         for tau in profile.tau_values:
@@ -148,14 +148,14 @@ class Study:
             absent -= {"test"}
         if absent:
             raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
-        available = int(table["split"].isin(self.train_parts).sum())
+        available = int(table["split"].isin(self.train_splits).sum())
         wanted = max(_sizes(self.profile, available))
         if 2 * wanted >= available:
             raise ParameterError(
-                f"n_values: forgetting {wanted} clips, and as many on a development draw, "
+                f"n_values: forgetting {wanted} clips, and as many on a development forget set, "
                 f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
             )
-        train = table[table["split"].isin(self.train_parts)]
+        train = table[table["split"].isin(self.train_splits)]
         for kind, names in (("class", self.profile.classes), ("speaker", self.profile.speakers)):
             for name in names:  # refused before anything is trained
                 ForgetSet(kind, names=(name,)).hashes(train)
@@ -168,16 +168,16 @@ class Study:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sizes of the draws of clips to forget: the profile's numbers and shares."""
+        """Sizes of the random forget sets: the profile's numbers and shares."""
         return _sizes(self.profile, len(self.train_manifest))
 
     @property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of training seed and forget draw in this setting."""
-        return self.profile.pairs[: self.profile.pairs_in_test if self.setting == "test" else None]
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Runs in this setting: training seed and number of the random forget set."""
+        return self.profile.runs[: self.profile.runs_in_test if self.setting == "test" else None]
 
     @property
-    def train_parts(self) -> tuple[str, ...]:
+    def train_splits(self) -> tuple[str, ...]:
         """Splits that are trained on in this setting."""
         return ("train",) if self.setting == "validation" else ("train", "validation")
 
@@ -196,7 +196,7 @@ class Study:
     @cached_property
     def train_manifest(self) -> pd.DataFrame:
         """Clips that are trained on in this setting."""
-        return self._rows(self.manifest["split"].isin(self.train_parts))
+        return self._rows(self.manifest["split"].isin(self.train_splits))
 
     @cached_property
     def train(self) -> Clips:
@@ -215,62 +215,63 @@ class Study:
     def _unseen_manifest(self) -> pd.DataFrame:
         if not self.profile.spare:
             return self._rows(self.manifest["split"] == self.setting)
-        return self._rows(~self.manifest["split"].isin({*self.train_parts, self.setting}))
+        return self._rows(~self.manifest["split"].isin({*self.train_splits, self.setting}))
 
     @cached_property
     def untrained_manifest(self) -> pd.DataFrame:
         """Clips of every part that is not trained on in this setting, scored or not."""
-        return self._rows(~self.manifest["split"].isin(self.train_parts))
+        return self._rows(~self.manifest["split"].isin(self.train_splits))
 
     @cached_property
     def untrained(self) -> Clips:
         """Clips of `untrained_manifest`, in memory."""
         return self._load(self.untrained_manifest)
 
-    def hashes(self, deletion: ForgetSet) -> list[str]:
-        """Return the contents that a request covers.
+    def hashes(self, forget_set: ForgetSet) -> list[str]:
+        """Return the contents that a forget set covers.
 
-        No reported draw of clips shares one with the development draw.
+        No reported forget set shares one with the development forget set.
         """
-        if deletion.kind != "clips":
-            return deletion.hashes(self.train_manifest)
-        largest = max(*self.sizes, deletion.n)
-        kept_for_tuning = splits.forget_draw(self.train_manifest, largest, DEVELOPMENT)
-        if deletion.draw == DEVELOPMENT:
-            return kept_for_tuning[deletion.after : deletion.n]
-        return deletion.hashes(self.train_manifest, exclude=set(kept_for_tuning))
+        if forget_set.kind != "clips":
+            return forget_set.hashes(self.train_manifest)
+        largest = max(*self.sizes, forget_set.n)
+        kept_for_tuning = splits.random_forget_set(self.train_manifest, largest, DEVELOPMENT)
+        if forget_set.forget_id == DEVELOPMENT:
+            return kept_for_tuning[forget_set.offset : forget_set.n]
+        return forget_set.hashes(self.train_manifest, exclude=set(kept_for_tuning))
 
-    def forget(self, deletion: ForgetSet) -> Clips:
-        """Return the forget set; that of a draw in the order of the draw."""
-        return _at_hashes(self.train, self.hashes(deletion))
+    def forget(self, forget_set: ForgetSet) -> Clips:
+        """Return the clips of a forget set; those of a random one in its order."""
+        return _at_hashes(self.train, self.hashes(forget_set))
 
-    def retain(self, deletion: ForgetSet) -> Clips:
-        """Return the training clips that a request leaves."""
-        return self._without(self.hashes(deletion))
+    def retain(self, forget_set: ForgetSet) -> Clips:
+        """Return the training clips that a forget set leaves."""
+        return self._without(self.hashes(forget_set))
 
-    def parts(self, deletion: ForgetSet) -> dict[str, Clips]:
+    def scored_clips(self, forget_set: ForgetSet) -> dict[str, Clips]:
         """Return the clips that a model is scored on.
 
-        The retain set is scored on a sample; for draws of clips from outside the largest draw, the
-        same for every n. ``removed`` holds the unseen clips of classes that are to be forgotten.
+        The retain set is scored on a sample; for random forget sets from outside the largest forget
+        set, the same for every n. ``removed`` holds the unseen clips of classes that are to be
+        forgotten.
         """
         return {
             name: _at_hashes(self.train if name in ("forget", "retain") else self.unseen, hashes)
-            for name, hashes in self.part_hashes(deletion).items()
+            for name, hashes in self.scored_hashes(forget_set).items()
         }
 
-    def part_hashes(self, deletion: ForgetSet) -> dict[str, list[str]]:
+    def scored_hashes(self, forget_set: ForgetSet) -> dict[str, list[str]]:
         """Return the contents of `parts`; no clip is read for it."""
-        retain = self._hashes_without(self.hashes(self._largest(deletion)))
+        retain = self._hashes_without(self.hashes(self._largest(forget_set)))
         sample = self.profile.retain_sample or len(retain)
         if sample < len(retain):
             generator = torch.Generator().manual_seed(0)
             chosen = torch.randperm(len(retain), generator=generator)[:sample].sort().values
             retain = [retain[i] for i in chosen.tolist()]
         unseen = self._unseen_manifest
-        inside = unseen["label"].isin(deletion.classes_of(self.train_manifest))
+        inside = unseen["label"].isin(forget_set.classes_of(self.train_manifest))
         parts = {
-            "forget": self.hashes(deletion), "retain": retain,
+            "forget": self.hashes(forget_set), "retain": retain,
             "unseen": unseen["hash"][~inside].tolist(),
         }
         if inside.any():
@@ -297,13 +298,13 @@ class Study:
         counts = self.train_manifest["label" if kind == "class" else "speaker"].value_counts()
         if kind == "speaker":
             counts = counts[counts >= counts.median()]
-        return forget_sets.chosen(list(counts.index), n or self.profile.removals)
+        return forget_sets.choose_reported(list(counts.index), n or self.profile.removals)
 
-    def _largest(self, deletion: ForgetSet) -> ForgetSet:
-        """Return the largest draw that a draw of clips is nested in; another request itself."""
-        if deletion.kind != "clips":
-            return deletion
-        return forget_sets.clips(max(*self.sizes, deletion.n), deletion.draw)
+    def _largest(self, forget_set: ForgetSet) -> ForgetSet:
+        """Return the largest forget set that a random one is nested in; another one itself."""
+        if forget_set.kind != "clips":
+            return forget_set
+        return forget_sets.clips(max(*self.sizes, forget_set.n), forget_set.forget_id)
 
     def fresh(self, seed: int) -> Classifier:
         """Return the classifier as it is before fine-tuning."""
@@ -314,33 +315,33 @@ class Study:
         """Return the classifier fine-tuned on all training clips."""
         return self._load_model(self.cache.get(self._model(None, seed)))
 
-    def retrained(self, seed: int, deletion: ForgetSet) -> Classifier:
+    def retrained(self, seed: int, forget_set: ForgetSet) -> Classifier:
         """Return the classifier trained from the start without a forget set.
 
-        The largest draw of clips stands in for those nested in it.
+        The largest random forget set stands in for those nested in it.
         """
-        return self._load_model(self.cache.get(self._model(deletion, seed)))
+        return self._load_model(self.cache.get(self._model(forget_set, seed)))
 
     def unlearned(
-        self, method: str, deletion: ForgetSet, seed: int, **overrides: Any
+        self, method: str, forget_set: ForgetSet, seed: int, **overrides: Any
     ) -> Classifier:
         """Return the classifier that a method leaves, for what its scores on clips do not tell.
 
         Args:
             method: name in `speechunlearn.methods.METHODS`, other than ``retrain``
-            deletion: what is to be forgotten
+            forget_set: what is to be forgotten
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
         """
-        return self._load_model(self._after(method, (deletion,), seed, overrides))
+        return self._load_model(self._after(method, (forget_set,), seed, overrides))
 
     def help_to_train(self, seed: int, without: ForgetSet | None) -> None:
         """Take part in the training of a model that another process makes.
 
         Args:
             seed: training seed
-            without: the request that it is retrained without; None is the original model
+            without: the forget set that it is retrained without; None is the original model
 
         """
         clips = self.train if without is None else self.retain(self._largest(without))
@@ -352,40 +353,43 @@ class Study:
         losses = json.loads((folder / "card.json").read_text())["history"]
         return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
 
-    def cell(self, method: str, deletion: ForgetSet, seed: int, **overrides: Any) -> Cell:
+    def evaluate(
+        self, method: str, forget_set: ForgetSet, seed: int, **overrides: Any
+    ) -> Evaluation:
         """Score one model, making it if need be.
 
         Args:
             method: ``original``, or a name in `speechunlearn.methods.METHODS`
-            deletion: what is to be forgotten
+            forget_set: what is to be forgotten
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
         """
-        return self.after(method, (deletion,), seed, **overrides)
+        return self.evaluate_after(method, (forget_set,), seed, **overrides)
 
-    def after(
+    def evaluate_after(
         self, method: str, steps: Sequence[ForgetSet], seed: int, /, **overrides: Any
-    ) -> Cell:
+    ) -> Evaluation:
         """Score the model after several requests, one after another.
 
         Args:
-            method: name in `speechunlearn.methods.METHODS`; for one request as of `cell`
+            method: name in `speechunlearn.methods.METHODS`; for one forget set as of `evaluate`
             steps: what was to be forgotten, one request after another
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
         Returns:
-            the cell; one that is planned alone has no record
+            the evaluation; one that is planned alone has no record
 
         """
         whole, parameters = together(steps), self._parameters(method, overrides)
         try:
             folder = self.cache.get(self._scores(method, tuple(steps), seed, overrides))
         except NotMade:
-            return Cell({}, pd.DataFrame())
+            return Evaluation({}, pd.DataFrame())
         predictions = per_clip.table(
-            arrays.load_file(folder / "logits.safetensors"), self.part_hashes(whole), self.manifest,
+            arrays.load_file(folder / "logits.safetensors"), self.scored_hashes(whole),
+            self.manifest,
             self.labels,
         )
         hyperparameters = asdict(self.recipe if parameters is None else parameters)
@@ -393,25 +397,25 @@ class Study:
             "profile": self.profile.name, "task": self.task.name, "n_classes": len(self.labels),
             "corpus": self.corpus.name, "corpus_hash": self.corpus_hash, "setting": self.setting,
             "encoder": self.profile.encoder, "method": method, "needs": _needs_of(method),
-            "request": whole.kind, "n_forget": len(self.hashes(whole)),
-            "tau": getattr(parameters, "tau", None), "seed": seed, "draw": whole.name,
+            "forget_kind": whole.kind, "n_forget": len(self.hashes(whole)),
+            "tau": getattr(parameters, "tau", None), "seed": seed, "forget_id": whole.name,
             "variant": "", "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
-            "protocol": "",  # of cells that were made before there was one
+            "protocol": "",  # of evaluations that were made before there was one
         }
-        return Cell(record | json.loads((folder / "made.json").read_text()), predictions)
+        return Evaluation(record | json.loads((folder / "made.json").read_text()), predictions)
 
     def artefact(self, kind: str, call: Mapping[str, Any]) -> Artefact:
         """Return what a plan names by its kind and call; nothing is made.
 
         Args:
             kind: ``models`` (without, seed), ``adversarial`` (deletion, seed, parameters),
-                ``statistics`` (seed) or ``cells`` (method, steps, seed, overrides)
+                ``statistics`` (seed) or ``evaluations`` (method, steps, seed, overrides)
             call: arguments by name; also as JSON has them
 
         """
         builders: dict[str, Callable[..., Artefact]] = {
             "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
-            "cells": self._scores,
+            "evaluations": self._scores,
         }
         build = builders[kind]
         hints = get_type_hints(build)
@@ -456,11 +460,11 @@ class Study:
         specification = self._base(seed) | {
             "method": method,
             "forget": _hash_of(self.hashes(whole)),
-            "parts": _hash_of([h for part in self.part_hashes(whole).values() for h in part]),
+            "parts": _hash_of([h for part in self.scored_hashes(whole).values() for h in part]),
         }
         module = "speechunlearn.models.training"
         if method == "retrain":
-            # the largest draw's model is the reference of the draws nested in it
+            # the largest forget set's model is the reference of the forget sets nested in it
             specification["without"] = _hash_of(self.hashes(self._largest(whole)))
         if parameters is not None:
             specification["parameters"] = asdict(parameters)
@@ -479,7 +483,7 @@ class Study:
                     else self.cache.get(self._model(whole if method == "retrain" else None, seed))
                 )
                 model, made = self._load_model(there), json.loads((there / "card.json").read_text())
-            answers = training.answers(model, self.parts(whole))
+            answers = training.answers(model, self.scored_clips(whole))
             arrays.save_file(answers, folder / "logits.safetensors")
             kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
             (folder / "made.json").write_text(json.dumps(kept))
@@ -497,27 +501,27 @@ class Study:
             return found
 
         return self._artefact(
-            "cells", specification, make, _what(method, steps, seed, overrides),
+            "evaluations", specification, make, _what(method, steps, seed, overrides),
             {"method": method, "steps": steps, "seed": seed, "overrides": overrides}, needs=needs,
         )
 
     def adversarial(
         self,
-        deletion: ForgetSet,
+        forget_set: ForgetSet,
         seed: int,
         parameters: AttackParameters,
         cost: Cost | None = None,
     ) -> AdversarialSet:
         """Return adversarial copies of a forget set against the original model.
 
-        A clip's copies do not depend on its batch, so where those of the largest draw are there,
-        a smaller draw takes the first of them, and is charged its share of their cost.
+        A clip's copies do not depend on its batch, so where those of the largest forget set are
+        there, a smaller forget set takes the first of them, and is charged its share of their cost.
         """
-        own, n = self._copies(deletion, seed, parameters), len(self.hashes(deletion))
+        own, n = self._copies(forget_set, seed, parameters), len(self.hashes(forget_set))
         largest = own.instead and self.cache.find(own.instead.kind, own.instead.specification)
         found = largest or self.cache.find(own.kind, own.specification)
         folder = found or self.cache.get(own)
-        source = self.forget(self._largest(deletion) if largest else deletion)
+        source = self.forget(self._largest(forget_set) if largest else forget_set)
         tensors = load_file(folder / "copies.safetensors")
         repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
         copies = Clips(
@@ -533,16 +537,16 @@ class Study:
                 cost.kept_seconds += made["seconds"] * share
         return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
 
-    def _copies(self, deletion: ForgetSet, seed: int, parameters: AttackParameters) -> Artefact:
+    def _copies(self, forget_set: ForgetSet, seed: int, parameters: AttackParameters) -> Artefact:
         """Return the adversarial copies of a forget set."""
         specification = self._base(seed) | {
             "parameters": asdict(parameters),
             "code": code_hash("speechunlearn.methods.pgd"),
-            "forget": _hash_of(self.hashes(deletion)),
+            "forget": _hash_of(self.hashes(forget_set)),
         }
 
         def make(folder: Path, resume: Path) -> None:
-            model, source = self.original(seed), self.forget(deletion)
+            model, source = self.original(seed), self.forget(forget_set)
             work = Work(progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"))
             with provenance.measured() as usage, self._computed(model):
                 made = adversarial_set(
@@ -555,24 +559,24 @@ class Study:
                 json.dumps({"seconds": usage.seconds} | asdict(work.counted()))
             )
 
-        largest = self._largest(deletion)
+        largest = self._largest(forget_set)
         return self._artefact(
             "adversarial", specification, make,
-            f"adversarial copies of {_title(deletion)}, seed {seed}, tau {parameters.tau:g}",
-            {"deletion": deletion, "seed": seed, "parameters": parameters},
+            f"adversarial copies of {_title(forget_set)}, seed {seed}, tau {parameters.tau:g}",
+            {"forget_set": forget_set, "seed": seed, "parameters": parameters},
             needs=lambda: [self._model(None, seed)],
-            instead=None if largest == deletion else self._copies(largest, seed, parameters),
+            instead=None if largest == forget_set else self._copies(largest, seed, parameters),
         )
 
-    def request(
+    def unlearning_data(
         self, steps: Sequence[ForgetSet], seed: int, needs: Collection[str] = frozenset()
-    ) -> methods.Request:
-        """Return what a method gets to see of a request, after those that came before it.
+    ) -> methods.UnlearningData:
+        """Return the data that a method may see, after the requests that came before.
 
         Args:
             steps: the requests so far, the one to fulfil last
             seed: training seed of the original model
-            needs: what the method looks at; ``validation`` clips are only loaded for it
+            needs: what the method uses; ``validation`` clips are only loaded for it
 
         """
         def adversarial(
@@ -581,7 +585,7 @@ class Study:
             # the method asks before its first step: `model` is still the original
             return self.adversarial(steps[-1], attack_seed, parameters, cost)
 
-        return methods.Request(
+        return methods.UnlearningData(
             forget=self.forget(steps[-1]),
             n_classes=len(self.labels),
             retain=self._without({h for step in steps for h in self.hashes(step)}),
@@ -593,10 +597,10 @@ class Study:
             validation=self._validation(steps[-1]) if "validation" in needs else None,
         )
 
-    def _validation(self, deletion: ForgetSet) -> Clips | None:
+    def _validation(self, forget_set: ForgetSet) -> Clips | None:
         """Return clips of the forget set's classes that are neither trained on nor scored."""
-        spare = {"train", "validation", "test"} - {*self.train_parts, self.setting}
-        wanted = {self.labels[int(label)] for label in self.forget(deletion).labels}
+        spare = {"train", "validation", "test"} - {*self.train_splits, self.setting}
+        wanted = {self.labels[int(label)] for label in self.forget(forget_set).labels}
         chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(wanted)
         return self._load(self._rows(chosen)) if chosen.any() else None
 
@@ -610,12 +614,12 @@ class Study:
             else self._load_model(self._after(method, steps[:-1], seed, overrides))
         )
         left = Resume(resume)
-        request = replace(self.request(steps, seed, methods.get(method).needs), resume=left)
+        data = replace(self.unlearning_data(steps, seed, methods.get(method).needs), resume=left)
         with provenance.measured() as usage:
             outcome = methods.get(method).unlearn(
-                before, request, parameters, seed=seed,
+                before, data, parameters, seed=seed,
                 progress=self._reporter(_what(method, steps, seed, overrides)),
-                quick=self.recipe.quick,
+                fast=self.recipe.fast,
             )
         seconds = usage.seconds + left.seconds + outcome.cost.kept_seconds
         return outcome.model, self._made(usage, seconds, outcome.cost, outcome.details)
@@ -666,7 +670,7 @@ class Study:
 
     def _computed(self, model: Classifier) -> contextlib.AbstractContextManager[None]:
         """Return a block in which a model is computed as the recipe says."""
-        return fast.fast(model) if self.recipe.quick else contextlib.nullcontext()
+        return fast_mode.fast(model) if self.recipe.fast else contextlib.nullcontext()
 
     def _load_model(self, folder: Path) -> Classifier:
         return classifier.load(folder).to(_device())
@@ -674,7 +678,7 @@ class Study:
     def _model(self, without: ForgetSet | None, seed: int) -> Artefact:
         """Return the original model, or the one trained without a forget set.
 
-        The largest draw of clips stands in for those nested in it.
+        The largest random forget set stands in for those nested in it.
         """
         largest = without and self._largest(without)
         title = f"model retrained without {_title(largest)}" if largest else "original model"
@@ -716,8 +720,8 @@ class Study:
         """Return what a model cost, and what made it: `_MADE`."""
         together = distributed.processes()
         how = f", {together} processes" if together > 1 else ""
-        if self.recipe.quick:
-            how += ", quick computation"
+        if self.recipe.fast:
+            how += ", fast computation"
         return {
             "seconds": seconds, "peak_memory_mb": usage.peak_memory_mb,
             "forward_backward": work.forward_backward, "forward": work.forward,
@@ -752,10 +756,10 @@ class Study:
         return [h for h in self.train_manifest["hash"] if h not in out]
 
     def _reporter(self, what: str) -> Progress | None:
-        report = self.report
-        if report is None:
+        on_progress = self.on_progress
+        if on_progress is None:
             return None
-        return seldom(lambda name, done, total, loss: report(f"{what}, {name}", done, total))
+        return seldom(lambda name, done, total, loss: on_progress(f"{what}, {name}", done, total))
 
 
 _MADE = (
@@ -765,7 +769,7 @@ _MADE = (
 
 
 def _needs_of(method: str) -> str:
-    """Return the data that a method looks at, e.g. ``forget`` or ``forget, retain``."""
+    """Return the data that a method uses, e.g. ``forget`` or ``forget, retain``."""
     return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
 
 
@@ -794,25 +798,25 @@ def _what(
     return f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}"
 
 
-def _title(deletion: ForgetSet) -> str:
-    draw = f", draw {deletion.draw}" if deletion.kind == "clips" else ""
-    return f"{deletion.title}{draw}"
+def _title(forget_set: ForgetSet) -> str:
+    number = f", forget set {forget_set.forget_id}" if forget_set.kind == "clips" else ""
+    return f"{forget_set.title}{number}"
 
 
 def together(steps: Sequence[ForgetSet]) -> ForgetSet:
-    """Return several speakers' requests, or the parts of a draw, as one; one request itself.
+    """Return several speakers, or the steps of a random forget set, as one; a single one itself.
 
     Raises:
-        ParameterError: parts of a draw that do not follow each other from its start
+        ParameterError: steps of a forget set that do not follow each other from its start
 
     """
     if len(steps) == 1:
         return steps[0]
     if steps[0].kind == "clips":
         ends = [0, *(step.n for step in steps)]
-        if [step.after for step in steps] != ends[:-1] or len({s.draw for s in steps}) > 1:
-            raise ParameterError("steps: the parts of a draw do not follow each other")
-        return forget_sets.clips(steps[-1].n, steps[-1].draw)
+        if [step.offset for step in steps] != ends[:-1] or len({s.forget_id for s in steps}) > 1:
+            raise ParameterError("steps: those of a forget set do not follow each other")
+        return forget_sets.clips(steps[-1].n, steps[-1].forget_id)
     return forget_sets.speakers(*(name for step in steps for name in step.names))
 
 

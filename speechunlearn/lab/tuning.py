@@ -1,9 +1,9 @@
-"""Tuning: every method that has a strength gets as many trials, on clips that are not reported.
+"""Tuning: every method gets as many trials of its hyperparameter, on clips not reported.
 
-A trial is a method with one strength (its ``METHOD`` says which hyperparameter that is) on the
-development draw, which shares no clip with a reported draw, and its utility is read on speakers (or
-words) that neither training nor the reported tables use. What comes closest to the retrained model
-is chosen and frozen in a file.
+A trial is a method with one value of a hyperparameter (its ``METHOD`` says which) on the
+development forget set, which shares no clip with a reported forget set, and its utility is read on
+speakers (or words) that neither training nor the reported tables use. What comes closest to the
+retrained model is chosen and frozen in a file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from speechunlearn.provenance import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "tuning"
 
-#: variant of trial cells, kept apart from what is reported
+#: variant of trial evaluations, kept apart from what is reported
 TRIAL = "trial"
 
-#: by how much a strength is scaled, the profile's own value first
+#: by how much a hyperparameter is scaled, the profile's own value first
 FACTORS = (1.0, 1 / 3, 3.0, 1 / 9, 9.0)
 
 
@@ -39,7 +39,8 @@ def candidates(
     Args:
         method: its name
         values: the profile's hyperparameters of it
-        n_trials: so many, the same for every method; one that has no strength gets one
+        n_trials: number of trials, the same for every method; one without such a hyperparameter
+            gets one
 
     Raises:
         ParameterError: an unknown method, or a number of trials that is not from 1 to
@@ -54,33 +55,35 @@ def candidates(
         raise ParameterError(f"trials: {n_trials} is not from 1 to {len(FACTORS)}")
     own = methods.parameters(method, **values)
     told = methods.get(method)
-    if not told.strength:
+    if not told.hyperparameter:
         return [{}]
-    base = getattr(own, told.strength)
+    base = getattr(own, told.hyperparameter)
     tried = told.tried or tuple(float(f"{base * factor:.3g}") for factor in FACTORS)
-    return [{told.strength: value} for value in tried[:n_trials]]
+    return [{told.hyperparameter: value} for value in tried[:n_trials]]
 
 
 def trial_table(results: Results) -> pd.DataFrame:
     """Return every trial with its gap, and which one of each method was chosen.
 
     Args:
-        results: cells of `speechunlearn.lab.experiments.trials`
+        results: evaluations of `speechunlearn.lab.experiments.trials`
 
     Returns:
         columns method, overrides (JSON), gap, forget, retain, unseen (UAR), mia_auc, seconds,
-        chosen, and what the tuning used: draw, n_forget, seed, unseen_clips; the gap is infinite
-        where a model answers nothing usable
+        chosen, and what the tuning used: forget_id, n_forget, seed, unseen_clips; the gap is
+        infinite where a model answers nothing usable
 
     Raises:
         ParameterError: no trials, or none of the retrained model
 
     """
-    cells = results.cells[results.cells["variant"].str.startswith(TRIAL)]
-    if len(cells):
+    evaluations = results.evaluations[results.evaluations["variant"].str.startswith(TRIAL)]
+    if len(evaluations):
         results.of_one_protocol()
-    scores = results.select(variant=list(cells["variant"])).rows() if len(cells) else None
-    if scores is None or "retrain" not in set(cells["method"]):
+    scores = results.select(
+        variant=list(evaluations["variant"])
+    ).rows() if len(evaluations) else None
+    if scores is None or "retrain" not in set(evaluations["method"]):
         raise ParameterError("tuning: there are no trials of the retrained model to compare with")
     splits = ("forget", "retain", "unseen")
     values = {
@@ -88,21 +91,23 @@ def trial_table(results: Results) -> pd.DataFrame:
         for variant, own in scores.groupby(["method", "variant"])
     }
     rows = []
-    for record in cells[~cells["method"].isin(["original", "retrain"])].to_dict("records"):
+    for record in evaluations[
+        ~evaluations["method"].isin(["original", "retrain"])
+    ].to_dict("records"):
         own = values[record["method"], record["variant"]]
         rows.append(
             {"method": record["method"], "overrides": record["variant"].removeprefix(f"{TRIAL} "),
              "gap": average_gap(own, [values["retrain", TRIAL]]),
              **{split: own[split, "uar"] for split in splits}, "mia_auc": own["forget", "mia_auc"],
-             **{name: record[name] for name in ("seconds", "draw", "n_forget", "seed")},
-             "unseen_clips": len(results.of_cell(record["cell"], "unseen"))}
+             **{name: record[name] for name in ("seconds", "forget_id", "n_forget", "seed")},
+             "unseen_clips": len(results.of_evaluation(record["evaluation"], "unseen"))}
         )
     table = pd.DataFrame(rows)
     best = table.groupby("method", sort=False)["gap"].idxmin()
     return table.assign(chosen=table.index.isin(best))
 
 
-def chosen(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def tuned(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return the chosen overrides of each method.
 
     Args:
@@ -127,7 +132,7 @@ def frozen(profile: str, corpus: str, task: str = "") -> pd.DataFrame | None:
     file = path(profile, corpus, task)
     if not file.is_file():
         return None
-    table = pd.read_csv(file, dtype={"draw": str})
+    table = pd.read_csv(file, dtype={"forget_id": str})
     count = table.groupby("method")["chosen"].sum()
     if (count != 1).any():
         wrong = sorted(count.index[count != 1])
@@ -145,7 +150,7 @@ def freeze(table: pd.DataFrame, file: Path) -> None:
     """
     with one_at_a_time(file.parent):  # chapters may run side by side
         if file.is_file():
-            before = pd.read_csv(file, dtype={"draw": str})
+            before = pd.read_csv(file, dtype={"forget_id": str})
             table = pd.concat([before[~before["method"].isin(table["method"])], table])
         with replaced(file) as partial:
             table.sort_values(["method", "gap"]).round(6).to_csv(partial, index=False)

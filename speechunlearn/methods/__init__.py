@@ -10,9 +10,9 @@ from typing import Any
 
 from speechunlearn import registry
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, UnlearningData
 
-__all__ = ["METHODS", "Method", "Outcome", "Request", "get", "parameters"]
+__all__ = ["METHODS", "Method", "Outcome", "UnlearningData", "get", "parameters"]
 
 #: the paper's, in the order of its table; the others follow by name
 _PAPER = ("retrain", "remain", "remain_superloss", "ran_lab", "adv", "adv_ela")

@@ -11,11 +11,19 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Positive, one_of
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.models import fast
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
 
 
@@ -62,19 +70,19 @@ class Parameters(Descent):
 
 def run(
     model: Classifier,
-    request: Request,
+    data: UnlearningData,
     parameters: Parameters,
     work: Work,
     penalty: Callable[[Classifier], Tensor] | None = None,
 ) -> Outcome:
     """Minimise lambda_1 L_mis + lambda_2 L_adv (+ a penalty on the weights, for Adv. + Ela.)."""
-    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
+    wrong = data.forget.relabelled(wrong_labels(data, work.seed))
 
     def made(epoch: int) -> AdversarialSet:
-        if epoch == 0 and request.adversarial is not None:
-            return request.adversarial(model, parameters.attack, work.seed, work)
+        if epoch == 0 and data.adversarial is not None:
+            return data.adversarial(model, parameters.attack, work.seed, work)
         return adversarial_set(
-            model, request.forget, request.n_classes, parameters.attack,
+            model, data.forget, data.n_classes, parameters.attack,
             seed=work.seed + epoch, cost=work,
         )
 
@@ -95,11 +103,11 @@ def run(
         def missed() -> Tensor:
             return parameters.lambda_mis * true_label_loss(model, wrong, batch.beside[0])
 
-        total = fast.total([held, missed], model)
+        total = fast_mode.total([held, missed], model)
         return total if penalty is None else total + penalty(model)
 
     history = descend(model, of_epoch, loss, parameters, work, beside=[wrong], kept=kept)
     return Outcome(model, {"history": history, "reached_target": kept["reached"]})
 
 
-METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run, hyperparameter="learning_rate")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechunlearn.errors import one_of
 from speechunlearn.methods import adv
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import KINDS, elastic_penalty, estimate
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models.classifier import Classifier
@@ -36,12 +36,12 @@ class Parameters(adv.Parameters):
     importance_mode: str = "eval"
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise lambda_1 L_mis + lambda_2 L_adv + lambda_3 L_ewc."""
     if parameters.importance == "none":
-        return adv.run(model, request, parameters, work)
+        return adv.run(model, data, parameters, work)
     importance = estimate(
-        parameters.importance, model, request.forget, wrong_labels(request, work.seed),
+        parameters.importance, model, data.forget, wrong_labels(data, work.seed),
         per=parameters.fisher_per, batch_size=parameters.batch_size,
         mode=parameters.importance_mode, seed=work.seed, cost=work,
     )
@@ -50,7 +50,9 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     def penalty(model: Classifier) -> Tensor:
         return parameters.lambda_ewc * elastic_penalty(model, anchor, importance)
 
-    return adv.run(model, request, parameters, work, penalty)
+    return adv.run(model, data, parameters, work, penalty)
 
 
-METHOD = Method("adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method(
+    "adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run, hyperparameter="learning_rate"
+)

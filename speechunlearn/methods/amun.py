@@ -15,9 +15,9 @@ from torch import Tensor
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
+from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost, Work
 from speechunlearn.models.training import predict
@@ -49,23 +49,23 @@ class Parameters(Descent):
     keep_forget: bool = False
     attack_batch_size: Positive[int] = 32
 
-    def moves(self, doubling: int) -> Moves:
+    def moves(self, doubling: int) -> PGDParameters:
         """The attack after so many doublings of its bound."""
-        return Moves(
+        return PGDParameters(
             self.bound * 2**doubling, "l2", self.steps, self.step_fraction,
             batch_size=self.attack_batch_size,
         )
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work,
+    model: Classifier, data: UnlearningData, parameters: Parameters, work: Work,
     retain: Clips | None = None,
 ) -> Outcome:
     """Minimise CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e)) (+ CE(f(x_r), y_r)), each a mean."""
-    examples, bounds = nearest(model, request.forget, parameters, work)
+    examples, bounds = nearest(model, data.forget, parameters, work)
     sets = [examples] if retain is None else [retain, examples]
     if parameters.keep_forget:
-        sets.append(request.forget)
+        sets.append(data.forget)
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
         pairs = zip(sets, (batch.positions, *batch.beside), strict=True)
@@ -91,7 +91,7 @@ def nearest(
     for waiting in cost.search("nearest examples", batches, clips.lengths):
         for doubling in range(parameters.doublings + 1):
             moves = parameters.moves(doubling)
-            there = moved(model, clips.at(waiting), moves, cost)
+            there = pgd_copies(model, clips.at(waiting), moves, cost)
             answers = predict(model, there, cost=cost)
             wrong = strongest_wrong(answers, there.labels)
             left = (answers.argmax(1) != there.labels).tolist()
@@ -104,4 +104,4 @@ def nearest(
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
-METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run, hyperparameter="learning_rate")

@@ -6,16 +6,18 @@ both sets, as in `remain`, and the forget clips are left out unless ``keep_forge
 """
 
 from speechunlearn.methods import amun
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(model: Classifier, request: Request, parameters: amun.Parameters, work: Work) -> Outcome:
+def run(
+    model: Classifier, data: UnlearningData, parameters: amun.Parameters, work: Work
+) -> Outcome:
     """Minimise CE(f(x_r), y_r) + CE(f(x~_e), y~_e) (+ CE(f(x_e), y_e))."""
-    return amun.run(model, request, parameters, work, request.retain)
+    return amun.run(model, data, parameters, work, data.retain)
 
 
 METHOD = Method(
     "amun_r", "AMUN + retained", {"forget", "retain"}, amun.Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

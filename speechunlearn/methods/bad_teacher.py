@@ -15,7 +15,7 @@ from speechunlearn.methods.base import (
     Distillation,
     Method,
     Outcome,
-    Request,
+    UnlearningData,
     descend,
 )
 from speechunlearn.methods.losses import divergence, logits_of
@@ -42,19 +42,19 @@ class Parameters(Distillation):
     retain_share: Share = 0.3
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise KL(random || f) on the forget set and KL(original || f) on retained clips.
 
     The random network is the classifier before fine-tuning: where the encoder is a pre-trained
     one, its head alone is random. Both teachers are fixed, so each clip is asked about once.
     """
-    if request.fresh is None:
+    if data.fresh is None:
         raise ParameterError("method 'bad_teacher' needs a fresh classifier, which is not given")
-    incompetent = request.fresh(work.seed + TEACHER_SEED).to(next(model.parameters()).device)
-    kept = request.rest.at(drawn(len(request.rest), parameters.retain_share, work.seed))
-    clips = _joined(request.forget, kept)
+    incompetent = data.fresh(work.seed + TEACHER_SEED).to(next(model.parameters()).device)
+    kept = data.rest.at(drawn(len(data.rest), parameters.retain_share, work.seed))
+    clips = _joined(data.forget, kept)
     answers = torch.cat(
-        [predict(incompetent, request.forget, cost=work), predict(model, kept, cost=work)]
+        [predict(incompetent, data.forget, cost=work), predict(model, kept, cost=work)]
     )
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -80,5 +80,5 @@ def _joined(first: Clips, second: Clips) -> Clips:
 
 METHOD = Method(
     "bad_teacher", "Bad teacher", {"forget", "retain"}, Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

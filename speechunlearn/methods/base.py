@@ -1,4 +1,4 @@
-"""What every unlearning method shares: the request, the outcome, and the loop that fine-tunes."""
+"""What every unlearning method shares: the data, the outcome, and the loop that fine-tunes."""
 
 import contextlib
 import copy
@@ -14,20 +14,20 @@ from torch.nn.functional import cross_entropy
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
-from speechunlearn.models import fast, loop
+from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost, Progress, Resume, Work
 from speechunlearn.models.training import Recipe, predict
 
 __all__ = [
-    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Request", "Resume",
-    "Work", "descend",
+    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Resume",
+    "UnlearningData", "Work", "descend",
 ]
 
 
 @dataclass(frozen=True)
-class Request:
-    """A request to forget, and what a method may look at to fulfil it.
+class UnlearningData:
+    """The data that a method may see: the forget set, and what there is beside it.
 
     Args:
         forget: the clips to forget, with their true labels
@@ -125,19 +125,19 @@ class Method:
     Args:
         name: in results and on the command line
         title: in tables; the paper's name where it has one
-        needs: what it looks at: ``forget``, ``retain``, ``validation`` (clips not trained on),
+        needs: what data it uses: ``forget``, ``retain``, ``validation`` (clips not trained on),
             ``statistic`` (of the training set, in place of its clips)
         parameters: dataclass of its hyperparameters
-        run: ``run(model, request, parameters, work) -> Outcome``
-        strength: the hyperparameter that decides how far it goes, which it is tuned by
-        tried: values of its strength that tuning tries, in this order; none are the profile's own
-            times `speechunlearn.lab.tuning.FACTORS`
-        untuned: why it has no strength, where it has none
+        run: ``run(model, data, parameters, work) -> Outcome``
+        hyperparameter: the hyperparameter that decides how far it goes, by which it is tuned
+        tried: values of its hyperparameter that tuning tries, in this order; none are the profile's
+            own times `speechunlearn.lab.tuning.FACTORS`
+        untuned: why it has no hyperparameter, where it has none
         trains_anew: by the recipe that made the model, which a checkpoint does not tell
 
     Raises:
-        ParameterError: no strength and no reason for it, both, or a strength that is none of its
-            hyperparameters
+        ParameterError: no hyperparameter and no reason for it, both, or one that it does not
+            have
 
     """
 
@@ -146,62 +146,65 @@ class Method:
     needs: Set[str]
     parameters: type
     run: Callable[..., Outcome]
-    strength: str = ""
+    hyperparameter: str = ""
     tried: tuple[float | int, ...] = ()
     untuned: str = ""
     trains_anew: bool = False
 
     def __post_init__(self) -> None:
-        if bool(self.strength) == bool(self.untuned) or (self.tried and not self.strength):
+        if bool(self.hyperparameter) == bool(self.untuned) or (
+            self.tried and not self.hyperparameter
+        ):
             raise ParameterError(
-                f"method {self.name!r}: it has either a strength, or in untuned why it has none: "
-                f"strength={self.strength!r}, untuned={self.untuned!r}, tried={self.tried}"
+                f"method {self.name!r}: it is tuned by a hyperparameter, or untuned says why not: "
+                f"hyperparameter={self.hyperparameter!r}, untuned={self.untuned!r}, "
+                f"tried={self.tried}"
             )
         known = [own.name for own in fields(self.parameters)]
-        if self.strength and self.strength not in known:
+        if self.hyperparameter and self.hyperparameter not in known:
             raise ParameterError(
-                f"method {self.name!r}: strength {self.strength!r} is none of its hyperparameters "
+                f"method {self.name!r}: hyperparameter {self.hyperparameter!r} is none of its own "
                 f"{known}"
             )
 
     def unlearn(
         self,
         model: Classifier,
-        request: Request,
+        data: UnlearningData,
         parameters: Any,
         *,
         seed: int,
         progress: Progress | None = None,
-        quick: bool = False,
+        fast: bool = False,
         work: Work | None = None,
     ) -> Outcome:
         """Run the method on a copy of the model.
 
         Args:
             model: the original, which is left as it is
-            request: what is to be forgotten, and what may be looked at
+            data: what is to be forgotten, and what data may be used
             parameters: the method's hyperparameters
             seed: source of everything that is drawn
             progress: see `speechunlearn.models.loop.Progress`
-            quick: computed as `speechunlearn.models.fast.fast` does it: sooner, equal but for
+            fast: computed as `speechunlearn.models.fast_mode.fast` does it: sooner, equal but for
             rounding
                 and for the numbers that dropout draws
             work: the account that is kept of it, in place of one of its own
 
         Raises:
-            ParameterError: the request lacks data the method needs
+            ParameterError: it lacks data that the method needs
 
         """
-        for need, words in request.missing.items():
+        for need, words in data.missing.items():
             if need in self.needs:
                 raise ParameterError(f"method {self.name!r} needs {words}, which is not given")
         if work is None:
-            work = Work(seed=seed, progress=progress, resume=request.resume)
-        if request.level is not None:
-            work.enough = functools.partial(_forgot, request.forget, request.level)
+            work = Work(seed=seed, progress=progress, resume=data.resume)
+        if data.level is not None:
+            work.enough = functools.partial(_forgot, data.forget, data.level)
         copied = copy.deepcopy(model)
-        with fast.fast(copied) if quick else contextlib.nullcontext():
-            outcome = self.run(copied, request, parameters, work)
+        with fast_mode.fast(copied) if fast else contextlib.nullcontext():
+            outcome = self.run(copied, data, parameters, work)
         outcome.model.eval()
         outcome.cost = work.counted()
         return outcome
@@ -276,7 +279,7 @@ def descend(
     """
     optimiser = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], lr=descent.learning_rate,
-        fused=True if fast.is_on() else None,
+        fused=True if fast_mode.is_on() else None,
     )
     return loop.epochs(
         model, (lambda epoch: counted) if isinstance(counted, Clips) else counted, loss,

@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.layers import head
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models.classifier import Classifier, seeded
@@ -23,7 +31,7 @@ class Parameters(Descent):
     epochs: int = 10
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE of the shadow class over all classes and it; return the model without it.
 
     The logit of the shadow class is a new row of the classification head, drawn as torch draws
@@ -41,14 +49,14 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
         features.clear()
-        logits = logits_of(model, request.forget, batch.positions)
+        logits = logits_of(model, data.forget, batch.positions)
         widened = torch.cat([logits, shadow(features[0])], dim=1)
         # the shadow class is the last one
         targets = torch.full((len(logits),), logits.shape[1], device=logits.device)
         return cross_entropy(widened, targets)
 
     try:
-        history = descend(model, request.forget, loss, parameters, work)
+        history = descend(model, data.forget, loss, parameters, work)
     finally:
         hook.remove()
         del model.shadow
@@ -57,5 +65,5 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 METHOD = Method(
     "boundary_expand", "Boundary expand", {"forget"}, Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

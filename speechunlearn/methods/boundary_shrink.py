@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import Moves, moved, strongest_wrong
+from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import predict
 
@@ -38,14 +46,14 @@ class Parameters(Descent):
     attack_batch_size: Positive[int] = 32
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_e), nearest wrong class); the classes are found once, on the original."""
-    forget, steps = request.forget, parameters.steps
-    moves = Moves(
+    forget, steps = data.forget, parameters.steps
+    moves = PGDParameters(
         parameters.tau, "linf", steps, 1.0 if steps == 1 else parameters.step_fraction,
         batch_size=parameters.attack_batch_size,
     )
-    answers = predict(model, moved(model, forget, moves, work), cost=work)
+    answers = predict(model, pgd_copies(model, forget, moves, work), cost=work)
     crossed = float((answers.argmax(1) != forget.labels).double().mean())
     nearest = forget.relabelled(strongest_wrong(answers, forget.labels))
 
@@ -58,5 +66,5 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 METHOD = Method(
     "boundary_shrink", "Boundary shrink", {"forget"}, Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

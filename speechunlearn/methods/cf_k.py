@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from speechunlearn.errors import Positive
 from speechunlearn.methods import finetune
-from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.methods.layers import last, moving
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
+from speechunlearn.methods.layers import last, only_trainable
 from speechunlearn.models.classifier import Classifier
 
 
@@ -25,10 +25,10 @@ class Parameters(finetune.Parameters):
     k: Positive[int] = 1
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) over the last k layers."""
-    with moving(model, last(model, parameters.k)):
-        return finetune.run(model, request, parameters, work)
+    with only_trainable(model, last(model, parameters.k)):
+        return finetune.run(model, data, parameters, work)
 
 
-METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run, strength="learning_rate")
+METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run, hyperparameter="learning_rate")

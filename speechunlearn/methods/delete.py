@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import Batch, Distillation, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Distillation,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import predict
@@ -20,15 +28,15 @@ class Parameters(Distillation):
     """The distillation's; the temperature is 1, as the authors' is."""
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once."""
-    answers = masked(predict(model, request.forget, cost=work), request.forget.labels)
+    answers = masked(predict(model, data.forget, cost=work), data.forget.labels)
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
-        logits = logits_of(model, request.forget, batch.positions)
+        logits = logits_of(model, data.forget, batch.positions)
         return divergence(logits, answers[batch.positions], parameters.temperature)
 
-    return Outcome(model, {"history": descend(model, request.forget, loss, parameters, work)})
+    return Outcome(model, {"history": descend(model, data.forget, loss, parameters, work)})
 
 
 def masked(
@@ -38,4 +46,4 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run, hyperparameter="learning_rate")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechunlearn.errors import Checked, ParameterError, Positive
-from speechunlearn.methods.base import Method, Outcome, Request, Work
-from speechunlearn.methods.layers import last, moving
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
+from speechunlearn.methods.layers import last, only_trainable
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier
 
@@ -38,13 +38,13 @@ class Parameters(Checked):
             raise ParameterError(f"epochs: {self.epochs} is not positive")
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Put the last k layers back to before fine-tuning, and train them on the retain set.
 
     Before fine-tuning, the head and the projector are random, and so is the whole of an encoder
     that was not pre-trained; the blocks of one that was are as its pre-training left them.
     """
-    fresh, recipe = request.anew("eu_k")
+    fresh, recipe = data.anew("eu_k")
     if parameters.epochs is not None:
         recipe = replace(recipe, epochs=parameters.epochs)
     names = last(model, parameters.k)
@@ -53,12 +53,12 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
         for name, weight in model.named_parameters():
             if name in names:
                 weight.copy_(start[name])
-    with moving(model, names):
-        history = training.train(model, request.rest, recipe, seed=work.seed, cost=work)
+    with only_trainable(model, names):
+        history = training.train(model, data.rest, recipe, seed=work.seed, cost=work)
     return Outcome(model, {"history": history})
 
 
 METHOD = Method(
-    "eu_k", "EU-k", {"retain"}, Parameters, run, strength="k", tried=(1, 2, 3, 4, 5),
+    "eu_k", "EU-k", {"retain"}, Parameters, run, hyperparameter="k", tried=(1, 2, 3, 4, 5),
     trains_anew=True,
 )

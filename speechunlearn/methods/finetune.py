@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
 
@@ -19,16 +27,16 @@ class Parameters(Descent):
     epochs: int = 5
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
-        return true_label_loss(model, request.rest, batch.positions)
+        return true_label_loss(model, data.rest, batch.positions)
 
-    return Outcome(model, {"history": descend(model, request.rest, loss, parameters, work)})
+    return Outcome(model, {"history": descend(model, data.rest, loss, parameters, work)})
 
 
 METHOD = Method(
-    "finetune", "Fine-tune on rest", {"retain"}, Parameters, run,
-    strength="learning_rate",
+    "finetune", "Fine-tune", {"retain"}, Parameters, run,
+    hyperparameter="learning_rate",
 )

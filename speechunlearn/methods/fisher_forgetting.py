@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.layers import layers
 from speechunlearn.models.classifier import Classifier
@@ -43,9 +43,9 @@ class Parameters(Checked):
     labels: Annotated[str, one_of("drawn", "true")] = "drawn"
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Add normal noise of variance alpha min(1 / F_r, largest) to each weight."""
-    retain = request.rest
+    retain = data.rest
     generator = torch.Generator().manual_seed(work.seed)
     labels = retain.labels
     if parameters.labels == "drawn":
@@ -76,5 +76,5 @@ def drawn_labels(logits: Float[Tensor, "clips classes"], generator: torch.Genera
 
 METHOD = Method(
     "fisher_forgetting", "Fisher forgetting", {"retain"}, Parameters, run,
-    strength="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
+    hyperparameter="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
 )

@@ -11,7 +11,7 @@ import torch
 
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.errors import Checked, ParameterError, Positive
-from speechunlearn.methods.base import Method, Outcome, Request
+from speechunlearn.methods.base import Method, Outcome, UnlearningData
 from speechunlearn.methods.importance import estimate
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
@@ -35,13 +35,13 @@ class Parameters(Checked):
     batch_size: Positive[int] = 16
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Add (N / N_r) g_e / (F_r + damping) to the weights, for N clips of the N + N_r.
 
     The original is taken to be where the gradient over all training clips is zero, so that the
     retain set's is that of the forget set with the sign turned.
     """
-    forget, retain = request.forget, request.rest
+    forget, retain = data.forget, data.rest
     fisher = estimate("fisher", model, retain, retain.labels, cost=work)
     model.eval()
     model.zero_grad(set_to_none=True)
@@ -67,4 +67,6 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     return Outcome(model, {"moved": moved**0.5})
 
 
-METHOD = Method("influence", "Influence", {"forget", "retain"}, Parameters, run, strength="scale")
+METHOD = Method(
+    "influence", "Influence", {"forget", "retain"}, Parameters, run, hyperparameter="scale"
+)

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models.classifier import Classifier
 
@@ -38,11 +46,11 @@ class Parameters(Descent):
     sigma: Positive[float] = 0.5
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise the mean over draws of ``|f(x_e) - f(x_e + noise)| / |noise|``, of logits."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
-        clips, generator = request.forget.at(batch.positions), batch.generator()
+        clips, generator = data.forget.at(batch.positions), batch.generator()
         logits = logits_of(model, clips, range(len(clips)))
         slopes = []
         for _ in range(parameters.draws):
@@ -52,7 +60,7 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
         return torch.stack(slopes).mean()
 
     history = descend(
-        model, request.forget, loss, parameters, work,
+        model, data.forget, loss, parameters, work,
         passes=lambda batch: (len(batch), parameters.draws * len(batch)),
     )
     return Outcome(model, {"history": history})
@@ -72,4 +80,4 @@ def to_noise(
     return answers, torch.stack([n.norm() for n in noise])
 
 
-METHOD = Method("jit", "JiT", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("jit", "JiT", {"forget"}, Parameters, run, hyperparameter="learning_rate")

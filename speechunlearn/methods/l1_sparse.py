@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from speechunlearn.errors import NotNegative
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
 
@@ -31,15 +39,15 @@ class Parameters(Descent):
     gamma: NotNegative[float] = 5e-4
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_r), y_r) + gamma_t L1(theta); gamma_t falls from gamma to gamma / epochs."""
     before = float(size(model).detach())
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
         gamma = parameters.gamma * (1 - batch.epoch / parameters.epochs)
-        return true_label_loss(model, request.rest, batch.positions) + gamma * size(model)
+        return true_label_loss(model, data.rest, batch.positions) + gamma * size(model)
 
-    history = descend(model, request.rest, loss, parameters, work)
+    history = descend(model, data.rest, loss, parameters, work)
     shrunk = float(size(model).detach()) / before
     return Outcome(model, {"history": history, "size_over_before": shrunk})
 
@@ -49,4 +57,6 @@ def size(model: torch.nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
 
 
-METHOD = Method("l1_sparse", "l1-sparse", {"retain"}, Parameters, run, strength="learning_rate")
+METHOD = Method(
+    "l1_sparse", "l1-sparse", {"retain"}, Parameters, run, hyperparameter="learning_rate"
+)

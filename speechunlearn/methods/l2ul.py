@@ -14,10 +14,18 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.importance import elastic_penalty, estimate
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import Moves, moved
+from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import random_wrong_labels
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import predict
@@ -51,14 +59,14 @@ class Parameters(Descent):
     attack_batch_size: Positive[int] = 32
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise -w CE(f(x_e), y_e) + (1 - w) CE(f(x~_e), y~) + lambda/2 sum (1 - Omega)(move)^2.
 
     w is the share of the forget clips among the clips of a step. Omega is the importance of the
     forget set (MAS), scaled to [0, 1] in each tensor.
     """
-    forget = request.forget
-    copies = adversarial_copies(model, request, parameters, work)
+    forget = data.forget
+    copies = adversarial_copies(model, data, parameters, work)
     reached = predict(model, copies, cost=work).argmax(1) == copies.labels
     elastic = None
     if parameters.lambda_imp > 0:
@@ -81,18 +89,18 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
 
 
 def adversarial_copies(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
+    model: Classifier, data: UnlearningData, parameters: Parameters, work: Work
 ) -> Clips:
     """Return copies of the forget set, moved towards random wrong classes, labelled with them."""
-    forget = request.forget
+    forget = data.forget
     repeated = forget.at([i for i in range(len(forget)) for _ in range(parameters.copies)])
     generator = torch.Generator().manual_seed(work.seed)
-    targets = random_wrong_labels(repeated.labels, request.n_classes, generator)
-    moves = Moves(
+    targets = random_wrong_labels(repeated.labels, data.n_classes, generator)
+    moves = PGDParameters(
         parameters.radius, "l2", parameters.steps, parameters.step_fraction, targeted=True,
         batch_size=parameters.attack_batch_size,
     )
-    return moved(model, repeated.relabelled(targets), moves, work, work.seed)
+    return pgd_copies(model, repeated.relabelled(targets), moves, work, work.seed)
 
 
-METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run, hyperparameter="learning_rate")

@@ -57,7 +57,7 @@ def head(model: Classifier) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def moving(model: torch.nn.Module, names: Collection[str]) -> Iterator[None]:
+def only_trainable(model: torch.nn.Module, names: Collection[str]) -> Iterator[None]:
     """Hold every weight but these where it is; let all move again after it."""
     wanted = {name: weight.requires_grad for name, weight in model.named_parameters()}
     for name, weight in model.named_parameters():

@@ -21,7 +21,7 @@ from speechunlearn.models.loop import Cost, generator, padded, sized
 
 
 @dataclass(frozen=True)
-class Moves(Checked):
+class PGDParameters(Checked):
     """How clips are moved.
 
     Args:
@@ -44,8 +44,8 @@ class Moves(Checked):
     batch_size: Positive[int] = 32
 
 
-def moved(
-    model: Classifier, clips: Clips, moves: Moves, cost: Cost, seed: int | None = None
+def pgd_copies(
+    model: Classifier, clips: Clips, moves: PGDParameters, cost: Cost, seed: int | None = None
 ) -> Clips:
     r"""Return the clips, moved along the gradient of the cross-entropy of their labels.
 
@@ -66,7 +66,7 @@ def moved(
     found = [waveform_z.clone() for waveform_z in clips.waveforms_z]
     with frozen(model):
         for positions in cost.phase(
-            "moved clips", list(clips_module.sorted_batches(clips.lengths, moves.batch_size)),
+            "PGD copies", list(clips_module.sorted_batches(clips.lengths, moves.batch_size)),
             samples=padded(clips.lengths),
             passes=lambda positions: (moves.steps * len(positions), 0),
         ):

@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
 
@@ -32,17 +40,17 @@ class Parameters(Descent):
     clip_gradient: Positive[float] = 1.0
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise -CE(f(x_e), y_e)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
-        return -true_label_loss(model, request.forget, batch.positions)
+        return -true_label_loss(model, data.forget, batch.positions)
 
     history = descend(
-        model, request.forget, loss, parameters, work,
+        model, data.forget, loss, parameters, work,
         after_backward=lambda: clip_grad_norm_(model.parameters(), parameters.clip_gradient),
     )
     return Outcome(model, {"history": history})
 
 
-METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run, hyperparameter="learning_rate")

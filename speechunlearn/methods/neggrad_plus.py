@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import Share
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
@@ -27,19 +27,19 @@ class Parameters(Descent):
     alpha: Share = 0.95
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise alpha CE(f(x_r), y_r) - (1 - alpha) CE(f(x_e), y_e)."""
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
-        kept = true_label_loss(model, request.rest, batch.positions)
-        lost = true_label_loss(model, request.forget, batch.beside[0])
+        kept = true_label_loss(model, data.rest, batch.positions)
+        lost = true_label_loss(model, data.forget, batch.beside[0])
         return parameters.alpha * kept - (1 - parameters.alpha) * lost
 
-    history = descend(model, request.rest, loss, parameters, work, beside=[request.forget])
+    history = descend(model, data.rest, loss, parameters, work, beside=[data.forget])
     return Outcome(model, {"history": history})
 
 
 METHOD = Method(
     "neggrad_plus", "NegGrad+", {"forget", "retain"}, Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

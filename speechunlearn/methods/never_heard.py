@@ -62,7 +62,7 @@ def estimate(
 
     """
     copies = [
-        [altered(clips, speed=speed, normalised=model.frontend.do_normalize)
+        [perturb(clips, speed=speed, normalised=model.frontend.do_normalize)
          for speed in (1 / rate, rate)]
         for rate in LADDER
     ]
@@ -91,7 +91,7 @@ def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float
     return float(near_loss - x * (far_loss - near_loss) / (y - x))
 
 
-def altered(
+def perturb(
     clips: Clips, *, speed: float = 1.0, shift: float = 0.0, normalised: bool = True
 ) -> Clips:
     """Return copies of clips.

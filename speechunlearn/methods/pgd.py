@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms, sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
-from speechunlearn.models import fast
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
 from speechunlearn.models.loop import Cost, generator, padded, sized
 
@@ -254,8 +254,8 @@ def adversarial_set(
     alone, so the set of the first n clips is the same however many follow.
 
     Clips and copies stay on the CPU; on the model's device there is one batch at a time (inside
-    `speechunlearn.models.fast.fast`, one a worker), of ``batch_size`` copies and `CHUNK_SAMPLES`
-    samples at most, or of a single clip that is longer.
+    `speechunlearn.models.fast_mode.fast`, one a worker), of ``batch_size`` copies and
+    `CHUNK_SAMPLES` samples at most, or of a single clip that is longer.
 
     Args:
         model: the classifier to attack; its weights, mode and gradients are left as they were
@@ -294,7 +294,9 @@ def adversarial_set(
             moved[position].copy_(row[: len(moved[position])])
 
     made = list(
-        sorted_batches(repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast.is_on())
+        sorted_batches(
+            repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
+        )
     )
     with seeded(seed, first), frozen(model, train=drawing):
         for positions in cost.phase(

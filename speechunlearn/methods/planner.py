@@ -2,17 +2,17 @@ r"""What forgetting will cost: the method itself, with each of its phases cut to
 
 A method does its long work in phases (`speechunlearn.models.loop.Cost.phase`), which say
 beforehand how many items they have, how large these are, and how many clips each sends through the
-model. `plan` runs the method on a copy of the model, lets each phase do a few items that are spread
-over their sizes, and adds what the others would take to a clock and to the count of the passes. For
-the items of the phases of one name
+model. `estimate` runs the method on a copy of the model, lets each phase do a few items that are
+spread over their sizes, and adds what the others would take to a clock and to the count of the
+passes. For the items of the phases of one name
 
 .. math:: \text{seconds} = a + b \cdot \text{samples}, \qquad a, b \ge 0
 
 is fitted to those that were timed; the largest is done first, untimed. What a method does outside
 of its phases is done in full. Passes are counted, not estimated: a phase announces all of them.
 
-Inside `speechunlearn.models.fast.fast` some items are done at once, each by a worker. As many are
-timed at once, and the phase takes as long as the last worker.
+Inside `speechunlearn.models.fast_mode.fast` some items are done at once, each by a worker. As many
+are timed at once, and the phase takes as long as the last worker.
 
 AMUN attacks a clip under a bound that doubles until its class changes: how often, only the model
 can tell. Such a search (`speechunlearn.models.loop.Cost.search`) is run on a few of the clips,
@@ -36,8 +36,8 @@ import torch
 
 from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Request
-from speechunlearn.models import fast
+from speechunlearn.methods.base import UnlearningData
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Cost, Item, Resume, Work
 
@@ -49,7 +49,7 @@ _SEARCHED, _SEARCH = (2, 32), 0.5
 REST = "around"
 
 
-class Part(NamedTuple):
+class PhaseCost(NamedTuple):
     """A part of an estimate.
 
     Attributes:
@@ -77,7 +77,7 @@ class Speed(NamedTuple):
         name: of the phase
         samples: in the item, padding included
         seconds: its own
-        items: so many were timed
+        items: number of items that were timed
 
     """
 
@@ -92,7 +92,7 @@ class Estimate:
     """What a piece of work will take.
 
     Args:
-        parts: one after another; the last is their sum
+        phases: one after another; the last is their sum
         speeds: of the phases whose items are batches
         peak_memory_mb: largest resident memory on the CPU, largest allocation on a GPU, in MiB
         calibration_seconds: that it took to find out
@@ -101,26 +101,26 @@ class Estimate:
 
     """
 
-    parts: list[Part]
+    phases: list[PhaseCost]
     speeds: list[Speed]
     peak_memory_mb: float
     calibration_seconds: float
     searched: int | None = None
 
     @property
-    def total(self) -> Part:
+    def total(self) -> PhaseCost:
         """All parts together."""
-        return self.parts[-1]
+        return self.phases[-1]
 
 
-def plan(
+def estimate(
     method: str,
     model: Classifier,
-    request: Request,
+    data: UnlearningData,
     parameters: Any,
     *,
     seed: int = 0,
-    quick: bool = False,
+    fast: bool = False,
     kept: bool = False,
     budget: float = 10.0,
     clock: Callable[[], float] = time.perf_counter,
@@ -130,10 +130,10 @@ def plan(
     Args:
         method: its name
         model: left as it was
-        request: what the method is to do; adversarial copies are the method's to make
+        data: what the method is to do; adversarial copies are the method's to make
         parameters: of the method
         seed: of the run
-        quick: whether it runs with ``quick``, see `speechunlearn.methods.base.Method.unlearn`
+        fast: whether it runs with ``fast``, see `speechunlearn.methods.base.Method.unlearn`
         kept: whether the state is kept after every epoch
         budget: seconds that it should take; a phase takes a quarter of them, or as long as four of
             its items need, and a search half of them, or as long as two clips need
@@ -153,8 +153,8 @@ def plan(
         with provenance.measured() as usage:
             start = work.now()
             methods.get(method).unlearn(
-                model, replace(request, adversarial=None, resume=None), parameters, seed=seed,
-                quick=quick, work=work,
+                model, replace(data, adversarial=None, resume=None), parameters, seed=seed,
+                fast=fast, work=work,
             )
             seconds = work.now() - start
     return Estimate(
@@ -196,7 +196,7 @@ class _Rate:
         scale = seconds.sum() / (rows @ fit).sum()
         return scale * (fit[0] + fit[1] * wanted)
 
-    def spread(self) -> tuple[float, float]:
+    def quartiles(self) -> tuple[float, float]:
         """Return what the fastest and the slowest quarter took, as shares of what was fitted."""
         sizes, seconds = np.array(self.timed).T
         low, high = np.quantile(seconds / self.seconds(sizes), [0.25, 0.75])
@@ -209,7 +209,7 @@ class Cut(Work):
     Args:
         seed: of the run
         resume: where descents keep their state
-        budget: seconds, see `plan`
+        budget: seconds, see `estimate`
         clock: returns seconds
 
     """
@@ -220,7 +220,7 @@ class Cut(Work):
         super().__init__(seed=seed, resume=resume)
         self.budget, self.clock = budget, clock
         self.rates: dict[str, _Rate] = defaultdict(_Rate)
-        self.parts: dict[str, tuple[float, Cost]] = {}
+        self.phases: dict[str, tuple[float, Cost]] = {}
         self.searched: int | None = None
         self._own = threading.local()  # .ahead: seconds that a thread's clock was put on
         self._depth, self._whole = 0, False
@@ -246,13 +246,13 @@ class Cut(Work):
             yield from super().phase(name, items, act, samples=samples, passes=passes, quiet=True)
             return
         rate, sizes = self.rates[name], [samples(item) for item in items]
-        workers = fast.workers() if act is not None else 1
+        workers = fast_mode.workers() if act is not None else 1
         found: dict[int, float] = {}
 
         begun, before = self.now(), self.counted()
         outermost = threading.current_thread() is threading.main_thread() and self._depth == 0
         self._depth += outermost
-        waiting = deque(_spread(sizes))
+        waiting = deque(_evenly(sizes))
         if not rate.warm:
             first = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
             rate.warm = True
@@ -283,10 +283,10 @@ class Cut(Work):
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
         """Count nothing of what is done inside, neither clips nor seconds."""
-        begun, before, parts = self.now(), self.counted(), dict(self.parts)
+        begun, before, phases = self.now(), self.counted(), dict(self.phases)
         yield
         self.forward_backward, self.forward = before.forward_backward, before.forward
-        self.parts = parts
+        self.phases = phases
         self._set(begun)
 
     def _do(
@@ -302,7 +302,7 @@ class Cut(Work):
             return result
 
         if act is not None:
-            yield from fast.spread(acted, places)
+            yield from fast_mode.in_parallel(acted, places)
             return
         for place in places:
             started = self.now()
@@ -339,16 +339,18 @@ class Cut(Work):
         self._set(begun + took * whole)
         self._add(name, begun, before)
 
-    def estimated(self, seconds: float) -> list[Part]:
+    def estimated(self, seconds: float) -> list[PhaseCost]:
         """Return the parts of a run of so many seconds, and all together."""
         made = []
-        for name, (own, cost) in self.parts.items():
-            low, high = self.rates[name].spread()
-            made.append(Part(name, own, low * own, high * own, cost.forward_backward, cost.forward))
+        for name, (own, cost) in self.phases.items():
+            low, high = self.rates[name].quartiles()
+            made.append(
+                PhaseCost(name, own, low * own, high * own, cost.forward_backward, cost.forward)
+            )
         rest = max(seconds - sum(part.seconds for part in made), 0.0)
-        made.append(Part(REST, rest, rest, rest, 0, 0))
+        made.append(PhaseCost(REST, rest, rest, rest, 0, 0))
         sums = (sum(column) for column in zip(*(part[1:] for part in made), strict=True))
-        return [*made, Part("in all", *sums)]
+        return [*made, PhaseCost("in all", *sums)]
 
     def speeds(self) -> list[Speed]:
         """Return what the largest items took."""
@@ -362,14 +364,14 @@ class Cut(Work):
         self._own.ahead = now - self.clock()
 
     def _add(self, name: str, begun: float, before: Cost) -> None:
-        seconds, cost = self.parts.get(name, (0.0, Cost()))
-        self.parts[name] = seconds + self.now() - begun, Cost(
+        seconds, cost = self.phases.get(name, (0.0, Cost()))
+        self.phases[name] = seconds + self.now() - begun, Cost(
             cost.forward_backward + self.forward_backward - before.forward_backward,
             cost.forward + self.forward - before.forward,
         )
 
 
-def _spread(sizes: Sequence[float]) -> list[int]:
+def _evenly(sizes: Sequence[float]) -> list[int]:
     """Return the places of all items: the largest, and then spread over the sizes.
 
     However many are taken from the front, they are as evenly spread as can be: at the quantiles

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import random_wrong_labels
 from speechunlearn.models.classifier import Classifier
@@ -19,9 +27,9 @@ class Parameters(Descent):
     """The descent's; one wrong label a clip, drawn once."""
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis = CE(f(x_e), wrong label)."""
-    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
+    wrong = data.forget.relabelled(wrong_labels(data, work.seed))
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
         return true_label_loss(model, wrong, batch.positions)
@@ -29,10 +37,10 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     return Outcome(model, {"history": descend(model, wrong, loss, parameters, work)})
 
 
-def wrong_labels(request: Request, seed: int) -> Tensor:
+def wrong_labels(data: UnlearningData, seed: int) -> Tensor:
     """Return the wrong label of each forget clip: the same for every method, given the seed."""
     generator = torch.Generator().manual_seed(seed)
-    return random_wrong_labels(request.forget.labels, request.n_classes, generator)
+    return random_wrong_labels(data.forget.labels, data.n_classes, generator)
 
 
-METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run, strength="learning_rate")
+METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run, hyperparameter="learning_rate")

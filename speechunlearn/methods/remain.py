@@ -16,7 +16,15 @@ from scipy.special import lambertw
 from torch import Tensor
 
 from speechunlearn.errors import Positive, one_of
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models.classifier import Classifier
@@ -38,22 +46,22 @@ class Parameters(Descent):
 
 def run(
     model: Classifier,
-    request: Request,
+    data: UnlearningData,
     parameters: Parameters,
     work: Work,
     after_backward: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r), where SalUn masks the gradients."""
-    wrong = request.forget.relabelled(wrong_labels(request, work.seed))
+    wrong = data.forget.relabelled(wrong_labels(data, work.seed))
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
         missed = true_label_loss(model, wrong, batch.beside[0], reduction="none")
         if parameters.curriculum == "superloss":
-            missed = superloss(missed, math.log(request.n_classes), parameters.superloss_lambda)
-        return missed.mean() + true_label_loss(model, request.rest, batch.positions)
+            missed = superloss(missed, math.log(data.n_classes), parameters.superloss_lambda)
+        return missed.mean() + true_label_loss(model, data.rest, batch.positions)
 
     history = descend(
-        model, request.rest, loss, parameters, work, beside=[wrong],
+        model, data.rest, loss, parameters, work, beside=[wrong],
         after_backward=after_backward,
     )
     return Outcome(model, {"history": history})
@@ -78,7 +86,7 @@ def superloss(
     """
     excess = losses - threshold
     beta = (excess.detach().double() / regularisation).clamp_min(-2 / math.e).cpu().numpy()
-    # at the branch point itself, and a hair below it, scipy's W is no number
+    # at the branch point itself, and a hair below it, scipy's W is not a number
     weight = np.exp(-lambertw(np.maximum(beta / 2, np.nextafter(-1 / math.e, 0))).real)
     sigma = torch.from_numpy(weight).to(losses)
     return excess * sigma + regularisation * sigma.log().square()
@@ -86,5 +94,5 @@ def superloss(
 
 METHOD = Method(
     "remain", "Remain. Unl.", {"forget", "retain"}, Parameters, run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

@@ -19,5 +19,5 @@ class Parameters(remain.Parameters):
 
 METHOD = Method(
     "remain_superloss", "Remain. Unl. + SuperLoss", {"forget", "retain"}, Parameters,
-    remain.run, strength="learning_rate",
+    remain.run, hyperparameter="learning_rate",
 )

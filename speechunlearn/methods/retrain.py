@@ -5,7 +5,7 @@ Source: the definition of exact unlearning (Bourtoule et al. 2021).
 
 from dataclasses import dataclass
 
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier
 
@@ -15,12 +15,12 @@ class Parameters:
     """Retraining has none of its own: it repeats the recipe of fine-tuning."""
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Train a fresh classifier on the retain set with the recipe of fine-tuning."""
-    fresh, recipe = request.anew("retrain")
-    request.check_apart()
+    fresh, recipe = data.anew("retrain")
+    data.check_apart()
     retrained = fresh(work.seed).to(next(model.parameters()).device)
-    history = training.train(retrained, request.rest, recipe, seed=work.seed, cost=work)
+    history = training.train(retrained, data.rest, recipe, seed=work.seed, cost=work)
     return Outcome(retrained, {"history": history})
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechunlearn.errors import Share
 from speechunlearn.methods import remain
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import Importance, estimate
 from speechunlearn.models.classifier import Classifier
 
@@ -31,9 +31,9 @@ class Parameters(remain.Parameters):
     saliency: Share = 0.5
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise L_mis + CE(f(x_r), y_r) over the salient weights."""
-    gradients = estimate("saliency", model, request.forget, request.forget.labels, cost=work)
+    gradients = estimate("saliency", model, data.forget, data.forget.labels, cost=work)
     masks = salient(gradients, parameters.saliency)
 
     def mask_gradients() -> None:
@@ -42,7 +42,7 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
             if weight.grad is not None:
                 weight.grad *= masks[name]
 
-    return remain.run(model, request, parameters, work, mask_gradients)
+    return remain.run(model, data, parameters, work, mask_gradients)
 
 
 def salient(importance: Importance, share: float) -> dict[str, Tensor]:
@@ -63,4 +63,6 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
     }
 
 
-METHOD = Method("salun", "SalUn", {"forget", "retain"}, Parameters, run, strength="learning_rate")
+METHOD = Method(
+    "salun", "SalUn", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
+)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, ParameterError
-from speechunlearn.methods.base import Distillation, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost, Work
@@ -30,7 +30,7 @@ class Parameters(Distillation):
 
     Args:
         epochs: min passes over the retain set
-        max_epochs: so many first epochs begin with a max pass over the forget set
+        max_epochs: number of first epochs that begin with a max pass over the forget set
         alpha: weight of the divergence from the teacher on the retain set
         gamma: weight of the true labels' cross-entropy on the retain set
         temperature: T of every divergence
@@ -47,7 +47,7 @@ class Parameters(Distillation):
     rewind: bool = False
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Alternate between two losses, each over a pass of its own, with one optimiser.
 
     Max passes minimise -KL(teacher || f) on the forget set, min passes alpha KL(teacher || f) +
@@ -60,8 +60,8 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     not among them. The reference is the error of the last student on the validation set, see
     `matching_weights`.
     """
-    weights = matching_weights(request) if parameters.rewind else None
-    clips = {"max": request.forget, "min": request.rest}
+    weights = matching_weights(data) if parameters.rewind else None
+    clips = {"max": data.forget, "min": data.rest}
     teacher = {part: predict(model, of, cost=work) for part, of in clips.items()}
     passes: list[str] = []
     for epoch in range(parameters.epochs):
@@ -74,12 +74,12 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
         distance = divergence(logits, teacher[part][batch.positions], parameters.temperature)
         if part == "max":
             return -distance
-        labels = request.rest.labels[batch.positions].to(logits.device)
+        labels = data.rest.labels[batch.positions].to(logits.device)
         return parameters.alpha * distance + parameters.gamma * cross_entropy(logits, labels)
 
     def note(index: int) -> None:
         if weights is not None and passes[index] == "min":
-            error = float(mistakes(model, request.forget, work).mean())
+            error = float(mistakes(model, data.forget, work).mean())
             kept["errors"].append(error)
             if error not in kept["states"]:
                 kept["states"][error] = {
@@ -93,8 +93,8 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
     )
     details = {"history": history, "passes": passes}
     if weights is not None:
-        assert request.validation is not None  # else there are no weights
-        reference = float((weights * mistakes(model, request.validation, work)).sum())
+        assert data.validation is not None  # else there are no weights
+        reference = float((weights * mistakes(model, data.validation, work)).sum())
         closest = min(kept["states"], key=lambda error: abs(error - reference))
         model.load_state_dict(kept["states"][closest])
         details |= {
@@ -110,7 +110,7 @@ def mistakes(model: Classifier, clips: Clips, cost: Cost) -> Float[Tensor, " cli
     return (predict(model, clips, cost=cost).argmax(1) != clips.labels).double()
 
 
-def matching_weights(request: Request) -> Float[Tensor, " clips"]:
+def matching_weights(data: UnlearningData) -> Float[Tensor, " clips"]:
     """Return weights that give the validation set the classes of the forget set; they sum to one.
 
     The authors choose a validation set of the forget set's distribution (of its class, where it is
@@ -120,19 +120,21 @@ def matching_weights(request: Request) -> Float[Tensor, " clips"]:
         ParameterError: no validation set, one with training clips, or one that lacks a class
 
     """
-    validation = request.validation
+    validation = data.validation
     if validation is None:
         raise ParameterError("rewind: it needs the validation set, which is not given")
-    trained = set(request.forget.hashes) | set(request.retain.hashes if request.retain else ())
+    trained = set(data.forget.hashes) | set(data.retain.hashes if data.retain else ())
     shared = trained & set(validation.hashes)
     if shared:
         raise ParameterError(f"validation: {len(shared)} training clips are among them")
-    shares = torch.bincount(request.forget.labels, minlength=request.n_classes).double()
-    counts = torch.bincount(validation.labels, minlength=request.n_classes)
+    shares = torch.bincount(data.forget.labels, minlength=data.n_classes).double()
+    counts = torch.bincount(validation.labels, minlength=data.n_classes)
     absent = torch.nonzero((shares > 0) & (counts == 0)).flatten().tolist()
     if absent:
         raise ParameterError(f"validation: it has no clip of classes {absent} of the forget set")
     return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
 
 
-METHOD = Method("scrub", "SCRUB", {"forget", "retain"}, Parameters, run, strength="learning_rate")
+METHOD = Method(
+    "scrub", "SCRUB", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
+)

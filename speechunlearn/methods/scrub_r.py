@@ -18,5 +18,5 @@ class Parameters(scrub.Parameters):
 
 METHOD = Method(
     "scrub_r", "SCRUB+R", {"forget", "retain", "validation"}, Parameters, scrub.run,
-    strength="learning_rate",
+    hyperparameter="learning_rate",
 )

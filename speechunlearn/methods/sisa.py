@@ -19,7 +19,7 @@ from torch.nn.functional import log_softmax
 
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import Checked, ModelError, ParameterError, Positive
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.models import classifier, training
 from speechunlearn.models.classifier import Classifier
 
@@ -77,14 +77,14 @@ def load(folder: Path) -> Sharded:
     return Sharded(members)
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Return the ensemble of all shards, none of which has been trained on the forget set."""
-    members, details = trained_shards(model, request, parameters, work)
+    members, details = trained_shards(model, data, parameters, work)
     return Outcome(Sharded(members), details)
 
 
 def trained_shards(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
+    model: Classifier, data: UnlearningData, parameters: Parameters, work: Work
 ) -> tuple[list[Classifier], dict[str, Any]]:
     """Return the shards' classifiers after the request, and what is to be told of it.
 
@@ -93,10 +93,10 @@ def trained_shards(
     counted, and their seconds are taken off. What training all shards cost before the
     request is in the details. A shard of which no clip is left drops out.
     """
-    fresh, recipe = request.anew("sisa")
-    request.check_apart()
-    retain, device = request.rest, next(model.parameters()).device
-    touched = {shard_of(clip, parameters.shards, work.seed) for clip in request.forget.hashes}
+    fresh, recipe = data.anew("sisa")
+    data.check_apart()
+    retain, device = data.rest, next(model.parameters()).device
+    touched = {shard_of(clip, parameters.shards, work.seed) for clip in data.forget.hashes}
     parts: list[list[int]] = [[] for _ in range(parameters.shards)]
     for position, clip in enumerate(retain.hashes):
         parts[shard_of(clip, parameters.shards, work.seed)].append(position)
@@ -111,7 +111,7 @@ def trained_shards(
         members.append(member)
     if not members:
         raise ParameterError("retain: no clip is left to train a shard on")
-    trained_before = recipe.epochs * (len(request.forget) + len(retain))
+    trained_before = recipe.epochs * (len(data.forget) + len(retain))
     return members, {
         "clips": [len(part) for part in parts],
         "touched": sorted(touched),

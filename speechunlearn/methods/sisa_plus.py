@@ -7,18 +7,20 @@ place of the answers, so that one classifier answers at the price of one.
 import torch
 
 from speechunlearn.methods import sisa
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.models.classifier import Classifier
 
 
-def run(model: Classifier, request: Request, parameters: sisa.Parameters, work: Work) -> Outcome:
+def run(
+    model: Classifier, data: UnlearningData, parameters: sisa.Parameters, work: Work
+) -> Outcome:
     """Return a classifier whose weights are the mean of the shards'.
 
     All shards start from the same weights. That the mean of networks is a network as good
     holds where they stay near each other, as from one pre-trained encoder; from random weights,
     it need not.
     """
-    members, details = sisa.trained_shards(model, request, parameters, work)
+    members, details = sisa.trained_shards(model, data, parameters, work)
     states = [member.state_dict() for member in members]
     mean = {
         name: torch.stack([state[name] for state in states]).mean(0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
-from speechunlearn.methods.base import Method, Outcome, Request, Work
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import Importance, estimate
 from speechunlearn.models.classifier import Classifier
 
@@ -43,7 +43,7 @@ class Parameters(Checked):
     mode: Annotated[str, one_of("train", "eval")] = "eval"
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Dampen the weights that the forget set needs more than the training set does.
 
     The training set's statistic is taken as it is given, if it is that of these parameters (of
@@ -56,14 +56,14 @@ def run(model: Classifier, request: Request, parameters: Parameters, work: Work)
             batch_size=parameters.batch_size, mode=parameters.mode, seed=work.seed, cost=work,
         )
 
-    of_forget = fisher(request.forget)
+    of_forget = fisher(data.forget)
     kept_fits = parameters.fisher_per == "clip" and parameters.mode == "eval"
-    if request.statistic is not None and kept_fits:
-        of_all = request.statistic(model)
-    elif request.retain is not None:
+    if data.statistic is not None and kept_fits:
+        of_all = data.statistic(model)
+    elif data.retain is not None:
         size = 1 if parameters.fisher_per == "clip" else parameters.batch_size
-        lost, kept = (-(-len(clips) // size) for clips in (request.forget, request.retain))
-        of_retain = fisher(request.retain)
+        lost, kept = (-(-len(clips) // size) for clips in (data.forget, data.retain))
+        of_retain = fisher(data.retain)
         of_all = {
             name: (lost * value + kept * of_retain[name]) / (lost + kept)
             for name, value in of_forget.items()
@@ -118,4 +118,4 @@ def dampen_(
     return selected / total
 
 
-METHOD = Method("ssd", "SSD", {"forget", "statistic"}, Parameters, run, strength="selection")
+METHOD = Method("ssd", "SSD", {"forget", "statistic"}, Parameters, run, hyperparameter="selection")

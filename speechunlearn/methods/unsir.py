@@ -16,7 +16,7 @@ from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive, Share, one_of
 from speechunlearn.methods.bad_teacher import drawn
-from speechunlearn.methods.base import Descent, Method, Outcome, Request, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import frozen, input_gradient
 from speechunlearn.models.classifier import Classifier
@@ -51,10 +51,10 @@ class Parameters(Descent):
     noise_batch_size: Positive[int] = 32
 
 
-def run(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Outcome:
+def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(noise), y_e) + CE(f(x_r), y_r), then CE(f(x_r), y_r) alone."""
-    kept = request.rest.at(drawn(len(request.rest), parameters.retain_share, work.seed))
-    noise = learned_noise(model, request.forget, parameters, work)
+    kept = data.rest.at(drawn(len(data.rest), parameters.retain_share, work.seed))
+    noise = learned_noise(model, data.forget, parameters, work)
     rate = parameters.learning_rate * parameters.repair_rate
 
     def repairing(model: Classifier, batch: Batch) -> Tensor:
@@ -102,4 +102,6 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
     return start
 
 
-METHOD = Method("unsir", "UNSIR", {"forget", "retain"}, Parameters, run, strength="learning_rate")
+METHOD = Method(
+    "unsir", "UNSIR", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
+)

@@ -28,7 +28,7 @@ from torch import Tensor
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
-from speechunlearn.models import fast
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier, seeded
 
 log = logging.getLogger(__name__)
@@ -77,18 +77,19 @@ class Cost:
             name: what a reader calls it; phases of one name do the same
             items: one after another
             act: makes what is yielded; of several items at once inside
-                `speechunlearn.models.fast.fast`, see `speechunlearn.models.fast.spread`
+                `speechunlearn.models.fast_mode.fast`, see
+                `speechunlearn.models.fast_mode.in_parallel`
             samples: size of an item, which its time grows with
             passes: clips that an item sends forward and backward, and forward alone
             quiet: whether its progress is not told
 
         """
-        results: Iterator[Any] = iter(items) if act is None else fast.spread(act, items)
+        results: Iterator[Any] = iter(items) if act is None else fast_mode.in_parallel(act, items)
         for done, (item, result) in enumerate(zip(items, results, strict=True), 1):
             yield result
             self._count(passes(item))
             if not quiet:
-                self.tell(name, done, len(items))
+                self.notify(name, done, len(items))
 
     def search(
         self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
@@ -109,7 +110,7 @@ class Cost:
         """Return seconds since some moment."""
         return time.perf_counter()
 
-    def tell(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
+    def notify(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
         """Say how far a phase is."""
 
     def go_on(self, parts: dict[str, Any], kept: dict[str, Any]) -> list[float]:
@@ -177,7 +178,7 @@ class Work(Cost):
         """Return whether a descent is over before its last epoch, by what the model has become."""
         return self.enough is not None and self.enough(model)
 
-    def tell(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
+    def notify(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
         """Say how far a phase is."""
         if self.progress is not None:
             self.progress(name, done, total, loss)
@@ -305,13 +306,13 @@ def seldom(progress: Progress, seconds: float = 5.0) -> Progress:
     """Return what passes on every epoch, and other items once in so many seconds."""
     last = time.monotonic()
 
-    def tell(name: str, done: int, total: int, loss: float) -> None:
+    def notify(name: str, done: int, total: int, loss: float) -> None:
         nonlocal last
         if name == "epoch" or time.monotonic() - last > seconds:
             last = time.monotonic()
             progress(name, done, total, loss)
 
-    return tell
+    return notify
 
 
 def epochs(
@@ -397,7 +398,7 @@ def epochs(
         after_epoch(epoch)
         for _ in cost.phase("keeping the state", [epoch], quiet=True):
             cost.keep(parts, kept, history)
-        cost.tell("epoch", epoch + 1, count, history[-1])
+        cost.notify("epoch", epoch + 1, count, history[-1])
     return history
 
 
@@ -407,7 +408,7 @@ def _batches(
     """Return the steps of an epoch.
 
     Step t of a descent has batch t mod b of round t div b of a set beside of b batches, and a
-    round's order hangs on the seed and its number alone.
+    round's order depends on the seed and its number alone.
     """
     own = list(clips_module.shuffled_batches(clips.lengths, size, order))
     steps = range(epoch * len(own), (epoch + 1) * len(own))

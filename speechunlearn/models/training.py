@@ -15,7 +15,7 @@ from speechunlearn.dataset import audio
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
-from speechunlearn.models import fast, loop
+from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost
 
@@ -35,10 +35,11 @@ class Recipe(Checked):
         clip_gradient: largest gradient norm; None leaves it as it is
         frontend_rate: the convolutions' share of the encoder's learning rate
         encoder_rate: the encoder's share of the learning rate, which is the head's
-        clean_epochs: so many last epochs see the clips unaltered, without SpecAugment
+        clean_epochs: number of last epochs that see the clips unaltered, without SpecAugment
         speeds: playback rates, one drawn for each clip and epoch; (1.0,) leaves it unaltered
         encoder: overrides of the transformers config (dropout, SpecAugment)
-        quick: computed as `speechunlearn.models.fast.fast` does it: sooner, equal but for rounding
+        fast: computed as `speechunlearn.models.fast_mode.fast` does it: sooner, equal but for
+            rounding
         and
             for the numbers that dropout draws
 
@@ -55,7 +56,7 @@ class Recipe(Checked):
     clean_epochs: int = 0
     speeds: tuple[float, ...] = (1.0,)
     encoder: dict[str, Any] = field(default_factory=dict)
-    quick: bool = False
+    fast: bool = False
 
 
 def train(
@@ -113,7 +114,7 @@ def train(
         if recipe.clip_gradient is not None:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_gradient)
 
-    with fast.fast(model) if recipe.quick else contextlib.nullcontext():
+    with fast_mode.fast(model) if recipe.fast else contextlib.nullcontext():
         history = loop.epochs(
             model, lambda epoch: clips, loss, optimiser, recipe.epochs, recipe.batch_size,
             seed=seed, cost=Cost() if cost is None else cost, what="training",

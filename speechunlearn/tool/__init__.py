@@ -11,14 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from speechunlearn.tool.auditing import audit
-    from speechunlearn.tool.cost import Plan, plan
-    from speechunlearn.tool.forgetting import Done, forget
+    from speechunlearn.tool.audit import audit
+    from speechunlearn.tool.cost import Forecast, forecast
+    from speechunlearn.tool.forget import Done, forget
 
-__all__ = ["Done", "Plan", "audit", "forget", "plan"]
+__all__ = ["Done", "Forecast", "audit", "forget", "forecast"]
 
 _PLACES = {
-    "audit": "auditing", "Plan": "cost", "plan": "cost", "Done": "forgetting",
+    "audit": "auditing", "Forecast": "cost", "forecast": "cost", "Done": "forgetting",
     "forget": "forgetting",
 }
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import CONTROL, ModelError
 from speechunlearn.models.classifier import Classifier, Frontend, quiet
-from speechunlearn.tool import work
+from speechunlearn.tool import output_folder
 
 #: architectures that take waveforms
 ON_WAVEFORMS = (
@@ -69,7 +69,7 @@ class WaveformClassifier(Classifier):
         network: a transformers audio-classification model
         labels: class names, in the order of the logits
         extractor: transformers' feature extractor of the checkpoint
-        unit: what a waveform is divided by before it comes here, a power of two, so that nothing
+        cluster: what a waveform is divided by before it comes here, a power of two, so that nothing
             is rounded: 1 where the extractor normalises
 
     """
@@ -292,7 +292,7 @@ def digest(source: str | Path) -> str:
     found = hashlib.sha256()
     with _named(source):
         for path in [folder / _CONFIG, folder / _EXTRACTOR, *_weight_files(folder)]:
-            found.update(path.name.encode() + b"\0" + bytes.fromhex(work.sha256(path)))
+            found.update(path.name.encode() + b"\0" + bytes.fromhex(output_folder.sha256(path)))
     return found.hexdigest()
 
 
@@ -306,7 +306,7 @@ def check_finite(source: str | Path, network: torch.nn.Module) -> None:
 def _folder(source: str | Path) -> Path:
     """Return the folder of a checkpoint, after downloading it where it is a hub id."""
     text = str(source)
-    folder = work.path("model", text)
+    folder = output_folder.path("model", text)
     if folder.is_dir():
         return folder
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or folder.exists():

@@ -8,18 +8,18 @@ from typing import Any
 from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import planner
-from speechunlearn.methods.base import Request
+from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.planner import Estimate
 from speechunlearn.models.training import Recipe
-from speechunlearn.tool import recommended, reports
-from speechunlearn.tool.forgetting import fresh, prepare
+from speechunlearn.tool import defaults, reports
+from speechunlearn.tool.forget import fresh, prepare
 
 #: seconds that a calibration should take
 BUDGET = 20.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class Forecast:
     """What a request will take on this machine.
 
     Args:
@@ -34,7 +34,7 @@ class Plan:
         retraining: what training from the start on the retained clips takes; None where it was
             not asked for
         machine: what it was measured on
-        quick: whether both are computed with ``quick``
+        fast: whether both are computed with ``fast``
 
     """
 
@@ -47,7 +47,7 @@ class Plan:
     unlearning: Estimate
     retraining: Estimate | None
     machine: str
-    quick: bool
+    fast: bool
 
     @property
     def ratio(self) -> float | None:
@@ -62,7 +62,7 @@ class Plan:
         return reports.filled("cost.txt.j2", plan=self, title=title).rstrip("\n")
 
 
-def plan(
+def forecast(
     model: str | Path,
     forget: str | Path,
     *,
@@ -73,9 +73,9 @@ def plan(
     seed: int = 0,
     root: str | Path | None = None,
     allow_outside: bool = False,
-    quick: bool = False,
+    fast: bool = False,
     budget: float = BUDGET,
-) -> Plan:
+) -> Forecast:
     """Predict what a request will take, from a short calibration on its own clips.
 
     Args:
@@ -84,12 +84,12 @@ def plan(
         retain: CSV of clips the model was trained on and is to keep
         method: name; None takes the leaderboard's
         parameters: hyperparameters of the method in place of the recommended ones
-        retrain_epochs: also predict so many epochs of training from the start on the retained
-            clips, with the other hyperparameters of `speechunlearn.models.training.Recipe`
+        retrain_epochs: also predict this number of epochs of training from the start on the
+            retained clips, with the other hyperparameters of `speechunlearn.models.training.Recipe`
         seed: of the run
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
-        quick: of a request with ``quick``, and of training computed likewise
+        fast: of a request with ``fast``, and of training computed likewise
         budget: seconds that the calibration should take. A large model takes longer: four batches
             of each phase are the least, and the search of two clips by methods that have one, see
             `speechunlearn.methods.planner`
@@ -104,7 +104,7 @@ def plan(
 
     """
     available = {"forget"} | ({"retain"} if retain is not None else set())
-    choice = recommended.choose(available, method)
+    choice = defaults.choose(available, method)
     own = methods.parameters(choice.method, **(choice.values | dict(parameters or {})))
     if seed < 0:
         raise ParameterError(f"seed: {seed} is negative")
@@ -116,29 +116,29 @@ def plan(
         raise ParameterError("retrain_epochs: it needs the retain clips, which are not given")
     files = {"forget": forget, "retain": retain}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    parts = {name: part.clips for name, part in prepared.parts.items()}
-    own = recommended.budgeted(choice.method, own, parameters or {}, len(parts["forget"]))
+    parts = {name: part.clips for name, part in prepared.sets.items()}
+    own = defaults.budgeted(choice.method, own, parameters or {}, len(parts["forget"]))
     kept = parts.get("retain")
-    request = Request(
+    data = UnlearningData(
         parts["forget"], len(prepared.model.labels), retain=kept,
         fresh=fresh(prepared.model, prepared.source),
     )
     share = budget if retrain_epochs is None else budget / 2
-    unlearning = planner.plan(
-        choice.method, prepared.model, request, own, seed=seed, quick=quick, kept=True,
+    unlearning = planner.estimate(
+        choice.method, prepared.model, data, own, seed=seed, fast=fast, kept=True,
         budget=share,
     )
     retraining = None
     if retrain_epochs is not None:
-        recipe = Recipe(epochs=retrain_epochs, quick=quick)
-        retraining = planner.plan(
-            "retrain", prepared.model, replace(request, recipe=recipe),
+        recipe = Recipe(epochs=retrain_epochs, fast=fast)
+        retraining = planner.estimate(
+            "retrain", prepared.model, replace(data, recipe=recipe),
             methods.parameters("retrain"), seed=seed, kept=True, budget=share,
         )
     rate = prepared.model.frontend.sampling_rate
-    return Plan(
+    return Forecast(
         choice.method, asdict(own), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
-        rate, unlearning, retraining, provenance.describe(), quick,
+        rate, unlearning, retraining, provenance.describe(), fast,
     )

@@ -14,14 +14,14 @@ from speechunlearn.corpora.csv import place, read_table, short
 from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError
-from speechunlearn.tool import work
+from speechunlearn.tool import output_folder
 
 REQUIRED, OPTIONAL = ("path", "label"), ("speaker",)
 _NAMED = 12  # labels in a message
 
 
 @dataclass(frozen=True)
-class Part:
+class ClipSet:
     """The clips of one CSV.
 
     Args:
@@ -31,7 +31,7 @@ class Part:
         about: a row a clip: path (as written), label, speaker, unit (the speaker, or the clip
             where the CSV names none), seconds, hash
         clips: the same, decoded, as the model takes them
-        repeated: rows left out, since an earlier one names the same recording
+        duplicates: rows left out, since an earlier one names the same recording
 
     """
 
@@ -40,7 +40,7 @@ class Part:
     sha256: str
     about: pd.DataFrame
     clips: Clips
-    repeated: int
+    duplicates: int
 
     @property
     def has_speakers(self) -> bool:
@@ -75,7 +75,7 @@ def read(
     root: str | Path | None = None,
     allow_outside: bool = False,
     progress: bool = False,
-) -> Part:
+) -> ClipSet:
     """Read, check and decode the clips of a CSV.
 
     Args:
@@ -93,9 +93,9 @@ def read(
             root, a clip that is bad, or one recording with two labels
 
     """
-    file = work.path(name, file)
+    file = output_folder.path(name, file)
     table = read_csv(file)
-    base = (file.parent if root is None else work.path("root", root)).resolve()
+    base = (file.parent if root is None else output_folder.path("root", root)).resolve()
     if not base.is_dir():
         raise CorpusError(f"root: {str(base)!r} is no folder")
     permission = None if allow_outside else "allow_outside permits it"
@@ -113,7 +113,7 @@ def read(
         path = values["path"]
         if path not in places:
             places[path] = place(file, row, path, base, permission)
-    rows, waveforms, repeated = [], [], 0
+    rows, waveforms, duplicates = [], [], 0
     first: dict[str, int] = {}
     decoded: dict[Path, str] = {}
     shown = tqdm(cells.items(), desc=f"reading {name}", disable=None if progress else True)
@@ -134,20 +134,20 @@ def read(
                 raise CorpusError(
                     f"{file}: rows {before} and {row} are one recording with two labels"
                 )
-            repeated += 1
+            duplicates += 1
             continue
         rows.append({**values, "seconds": seconds, "hash": heard})
         waveforms.append(torch.from_numpy(audio.normalise(waveform) if normalise else waveform))
     about = pd.DataFrame(rows)
-    about["unit"] = about["speaker"].where(about["speaker"] != "", about["hash"])
+    about["cluster"] = about["speaker"].where(about["speaker"] != "", about["hash"])
     clips = Clips(
         waveforms, torch.tensor([number[label] for label in about["label"]], dtype=torch.long),
-        list(about["hash"]), list(about["unit"]),
+        list(about["hash"]), list(about["cluster"]),
     )
-    return Part(name, file, work.sha256(file), about, clips, repeated)
+    return ClipSet(name, file, output_folder.sha256(file), about, clips, duplicates)
 
 
-def in_units(parts: Mapping[str, Part], of: str = "forget") -> tuple[dict[str, Part], float]:
+def in_units(parts: Mapping[str, ClipSet], of: str = "forget") -> tuple[dict[str, ClipSet], float]:
     """Divide waveforms by the power of two next to their typical standard deviation.
 
     A model that is given waveforms as they are takes them so, and the bound of an attack means
@@ -164,7 +164,7 @@ def in_units(parts: Mapping[str, Part], of: str = "forget") -> tuple[dict[str, P
     spreads = [float(w.double().std(correction=0)) for w in parts[of].clips.waveforms_z]
     unit = float(2.0 ** round(float(np.log2(np.median(spreads)))))
 
-    def divided(part: Part) -> Part:
+    def divided(part: ClipSet) -> ClipSet:
         own = part.clips
         waveforms = [w / unit for w in own.waveforms_z]
         return replace(part, clips=Clips(waveforms, own.labels, own.hashes, own.speakers))
@@ -172,7 +172,7 @@ def in_units(parts: Mapping[str, Part], of: str = "forget") -> tuple[dict[str, P
     return {name: divided(part) for name, part in parts.items()}, unit
 
 
-def check_apart(parts: Mapping[str, Part]) -> None:
+def check_apart(parts: Mapping[str, ClipSet]) -> None:
     """Refuse a recording that lies in two of the sets: it can't be forgotten and kept.
 
     Raises:
@@ -189,7 +189,7 @@ def check_apart(parts: Mapping[str, Part]) -> None:
                 )
 
 
-def of_same_speakers(parts: Mapping[str, Part]) -> dict[str, list[str] | None]:
+def of_same_speakers(parts: Mapping[str, ClipSet]) -> dict[str, list[str] | None]:
     """Return the clips of the other sets whose speaker has clips in the forget set.
 
     Args:

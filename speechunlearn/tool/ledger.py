@@ -17,8 +17,8 @@ import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.tool import checkpoints, recommended, work
-from speechunlearn.tool.forgetting import forget
+from speechunlearn.tool import checkpoints, defaults, output_folder
+from speechunlearn.tool.forget import forget
 
 REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
 STATE = "ledger.json"
@@ -58,10 +58,10 @@ def read(file: str | Path) -> list[Entry]:
 
     Raises:
         SpeechUnlearnError: a file that is missing or no such CSV, an id that is no name of a folder
-            or occurs twice, an unknown method, or a seed that is no number
+            or occurs twice, an unknown method, or a seed that is not a number
 
     """
-    file = work.path("ledger", file)
+    file = output_folder.path("ledger", file)
     table = read_table(file, REQUIRED, OPTIONAL)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
@@ -75,11 +75,11 @@ def read(file: str | Path) -> list[Entry]:
             raise ParameterError(f"{file}: id {name!r} in rows {seen[name.lower()]} and {row}")
         seen[name.lower()] = int(str(row))
         if values["seed"] and not re.fullmatch(r"\d{1,9}", values["seed"]):
-            raise ParameterError(f"{file}: seed {values['seed']!r} in row {row} is no number")
+            raise ParameterError(f"{file}: seed {values['seed']!r} in row {row} is not a number")
         if values["method"]:
             available = {"forget"} | ({"retain"} if values["retain"] else set())
             try:
-                recommended.check(values["method"], available)
+                defaults.check(values["method"], available)
             except ParameterError as error:
                 raise ParameterError(f"{file}: row {row}: {error}") from error
         forget, retain, unseen = (
@@ -99,7 +99,7 @@ def run(
     *,
     root: str | Path | None = None,
     allow_outside: bool = False,
-    say: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Do the requests of a ledger, each on the model that the one before left.
 
@@ -114,7 +114,7 @@ def run(
         out: folder; each request gets one of its id inside
         root: see `speechunlearn.tool.forget`
         allow_outside: see `speechunlearn.tool.forget`
-        say: told of progress
+        on_progress: progress callback
 
     Returns:
         a row a request, in the ledger's order: id, status (``done`` or ``failed``), reason (of the
@@ -126,17 +126,17 @@ def run(
             that holds another model's requests
 
     """
-    say = say or (lambda text: None)
-    out = work.path("out", out)
+    on_progress = on_progress or (lambda text: None)
+    out = output_folder.path("out", out)
     entries = read(ledger)
-    work.check_not_inside(out, work.path("model", model))
+    output_folder.check_not_inside(out, output_folder.path("model", model))
     checkpoints.load(model)
     first = checkpoints.digest(model)
-    with work.folder(out):
+    with output_folder.folder(out):
         state = _read(out, first)
         for entry in entries:
             done = state["done"].get(entry.id)
-            now = work.sha256(entry.forget) if entry.forget.is_file() else ""
+            now = output_folder.sha256(entry.forget) if entry.forget.is_file() else ""
             if done is not None and done["forget"] != now:
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
@@ -144,22 +144,22 @@ def run(
                 )
         for entry in entries:
             if entry.id in state["done"]:
-                say(f"{entry.id}: done already")
+                on_progress(f"{entry.id}: done already")
                 continue
             order = state["order"]
             source = str(out / order[-1]) if order else str(model)
-            say(f"{entry.id}: on {source}")
+            on_progress(f"{entry.id}: on {source}")
             try:
                 result = forget(
                     source, entry.forget, out / entry.id, retain=entry.retain,
                     unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
-                    allow_outside=allow_outside, say=say,
+                    allow_outside=allow_outside, on_progress=on_progress,
                     refused_in_retain=_forgotten(out, order),
                 )
-            except work.OutputError:
+            except output_folder.OutputError:
                 raise  # no request's own fault, and the next would meet it too
             except SpeechUnlearnError as error:
-                say(f"{entry.id}: failed: {error}")
+                on_progress(f"{entry.id}: failed: {error}")
                 state["failed"][entry.id] = str(error)
                 _write(out, state)
                 continue
@@ -170,7 +170,7 @@ def run(
                 "verdict": result.report["verdict"],
             }
             _write(out, state)
-    work.clear(out)
+    output_folder.clear(out)
     return _table(entries, state, out)
 
 
@@ -194,9 +194,9 @@ def _forgotten(out: Path, order: list[str]) -> dict[str, str]:
     """Return the recordings that earlier requests were about: hash -> id of the request."""
     found: dict[str, str] = {}
     for name in order:
-        report = work.finished(out / name)
+        report = output_folder.finished(out / name)
         if report is None:
-            raise work.OutputError(f"out: the result of request {name!r} has vanished")
+            raise output_folder.OutputError(f"out: the result of request {name!r} has vanished")
         found |= {clip["hash"]: name for clip in report["to_forget"]}
     return found
 
@@ -204,9 +204,11 @@ def _forgotten(out: Path, order: list[str]) -> dict[str, str]:
 def _read(out: Path, model: str) -> dict[str, Any]:
     path = out / STATE
     if not path.is_file():
-        other = sorted(p.name for p in out.iterdir() if p.name != work.UNFINISHED)
+        other = sorted(p.name for p in out.iterdir() if p.name != output_folder.UNFINISHED)
         if other:
-            raise work.OutputError(f"out: {str(out)!r} is not empty: it holds {other[0]!r}")
+            raise output_folder.OutputError(
+                f"out: {str(out)!r} is not empty: it holds {other[0]!r}"
+            )
         state = {"model": model, "order": [], "done": {}, "failed": {}}
         _write(out, state)
         return state
@@ -216,13 +218,13 @@ def _read(out: Path, model: str) -> dict[str, Any]:
         for done in state["done"].values():
             done["verdict"]["value"], done["verdict"]["why"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise work.OutputError(f"out: {path} cannot be read: {error}") from error
+        raise output_folder.OutputError(f"out: {path} cannot be read: {error}") from error
     if held[0] != model:
-        raise work.OutputError(f"out: {str(out)!r} holds the requests of another model")
+        raise output_folder.OutputError(f"out: {str(out)!r} holds the requests of another model")
     return state
 
 
 def _write(out: Path, state: dict[str, Any]) -> None:
-    partial = out / work.UNFINISHED / STATE
-    work.write_json(partial, state)
+    partial = out / output_folder.UNFINISHED / STATE
+    output_folder.write_json(partial, state)
     os.replace(partial, out / STATE)

@@ -15,13 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from speechunlearn.audit.report_card import DISTANCES, SCORES
 from speechunlearn.tool import verdicts
-from speechunlearn.tool.assessing import SPLITS
+from speechunlearn.tool.evaluate import SPLITS
 
 HTML, CARD = "report.html", "README.md"
 _CLASSES = {verdicts.LIKE: "good", verdicts.NOT_LIKE: "bad", verdicts.UNKNOWN: "open"}
 _METRICS = {"uar": "UAR", "accuracy": "accuracy", "mean_loss": "mean loss (nats)"}
 _WHEN = {"original": "Original", "before": "Before", "after": "After", "model": "Model"}
-_FIGURES = {
+_MEASURES = {
     "auc": "area under the ROC curve", "eer": "equal error rate", "tpr": "found at 1 % false alarms"
 }
 #: what a request does not reach, whatever its verdict
@@ -84,7 +84,7 @@ def _rendered(template: str, report: Mapping[str, Any]) -> str:
     whens = [when for when in _WHEN if when in report["scores"]]
     return filled(
         template, report=report, splits=[s for s in SPLITS if s in report["inputs"]],
-        metrics=_METRICS, whens=whens, when=_WHEN, figures=_FIGURES,
+        metrics=_METRICS, whens=whens, when=_WHEN, figures=_MEASURES,
         attacks={w: found["auc"] for w in whens if (found := report["membership"][w])},
         cards={
             when: "passes" if card["passed"] else "does not pass"

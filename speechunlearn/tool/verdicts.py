@@ -18,8 +18,8 @@ from speechunlearn.audit.predictions import LOGIT
 from speechunlearn.audit.report_card import DISTANCES, JUDGED_DISTANCES, SCORES, Auditor
 from speechunlearn.errors import ParameterError
 
-LIKE = "like retrained models"
-NOT_LIKE = "not like retrained models"
+LIKE = "indistinguishable from retraining"
+NOT_LIKE = "distinguishable from retraining"
 UNKNOWN = "cannot be told"
 
 #: shares of untouched clips that a card is tried on, in this order

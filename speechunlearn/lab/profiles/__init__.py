@@ -28,7 +28,7 @@ from speechunlearn.errors import ParameterError
 #: the three
 NAMES = ("smoke", "cpu", "paper")
 
-#: forget set alone first, then those that look at more
+#: forget set alone first, then those that use more
 _COMPARED = (
     "ran_lab", "adv", "adv_ela", "neggrad", "delete", "ssd", "finetune", "neggrad_plus", "remain",
     "scrub", "scrub_r", "salun", "bad_teacher",
@@ -36,7 +36,9 @@ _COMPARED = (
 #: what a profile's own values are for
 _OWN_TASK = "emotion"
 _Count = Annotated[int, Field(ge=1)]
-_IN_SEQUENCE = ("ran_lab", "adv_ela", "neggrad", "delete", "ssd", "neggrad_plus", "scrub", "salun")
+_SEQUENCE_METHODS = (
+    "ran_lab", "adv_ela", "neggrad", "delete", "ssd", "neggrad_plus", "scrub", "salun"
+)
 
 
 @dataclass(frozen=True)
@@ -48,31 +50,31 @@ class Profile:
         corpus: corpus it uses unless told otherwise
         encoder: ``nano``, ``nano-pretrained``, a local folder or a hub id
         recipe: hyperparameters of fine-tuning, see `speechunlearn.models.training.Recipe`
-        pairs: independent pairs of training seed and forget draw
+        runs: independent runs (a training seed and a forget set each)
         n_values: sizes of the forget set
         tau_values: bounds on the perturbation that are tried
         methods: hyperparameters of each method that differ from the paper's
         splits: share of the speakers in each part, for corpora without an official split
         split_seed: of that split
-        pairs_in_test: so many of the pairs are run in setting ``test``; None runs all
+        runs_in_test: number of the runs done in setting ``test``; None runs all
         settings: ``validation`` trains on the training speakers and tests on the validation
             speakers; ``test`` trains on both and tests on the test speakers (the paper's two)
-        retain_sample: so many clips of the retain set are scored; None scores all
+        retain_sample: number of clips of the retain set that are scored; None scores all
         top_db: silence at a clip's ends this far below its loudest frame is cut, in dB
         max_seconds: longer clips are cut to their centre
         task: what the model names, see `speechunlearn.dataset.tasks`; empty is the corpus's own
         shares: sizes of the forget set as shares of the training clips, beside n_values
         compared: methods of the chapters on other tasks, by name
-        in_sequence: those that also fulfil one request after another
-        removals: so many classes, and so many speakers, are removed whole, one request each
-        classes: classes to remove, by name, instead of so many
-        speakers: speakers to delete, by name, instead of so many
-        in_a_row: so many speakers are deleted one after another
-        retrained_seeds: so many models are retrained for the first draw of clips
+        sequence_methods: those that also fulfil one request after another
+        removals: number of classes, and of speakers, removed whole, each a forget set
+        classes: classes to remove, by name, instead of their number
+        speakers: speakers to delete, by name, instead of their number
+        sequence_length: number of speakers deleted one after another
+        retrained_seeds: number of models retrained for the first random forget set
         ranked: methods of the leaderboard, by name; none are all
         ranked_size: size of its forget sets: a number of clips, or below 1 a share of them
-        references: so many models are retrained for each of its requests
-        trials: so many strengths of each of its methods are tried
+        references: number of models retrained for each of its forget sets
+        trials: number of values of its hyperparameter tried of each method
         spare: the unseen clips are those that the setting would not use: for tuning
         scaling: what the chapter on cost measures, see `speechunlearn.lab.scaling.Scaling`
         repeats: times that it measures each
@@ -88,7 +90,7 @@ class Profile:
     corpus: str
     encoder: str
     recipe: dict[str, Any]
-    pairs: Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]
+    runs: Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]
     n_values: tuple[int, ...]
     tau_values: tuple[float, ...]
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -97,18 +99,18 @@ class Profile:
     )
     split_seed: int = 0
     settings: tuple[Literal["validation", "test"], ...] = ("validation", "test")
-    pairs_in_test: _Count | None = None
+    runs_in_test: _Count | None = None
     retain_sample: _Count | None = None
     top_db: float | None = None
     max_seconds: float | None = None
     task: str = ""
     shares: tuple[float, ...] = ()
     compared: tuple[str, ...] = _COMPARED
-    in_sequence: tuple[str, ...] = _IN_SEQUENCE
+    sequence_methods: tuple[str, ...] = _SEQUENCE_METHODS
     removals: _Count = 5
     classes: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
-    in_a_row: _Count = 5
+    sequence_length: _Count = 5
     retrained_seeds: Annotated[int, Field(ge=0)] = 4
     ranked: tuple[str, ...] = ()
     ranked_size: Annotated[float, Field(gt=0)] = 100.0

@@ -20,14 +20,14 @@ from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods import never_heard
-from speechunlearn.methods.base import Request, Resume
+from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import fast, training
+from speechunlearn.models import fast_mode, training
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Cost, seldom
-from speechunlearn.tool import assessing, checkpoints, inputs, recommended, reports, work
+from speechunlearn.tool import checkpoints, defaults, evaluate, inputs, output_folder, reports
 from speechunlearn.tool.checkpoints import WaveformClassifier
-from speechunlearn.tool.inputs import Part
+from speechunlearn.tool.inputs import ClipSet
 
 #: adversarial copies are kept in pieces of at least so many: less is lost by a kill
 _COPIES_A_PIECE = 128
@@ -35,7 +35,7 @@ _COPIES_A_PIECE = 128
 #: of ``report.json``; it changes with the names in it
 FORMAT = 2
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class Prepared:
     Args:
         model: the original
         source: where it came from
-        parts: the clips, by the name of their set
-        unit: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
+        sets: the clips, by the name of their set
+        cluster: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
         notes: what a reader of the report should know of the clips
 
     """
 
     model: WaveformClassifier
     source: str
-    parts: dict[str, Part]
+    sets: dict[str, ClipSet]
     unit: float
     notes: list[str]
 
@@ -110,9 +110,9 @@ def forget(
     seed: int = 0,
     root: str | Path | None = None,
     allow_outside: bool = False,
-    quick: bool = False,
+    fast: bool = False,
     refused_in_retain: Mapping[str, str] | None = None,
-    say: Say | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Done:
     """Make a model forget clips, and write the unlearned checkpoint with a report.
 
@@ -132,10 +132,10 @@ def forget(
         seed: of all randomness
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
-        quick: computed sooner, see `speechunlearn.models.fast`: equal but for rounding and for the
-            numbers that dropout draws
+        fast: computed sooner, see `speechunlearn.models.fast_mode`: equal but for rounding and for
+            the numbers that dropout draws
         refused_in_retain: hash of a recording -> the earlier request that was about it
-        say: told of progress
+        on_progress: progress callback
 
     Returns:
         the folder and the report
@@ -145,52 +145,54 @@ def forget(
             output folder that can't be written any more
 
     """
-    say = say or (lambda text: None)
-    out = work.path("out", out)
+    on_progress = on_progress or (lambda text: None)
+    out = output_folder.path("out", out)
     available = {"forget"} | ({"retain"} if retain is not None else set())
-    choice = recommended.choose(available, method, given=parameters or {})
+    choice = defaults.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
     own = methods.parameters(choice.method, **values)
     if seed < 0:
         raise ParameterError(f"seed: {seed} is negative")
-    work.check_not_inside(out, work.path("model", model))
+    output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    own = recommended.budgeted(
-        choice.method, own, parameters or {}, len(prepared.parts["forget"].clips)
+    own = defaults.budgeted(
+        choice.method, own, parameters or {}, len(prepared.sets["forget"].clips)
     )
-    if "retain" in prepared.parts:
-        _check_stays_forgotten(prepared.parts["retain"], refused_in_retain or {})
+    if "retain" in prepared.sets:
+        _check_stays_forgotten(prepared.sets["retain"], refused_in_retain or {})
     judges = [prepared.load(reference, "references") for reference in references]
     asked = {
         "model": checkpoints.digest(model),
         "clips": {
             name: [[*row] for row in part.about[["hash", "label"]].itertuples(index=False)]
-            for name, part in prepared.parts.items()
+            for name, part in prepared.sets.items()
         },
         "references": [checkpoints.digest(reference) for reference in references],
-        "method": choice.method, "parameters": work.plain(asdict(own)), "seed": seed,
-        "quick": quick, "stops": recommended.stops(choice.method, parameters or {}),
+        "method": choice.method, "parameters": output_folder.plain(asdict(own)), "seed": seed,
+        "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
     }
-    before = work.finished(out)
+    before = output_folder.finished(out)
     if before is not None:
-        if before.get("request") != work.digest(asked):
-            raise work.OutputError(f"out: {str(out)!r} holds the result of another request")
-        if before.get("format") != FORMAT:
-            raise work.OutputError(
-                f"out: {str(out / work.REPORT)!r} was written by another version: its format is "
-                f"{before.get('format')!r}, not {FORMAT}"
+        if before.get("request") != output_folder.digest(asked):
+            raise output_folder.OutputError(
+                f"out: {str(out)!r} holds the result of another request"
             )
-        work.clear(out)
-        say(f"already done: {out / work.REPORT}")
+        if before.get("format") != FORMAT:
+            raise output_folder.OutputError(
+                f"out: {str(out / output_folder.REPORT)!r} was written by another version: its "
+                f"format is {before.get('format')!r}, not {FORMAT}"
+            )
+        output_folder.clear(out)
+        on_progress(f"already done: {out / output_folder.REPORT}")
         return Done(out, before)
-    work.check_free(out)
-    with work.folder(out) as unfinished:
-        made = _made(prepared, choice, own, seed, asked, unfinished, judges, say)
-        work.publish(made, out)
-        found = work.finished(out)
+    output_folder.check_free(out)
+    with output_folder.folder(out) as unfinished:
+        made = _made(prepared, choice, own, seed, asked, unfinished, judges, on_progress)
+        output_folder.publish(made, out)
+        found = output_folder.finished(out)
         assert found is not None
-    work.clear(out)
+    output_folder.clear(out)
     return Done(out, found)
 
 
@@ -215,7 +217,7 @@ def prepare(
     """
     for name, file in files.items():
         if file is not None:
-            inputs.read_csv(work.path(name, file))  # the cheap checks of all first
+            inputs.read_csv(output_folder.path(name, file))  # the cheap checks of all first
     original = checkpoints.load(model)
     frontend = original.frontend
     parts = {
@@ -233,8 +235,8 @@ def prepare(
         original.unit = unit
     notes = []
     for part in parts.values():
-        if part.repeated:
-            notes.append(f"{part.name}: {part.repeated} rows name a recording a second time")
+        if part.duplicates:
+            notes.append(f"{part.name}: {part.duplicates} rows name a recording a second time")
         long = int((part.about["seconds"] > original.heard_seconds).sum())
         if long:
             notes.append(
@@ -248,7 +250,7 @@ def prepare(
     return Prepared(original, str(model), parts, unit, notes)
 
 
-def _check_shortest(model: WaveformClassifier, part: Part) -> None:
+def _check_shortest(model: WaveformClassifier, part: ClipSet) -> None:
     """Refuse a clip that is shorter than what the model has an answer to."""
     shortest = int(np.argmin(part.clips.lengths))
     try:
@@ -271,7 +273,7 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
     return make
 
 
-def _check_stays_forgotten(retain: Part, earlier: Mapping[str, str]) -> None:
+def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, str]) -> None:
     """Refuse clips to keep that an earlier request was about: they would be learnt again."""
     for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
         if heard in earlier:
@@ -282,46 +284,48 @@ def _check_stays_forgotten(retain: Part, earlier: Mapping[str, str]) -> None:
 
 def _made(
     prepared: Prepared,
-    choice: recommended.Choice,
+    choice: defaults.Choice,
     parameters: Any,
     seed: int,
     asked: dict[str, Any],
     unfinished: Path,
     judges: Sequence[WaveformClassifier],
-    say: Say,
+    on_progress: OnProgress,
 ) -> Path:
     """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
     cache = Cache(unfinished)
     specification = asked | {
-        "code": code_hash("speechunlearn.tool.forgetting", _module(choice.method)),
+        "code": code_hash("speechunlearn.tool.forget", _module(choice.method)),
         "stack": stack(),
         "computing": provenance.computing(),
     }
 
     def unlearn(folder: Path, resume: Path) -> None:
         state = Resume(resume)
-        level, clips = None, prepared.parts["forget"].clips
+        level, clips = None, prepared.sets["forget"].clips
         if asked["stops"]:
             level = never_heard.estimate(prepared.model, clips, clips.labels, Cost()).level
-        request = Request(
+        data = UnlearningData(
             forget=clips,
             n_classes=len(prepared.model.labels),
-            retain=prepared.parts["retain"].clips if "retain" in prepared.parts else None,
+            retain=prepared.sets["retain"].clips if "retain" in prepared.sets else None,
             fresh=fresh(prepared.model, prepared.source),
-            adversarial=_in_pieces(cache, prepared, specification, say),
+            adversarial=_in_pieces(cache, prepared, specification, on_progress),
             resume=state,
             level=level,
         )
         title = methods.get(choice.method).title
 
         def progress(name: str, done: int, total: int, loss: float) -> None:
-            say(f"{title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss))
+            on_progress(
+                f"{title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss)
+            )
 
-        say(f"{title}: {len(request.forget)} clips")
+        on_progress(f"{title}: {len(data.forget)} clips")
         with provenance.measured() as usage:
             outcome = methods.get(choice.method).unlearn(
-                prepared.model, request, parameters, seed=seed, progress=seldom(progress),
-                quick=asked["quick"],
+                prepared.model, data, parameters, seed=seed, progress=seldom(progress),
+                fast=asked["fast"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
         checkpoints.save(outcome.model, prepared.source, folder)
@@ -331,14 +335,16 @@ def _made(
             "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
         }
         details = outcome.details | ({} if level is None else {"never_heard": level})
-        work.write_json(folder / "outcome.json", {"cost": cost, "details": details})
+        output_folder.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
     made = unfinished / "made"
-    if (made / work.REPORT).is_file():
-        if json.loads((made / work.REPORT).read_text())["request"] == work.digest(asked):
+    if (made / output_folder.REPORT).is_file():
+        if json.loads(
+            (made / output_folder.REPORT).read_text()
+        )["request"] == output_folder.digest(asked):
             return made  # killed while it was published
-        work.withdraw(unfinished)
+        output_folder.withdraw(unfinished)
     partial = unfinished / "making"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -346,19 +352,19 @@ def _made(
     for path in sorted(unlearned.iterdir()):
         if path.name not in ("outcome.json", "artefact.json"):
             shutil.copyfile(path, partial / path.name)
-    say("asking the original and the unlearned model about every clip")
+    on_progress("asking the original and the unlearned model about every clip")
     # what was written is judged, not what is in memory
     after = prepared.load(partial, "unlearned")
-    report = _report(prepared, after, judges, choice, parameters, seed, asked["quick"], outcome)
-    report["request"] = work.digest(asked)
+    report = _report(prepared, after, judges, choice, parameters, seed, asked["fast"], outcome)
+    report["request"] = output_folder.digest(asked)
     report["result"] = {
-        path.name: work.sha256(path) for path in sorted(partial.glob("*.safetensors"))
+        path.name: output_folder.sha256(path) for path in sorted(partial.glob("*.safetensors"))
     }
     reports.write(report, partial, reports.card_of(prepared.source))
     report["outputs"] = {
-        path.name: work.sha256(path) for path in sorted(partial.iterdir())
+        path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
-    work.write_json(partial / work.REPORT, report)
+    output_folder.write_json(partial / output_folder.REPORT, report)
     partial.rename(made)
     return made
 
@@ -367,18 +373,18 @@ def _report(
     prepared: Prepared,
     after: WaveformClassifier,
     judges: Sequence[WaveformClassifier],
-    choice: recommended.Choice,
+    choice: defaults.Choice,
     parameters: Any,
     seed: int,
-    quick: bool,
+    fast: bool,
     outcome: Mapping[str, Any],
 ) -> dict[str, Any]:
     method = methods.get(choice.method)
     report = described(prepared) | assessed(
-        {"before": prepared.model, "after": after}, prepared.parts, judges, seed=seed
+        {"before": prepared.model, "after": after}, prepared.sets, judges, seed=seed
     )
     report["notes"] = [
-        *report["notes"], *ended(outcome["details"], parameters), *assessing.doubts(report)
+        *report["notes"], *ended(outcome["details"], parameters), *evaluate.doubts(report)
     ]
     return report | {
         "kind": "forget",
@@ -387,7 +393,7 @@ def _report(
             "parameters": asdict(parameters), "why": choice.why,
         },
         "seed": seed,
-        "quick": quick,
+        "fast": fast,
         "cost": outcome["cost"],
         "details": outcome["details"],
     }
@@ -432,10 +438,10 @@ def described(prepared: Prepared) -> dict[str, Any]:
                 "seconds": float(part.about["seconds"].sum()),
                 "speakers": int(part.about["speaker"].nunique()) if part.has_speakers else None,
             }
-            for name, part in prepared.parts.items()
+            for name, part in prepared.sets.items()
         },
-        "to_forget": prepared.parts["forget"].about[["path", "label", "hash"]].to_dict("records"),
-        "same_speakers": inputs.of_same_speakers(prepared.parts),
+        "to_forget": prepared.sets["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "same_speakers": inputs.of_same_speakers(prepared.sets),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
         "lock": provenance.lock_hash(),
@@ -446,7 +452,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
 
 def assessed(
     judged: Mapping[str, WaveformClassifier],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, ClipSet],
     judges: Sequence[WaveformClassifier],
     *,
     seed: int,
@@ -461,27 +467,27 @@ def assessed(
         seed: of the bootstrap and the attacks' folds
 
     """
-    tables = {when: assessing.table(model, parts) for when, model in judged.items()}
-    references = [assessing.table(model, parts) for model in judges]
+    tables = {when: evaluate.table(model, parts) for when, model in judged.items()}
+    references = [evaluate.table(model, parts) for model in judges]
     n_labels = len(next(iter(judged.values())).labels)
     found = {
-        "scores": {when: assessing.scores(table, n_labels) for when, table in tables.items()},
-        "membership": {when: assessing.attack(t, seed=seed) for when, t in tables.items()},
+        "scores": {when: evaluate.scores(table, n_labels) for when, table in tables.items()},
+        "membership": {when: evaluate.attack(t, seed=seed) for when, t in tables.items()},
         "cards": {
-            when: assessing.card(table, references, n_labels, seed=seed)
+            when: evaluate.card(table, references, n_labels, seed=seed)
             for when, table in tables.items()
         },
         "references": len(judges),
-        "not_assessed": assessing.missing(parts, len(judges)),
+        "not_assessed": evaluate.missing(parts, len(judges)),
     }
-    return found | assessing.verdict(tables, references, found, n_labels, seed=seed)
+    return found | evaluate.verdict(tables, references, found, n_labels, seed=seed)
 
 
 def _in_pieces(
-    cache: Cache, prepared: Prepared, specification: Mapping[str, Any], say: Say
+    cache: Cache, prepared: Prepared, specification: Mapping[str, Any], on_progress: OnProgress
 ) -> Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet]:
     """Return what makes adversarial copies piece by piece, each kept as it is finished."""
-    forget = prepared.parts["forget"].clips
+    forget = prepared.sets["forget"].clips
     n_classes = len(prepared.model.labels)
 
     def make(
@@ -494,7 +500,7 @@ def _in_pieces(
             own = {
                 "model": specification["model"], "clips": part.hashes, "first": first,
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
-                "quick": specification["quick"],
+                "fast": specification["fast"],
                 "code": code_hash("speechunlearn.methods.pgd"), "stack": stack(),
                 "computing": specification["computing"],
             }
@@ -502,8 +508,8 @@ def _in_pieces(
 
             def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
                 counted = Cost()
-                quick = specification["quick"]
-                sooner = fast.fast(prepared.model) if quick else contextlib.nullcontext()
+                fast = specification["fast"]
+                sooner = fast_mode.fast(prepared.model) if fast else contextlib.nullcontext()
                 with provenance.measured() as usage, sooner:
                     found = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
@@ -517,7 +523,7 @@ def _in_pieces(
                     },
                     folder / "copies.safetensors",
                 )
-                work.write_json(
+                output_folder.write_json(
                     folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
                 )
 
@@ -527,7 +533,7 @@ def _in_pieces(
             cost.forward_backward += spent["forward_backward"]
             cost.kept_seconds += spent["seconds"] if kept else 0.0
             pieces.append(load_file(folder / "copies.safetensors"))
-            say(
+            on_progress(
                 f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
             )
         waveforms = [

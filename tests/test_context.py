@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from speechunlearn.chapters import grid, runs
+from speechunlearn.chapters import context, grid
 from speechunlearn.cli import main
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.lab import profiles
@@ -40,7 +40,7 @@ PARAMETERS = "n = 3  # clips\nrate = 0.5\nname = 'a'\ntaus = []\nfast = False"
 
 
 def test_parameters_are_read_from_the_tagged_cell(chapter):
-    assert runs.parameters_of(chapter(PARAMETERS)) == {
+    assert context.parameters_of(chapter(PARAMETERS)) == {
         "n": 3, "rate": 0.5, "name": "a", "taus": [], "fast": False,
     }
     path = chapter(PARAMETERS)
@@ -48,7 +48,7 @@ def test_parameters_are_read_from_the_tagged_cell(chapter):
     notebook["cells"][0]["metadata"] = {}
     path.write_text(json.dumps(notebook))
     with pytest.raises(ParameterError, match="99_tried.ipynb has no cell tagged 'parameters'"):
-        runs.parameters_of(path)
+        context.parameters_of(path)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_parameters_are_read_from_the_tagged_cell(chapter):
 )
 def test_unknown_names_and_wrong_types_are_refused(chapter, value, message):
     with pytest.raises(ParameterError, match=message):
-        runs.check_parameters(chapter(PARAMETERS), value)
+        context.check_parameters(chapter(PARAMETERS), value)
 
 
 def test_numbers_and_single_values_are_widened(chapter):
     values = {"rate": 1, "taus": 0.2, "n": 4}
-    assert runs.check_parameters(chapter(PARAMETERS), values) == {
+    assert context.check_parameters(chapter(PARAMETERS), values) == {
         "rate": 1.0, "taus": [0.2], "n": 4,
     }
 
@@ -81,7 +81,7 @@ def test_numbers_and_single_values_are_widened(chapter):
      ("no", "no"), ("abc", "abc"), ("'3'", "3")],
 )
 def test_values_are_parsed_as_python_writes_them(text, value):
-    parsed = runs.parse_value(text)
+    parsed = context.parse_value(text)
     assert parsed == value and type(parsed) is type(value)
 
 
@@ -96,18 +96,19 @@ def test_all_chapters_are_checked_before_the_first_starts(chapter, tmp_path):
 def test_a_failing_cell_is_an_error_and_its_notebook_is_kept_apart(chapter, tmp_path):
     path = chapter("n = 3", "raise RuntimeError(f'n is {n}')", name="01_fails")
     with pytest.raises(SpeechUnlearnError, match="01_fails failed in cell 3: RuntimeError: n is 4"):
-        grid.execute([path], {"n": 4}, tmp_path / "out", say=lambda text: None)
+        grid.execute([path], {"n": 4}, tmp_path / "out", on_progress=lambda text: None)
     assert not (tmp_path / "out" / "01_fails.ipynb").exists()
     assert (tmp_path / "out" / "01_fails.failed.ipynb").exists()
 
 
 def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tmp_path):
     path = chapter(
-        "n = 3", "from speechunlearn.chapters import runs\nruns.report('work', 1, 2)\nprint(n * 2)",
+        "n = 3",
+        "from speechunlearn.chapters import context\ncontext.report('work', 1, 2)\nprint(n * 2)",
         name="01_works",
     )
     said: list[str] = []
-    (made,) = grid.execute([path], {"n": 4}, tmp_path / "out", say=said.append)
+    (made,) = grid.execute([path], {"n": 4}, tmp_path / "out", on_progress=said.append)
     cells = nbformat.read(made, as_version=4).cells
     assert cells[-1].outputs[0].text == "8\n"
     assert len(cells[-1].outputs) == 1  # progress is no part of the page
@@ -115,52 +116,52 @@ def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tm
 
 
 def test_chapters_are_found_by_number_and_name():
-    assert runs.find_chapter("4").stem == "04_adversarial_and_elastic"
-    assert runs.find_chapter("04") == runs.find_chapter("adversarial_and_elastic")
+    assert context.find_chapter("4").stem == "04_adversarial_and_elastic"
+    assert context.find_chapter("04") == context.find_chapter("adversarial_and_elastic")
     with pytest.raises(ParameterError, match="chapter 'x' is none of 01_corpus"):
-        runs.find_chapter("x")
+        context.find_chapter("x")
 
 
 def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
-    numbers = [path.stem[:2] for path in runs.chapters()]
+    numbers = [path.stem[:2] for path in context.chapters()]
     assert numbers == [f"{i:02d}" for i in range(1, len(numbers) + 1)] and len(numbers) >= 12
-    for path in runs.chapters():
-        parameters = runs.parameters_of(path)
+    for path in context.chapters():
+        parameters = context.parameters_of(path)
         assert parameters["profile"] == "smoke"
         assert {"corpus", "root", "skip_bad", "cache", "results"} <= set(parameters)
 
 
 def test_start_refuses_what_is_wrong_before_anything_is_read():
     with pytest.raises(ParameterError, match="profile: 'huge' is not one of smoke, cpu, paper"):
-        runs.start("huge")
+        context.start("huge")
     with pytest.raises(ParameterError, match="n_valuez"):
-        runs.start("smoke", n_valuez=[3])
+        context.start("smoke", n_valuez=[3])
     with pytest.raises(ParameterError, match="tau: -1.0 is not positive"):
-        runs.start("smoke", tau_values=[-1.0])
+        context.start("smoke", tau_values=[-1.0])
     with pytest.raises(ParameterError, match="copies: -2 is not positive"):
-        runs.start("smoke", attack={"copies": -2})
+        context.start("smoke", attack={"copies": -2})
     with pytest.raises(ValueError, match="unknown corpus 'iemocap'"):
-        runs.start("smoke", "iemocap")
+        context.start("smoke", "iemocap")
 
 
 def test_start_puts_the_parameters_into_the_profile(tmp_path):
-    run = runs.start(
-        "smoke", n_values=[3], tau_values=[], pairs=[[5, 6]], attack={"copies": 7, "steps": 0}
+    run = context.start(
+        "smoke", n_values=[3], tau_values=[], runs=[[5, 6]], attack={"copies": 7, "steps": 0}
     )
     assert run.profile.n_values == (3,)
     assert run.profile.tau_values == profiles.get("smoke").tau_values
-    assert run.profile.pairs == ((5, 6),)
+    assert run.profile.runs == ((5, 6),)
     assert run.profile.methods["adv"]["copies"] == 7
     assert run.profile.methods["adv"]["steps"] == profiles.get("smoke").methods["adv"]["steps"]
 
 
 @pytest.mark.parametrize("taus", ["[0.2, 1]", [0.2, 1], (0.2, 1.0)])
 def test_start_takes_lists_as_papermill_hands_them_over(taus):
-    run = runs.start("smoke", tau_values=taus, n_values="3", pairs="[[5, 6]]")
+    run = context.start("smoke", tau_values=taus, n_values="3", runs="[[5, 6]]")
     assert run.profile.tau_values == (0.2, 1.0) and run.profile.n_values == (3,)
     assert all(type(tau) is float for tau in run.profile.tau_values)  # 1 and 1.0 have one key
-    assert run.profile.pairs == ((5, 6),)
-    assert runs.start("smoke", tau_values=0.2).profile.tau_values == (0.2,)
+    assert run.profile.runs == ((5, 6),)
+    assert context.start("smoke", tau_values=0.2).profile.tau_values == (0.2,)
 
 
 @pytest.mark.parametrize(
@@ -169,12 +170,12 @@ def test_start_takes_lists_as_papermill_hands_them_over(taus):
         ({"tau_values": "[0.2"}, r"tau_values.0 is '\[0.2'; it should be a valid number"),
         ({"tau_values": ["0.2"]}, "tau_values.0 is '0.2'; it should be a valid number"),
         ({"n_values": [1.5]}, "n_values.0 is 1.5; it should be a valid integer"),
-        ({"pairs": [0, 1]}, "pairs.0 is 0; it should be a valid tuple"),
+        ({"runs": [0, 1]}, "runs.0 is 0; it should be a valid tuple"),
     ],
 )
 def test_start_refuses_values_of_another_type(values, message):
     with pytest.raises(ParameterError, match=message):
-        runs.start("smoke", **values)
+        context.start("smoke", **values)
 
 
 def test_the_paper_profile_has_the_papers_numbers():
@@ -268,7 +269,7 @@ def test_the_command_line_refuses_with_one_line_that_names_the_value(cli, argume
 
 def test_the_command_line_prints_a_runs_results(cli, demos_root, tmp_path):
     study = tiny_study.study(demos_root, tmp_path / "cache")
-    cells = [study.cell(method, clips(2, 0), 0) for method in ("original", "retrain")]
+    cells = [study.evaluate(method, clips(2, 0), 0) for method in ("original", "retrain")]
     Results.of(cells).write(
         tmp_path / "results" / "smoke-demos"
     )
@@ -284,24 +285,24 @@ def test_the_command_line_prints_a_runs_results(cli, demos_root, tmp_path):
 
 def test_a_corpus_runs_the_chapters_of_its_tasks():
     def served(corpus):
-        return [path.stem[:2] for path in runs.chapters_for(corpus) if path.stem < "13"]
+        return [path.stem[:2] for path in context.chapters_for(corpus) if path.stem < "13"]
 
     assert served("ravdess") == ["01", "02", "03", "04", "05", "06", "12"] == served("csv")
     assert served("arabic_speech_commands") == ["07", "08", "09", "10", "11"]
     assert served("voxceleb1") == ["08"]
-    assert runs.chapters_for("") == runs.chapters()
+    assert context.chapters_for("") == context.chapters()
 
 
 def test_a_chapter_reads_the_corpus_of_its_task_and_no_other():
-    words = runs.find_chapter("keyword_spotting")
-    assert runs.corpus_of(words, "smoke") == "embedded_keywords"
-    assert runs.corpus_of(words, "cpu") == "arabic_speech_commands"
-    assert runs.corpus_of(words, "cpu", "speech_commands_10") == "speech_commands_10"
+    words = context.find_chapter("keyword_spotting")
+    assert context.corpus_of(words, "smoke") == "embedded_keywords"
+    assert context.corpus_of(words, "cpu") == "arabic_speech_commands"
+    assert context.corpus_of(words, "cpu", "speech_commands_10") == "speech_commands_10"
     with pytest.raises(ParameterError, match="corpus 'ravdess' is of task 'emotion'"):
-        runs.corpus_of(words, "cpu", "ravdess")
-    board = runs.find_chapter("leaderboard")
-    assert runs.corpus_of(board, "cpu", "ravdess", "emotion") == "ravdess"
-    assert runs.corpus_of(board, "smoke", "", "emotion") == "embedded"
+        context.corpus_of(words, "cpu", "ravdess")
+    board = context.find_chapter("leaderboard")
+    assert context.corpus_of(board, "cpu", "ravdess", "emotion") == "ravdess"
+    assert context.corpus_of(board, "smoke", "", "emotion") == "embedded"
 
 
 def test_no_chapter_begins_after_one_has_failed(chapter, tmp_path):
@@ -309,7 +310,7 @@ def test_no_chapter_begins_after_one_has_failed(chapter, tmp_path):
     next_ = chapter("n = 3", f"open({str(tmp_path / 'ran')!r}, 'w')", name="02_next")
     said = []
     with pytest.raises(SpeechUnlearnError, match="01_fails failed"):
-        grid.execute([bad, next_], {"n": 4}, tmp_path / "out", say=said.append)
+        grid.execute([bad, next_], {"n": 4}, tmp_path / "out", on_progress=said.append)
     assert not (tmp_path / "ran").exists() and said == ["01_fails …"]
 
 
@@ -329,7 +330,7 @@ while len(list(here.glob("?"))) < 2:
     both = [
         chapter(f"n = {i}", code.format(folder=str(meeting)), name=f"0{i}_meets") for i in (1, 2)
     ]
-    made = grid.execute(both, {}, tmp_path / "out", jobs=2, say=lambda text: None)
+    made = grid.execute(both, {}, tmp_path / "out", jobs=2, on_progress=lambda text: None)
     assert [path.stem for path in made] == ["01_meets", "02_meets"]
     with pytest.raises(ParameterError, match="jobs: 0"):
         grid.execute(both, {}, tmp_path / "out", jobs=0)

@@ -24,7 +24,7 @@ from speechunlearn.lab import profiles
 from speechunlearn.provenance import REPOSITORY
 
 if TYPE_CHECKING:
-    from speechunlearn.lab.experiments import Run
+    from speechunlearn.lab.experiments import ChapterRun
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
@@ -42,9 +42,9 @@ def start(
     results: str = "",
     attack: Mapping[str, Any] | None = None,
     task: str = "",
-    quick: bool = False,
+    fast: bool = False,
     **sizes: Any,
-) -> Run:
+) -> ChapterRun:
     """Check a chapter's parameters and prepare the process. Call it before torch is imported.
 
     Args:
@@ -60,7 +60,8 @@ def start(
         attack: hyperparameters for both adversarial methods, e.g. copies and steps; None and 0
             keep the profile's
         task: what the model names; empty is the corpus's own
-        quick: models are trained, and methods run, in less time, see `speechunlearn.models.fast`
+        fast: models are trained, and methods run, in less time, see
+            `speechunlearn.models.fast_mode`
         sizes: values for the profile's own, e.g. n_values: a list, the text of one, or a single
             value; an empty list, or 0 for a number, keeps the profile's
 
@@ -77,17 +78,17 @@ def start(
     unchanged = {name: getattr(chosen, name, None) for name in sizes}
     chosen = chosen.with_values(**{**unchanged, **given})
     given = {name: getattr(chosen, name) for name in given}
-    if quick:
-        chosen = chosen.with_values(recipe=chosen.recipe | {"quick": True})
+    if fast:
+        chosen = chosen.with_values(recipe=chosen.recipe | {"fast": True})
     encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, chosen.encoder)
     overrides = {name: value for name, value in (attack or {}).items() if value}
     own = {m: chosen.methods.get(m, {}) | overrides for m in ("adv", "adv_ela") if overrides}
     chosen = chosen.with_values(encoder=encoder, methods=chosen.methods | own)
     profiles.prepare_process(chosen)
-    from speechunlearn.lab.experiments import Run
+    from speechunlearn.lab.experiments import ChapterRun
 
     name = corpora.get(corpus or chosen.corpus).name
-    run = Run(
+    run = ChapterRun(
         chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
         bool(skip_bad), Cache(cache or None),
         Path(results).expanduser() if results else None, report,
@@ -247,7 +248,7 @@ def run_chapter(
     from papermill.exceptions import PapermillExecutionError
 
     path, folder = Path(notebook), Path(out)
-    tell(f"{path.stem} …")
+    notify(f"{path.stem} …")
     working = folder / f"{path.stem}.failed.ipynb"
     try:
         papermill.execute_notebook(
@@ -260,7 +261,7 @@ def run_chapter(
             f"(see {str(working)!r})"
         ) from error
     os.replace(working, folder / path.name)
-    tell(f"{path.stem} done: {folder / path.name}")
+    notify(f"{path.stem} done: {folder / path.name}")
 
 
 def report(what: str, done: int, total: int) -> None:
@@ -268,10 +269,10 @@ def report(what: str, done: int, total: int) -> None:
 
     Nothing is printed inside a notebook: progress is no part of the page.
     """
-    tell(f"  {what}: {done}/{total}")
+    notify(f"  {what}: {done}/{total}")
 
 
-def tell(text: str) -> None:
+def notify(text: str) -> None:
     """Add a line to the run's progress file; print it on stderr outside a run and a notebook."""
     target = os.environ.get(PROGRESS)
     if target:

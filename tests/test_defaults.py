@@ -5,15 +5,15 @@ from conftest import REPOSITORY
 
 from speechunlearn import methods
 from speechunlearn.lab import leaderboard, tuning
-from speechunlearn.tool import recommended
+from speechunlearn.tool import defaults
 
 
 @pytest.fixture
 def script(monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "data")
-    import make_recommended
+    import make_defaults
 
-    return make_recommended
+    return make_defaults
 
 
 def test_the_file_is_what_leaderboards_and_trials_say(script):
@@ -22,21 +22,21 @@ def test_the_file_is_what_leaderboards_and_trials_say(script):
 
 def test_the_default_is_the_leaderboards(script):
     for given in ({"forget"}, {"forget", "retain"}):
-        choice = recommended.choose(given)
-        assert choice.method == "altered" and choice.values == {}
+        choice = defaults.choose(given)
+        assert choice.method == "perturbed" and choice.values == {}
         assert "found on the clips themselves" in choice.why
-        assert recommended.choose(given, given={"weight"}).values == {}
+        assert defaults.choose(given, given={"weight"}).values == {}
 
 
 def test_few_clips_get_the_steps_they_need_and_what_is_named_stays():
     given = methods.parameters("neggrad", epochs=3, batch_size=16)
-    assert recommended.budgeted("neggrad", given, (), 8).epochs == recommended.STEPS
-    assert recommended.budgeted("neggrad", given, (), 33).epochs == -(-recommended.STEPS // 3)
-    assert recommended.budgeted("neggrad", given, (), 10**6).epochs == 3
-    assert recommended.budgeted("neggrad", given, {"epochs"}, 8) == given
-    for method in ("adv", "altered", "scrub"):  # passes over copies; targets; more than forget
+    assert defaults.budgeted("neggrad", given, (), 8).epochs == defaults.STEPS
+    assert defaults.budgeted("neggrad", given, (), 33).epochs == -(-defaults.STEPS // 3)
+    assert defaults.budgeted("neggrad", given, (), 10**6).epochs == 3
+    assert defaults.budgeted("neggrad", given, {"epochs"}, 8) == given
+    for method in ("adv", "perturbed", "scrub"):  # passes over copies; targets; more than forget
         own = methods.parameters(method)
-        assert recommended.budgeted(method, own, (), 8) == own
+        assert defaults.budgeted(method, own, (), 8) == own
 
 
 def test_the_least_gap_by_the_retrained_wins_among_what_can_be_fed(script, monkeypatch, tmp_path):
@@ -64,7 +64,7 @@ def test_the_strength_is_the_mean_of_those_tuned(script, monkeypatch, tmp_path):
             f'delete,"{{""learning_rate"": {rate}}}",True\n'
             'delete,"{""learning_rate"": 1.0}",False\n'
         )
-    found = script.strengths()
+    found = script.hyperparameters()
     assert found["delete"]["tuned"] and not found["adv"]["tuned"]
     assert found["delete"]["values"]["learning_rate"] == pytest.approx(1e-5)
     assert set(found).isdisjoint({"retrain", "sisa", "eu_k", "scrub_r"})

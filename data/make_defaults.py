@@ -1,8 +1,8 @@
-"""Make ``speechunlearn/tool/recommended.json`` from the committed leaderboards and trials.
+"""Make ``speechunlearn/tool/defaults.json`` from the committed leaderboards and trials.
 
-It is what ``speechunlearn forget`` does where a request names no method or no strength.
+It is what ``speechunlearn forget`` does where a request names no method or no hyperparameter.
 
-    python data/make_recommended.py
+    python data/make_defaults.py
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pandas as pd
 
 from speechunlearn import methods
 from speechunlearn.lab import leaderboard, profiles, tuning
-from speechunlearn.tool.recommended import usable
+from speechunlearn.tool.defaults import usable
 
-FILE = Path(__file__).resolve().parents[1] / "speechunlearn" / "tool" / "recommended.json"
+FILE = Path(__file__).resolve().parents[1] / "speechunlearn" / "tool" / "defaults.json"
 
 #: the leaderboards and trials that count: of real speech
 PROFILE = "cpu"
@@ -36,11 +36,11 @@ def ratios() -> pd.Series:
     return pd.concat(found, axis=1).dropna().mean(axis=1)
 
 
-def strengths() -> dict[str, dict[str, Any]]:
+def hyperparameters() -> dict[str, dict[str, Any]]:
     """Return each method's hyperparameters: the profile's, and the mean of those chosen."""
     chosen: dict[str, dict[str, list[float]]] = {}
     for file in sorted(tuning.FOLDER.glob(f"{PROFILE}-*.csv")):
-        for method, overrides in tuning.chosen(pd.read_csv(file)).items():
+        for method, overrides in tuning.tuned(pd.read_csv(file)).items():
             for name, value in overrides.items():
                 chosen.setdefault(method, {}).setdefault(name, []).append(value)
     profile, found = profiles.get(PROFILE).methods, {}
@@ -71,7 +71,7 @@ def made() -> dict[str, Any]:
             if name in methods.METHODS and usable(name) and methods.get(name).needs <= set(given)
         ]]
         best[" and ".join(given)] = {"method": str(among.idxmin()), "among": len(among)}
-    return {"best": best, "methods": strengths()}
+    return {"best": best, "methods": hyperparameters()}
 
 
 def text() -> str:

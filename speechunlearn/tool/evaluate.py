@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from speechunlearn.audit import evaluation, membership, report_card
+from speechunlearn.audit import membership, report_card, scoring
 from speechunlearn.audit import predictions as per_clip
 from speechunlearn.models import training
 from speechunlearn.tool import verdicts
 from speechunlearn.tool.checkpoints import WaveformClassifier
-from speechunlearn.tool.inputs import Part
+from speechunlearn.tool.inputs import ClipSet
 
 SPLITS = ("forget", "retain", "unseen")
 _RESAMPLES = 1000
@@ -23,7 +23,7 @@ _NO_CARD = {
 _NO_UNSEEN = "no unseen clips were given, which the retrained models are compared on"
 
 
-def table(model: WaveformClassifier, parts: Mapping[str, Part]) -> pd.DataFrame:
+def table(model: WaveformClassifier, parts: Mapping[str, ClipSet]) -> pd.DataFrame:
     """Return what a model says of every clip: see `speechunlearn.audit.predictions.table`."""
     batch_size = 1 if model.answers_alone else 32
     clips = {name: part.clips for name, part in parts.items()}
@@ -36,7 +36,7 @@ def table(model: WaveformClassifier, parts: Mapping[str, Part]) -> pd.DataFrame:
 def scores(predictions: pd.DataFrame, n_labels: int) -> dict[str, dict[str, float]]:
     """Return UAR, accuracy and mean loss on every set, by its name."""
     found: dict[str, dict[str, float]] = {}
-    for (split, metric), value in evaluation.scores(predictions, n_labels).items():
+    for (split, metric), value in scoring.scores(predictions, n_labels).items():
         if metric != "mia_auc":
             found.setdefault(split, {})[metric] = value
     return {split: found[split] for split in SPLITS if split in found}
@@ -54,9 +54,9 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
     if any(side.empty for side in sides):
         return None
     forget, unseen = sides
-    found = membership.figures(
+    found = membership.performance(
         membership.loss_membership_attack(forget["loss"], unseen["loss"]),
-        (list(forget["unit"]), list(unseen["unit"])),
+        (list(forget["cluster"]), list(unseen["cluster"])),
         n_resamples=_RESAMPLES, generator=np.random.default_rng(seed),
     )
     return {
@@ -90,7 +90,7 @@ def card(
 def on_card(predictions: pd.DataFrame) -> list[str]:
     """Return the scores of `speechunlearn.audit.report_card.SCORES` that the clips allow."""
     forget, unseen = (predictions[predictions["split"] == s] for s in ("forget", "unseen"))
-    without = left_out(len(forget), len(unseen), unseen["unit"].nunique())
+    without = left_out(len(forget), len(unseen), unseen["cluster"].nunique())
     return [name for name in report_card.SCORES if name not in without]
 
 
@@ -200,7 +200,7 @@ def _shown(
     )
 
 
-def missing(parts: Mapping[str, Part], n_references: int) -> list[dict[str, str]]:
+def missing(parts: Mapping[str, ClipSet], n_references: int) -> list[dict[str, str]]:
     """Return what can't be assessed, and why.
 
     Args:
@@ -230,7 +230,7 @@ def missing(parts: Mapping[str, Part], n_references: int) -> list[dict[str, str]
         gaps.append((where, "it needs unseen clips as well"))
     else:
         unseen = parts["unseen"]
-        speakers = unseen.about["unit"].nunique()
+        speakers = unseen.about["cluster"].nunique()
         without = left_out(len(parts["forget"].clips), len(unseen.clips), speakers)
         gaps += [
             (report_card.SCORES[name].removesuffix(", AUC"), why) for name, why in without.items()

@@ -1,13 +1,13 @@
-"""Altered copies: what the model says of a clip played otherwise stands for what it never learnt.
+"""Self-distillation to speed-perturbed copies: their answers stand for what was never learnt.
 
 Source: ours. The target is a guess, clip by clip, of what a model that never heard the clip would
 say: the original's own answer, drawn towards its answers to copies of the clip that are unlike
 anything it was trained on (played faster and slower, moved in time). Where these agree the answer
-came from what clips have in common, and it stays; where they do not, it hung on the clip. The
+came from what clips have in common, and it stays; where they do not, it depended on the clip. The
 answers to the copies themselves are held, and those to clips spliced from two, made anew at every
 step, so that the model stays as it was on speech like theirs. What is held counts as so many
 clips, whatever the size of the request: of few clips each moves the model little, and requests one
-after another come to what one request for all of them would. No label is looked at.
+after another come to what one request for all of them would. No label is used.
 """
 
 from __future__ import annotations
@@ -27,9 +27,17 @@ from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import never_heard
-from speechunlearn.methods.base import Batch, Descent, Method, Outcome, Request, Work, descend
+from speechunlearn.methods.base import (
+    Batch,
+    Descent,
+    Method,
+    Outcome,
+    UnlearningData,
+    Work,
+    descend,
+)
 from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.methods.never_heard import altered
+from speechunlearn.methods.never_heard import perturb
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.training import predict
 
@@ -43,21 +51,21 @@ _AT_ONCE = 16000 * 40
 
 @dataclass(frozen=True)
 class Parameters(Descent):
-    """The descent's, and how clips are altered.
+    """The descent's, and how clips are perturbed.
 
     Args:
         epochs: passes over the forget set, at most
         mode: ``eval``: the answers that are to be met are the eval mode's
         weight: how far the target is drawn from the original's answer to the clip (0) to its
-            answers to the altered copies (1), and beyond them: what copies still have of the clip
+            answers to the perturbed copies (1), and beyond them: what copies still have of the clip
             lies between the two. None: it is found on the clips, see `found`, with copies at
             speeds of its own
         speeds: rates that copies are played at; they should lie outside of what the model was
             trained on. Pitch changes with them, so they are no copies of a voice
         shifts: parts of its length that copies are moved by, the end coming first
-        anchor: so many clips the copies, whose answers are held, count as, and at most as the
+        anchor: weight of the output distillation on the copies, in clips, and at most as the
             forget set itself
-        splices: so many clips the spliced ones count as, whose answers are held, too, and at most
+        splices: weight of the output distillation on concatenated clips, in clips, and at most
             as the forget set itself
         until: the descent ends when so small a share is left of the divergence from the targets
             that there was in its first epoch; 0: after all epochs
@@ -81,7 +89,7 @@ class Parameters(Descent):
         if self.weight is not None and not 0 <= self.weight < float("inf"):
             raise ParameterError(f"weight: {self.weight} is negative or not finite")
         if not (self.speeds or self.shifts):
-            raise ParameterError("speeds and shifts are both empty: no copy is altered")
+            raise ParameterError("speeds and shifts are both empty: no copy is perturbed")
         if not all(speed > 0 and speed != 1 for speed in self.speeds):
             raise ParameterError(f"speeds: {self.speeds} are not all positive and other than 1")
         if not all(0 < shift < 1 for shift in self.shifts):
@@ -115,11 +123,11 @@ class Aim(NamedTuple):
 
 
 def run(
-    model: Classifier, request: Request, parameters: Parameters, work: Work
+    model: Classifier, data: UnlearningData, parameters: Parameters, work: Work
 ) -> Outcome:
     r"""Minimise the divergence from the targets, with the answers to copies and splices held.
 
-    With N clips x_e, K copies a_k of each, and a batch of spliced clips s at each step, it is
+    With N clips x_e, K copies a_k of each, and a batch of concatenated clips s at each step, it is
 
     .. math:: \operatorname{mean}_e \mathrm{KL}(p^*_e \,\|\, f(x_e))
               + \frac{\min(\lambda_a, N)}{N K} \sum_k \operatorname{mean}_e
@@ -128,8 +136,8 @@ def run(
 
     until a share of the first term is left.
     """
-    forget, n, normalised = request.forget, len(request.forget), model.frontend.do_normalize
-    aim = given(model, request, parameters, work)
+    forget, n, normalised = data.forget, len(data.forget), model.frontend.do_normalize
+    aim = given(model, data, parameters, work)
     original = copy.deepcopy(model).eval() if parameters.splices else None
     kept: dict[str, Any] = {"divergences": []}
     sums = [0.0, 0]  # of the divergence from the targets in this epoch, and clips
@@ -188,29 +196,29 @@ def _pieces(positions: Sequence[int], clips: Clips) -> list[list[int]]:
     return [list(positions[first : first + size]) for first in range(0, len(positions), size)]
 
 
-def given(model: Classifier, request: Request, parameters: Parameters, work: Work) -> Aim:
+def given(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Aim:
     """Return the targets of a request.
 
     Args:
         model: the original
-        request: its forget set
+        data: its forget set
         parameters: of the method
         work: its account
 
     """
-    forget, normalised = request.forget, model.frontend.do_normalize
+    forget, normalised = data.forget, model.frontend.do_normalize
     own = predict(model, forget, cost=work)
     if parameters.weight is None:
-        return found(model, request, own, work)
-    copies = [altered(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
-    copies += [altered(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
+        return found(model, data, own, work)
+    copies = [perturb(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
+    copies += [perturb(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
     answers = [predict(model, clips, cost=work) for clips in copies]
     targets = drawn(own, torch.stack(answers), parameters.weight)
     return Aim(targets, own, copies, answers, {"weight": parameters.weight})
 
 
 def found(
-    model: Classifier, request: Request, own: Float[Tensor, "clips classes"], work: Work
+    model: Classifier, data: UnlearningData, own: Float[Tensor, "clips classes"], work: Work
 ) -> Aim:
     """Find on the clips themselves how far their targets lie from the original's answers.
 
@@ -220,13 +228,13 @@ def found(
 
     Args:
         model: the original
-        request: its forget set
+        data: its forget set
         own: the original's logits of the forget set
         work: its account
 
     """
     said = own.argmax(1)
-    heard = never_heard.estimate(model, request.forget, said, work)
+    heard = never_heard.estimate(model, data.forget, said, work)
     answers, level = heard.answers, heard.level
     weights = [_weight(own, torch.stack(answer), said, level) for answer in answers]
     rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
@@ -271,7 +279,7 @@ def drawn(
 
     Args:
         logits: of the clips
-        of_copies: of their altered copies
+        of_copies: of their perturbed copies
         weight: w, 0 or more
 
     Returns:
@@ -341,6 +349,7 @@ def spliced(clips: Clips, made: Sequence[Splice], *, normalised: bool = True) ->
 
 
 METHOD = Method(
-    "altered", "Altered copies", frozenset({"forget"}), Parameters, run, strength="weight",
+    "perturbed", "Self-distillation to perturbed copies", frozenset({"forget"}), Parameters, run,
+    hyperparameter="weight",
     tried=(1.0, 1.25, 0.75, 1.5, 0.5),
 )

@@ -1,6 +1,6 @@
-"""Which method a request is done by where none is named, and how strongly each acts.
+"""Which method a request is done by where none is named, and each method's hyperparameters.
 
-Both are read from ``recommended.json`` beside this file, which ``data/make_recommended.py`` makes
+Both are read from ``defaults.json`` beside this file, which ``data/make_defaults.py`` makes
 from the committed leaderboards and trials.
 """
 
@@ -38,12 +38,12 @@ class Choice(NamedTuple):
 def choose(
     available: Collection[str], method: str | None = None, given: Collection[str] = ()
 ) -> Choice:
-    """Return a method and its strength.
+    """Return a method and its hyperparameters.
 
     Where none is named it is, of those that get by with what there is, the one closest to
     retraining on the leaderboards of real speech: the least mean, over these, of its average gap
-    by that of the retrained models. Its strength is found on the request itself where the method
-    can find it, and else the geometric mean of those that tuning chose.
+    by that of the retrained models. Its hyperparameter is found on the request itself where the
+    method can find it, and else the geometric mean of those that tuning chose.
 
     Args:
         available: what there is: ``forget``, ``retain``
@@ -56,11 +56,11 @@ def choose(
     """
     if method is not None:
         check(method, available)
-        values, how = _strength(method, given)
+        values, how = _hyperparameters(method, given)
         return Choice(method, values, f"named in the request; {how}")
     clips = " and ".join(sorted(available))
     best = _table()["best"][clips]
-    values, how = _strength(best["method"], given)
+    values, how = _hyperparameters(best["method"], given)
     why = (
         f"closest to retraining on the leaderboards of real speech among the {best['among']} "
         f"methods that get by with {clips}; {how}"
@@ -102,10 +102,10 @@ def check(method: str, available: Collection[str]) -> None:
 def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:
     """Return hyperparameters with the epochs that few clips need.
 
-    Ten epochs of eight clips are ten steps. A method that looks at the forget set alone gets at
+    Ten epochs of eight clips are ten steps. A method that uses the forget set alone gets at
     least `STEPS` steps; it ends sooner where its targets or the level of the request are reached
-    (`speechunlearn.methods.base.Request`). Epochs that the request names stay, as do those of a
-    method whose epochs are passes over adversarial copies.
+    (`speechunlearn.methods.base.UnlearningData`). Epochs that the request names stay, as do those
+    of a method whose epochs are passes over adversarial copies.
 
     Args:
         method: its name
@@ -123,7 +123,7 @@ def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -
 def stops(method: str, given: Collection[str]) -> bool:
     """Return whether a method ends at the level of a request.
 
-    It does where it has no targets of its own, looks at the forget set alone, and the request
+    It does where it has no targets of its own, uses the forget set alone, and the request
     does not name its epochs.
     """
     own = methods.get(method)
@@ -133,20 +133,20 @@ def stops(method: str, given: Collection[str]) -> bool:
 
 @cache
 def _table() -> dict[str, Any]:
-    return json.loads(resources.files(__package__).joinpath("recommended.json").read_text("utf-8"))
+    return json.loads(resources.files(__package__).joinpath("defaults.json").read_text("utf-8"))
 
 
-def _strength(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
+def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
     """Return hyperparameters, and where they come from."""
-    own, strength = _table()["methods"].get(method), methods.get(method).strength
+    own, hyperparameter = _table()["methods"].get(method), methods.get(method).hyperparameter
     found = {} if own is None else own["values"]
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-    if strength and strength in given:
-        return values, f"its strength ({strength}) is the request's own"
-    if strength and getattr(methods.parameters(method), strength) is None:
-        return values, f"its strength ({strength}) is found on the clips themselves"
+    if hyperparameter and hyperparameter in given:
+        return values, f"{hyperparameter} is the request's own"
+    if hyperparameter and getattr(methods.parameters(method), hyperparameter) is None:
+        return values, f"its hyperparameter ({hyperparameter}) is found on the clips themselves"
     if own is None:
-        return values, "its strength is its own default: it was not tuned here"
+        return values, "its hyperparameters are its own defaults: it was not tuned here"
     if own["tuned"]:
-        return values, "its strength is the mean of those tuned on real speech with a small encoder"
-    return values, "its strength is that of the profile cpu, for a small encoder"
+        return values, "its hyperparameter was tuned on real speech with a small encoder (a mean)"
+    return values, "its hyperparameters are those of the profile cpu, for a small encoder"

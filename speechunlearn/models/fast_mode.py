@@ -142,7 +142,7 @@ def splits(model: torch.nn.Module) -> bool:
     return not (state.draws and model.training)
 
 
-def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield the function's result for each item, in order; inside `fast`, several at once.
 
     Args:
@@ -197,7 +197,7 @@ def total(parts: Sequence[Callable[[], Tensor]], model: torch.nn.Module) -> Floa
         finally:
             del _OWN.generator
 
-    values, gradients = zip(*spread(one, range(len(parts))), strict=True)
+    values, gradients = zip(*in_parallel(one, range(len(parts))), strict=True)
     given = [[own for own in of if own is not None] for of in zip(*gradients, strict=True)]
     summed = [torch.stack(of).sum(0) if len(of) > 1 else (*of, None)[0] for of in given]
     return _Computed.apply(torch.stack(values).sum(), summed, *weights)

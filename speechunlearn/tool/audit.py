@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.tool import assessing, reports, work
-from speechunlearn.tool.forgetting import Done, assessed, described, prepare
+from speechunlearn.tool import evaluate, output_folder, reports
+from speechunlearn.tool.forget import Done, assessed, described, prepare
 
 
 def audit(
@@ -44,10 +44,10 @@ def audit(
     """
     if seed < 0:
         raise ParameterError(f"seed: {seed} is negative")
-    folder = None if out is None else work.path("out", out)
+    folder = None if out is None else output_folder.path("out", out)
     if folder is not None:
-        work.check_not_inside(folder, work.path("model", model))
-        work.check_free(folder)
+        output_folder.check_not_inside(folder, output_folder.path("model", model))
+        output_folder.check_free(folder)
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     judges = [prepared.load(reference, "references") for reference in references]
@@ -55,17 +55,17 @@ def audit(
     if original is not None:
         judged = {"original": prepared.load(original, "original")} | judged
     report: dict[str, Any] = described(prepared) | {"kind": "audit", "seed": seed}
-    report |= assessed(judged, prepared.parts, judges, seed=seed)
-    report["notes"] = [*report["notes"], *assessing.doubts(report)]
+    report |= assessed(judged, prepared.sets, judges, seed=seed)
+    report["notes"] = [*report["notes"], *evaluate.doubts(report)]
     if folder is None:
-        return Done(Path(), work.plain(report))
-    with work.folder(folder) as unfinished:
+        return Done(Path(), output_folder.plain(report))
+    with output_folder.folder(folder) as unfinished:
         made = unfinished / "made"
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
-        reports.write(work.plain(report), made)
-        report["outputs"] = {reports.HTML: work.sha256(made / reports.HTML)}
-        work.write_json(made / work.REPORT, report)
-        work.publish(made, folder)
-    work.clear(folder)
-    return Done(folder, work.plain(report))
+        reports.write(output_folder.plain(report), made)
+        report["outputs"] = {reports.HTML: output_folder.sha256(made / reports.HTML)}
+        output_folder.write_json(made / output_folder.REPORT, report)
+        output_folder.publish(made, folder)
+    output_folder.clear(folder)
+    return Done(folder, output_folder.plain(report))
