@@ -76,8 +76,7 @@ pd.DataFrame(
 from speechunlearn.tool import forget
 
 done = forget(
-    given.model, given.forget, out="unlearned", unseen=given.unseen, method=method,
-    parameters=run.profile.methods.get(method, {}), seed=seed,
+    given.model, given.forget, out="unlearned", unseen=given.unseen, method=method, seed=seed,
 )
 print(done.summary())
 

@@ -136,7 +136,12 @@ def run(
     evaluations: Cells = False,
     profile_dir: ProfileDir = "local",
 ) -> None:
-    """Run chapters with your parameters. Finished work is found again: run it twice to resume."""
+    """Run chapters with your parameters. Finished work is found again: run it twice to resume.
+
+    For example:
+
+        speechunlearn run 5 6 --profile cpu --corpus ravdess --root PATH --out runs
+    """
     from speechunlearn import provenance
     from speechunlearn.chapters import context
     from speechunlearn.lab import profiles
@@ -174,7 +179,12 @@ def grid(
     processes: Annotated[int, typer.Option(help="processes, or GPUs, that train a model")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list what is to be done")] = False,
 ) -> None:
-    """Make every cell of a grid, each by a job of its own. Run it again to resume."""
+    """Make every cell of a grid, each by a job of its own. Run it again to resume.
+
+    For example:
+
+        speechunlearn grid -C profile=smoke -C methods=[ran_lab,adv] --jobs 2 --out runs
+    """
     from speechunlearn import provenance
     from speechunlearn.chapters import grid as grids
     from speechunlearn.chapters import workflow
@@ -211,6 +221,80 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
 
 
 @app.command()
+def example(
+    folder: Annotated[Path, typer.Argument(help="to make: a model, clips, CSVs, retrained models")],
+    references: Annotated[int, typer.Option(help="models retrained without the clips")] = 3,
+) -> None:
+    """Make a small model, clips of synthetic voices and their CSVs, to try a request on.
+
+    Then, inside the folder:
+
+        speechunlearn forget --model model --forget forget.csv --unseen unseen.csv --out unlearned
+    """
+    from speechunlearn import provenance
+    from speechunlearn.chapters import context
+
+    provenance.need_checkout("speechunlearn example")
+    if folder.exists() and any(folder.iterdir()):
+        raise SpeechUnlearnError(f"folder: {str(folder)!r} is not empty")
+    if not 0 <= references <= 8:
+        raise SpeechUnlearnError(f"references: {references} is not from 0 to 8")
+    run = context.start("smoke", task="keyword")
+    from speechunlearn.lab import example as examples
+    from speechunlearn.lab import experiments
+
+    study = run.study("validation")
+    seed, forget_id = study.runs[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    made = examples.write(
+        study, experiments.ranked_forget_set(study, forget_id), seed, folder,
+        references=range(references),
+    )
+    _say(f"cd {folder}")
+    _say(
+        f"speechunlearn forget --model {made.model} --forget {made.forget} --unseen {made.unseen} "
+        f"{' '.join(f'--reference {name}' for name in made.references)} --out unlearned"
+    )
+
+
+@app.command(name="methods")
+def list_methods() -> None:
+    """List the methods: what each looks at, its hyperparameter, and whether `forget` can run it."""
+    from speechunlearn import methods
+    from speechunlearn.tool import defaults
+
+    for name in sorted(methods.METHODS):
+        method = methods.get(name)
+        needs = ", ".join(sorted(method.needs)) or "nothing but the recipe"
+        runs = "" if defaults.usable(name) else "; not by `forget`"
+        what = method.hyperparameter or method.untuned
+        typer.echo(f"{name}: {method.title}; data used: {needs}; {what}{runs}")
+
+
+@app.command()
+def leaderboard(
+    corpus: Annotated[str, typer.Argument(help="part of its name; all without it")] = "",
+) -> None:
+    """Print the committed leaderboards: both distances from retraining, and what is kept."""
+    import pandas as pd
+
+    from speechunlearn import provenance
+    from speechunlearn.lab import leaderboard as boards
+
+    provenance.need_checkout("speechunlearn leaderboard")
+    found = sorted(boards.FOLDER.glob(f"*{corpus}*/ranking.csv"))
+    if not found:
+        known = ", ".join(sorted(path.parent.name for path in boards.FOLDER.glob("*/ranking.csv")))
+        raise SpeechUnlearnError(f"corpus: {corpus!r} is in no leaderboard's name: {known}")
+    columns = ["method", "needs", "gap", "forgetting", "utility", "relative_utility", "changed",
+               "cards_passed", "cards", "runs"]
+    for path in found:
+        typer.echo(f"{path.parent.name}, development results of a reduced variant: {path}")
+        table = pd.read_csv(path)[columns].fillna("")
+        typer.echo(table.to_string(index=False, float_format="%.3f") + "\n")
+
+
+@app.command()
 def forget(
     model: Model,
     forget: Forget,
@@ -226,7 +310,12 @@ def forget(
     allow_outside: Outside = False,
     require: Require = False,
 ) -> None:
-    """Ask a model to forget clips: a new checkpoint with a report. Run it again to resume."""
+    """Ask a model to forget clips: a new checkpoint with a report. Run it again to resume.
+
+    For example:
+
+        speechunlearn forget --model my-model --forget clips.csv --unseen unseen.csv --out unlearned
+    """
     from speechunlearn import tool
 
     done = tool.forget(
@@ -249,7 +338,9 @@ def ledger(
 ) -> None:
     """Do deletion requests in order, each on the model the one before left. Resumable.
 
-    The exit status is 1 if a request failed.
+    The exit status is 1 if a request failed. For example:
+
+        speechunlearn ledger requests.csv --model my-model --out requests
     """
     from speechunlearn.tool import ledger as requests
 
@@ -275,7 +366,12 @@ def cost(
     allow_outside: Outside = False,
     budget: Annotated[float, typer.Option(help="seconds that the calibration should take")] = 20.0,
 ) -> None:
-    """Predict what `forget` will take on this machine, from a short calibration."""
+    """Predict what `forget` will take on this machine, at most, from a short calibration.
+
+    For example:
+
+        speechunlearn cost --model my-model --forget clips.csv --retrain-epochs 20 --retain rest.csv
+    """
     from speechunlearn import tool
 
     plan = tool.forecast(
@@ -300,7 +396,13 @@ def audit(
     allow_outside: Outside = False,
     require: Require = False,
 ) -> None:
-    """Judge a model that is said to have forgotten clips."""
+    """Judge a model that is said to have forgotten clips.
+
+    For example:
+
+        speechunlearn audit --model unlearned --original my-model --forget clips.csv
+        --unseen unseen.csv --reference retrained-0 --reference retrained-1 --out report
+    """
     from speechunlearn import tool
 
     done = tool.audit(
@@ -325,18 +427,42 @@ def _require(asked: bool, verdict: str) -> None:
 @app.command()
 def results(
     out: OfRun = None,
-    format: Annotated[str, typer.Option(help="table, csv or parquet")] = "table",
+    format: Annotated[str, typer.Option(help="summary, table, csv or parquet")] = "summary",
+    corpus: Annotated[str, typer.Option(help="this corpus alone")] = "",
+    method: Annotated[str, typer.Option(help="this method alone")] = "",
+    metric: Annotated[str, typer.Option(help="this metric alone")] = "",
 ) -> None:
-    """Print the results as tidy rows."""
+    """Print a summary of the results, or all as tidy rows.
+
+    For example:
+
+        speechunlearn results --corpus ravdess --method adv
+
+        speechunlearn results --format csv > results.csv
+    """
     from speechunlearn import provenance
     from speechunlearn.errors import ParameterError
     from speechunlearn.lab import results as protocol
 
-    if format not in ("table", "csv", "parquet"):
-        raise ParameterError(f"format: {format!r} is not table, csv or parquet")
+    if format not in ("summary", "table", "csv", "parquet"):
+        raise ParameterError(f"format: {format!r} is not summary, table, csv or parquet")
     if out is None:
         provenance.need_checkout("speechunlearn results without --out")
     rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
+    for column, wanted in {"corpus": corpus, "method": method, "metric": metric}.items():
+        if wanted and wanted not in set(rows[column]):
+            known = ", ".join(sorted(set(rows[column])))
+            raise ParameterError(f"{column}: {wanted!r} is not in these results: {known}")
+        rows = rows[rows[column] == wanted] if wanted else rows
+    if format == "summary":
+        by = ["profile", "corpus", "setting", "method", "n_forget", "split"]
+        shown = rows[rows["variant"].fillna("") == ""]
+        shown = shown if metric else shown[shown["metric"] == "uar"]
+        groups = shown.groupby([*by, "metric"], sort=False)["value"]
+        typer.echo(groups.agg(["mean", "min", "max", "count"]).reset_index().to_string(
+            index=False, float_format="%.3f"
+        ))
+        return
     if format == "table":
         columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "forget_id",
                    "split", "metric", "value", "seconds"]

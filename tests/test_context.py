@@ -1,5 +1,6 @@
 """Chapters and the command line: what is refused, and what comes out."""
 
+import io
 import json
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import pandas as pd
 import pytest
 import tiny_study
 
+from speechunlearn import methods
 from speechunlearn.chapters import context, grid
 from speechunlearn.cli import main
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.lab import profiles
+from speechunlearn.lab import leaderboard, profiles
 from speechunlearn.lab.forget_sets import clips
 from speechunlearn.lab.results import Results
 
@@ -257,6 +259,9 @@ def test_the_command_line_writes_a_manifest(cli, demos_root, tmp_path):
         (("grid", "-C", "n=1"), "grid has no 'n'; it has profile"),
         (("grid", "nowhere.yaml"), "cannot read 'nowhere.yaml'"),
         (("results", "--format", "xml"), "format: 'xml'"),
+        (("results", "--method", "magic"), "method: 'magic' is not in these results: "),
+        (("leaderboard", "mars"), "corpus: 'mars' is in no leaderboard's name: "),
+        (("example", "x", "--references", "9"), "references: 9 is not from 0 to 8"),
         (("results", "--out", "nowhere"), "no results in 'nowhere/results'"),
     ],
 )
@@ -279,8 +284,41 @@ def test_the_command_line_prints_a_runs_results(cli, demos_root, tmp_path):
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert set(rows["method"]) == {"original", "retrain"}
     assert {"uar", "mia_auc", "uar_distance"} <= set(rows["metric"])
-    table = cli("results", "--out", str(tmp_path)).stdout
+    table = cli("results", "--out", str(tmp_path), "--format", "table").stdout
     assert "uar_distance" in table
+    summary = cli("results", "--out", str(tmp_path), "--method", "retrain").stdout
+    said = pd.read_csv(io.StringIO(summary), sep=r"\s+").set_index("split")
+    assert set(said["method"]) == {"retrain"} and set(said["metric"]) == {"uar"}
+    (uar,) = rows[
+        (rows["method"] == "retrain") & (rows["split"] == "unseen") & (rows["metric"] == "uar")
+    ]["value"]
+    assert said.loc["unseen", "mean"] == pytest.approx(uar, abs=5e-4)
+    assert said.loc["unseen", "count"] == 1
+
+
+def test_the_command_line_lists_methods_and_leaderboards(cli):
+    lines = cli("methods").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == sorted(methods.METHODS)
+    assert "ran_lab: Ran. Lab.; data used: forget; learning_rate" in lines
+    assert next(line for line in lines if line.startswith("sisa:")).endswith("not by `forget`")
+    board = cli("leaderboard", "ravdess").stdout
+    assert board.startswith("cpu-ravdess, ")
+    table = pd.read_csv(io.StringIO(board.split("\n", 1)[1]), sep=r"\s{2,}|(?<=[a-z]) (?=[0-9])",
+                        engine="python")
+    assert len(table) == len(pd.read_csv(leaderboard.FOLDER / "cpu-ravdess" / "ranking.csv"))
+
+
+def test_an_example_can_be_asked_to_forget(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = cli("example", "try", "--references", "0")
+    assert done.returncode == 0, done.stderr
+    command = done.stderr.splitlines()[-1].split()
+    monkeypatch.chdir("try")
+    forgotten = cli(*command[1:], "-p", "steps=2")
+    assert forgotten.returncode == 0 and forgotten.stdout.startswith("verdict: ")
+    monkeypatch.chdir(tmp_path)
+    again = cli("example", "try")
+    assert again.returncode == 2 and "folder: 'try' is not empty" in again.stderr
 
 
 def test_a_corpus_runs_the_chapters_of_its_tasks():

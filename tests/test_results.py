@@ -394,7 +394,10 @@ def test_rows_of_two_protocols_make_no_table(tmp_path):
     assert set(Results.read(tmp_path).evaluations["protocol"]) == {"abc"}
     for other in ("def", ""):
         mixed = Results.of([under(one, "abc"), under(two, other), under(third, "abc")])
-        message = rf"\(adv, N=10, seed 0, forget set 0\) was made under protocol '{other or 'none'}'"
+        message = (
+            rf"\(adv, N=10, seed 0, forget set 0\) was made under protocol "
+            f"'{other or 'none'}'"
+        )
         with pytest.raises(ParameterError, match=message):
             mixed.reported()
         with pytest.raises(ParameterError, match=message):

@@ -69,7 +69,7 @@ HEAVY = ["matplotlib", "scipy.optimize", "scipy.stats", "seaborn", "sklearn", "s
     ("line", "heavy"),
     [
         ("import speechunlearn.tool", [*HEAVY, "torch", "pandas", "scipy"]),
-        ("from speechunlearn.tool import audit, forget, plan", HEAVY),
+        ("from speechunlearn.tool import audit, forecast, forget", HEAVY),
     ],
 )
 def test_the_tool_loads_nothing_of_the_lab_and_little_else(line, heavy):

@@ -11,15 +11,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from speechunlearn.tool.audit import audit
     from speechunlearn.tool.cost import Forecast, forecast
-    from speechunlearn.tool.forget import Done, forget
+    from speechunlearn.tool.deletion import Done, forget
+    from speechunlearn.tool.judging import audit
 
 __all__ = ["Done", "Forecast", "audit", "forget", "forecast"]
 
 _PLACES = {
-    "audit": "auditing", "Forecast": "cost", "forecast": "cost", "Done": "forgetting",
-    "forget": "forgetting",
+    "audit": "judging", "Forecast": "cost", "forecast": "cost", "Done": "deletion",
+    "forget": "deletion",
 }
 
 
