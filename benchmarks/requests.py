@@ -301,7 +301,7 @@ def asked(drawn: Design, models: int) -> Iterator[tuple[str, str, int, list[np.n
     """Yield the kind and the name of a request, the original, and its clips, in their order.
 
     Each request is made of one model that heard it; those in a row of as many models as there are
-    requests in a row.
+    requests in a row; each of these is scored on its own clips after the last.
     """
     for kind, sets in drawn.requests.items():
         for number, positions in enumerate(sets):
@@ -320,20 +320,20 @@ def rows(
     method: str | None, done: Collection[str],
 ) -> Iterator[list[dict[str, Any]]]:
     """Carry out the requests that are not done; yield what original, result and retrained say."""
+    from speechunlearn import provenance
     from speechunlearn.tool import forget
 
     drawn = design(root, models)
     samples = waveforms(root, drawn.clips)
     folders = [work / name / f"model-{model:02d}" for model in range(models)]
     said = [np.load(folder / "answers.npy") for folder in folders]
-    for kind, data, model, steps in asked(drawn, models):
-        if data in done:
+    where = {
+        "commit": provenance.commit(), "lock": provenance.lock_hash(),
+        "machine": provenance.describe(),
+    }
+    for kind, request, model, steps in asked(drawn, models):
+        if request in done:
             continue
-        positions = np.concatenate(steps)
-        others = [
-            other for other in range(models)
-            if not len(np.intersect1d(drawn.training(other), positions))
-        ]
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             source, started = folders[model], time.process_time()
             for number, clips in enumerate(steps):
@@ -345,22 +345,24 @@ def rows(
                 source = made.out
             seconds = time.process_time() - started
             after = answers(source, samples)
-        about = {
-            "system": name, "kind": kind, "request": data, "model": model,
-            "clips": len(positions), "method": made.report["method"]["name"],
-        }
-        found = made.report["details"]
-        yield [
-            about | {"who": "original"} | figures(said[model], drawn, positions),
-            about | {"who": "unlearned"} | figures(after, drawn, positions) | {
-                "seconds": round(seconds, 1),
-                "details": json.dumps({k: v for k, v in found.items() if k != "history"}),
-            },
-            *(
+        found = {key: value for key, value in made.report["details"].items() if key != "history"}
+        collected = []
+        for number, positions in enumerate(steps):
+            about = {
+                "system": name, "kind": kind, "request": request, "step": number, "model": model,
+                "clips": len(positions), "method": made.report["method"]["name"],
+            }
+            collected += [
+                about | {"who": "original"} | figures(said[model], drawn, positions),
+                about | {"who": "unlearned"} | figures(after, drawn, positions)
+                | {"seconds": round(seconds, 1), "details": json.dumps(found)} | where,
+            ]
+            collected += [
                 about | {"who": f"retrained {other}"} | figures(said[other], drawn, positions)
-                for other in others
-            ),
-        ]
+                for other in range(models)
+                if not len(np.intersect1d(drawn.training(other), positions))
+            ]
+        yield collected
 
 
 def kept(file: Path) -> pd.DataFrame:
@@ -390,7 +392,9 @@ def summary(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
         by = {
             one: group[who == one].groupby("request")[names].mean() for one in who.unique()
         }
-        span = group[who == "retrained"].groupby("request")[names].agg(["min", "max"])
+        # of several sets, the mean of what the retrained models span
+        span = group[who == "retrained"].groupby(["request", "step"])[names].agg(["min", "max"])
+        span = span.groupby("request").mean()
         order = by["original"].index
         o, u, r = (by[one].loc[order] for one in ("original", "unlearned", "retrained"))
         row: dict[str, Any] = {"system": system, "kind": kind, "requests": len(order)}

@@ -116,7 +116,8 @@ ours = draw_wrong(forget.labels, n_classes, generators[0])
 assert ours.equal(pgd.random_wrong_labels(forget.labels, n_classes, generators[1]))
 print("wrong labels: the same")
 
-scored = study.evaluate("original", forget_set, seed).predictions.query("split == 'forget'")
+scored = study.evaluate("original", forget_set, seed).predictions
+scored = scored[scored["split"] == "forget"]
 assert np.allclose(side_by_side["original"], scored["loss"], atol=1e-4)
 print("losses on the forget set: equal to 1e-4 nats")
 

@@ -76,7 +76,8 @@ study = run.study("validation")
 seed, forget_id = study.runs[0]
 forget_set = experiments.ranked_forget_set(study, forget_id)
 original, retrained = (
-    study.evaluate(name, forget_set, seed).predictions for name in ("original", "retrain")
+    study.evaluate(name, forget_set, seed).predictions
+    for name in ("original", "retrain")
 )
 gap = average_gap(original, retrained)
 n_labels = len(study.labels)

@@ -101,7 +101,7 @@ SEEING = (
     "(committed_leaderboard and cpu-ravdess)"
 )
 FILES = (
-    "my_words", "corpora", "methods", "tuning", "book", "runs", "make_encoders", "audit", "metrics",
+    "my_words", "corpora", "methods", "tuning", "book", "context", "make_encoders", "audit", "metrics",
     "promises",
 )
 
@@ -122,8 +122,9 @@ from answers import answers, evaluation
 from speechunlearn.lab import leaderboard, tuning
 from speechunlearn.lab.results import ANOTHER_SEED, Results
 assert "uniform" in tuning.names(())
-evaluations = [evaluation(m, answers(0, forget=f)) for m, f in (("original", 3.0), ("uniform",
-0.2))] for seed in range(4):
+both = ("original", 3.0), ("uniform", 0.2)
+evaluations = [evaluation(m, answers(0, forget=f)) for m, f in both]
+for seed in range(4):
     own = {"seed": seed, "variant": ANOTHER_SEED if seed else ""}
     evaluations.append(evaluation("retrain", answers(50 + seed), **own))
     if seed:

@@ -1,6 +1,6 @@
 """Each gate turns red when what it guards against is planted.
 
-Unknown and mistyped parameters of a chapter are in test_runs.py.
+Unknown and mistyped parameters of a chapter are in test_context.py.
 """
 
 import importlib.util
@@ -160,7 +160,7 @@ from speechunlearn.lab.forget_sets import clips
 study = tiny_study.study(Path(sys.argv[1]), Path(sys.argv[2]))
 for method in ("ran_lab", "remain"):
     study.evaluate(method, clips(2, 0), 0)
-print(len(list((Path(sys.argv[2]) / "cells").glob("*/made.json"))))
+print(len(list((Path(sys.argv[2]) / "evaluations").glob("*/made.json"))))
 """
 
 

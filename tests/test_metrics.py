@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from speechunlearn.audit.evaluation import scores
 
 from speechunlearn.audit.metrics import accuracy, distance_to_retrained, uar
+from speechunlearn.audit.scoring import scores
 from speechunlearn.errors import ParameterError
 
 

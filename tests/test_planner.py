@@ -254,7 +254,7 @@ def test_seconds_are_those_of_a_clock_that_the_passes_move(method, budget, monke
 def test_what_takes_longer_for_a_while_is_in_the_mean():
     rate = planner._Rate(timed=[(1.0, 1.0), (2.0, 2.0), (1.0, 3.0), (2.0, 6.0)])
     assert rate.seconds([1.0, 2.0]).tolist() == pytest.approx([2.0, 4.0], rel=0.01)
-    low, high = rate.spread()
+    low, high = rate.quartiles()
     assert 0.5 <= low < 1 < high <= 1.5
     alike = planner._Rate(timed=[(2.0, 1.0), (2.0, 3.0)])
     assert alike.seconds([2.0, 4.0]).tolist() == pytest.approx([2.0, 4.0])
@@ -262,10 +262,10 @@ def test_what_takes_longer_for_a_while_is_in_the_mean():
 
 def test_items_are_spread_over_their_sizes():
     sizes = [30.0, 10.0, 50.0, 20.0, 40.0, 70.0, 60.0, 80.0]
-    places = planner._spread(sizes)
+    places = planner._evenly(sizes)
     assert sorted(places) == list(range(8))
     assert [sizes[i] for i in places[:4]] == [80, 50, 30, 70]
-    assert planner._spread([5.0]) == [0] and planner._spread([1.0, 1.0]) == [1, 0]
+    assert planner._evenly([5.0]) == [0] and planner._evenly([1.0, 1.0]) == [1, 0]
 
 
 def test_workers_end_with_the_last():

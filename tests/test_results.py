@@ -313,7 +313,7 @@ def test_tau_has_the_papers_rule():
     shape = experiments.shape_over_tau(results).iloc[0]
     assert (shape["smallest tau"], shape["best"], shape["largest tau"]) == (0.25, 0.75, 0.5)
     assert shape["rises, then falls"]
-    with pytest.raises(ParameterError, match="there are no development cells"):
+    with pytest.raises(ParameterError, match="there are no development evaluations"):
         experiments.chosen_taus(results.select(tau=0.9))
 
 

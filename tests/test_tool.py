@@ -401,8 +401,8 @@ def test_the_example_is_what_the_study_holds(tmp_path: Path, demos_root: Path) -
     """The tool's scores of a study's model are the study's own."""
     from tiny_study import study as tiny
 
-    from speechunlearn.audit import evaluation as audits
     from speechunlearn.audit import predictions
+    from speechunlearn.audit import scoring as audits
     from speechunlearn.lab import example
     from speechunlearn.lab.forget_sets import clips as draw
     from speechunlearn.models import training

@@ -218,12 +218,15 @@ class TestLedger:
     def test_a_killed_ledger_goes_on(self, desk: Path) -> None:
         clips(desk, "second", 4, 7)
         file = self._write(desk, "a,forget.csv,,ran_lab", "b,second.csv,,ran_lab")
-        whole = ledgers.run(desk / "model", file, desk / "whole")
-        epochs = []
+        told: list[str] = []
+        whole = ledgers.run(desk / "model", file, desk / "whole", on_progress=told.append)
+        at = [place for place, text in enumerate(told) if "epoch" in text][-1]
+        assert any("asking" in text for text in told[:at])  # of the second request
+        told.clear()
 
         def stop(text: str) -> None:
-            epochs.append("epoch" in text)
-            if sum(epochs) == 7:  # in the second request
+            told.append(text)
+            if len(told) == at + 1:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

@@ -31,7 +31,7 @@ def model_folder(tmp_path):
     return folder
 
 
-def read(file: Path, **options: Any) -> inputs.Part:
+def read(file: Path, **options: Any) -> inputs.ClipSet:
     return inputs.read(
         "forget", file, ["a", "b"], sampling_rate=16000, normalise=True, **options
     )

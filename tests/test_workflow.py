@@ -220,7 +220,7 @@ def test_a_chapters_plan_has_what_its_notebook_asks_for(
         ({"tau_values": ["a"]}, "tau_values.0 is 'a'; it should be a valid number"),
         ({"methods": "magic"}, "method: 'magic' is not one of"),
         ({"settings": "train"}, "settings.0 is 'train'; it should be 'validation' or 'test'"),
-        ({"forget_ids": "dev"}, "draws.0.* is 'dev'; it should be"),
+        ({"forget_ids": "dev"}, "forget_ids.0.* is 'dev'; it should be"),
         ({"seeds": []}, "seeds is .*at least 1 item"),
         ({"roots": {"demos": "x"}}, "roots has 'demos', which corpora has not"),
         ({"roots": "x"}, "roots is 'x'; it should be a valid dictionary"),

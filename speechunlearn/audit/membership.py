@@ -856,5 +856,5 @@ ATTACKS: dict[str, tuple[Callable[..., object], ...]] = {
     "mia_svc": (svc_attack, hold_apart),
     "mia_matched": (match,),
     "mia_likelihood_ratio": (likelihood_ratio,),
-    "mia_figures": (auc, eer, tpr_at_fpr, performance, to_retrained),
+    "mia_performance": (auc, eer, tpr_at_fpr, performance, to_retrained),
 }

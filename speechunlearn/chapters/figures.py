@@ -264,8 +264,8 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
     styles = _styles(TITLES)
     for row in table.itertuples():
         how = styles[row.method]
-        face = how["color"] if row.alone else "none"
-        for axis, across in zip(axes, (row.kept, row.forward_backward), strict=True):
+        face = how["color"] if row.forget_only else "none"
+        for axis, across in zip(axes, (row.relative_utility, row.forward_backward), strict=True):
             axis.plot([across] * 2, [row.gap_low, row.gap_high], color=how["color"], linewidth=0.8)
             axis.plot(
                 across, row.gap, markerfacecolor=face, linestyle="none", markersize=7,

@@ -353,7 +353,10 @@ def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
 
 def _over_tau(results: Results) -> dict[tuple[str, int], pd.Series]:
     """Return UAR on unseen speakers over tau by method and N, on the development forget set."""
-    rows = results.select(method=list(ADVERSARIAL), forget_id=DEVELOPMENT).rows()
+    chosen = results.select(method=list(ADVERSARIAL), forget_id=DEVELOPMENT)
+    if chosen.evaluations.empty:
+        return {}
+    rows = chosen.rows()
     rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")].set_index("tau")
     by_key = rows.sort_index().groupby(["method", "n_forget"])["value"]
     return {(str(method), int(n)): uars for (method, n), uars in by_key}

@@ -163,8 +163,8 @@ class Method:
         known = [own.name for own in fields(self.parameters)]
         if self.hyperparameter and self.hyperparameter not in known:
             raise ParameterError(
-                f"method {self.name!r}: hyperparameter {self.hyperparameter!r} is none of its own "
-                f"{known}"
+                f"method {self.name!r}: hyperparameter {self.hyperparameter!r} is none of its "
+                f"hyperparameters {known}"
             )
 
     def unlearn(
