@@ -127,7 +127,7 @@ def test_a_committed_leaderboard_is_what_its_cells_say(folder):
         assert len(run.retrained) >= 4 and len(run.originals) >= 2
         assert set(run.judged) == {"original", *frozen["method"]}
     # what is shown is what the audit says of the committed predictions
-    (seed, forget_id), forget_kind = next(iter(made.items()))
+    (seed, forget_id), run = next(iter(made.items()))
     auditor = report_card.Auditor(
         run.retrained, run.originals, n_labels=found.results.n_labels
     )

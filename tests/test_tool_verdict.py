@@ -360,7 +360,8 @@ def test_what_is_required_decides_the_exit_status(desk, tmp_path, monkeypatch, c
     asked = ["forget", *given, "--out", tmp_path / "out", "--method", "ran_lab", "-p", "epochs=1"]
     assert run(*asked, "--require") == 3
     said = capsys.readouterr()
-    assert said.out.startswith(f"verdict: {UNKNOWN}: ") and "required: indistinguishable" in said.err
+    assert said.out.startswith(f"verdict: {UNKNOWN}: ")
+    assert "required: indistinguishable" in said.err
     assert run(*asked) == 0  # what was made is there all the same
     assert run("audit", *given, "--require") == 3
     like = {"value": LIKE, "why": "planted", "figure": None}

@@ -324,7 +324,7 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
         f"  {plan.jobs[name]['title']} done" for name in left
     )
     log = (tmp_path / "out" / workflow.FOLDER / "snakemake.log").read_text()
-    assert "rule cell:" in log and "rule model:" not in log
+    assert "rule evaluation:" in log and "rule model:" not in log
 
     torch.set_num_threads(1)  # as the jobs do
     def rows(cache):
