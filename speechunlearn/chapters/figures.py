@@ -156,7 +156,7 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
                 axis.plot(own["value"], y, markersize=7, **how)
             if paper is not None:
                 theirs = paper[(paper["n_forget"] == n) & paper["method"].isin(order)]
-                y = theirs["method"].map(place) + 0.25
+                y = theirs["method"].map(place).astype(float) + 0.25
                 axis.plot(theirs[split], y, "x", color="grey", markersize=5)
             if "retrain" in part.index:
                 axis.axvline(part.loc["retrain", "value"], color="grey", linewidth=0.8, zorder=0)

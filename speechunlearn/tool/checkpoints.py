@@ -69,7 +69,7 @@ class WaveformClassifier(Classifier):
         network: a transformers audio-classification model
         labels: class names, in the order of the logits
         extractor: transformers' feature extractor of the checkpoint
-        cluster: what a waveform is divided by before it comes here, a power of two, so that nothing
+        unit: what a waveform is divided by before it comes here, a power of two, so that nothing
             is rounded: 1 where the extractor normalises
 
     """

@@ -69,7 +69,7 @@ class Prepared:
         model: the original
         source: where it came from
         sets: the clips, by the name of their set
-        cluster: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
+        unit: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
         notes: what a reader of the report should know of the clips
 
     """
