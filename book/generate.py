@@ -27,6 +27,9 @@ from typing import Any
 import torchless
 import yaml
 
+ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.append(str(ROOT))  # of benchmarks
 torchless.install()
 
 import matplotlib  # noqa: E402
@@ -36,6 +39,7 @@ matplotlib.use("agg")
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from benchmarks.summary import summary  # noqa: E402
 from speechunlearn import corpora, methods, provenance  # noqa: E402
 from speechunlearn.chapters import figures, pages  # noqa: E402
 from speechunlearn.lab import (  # noqa: E402
@@ -46,7 +50,6 @@ from speechunlearn.lab import (  # noqa: E402
     tuning,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "speechunlearn"
 
 #: the committed run that the landing page shows
@@ -55,6 +58,8 @@ SETTING = "validation"
 
 #: turns of ``benchmarks/request.py``, and what its contenders are called
 SPEED = ROOT / "data" / "benchmarks" / "request.csv"
+#: requests of ``benchmarks/requests.py``
+REQUESTS = ROOT / "data" / "benchmarks" / "requests.csv"
 CONTENDERS = {
     "fast": "this package, `--fast`",
     "exact": "this package, as it is by default",
@@ -85,6 +90,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     api_pages(source / "book" / "api", source / "generated" / "api.md")
     status_page(source / "generated" / "status.md", notebooks)
     speed_page(source / "generated" / "speed.md")
+    requests_page(source / "generated" / "requests.md")
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
         keep_intervals(notebook)
@@ -539,6 +545,26 @@ def speed_page(target: Path) -> None:
             + table(["", "seconds", "times fast's", "the attack alone", "processor time"], rows)
         )
     target.write_text("\n".join(parts))
+
+
+# Requests
+
+
+def requests_page(target: Path) -> None:
+    """Write the table of the committed requests of ``benchmarks/requests.py``."""
+    rows = pd.read_csv(REQUESTS, dtype={"kind": str})
+    made = rows[rows["who"] == "unlearned"]
+    (machine,) = made["machine"].unique()
+    commits = ", ".join(sorted(made["commit"].unique()))
+    found = summary(rows).to_dict("records")
+    shown = [
+        [row["kind"], str(row["requests"])]
+        + [f"{row[name]}; beyond: {row[f'{name} beyond']}" for name in ("loss", "uar", "auc")]
+        + [row["utility"]] for row in found
+    ]
+    head = ["clips", "requests", "mean forget loss", "forget UAR", "attack on the loss, AUC",
+            "utility relative to the original"]
+    target.write_text(table(head, shown) + f"\n\n{machine}; commit {commits}.\n")
 
 
 # Landing page

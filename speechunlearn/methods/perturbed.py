@@ -82,7 +82,7 @@ class Parameters(Descent):
     anchor: float = 100.0
     splices: float = 100.0
     until: float = 0.05
-    steps: int = 800
+    steps: int = 2400
 
     def __post_init__(self) -> None:
         super().__post_init__()

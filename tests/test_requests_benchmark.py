@@ -1,0 +1,88 @@
+"""The benchmark of deletion requests: who heard what, and what its rows come to."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import REPOSITORY
+
+from benchmarks import requests
+from benchmarks.summary import summary
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    """Ten speakers say eight words three times."""
+    monkeypatch.setattr(requests, "KINDS", {"1": (1, 3), "5": (5, 2), "speaker": (0, 2)})
+    monkeypatch.setattr(requests, "UNSEEN_SPEAKERS", 2)
+    monkeypatch.setattr(requests, "SPARE", 12)
+    for word in "abcdefgh":
+        (tmp_path / "dataset" / word).mkdir(parents=True)
+        for speaker in range(10):
+            for take in range(3):
+                path = tmp_path / "dataset" / word / f"{speaker:02d}_NO_{take}.wav"
+                soundfile.write(path, np.zeros(160), 16000)
+    return tmp_path
+
+
+def test_each_request_is_heard_by_half_of_the_models_and_no_clip_is_in_two(corpus):
+    drawn = requests.design(corpus, 6)
+    sets = [positions for kind in drawn.requests.values() for positions in kind]
+    assert sorted(map(len, sets)) == [1, 1, 1, 5, 5, 24, 24]
+    together = np.concatenate(sets)
+    assert len(set(together)) == len(together)
+    assert set(drawn.clips["part"].iloc[together]) == {"training"}
+    for kind, heard in drawn.heard.items():
+        assert (heard.sum(0) == 3).all()
+        for number, positions in enumerate(drawn.requests[kind]):
+            for model in range(6):
+                inside = np.isin(positions, drawn.training(model))
+                assert inside.all() if heard[model, number] else not inside.any()
+    parts = drawn.clips.groupby("part")
+    assert parts.size().to_dict() == {"spare": 12, "training": 180, "unseen": 48}
+    unseen = set(parts.get_group("unseen")["speaker"])
+    assert len(unseen) == 2 and unseen.isdisjoint(parts.get_group("training")["speaker"])
+
+
+def test_figures_of_a_request_by_hand(corpus):
+    drawn = requests.design(corpus, 6)
+    labels = sorted(drawn.clips["label"].unique())
+    truth = np.array([labels.index(label) for label in drawn.clips["label"]])
+    logits = np.zeros((len(truth), len(labels)))  # a loss of log 8 for all
+    positions = drawn.requests["5"][0]
+    logits[positions, truth[positions]] = 5.0
+    found = requests.figures(logits, drawn, positions)
+    assert found["loss"] == pytest.approx(np.log(np.exp(5) + 7) - 5)
+    assert found["uar"] == 1.0 and found["auc"] == 1.0
+    assert found["unseen_uar"] == pytest.approx(1 / 8)  # all are called the first label
+
+
+def rows(request, original, unlearned, retrained, unseen=0.5, after=0.5, kind="5"):
+    about = {"system": "s", "kind": kind, "request": request, "step": 0, "auc": 0.5, "uar": 0.5}
+    return [
+        about | {"who": "original", "loss": original, "unseen_uar": unseen, "uar": 1.0, "auc": 1.0},
+        about | {"who": "unlearned", "loss": unlearned, "unseen_uar": after},
+        *(about | {"who": f"retrained {i}", "loss": value, "unseen_uar": unseen}
+          for i, value in enumerate(retrained)),
+    ]
+
+
+def test_the_share_that_is_closed_is_a_ratio_of_means_by_hand():
+    table = pd.DataFrame(
+        rows("5-0", 0.0, 1.0, (1.0, 3.0), after=0.45) + rows("5-1", 1.0, 2.0, (1.4, 1.6))
+    )
+    (found,) = summary(table).to_dict("records")
+    # moved by 1 and 1; the gaps are 2 and 0.5
+    assert found["loss"].startswith("0.80 [0.50, 2.00]")
+    assert found["loss beyond"] == "1 of 2" and found["uar"].startswith("1.00")
+    assert found["utility"].startswith("0.950 [0.900, 1.000]")
+
+
+def test_the_committed_rows_are_whole():
+    table = pd.read_csv(REPOSITORY / "data" / "benchmarks" / "requests.csv", dtype={"kind": str})
+    assert not table[["loss", "uar", "auc", "unseen_uar"]].isna().any(axis=None)
+    for _, group in table.groupby(["system", "request", "step"]):
+        who = group["who"].str.split().str[0].value_counts()
+        assert who["original"] == who["unlearned"] == 1 and who["retrained"] >= 5
+    made = table[table["who"] == "unlearned"]
+    assert made[["commit", "lock", "machine", "seconds", "details"]].notna().all(axis=None)
