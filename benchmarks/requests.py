@@ -319,7 +319,7 @@ def asked(drawn: Design, models: int) -> Iterator[tuple[str, str, int, list[np.n
 
 def rows(
     name: str, root: Path, work: Path, models: int, parameters: dict[str, Any],
-    method: str | None, done: Collection[str],
+    method: str | None, done: Collection[str], kinds: Collection[str],
 ) -> Iterator[list[dict[str, Any]]]:
     """Carry out the requests that are not done; yield what original, result and retrained say."""
     from speechunlearn import provenance
@@ -334,7 +334,7 @@ def rows(
         "machine": provenance.describe(),
     }
     for kind, request, model, steps in asked(drawn, models):
-        if request in done:
+        if request in done or kind not in kinds:
             continue
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             source, started = folders[model], time.process_time()
@@ -375,6 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, help="folder of the corpus")
     parser.add_argument("--work", type=Path, help="folder of the pool's models")
     parser.add_argument("--models", type=int, default=12)
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "in a row"], help="these alone")
     parser.add_argument("--method", help="in place of what forget recommends")
     parser.add_argument("--parameters", type=json.loads, default={}, help="as JSON")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -392,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = set() if before.empty else set(before[before["system"] == asked.system]["request"])
         for made in rows(
             asked.system, asked.root, asked.work, asked.models, asked.parameters, asked.method,
-            done,
+            done, asked.kinds or [*KINDS, "in a row"],
         ):
             asked.out.parent.mkdir(parents=True, exist_ok=True)
             whole = pd.concat([kept(asked.out), pd.DataFrame(made)])
