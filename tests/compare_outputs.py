@@ -92,6 +92,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("cards that pass", r"^: $", 3.0, counts=True),
     Kind("least share noticed, percent", r"notices is $", 25.0, counts=True),
     Kind("least share noticed, clips", r"^% \($", 4.0, counts=True),
+    # where a descent ended
+    Kind("steps of a descent", r"reached after $", 60.0, counts=True),
+    Kind("share of the way left, percent", r"^ steps: $", 3.0, counts=True),
+    Kind("mean loss", r"would lose about $", 0.1),
     # of one clip; the largest change is held at tau
     Kind("a perturbation's", r"\(dB\)$|\|delta\|$", 0.1),
 )

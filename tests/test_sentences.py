@@ -291,11 +291,17 @@ def test_ten_clips_of_seven_classes_rarely_hold_all_of_them():
 def test_readme_says_of_a_request_what_chapter_eleven_shows():
     notebook = json.loads((ROOT / "notebooks" / "11_request.ipynb").read_text())
     printed = "".join(
-        "".join(output.get("text", ""))
+        "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
         for cell in notebook["cells"] for output in cell.get("outputs", [])
     )
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert "of chapter 11's 16 clips all keep their answers" in readme
-    assert "of 16 predictions 0 changed" in printed
+    changed, before, after, retrained, outside, scores = re.search(
+        r"of chapter 11's 16 clips (\d+) change their answers \(forget UAR ([\d.]+) to ([\d.]+), "
+        r"retrained models ([\d.]+)\).*for (\d+) of (\d+) scores", readme
+    ).groups()
+    assert f"of 16 predictions {changed} changed" in printed
+    assert f"UAR, forget (16 clips): before {before}, after {after}" in printed
+    assert f"; {outside} of {scores} scores lie outside" in printed
+    assert re.search(rf"UAR, forget set +\d\.\d\d +{retrained} ", printed)
     assert "says *distinguishable from retraining*" in readme
     assert "verdict: distinguishable from retraining:" in printed

@@ -188,7 +188,7 @@ def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generato
     beside = {name: table[name].map(_number) for name in ("retrained", "distance", "spread")}
     text = table.assign(
         attack=table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
-        figure=table["measure"].map(figures), value=_with_interval(table, "value", "low", "high"),
+        measure=table["measure"].map(figures), value=_with_interval(table, "value", "low", "high"),
         **beside,
     )
     return text.set_index(["attack", "measure"])[["value", *beside]]
