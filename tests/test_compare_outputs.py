@@ -253,4 +253,5 @@ def test_every_kind_is_declared_once_and_no_share_has_a_tolerance_that_says_noth
     assert counted == {
         "a machine's", "steps of relearning", "answers changed", "scores outside",
         "cards that pass", "least share noticed, percent", "least share noticed, clips",
+        "steps of a descent", "share of the way left, percent",
     }

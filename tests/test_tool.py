@@ -59,7 +59,7 @@ def test_a_checkpoint_answers_as_transformers_does(tmp_path: Path, kind: str) ->
 
 
 def _prepared(model: Path, file: Path):  # noqa: ANN202
-    from speechunlearn.tool.deletion import prepare
+    from speechunlearn.tool.unlearning import prepare
 
     return prepare(model, {"forget": file})
 
@@ -154,7 +154,7 @@ def test_the_report_holds_what_was_asked_and_found(desk: Path, tmp_path: Path) -
     } - {"report.json"}
     # the attack is the one of the audit, on the same losses
     from speechunlearn.tool import evaluate
-    from speechunlearn.tool.deletion import prepare
+    from speechunlearn.tool.unlearning import prepare
 
     files = {"forget": desk / "forget.csv", "unseen": desk / "unseen.csv"}
     prepared = prepare(tmp_path / "out", files)

@@ -213,6 +213,10 @@ def columns_before(path: Path, ids: dict[str, str]) -> Iterator[bytes]:
         yield coded.indices.to_numpy(zero_copy_only=False).astype(np.int64).tobytes()
 
 
+#: tables that were made after the renaming
+SINCE = {"requests.csv"}
+
+
 def digest(data: Path) -> str:
     """Return a digest of every committed table, in its old words."""
     found = hashlib.sha256()
@@ -221,6 +225,7 @@ def digest(data: Path) -> str:
     for folder in folders:
         ids: dict[str, str] = {}
         files = sorted(folder.glob("*.csv"), key=lambda path: FILES.get(path.name, path.name))
+        files = [path for path in files if path.name not in SINCE]
         for path in files:
             found.update(f"{folder.name}/{FILES.get(path.name, path.name)}\n".encode())
             for part in as_before(path, ids):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speechunlearn.tool.cost import Forecast, forecast
-    from speechunlearn.tool.deletion import Done, forget
     from speechunlearn.tool.judging import audit
+    from speechunlearn.tool.unlearning import Done, forget
 
 __all__ = ["Done", "Forecast", "audit", "forget", "forecast"]
 
 _PLACES = {
-    "audit": "judging", "Forecast": "cost", "forecast": "cost", "Done": "deletion",
-    "forget": "deletion",
+    "audit": "judging", "Forecast": "cost", "forecast": "cost", "Done": "unlearning",
+    "forget": "unlearning",
 }
 
 

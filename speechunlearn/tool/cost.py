@@ -12,7 +12,7 @@ from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.planner import Estimate
 from speechunlearn.models.training import Recipe
 from speechunlearn.tool import defaults, reports
-from speechunlearn.tool.deletion import fresh, prepare
+from speechunlearn.tool.unlearning import fresh, prepare
 
 #: seconds that a calibration should take
 BUDGET = 20.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from speechunlearn.errors import ParameterError
 from speechunlearn.tool import evaluate, output_folder, reports
-from speechunlearn.tool.deletion import Done, assessed, described, prepare
+from speechunlearn.tool.unlearning import Done, assessed, described, prepare
 
 
 def audit(

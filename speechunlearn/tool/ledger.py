@@ -18,7 +18,7 @@ import pandas as pd
 from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.tool import checkpoints, defaults, output_folder
-from speechunlearn.tool.deletion import forget
+from speechunlearn.tool.unlearning import forget
 
 REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
 STATE = "ledger.json"

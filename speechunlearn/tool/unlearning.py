@@ -295,7 +295,7 @@ def _made(
     """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
     cache = Cache(unfinished)
     specification = asked | {
-        "code": code_hash("speechunlearn.tool.deletion", _module(choice.method)),
+        "code": code_hash("speechunlearn.tool.unlearning", _module(choice.method)),
         "stack": stack(),
         "computing": provenance.computing(),
     }
