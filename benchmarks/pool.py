@@ -1,6 +1,6 @@
 """Make a pool of models: each trained without a random half of some disjoint forget sets.
 
-    python benchmarks/pool.py --corpus ravdess --root PATH --sets "clips:10x3 speaker:1x2"
+    python -m benchmarks.pool --corpus ravdess --root PATH --sets "clips:10x3 speaker:1x2"
 
 What it is for and what it writes: `speechunlearn.lab.pool`. The design is drawn and written before
 anything is trained. Models are trained in their order, the first 12 are a balanced pool of their

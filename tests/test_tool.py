@@ -189,9 +189,15 @@ def test_references_give_a_card_and_absent_sets_are_named(desk: Path, tmp_path: 
 
 
 def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path) -> None:
-    """Models of one seed are alike: their own kind passes, one that answers otherwise fails."""
+    """Models next to each other are alike: their own kind passes, another one fails."""
+    from safetensors.torch import load_file, save_file
+
     files = {name: clips(tmp_path, name, 60, i) for i, name in enumerate(("forget", "unseen"))}
-    alike = [shutil.copytree(write(tmp_path / "a"), tmp_path / f"a{i}") for i in range(4)]
+    weights, alike = load_file(write(tmp_path / "a") / "model.safetensors"), []
+    for number in range(1, 5):
+        alike.append(shutil.copytree(tmp_path / "a", tmp_path / f"a{number}"))
+        nudged = {name: weight + 1e-6 * number for name, weight in weights.items()}
+        save_file(nudged, alike[-1] / "model.safetensors", {"format": "pt"})
     given = {"forget": files["forget"], "unseen": files["unseen"], "references": alike}
     assert audit(tmp_path / "a", **given).report["cards"]["model"]["passed"]
     other = audit(write(tmp_path / "b", seed=9), **given).report["cards"]["model"]
@@ -293,6 +299,15 @@ def test_what_cannot_be_used_is_refused_before_work(desk: Path, tmp_path: Path) 
     refused(CorpusError, "two labels", forget=desk / "two.csv")
     other = write(tmp_path / "raw", "wav2vec2, not normalised")
     refused(ParameterError, "takes other waveforms", references=[other])
+    copied = shutil.copytree(desk / "model", tmp_path / "copy")
+    one, two = (write(tmp_path / name, seed=5) for name in ("one", "two"))
+    same = "references: .*{}' has the config and weights of .*{}'".format
+    refused(ParameterError, same("copy", "model"), references=[copied])
+    refused(ParameterError, same("two", "one"), references=[one, two])
+    refused(ParameterError, same("one", "one"), references=[one, one])
+    with pytest.raises(ParameterError, match=same("model", "copy")):
+        audit(one, desk / "forget.csv", original=copied, references=[desk / "model"])
+    refused(ParameterError, "seed: 4294967296 is not from 0", seed=2**32)
 
 
 def test_a_recording_that_is_named_twice_counts_once(desk: Path, tmp_path: Path) -> None:

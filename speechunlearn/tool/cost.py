@@ -12,7 +12,7 @@ from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.planner import Estimate
 from speechunlearn.models.training import Recipe
 from speechunlearn.tool import defaults, reports
-from speechunlearn.tool.unlearning import fresh, prepare
+from speechunlearn.tool.unlearning import check_seed, fresh, prepare
 
 #: seconds that a calibration should take
 BUDGET = 20.0
@@ -106,8 +106,7 @@ def forecast(
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = defaults.choose(available, method)
     own = methods.parameters(choice.method, **(choice.values | dict(parameters or {})))
-    if seed < 0:
-        raise ParameterError(f"seed: {seed} is negative")
+    check_seed(seed)
     if not budget > 0:
         raise ParameterError(f"budget: {budget} is not positive")
     if retrain_epochs is not None and retrain_epochs < 1:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speechunlearn.errors import ParameterError
 from speechunlearn.tool import evaluate, output_folder, reports
-from speechunlearn.tool.unlearning import Done, assessed, described, prepare
+from speechunlearn.tool.unlearning import Done, assessed, check_seed, described, prepare
 
 
 def audit(
@@ -42,15 +41,14 @@ def audit(
         SpeechUnlearnError: anything that can't be used
 
     """
-    if seed < 0:
-        raise ParameterError(f"seed: {seed} is negative")
+    check_seed(seed)
     folder = None if out is None else output_folder.path("out", out)
     if folder is not None:
         output_folder.check_not_inside(folder, output_folder.path("model", model))
         output_folder.check_free(folder)
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    judges = [prepared.load(reference, "references") for reference in references]
+    judges = prepared.references(references, [] if original is None else [original])
     judged = {"model": prepared.model}
     if original is not None:
         judged = {"original": prepared.load(original, "original")} | judged

@@ -96,6 +96,30 @@ class Prepared:
         other.unit = self.unit
         return other.to(next(self.model.parameters()).device)
 
+    def references(
+        self, sources: Sequence[str | Path], apart: Sequence[str | Path] = ()
+    ) -> list[WaveformClassifier]:
+        """Load the models that a result is judged by.
+
+        Args:
+            sources: of retrained models
+            apart: other checkpoints of the request, which none of them may be
+
+        Raises:
+            ParameterError: one that is the model itself, another of the request or another
+                reference: its answers would count twice, or for a retrained model's
+
+        """
+        known = {checkpoints.digest(one): str(one) for one in (self.source, *apart)}
+        for source in sources:
+            same = known.setdefault(checkpoints.digest(source), str(source))
+            if same != str(source) or list(map(str, sources)).count(str(source)) > 1:
+                raise ParameterError(
+                    f"references: {str(source)!r} has the config and weights of {same!r}: a "
+                    "reference is a model of its own, retrained without the forget clips"
+                )
+        return [self.load(source, "references") for source in sources]
+
 
 def forget(
     model: str | Path,
@@ -151,8 +175,7 @@ def forget(
     choice = defaults.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
     own = methods.parameters(choice.method, **values)
-    if seed < 0:
-        raise ParameterError(f"seed: {seed} is negative")
+    check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
@@ -161,7 +184,7 @@ def forget(
     )
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], refused_in_retain or {})
-    judges = [prepared.load(reference, "references") for reference in references]
+    judges = prepared.references(references)
     asked = {
         "model": checkpoints.digest(model),
         "clips": {
@@ -194,6 +217,12 @@ def forget(
         assert found is not None
     output_folder.clear(out)
     return Done(out, found)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ParameterError where a seed is out of the range that every source of numbers takes."""
+    if not 0 <= seed < 2**32:
+        raise ParameterError(f"seed: {seed} is not from 0 to {2**32 - 1}")
 
 
 def prepare(
