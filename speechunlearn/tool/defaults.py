@@ -144,7 +144,10 @@ def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any
     if hyperparameter and hyperparameter in given:
         return values, f"{hyperparameter} is the request's own"
     if hyperparameter and getattr(methods.parameters(method), hyperparameter) is None:
-        return values, f"its hyperparameter ({hyperparameter}) is found on the clips themselves"
+        return values, (
+            f"its hyperparameter ({hyperparameter}) is found on the clips themselves; on the "
+            "leaderboards it was tuned"
+        )
     if own is None:
         return values, "its hyperparameters are its own defaults: it was not tuned here"
     if own["tuned"]:
