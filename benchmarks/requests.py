@@ -302,8 +302,8 @@ def csv_of(drawn: Design, positions: Sequence[int], file: Path) -> Path:
 def asked(drawn: Design, models: int) -> Iterator[tuple[str, str, int, list[np.ndarray]]]:
     """Yield the kind and the name of a request, the original, and its clips, in their order.
 
-    Each request is made of one model that heard it; those in a row of as many models as there are
-    requests in a row; each of these is scored on its own clips after the last.
+    Each request is made of one model that heard it; those in a row of every model that heard as
+    many. Each of these is scored on its own clips after the last.
     """
     for kind, sets in drawn.requests.items():
         for number, positions in enumerate(sets):

@@ -53,7 +53,7 @@ class Kind:
 
 
 # Measured on all chapters of profile smoke, from an empty cache: those stored (AVX2, one thread)
-# beside ATEN_CPU_CAPABILITY=avx512 with one thread, on a Zen 4: of some 2,000 trained numbers
+# beside ATEN_CPU_CAPABILITY=avx512 with one thread, on a Zen 4: of 2,550 trained numbers
 # three differ, two ends of intervals by 0.01 and an AUC by 0.001; and beside default with two
 # threads, where no cell is out of tolerance. The larger differences that are said below are of
 # chapters 02, 03, 05, 07 and 10 as they were before dropout was drawn alike on every processor and

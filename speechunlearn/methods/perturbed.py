@@ -1,13 +1,13 @@
 """Self-distillation to speed-perturbed copies: their answers stand for what was never learnt.
 
 Source: ours. The target is a guess, clip by clip, of what a model that never heard the clip would
-say: the original's own answer, drawn towards its answers to copies of the clip that are unlike
-anything it was trained on (played faster and slower, moved in time). Where these agree the answer
-came from what clips have in common, and it stays; where they do not, it depended on the clip. The
-answers to the copies themselves are held, and those to clips spliced from two, made anew at every
-step, so that the model stays as it was on speech like theirs. What is held counts as so many
-clips, whatever the size of the request: of few clips each moves the model little, and requests one
-after another come to what one request for all of them would. No label is used.
+say: the original's own answer, drawn towards, and beyond, its answers to copies of the clip that
+are played faster and slower, or moved in time. Where these agree the answer came from what clips
+have in common, and it stays; where they do not, it depended on the clip. How far, is found on the
+clips (`speechunlearn.methods.never_heard`). The answers to copies are held, and those to clips
+spliced from two, made anew at every step, so that the model stays as it was on speech like theirs.
+What is held counts as so many clips, and at most as those that are to be forgotten. The descent
+ends where the targets are reached. No label is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, Positive
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import (
     Batch,
@@ -82,7 +82,7 @@ class Parameters(Descent):
     anchor: float = 100.0
     splices: float = 100.0
     until: float = 0.05
-    steps: int = 2400
+    steps: Positive[int] = 2400
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,8 +99,6 @@ class Parameters(Descent):
                 raise ParameterError(f"{name}: {getattr(self, name)} is negative or not finite")
         if not 0 <= self.until < 1:
             raise ParameterError(f"until: {self.until} is not a share from 0 to below 1")
-        if self.steps < 1:
-            raise ParameterError(f"steps: {self.steps} is not positive")
 
 
 class Aim(NamedTuple):

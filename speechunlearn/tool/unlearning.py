@@ -446,7 +446,7 @@ def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
         )
     elif level is not None and len(details.get("history", ())) >= parameters.epochs:
         found.append(
-            f"that was NOT reached for certain: all {parameters.epochs} epochs were needed"
+            f"whether that was reached is not known: all {parameters.epochs} epochs were run"
         )
     return found
 
