@@ -27,6 +27,7 @@ from test_methods_more import (
 from speechunlearn.dataset import audio
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import UnlearningData, never_heard, perturbed
+from speechunlearn.models import training
 from speechunlearn.models.training import Cost, predict
 
 __all__ = ["original", "plain_steps"]  # fixtures
@@ -274,7 +275,7 @@ def test_no_epoch_begins_after_the_budget_of_steps(original):
 def test_a_batch_in_pieces_comes_to_the_same_weights(original, monkeypatch):
     values = {"weight": 1.0, "epochs": 2, "learning_rate": 1e-3, "batch_size": 8}
     whole = run("perturbed", original, request_of(), **values).model
-    monkeypatch.setattr(perturbed, "_AT_ONCE", 1)
+    monkeypatch.setattr(training, "at_once", lambda model: 1)
     pieces = run("perturbed", original, request_of(), **values).model
     for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=2e-5)

@@ -225,6 +225,42 @@ def test_clean_epochs_are_without_spec_augment(tmp_path):
     assert tiny.equal(expected, weights) and after
 
 
+# ---- batches of a large model
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_batch_that_is_cut_has_the_gradient_of_its_pieces(monkeypatch, mode):
+    """In train mode dropout and SpecAugment draw: a piece that is computed again draws the same."""
+    clips, piece = tiny.clips(5), [[0, 1], [2, 3], [4]]
+
+    def gradients(ask) -> tuple[torch.Tensor, list[torch.Tensor], float]:
+        model = tiny.wav2vec2(hidden_dropout=0.3, **MASKS).train(mode == "train")
+        torch.manual_seed(0)
+        np.random.seed(0)
+        logits = ask(model)
+        cross_entropy(logits, clips.labels).backward()
+        grown = [p.grad for p in model.parameters() if p.grad is not None]
+        return logits.detach(), grown, np.random.random()
+
+    pieces = gradients(lambda m: torch.cat([m(*clips.batch(part)) for part in piece]))
+    monkeypatch.setattr(training, "at_once", lambda model: 2 * max(clips.lengths))
+    calls = []
+    cut = gradients(lambda m: (
+        m.register_forward_pre_hook(lambda *_: calls.append(1)),
+        training.logits_of(m, clips, range(5)),
+    )[1])
+    assert len(calls) == 2 * len(piece)  # each once more on the way back
+    torch.testing.assert_close(cut[:2], pieces[:2], rtol=1e-5, atol=1e-7)
+    assert cut[2] == pieces[2]
+
+
+def test_a_large_model_takes_few_samples_at_once():
+    small, base = torch.nn.Linear(10, 10), torch.nn.Linear(95, 1_000_000, device="meta")
+    assert training.at_once(small) > 10**9
+    assert 15 < training.at_once(base) / 16_000 < 25
+    assert training.pieces(base, [160_000, 80_000, 160_000], [0, 1, 2]) == [[0, 1], [2]]
+
+
 # ---- errors
 
 

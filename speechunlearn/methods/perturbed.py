@@ -39,14 +39,12 @@ from speechunlearn.methods.base import (
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.methods.never_heard import perturb
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.training import predict
+from speechunlearn.models.training import pieces, predict
 
 #: a target further beyond the copies than this is a guess: copies further off are taken
 _FURTHEST = 2.5
 #: nats of divergence from which a start counts as one: what is next to its target stays there
 _NO_WAY = 0.01
-#: samples of a batch, padding included, that are sent through the model at once
-_AT_ONCE = 16000 * 40
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def run(
     sums = [0.0, 0]  # of the divergence from the targets in this epoch, and clips
 
     def loss(model: Classifier, batch: Batch) -> Iterator[Tensor]:
-        for at in _pieces(batch.positions, forget):
+        for at in pieces(model, forget.lengths, batch.positions):
             share = len(at) / len(batch.positions)
             value = divergence(logits_of(model, forget, at), aim.targets[at])
             sums[0] += value.item() * len(at)
@@ -149,13 +147,13 @@ def run(
             yield share * value
         held = min(parameters.anchor, n) / n
         for own, answer in zip(aim.copies, aim.answers, strict=True) if held else ():
-            for at in _pieces(batch.positions, own):
+            for at in pieces(model, own.lengths, batch.positions):
                 share = len(at) / len(batch.positions) / len(aim.copies)
                 yield share * held * divergence(logits_of(model, own, at), answer[at])
         if original is not None:
             made = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
             clips = spliced(forget, made, normalised=normalised)
-            for at in _pieces(range(len(clips)), clips):
+            for at in pieces(model, clips.lengths, range(len(clips))):
                 with torch.no_grad():
                     answer = logits_of(original, clips, at)
                 share = min(parameters.splices, n) / n * len(at) / len(clips)
@@ -185,13 +183,6 @@ def run(
         "history": history, "targets_changed": changed, "steps": len(history) * steps,
         "left": kept["divergences"][-1] / max(kept["divergences"][0], _NO_WAY),
     })
-
-
-def _pieces(positions: Sequence[int], clips: Clips) -> list[list[int]]:
-    """Return a batch in pieces that are sent through the model at once."""
-    longest = max(clips.lengths[i] for i in positions)
-    size = max(1, _AT_ONCE // longest)
-    return [list(positions[first : first + size]) for first in range(0, len(positions), size)]
 
 
 def given(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Aim:

@@ -1,7 +1,7 @@
 """Fine-tuning a classifier, and asking it what it says of clips."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from speechunlearn.dataset import audio
 from speechunlearn.dataset import clips as clips_module
@@ -126,10 +127,75 @@ def train(
 
 
 def logits_of(model: torch.nn.Module, clips: Clips, positions: Sequence[int]) -> Logits:
-    """Return the logits of some clips, with a graph where gradients are enabled."""
-    device = next(model.parameters()).device
-    waveform_z, lengths = clips.batch(positions)
-    return model(waveform_z.to(device), lengths.to(device))
+    """Return the logits of some clips, with a graph where gradients are enabled.
+
+    Where these are more samples than `at_once` they go through the model in pieces, each of them
+    once more on the way back: what is held is the graph of one piece. Not so inside
+    `speechunlearn.models.fast_mode.fast`, whose draws could not be made again.
+    """
+
+    def ask(piece: Sequence[int]) -> Logits:
+        device = next(model.parameters()).device
+        waveform_z, lengths = clips.batch(piece)
+        return model(waveform_z.to(device), lengths.to(device))
+
+    parts = pieces(model, clips.lengths, positions)
+    if len(parts) == 1 or fast_mode.is_on():
+        return ask(positions)
+    return torch.cat([
+        checkpoint(ask, piece, use_reentrant=False, context_fn=_same_draws) for piece in parts
+    ])
+
+
+def _same_draws() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
+    """Return where a piece is computed, and computed again: SpecAugment draws from numpy's own."""
+    state = np.random.get_state()
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        now = np.random.get_state()
+        np.random.set_state(state)
+        try:
+            yield
+        finally:
+            np.random.set_state(now)
+
+    return contextlib.nullcontext(), again()
+
+
+#: what a graph may hold, in bytes, on the CPU; of a GPU's memory it may hold a third
+_HELD = 3 * 2**30
+#: bytes that a sample holds by weight of the model: of wav2vec 2.0 as it was measured, about
+_BY_WEIGHT = 1e-4
+
+
+def at_once(model: torch.nn.Module) -> int:
+    """Return how many samples go through a model at once, padding included.
+
+    They are 20 s for a wav2vec 2.0 of 95 million weights on the CPU, and more than any batch has
+    for a small model. A single clip is never cut.
+    """
+    weights = list(model.parameters())
+    device, held = weights[0].device, _HELD
+    if device.type == "cuda":
+        held = torch.cuda.get_device_properties(device).total_memory // 3
+    return int(held / _BY_WEIGHT / sum(weight.numel() for weight in weights))
+
+
+def pieces(
+    model: torch.nn.Module, lengths: Sequence[int], positions: Sequence[int]
+) -> list[list[int]]:
+    """Return a batch, in its order, in pieces that go through a model at once.
+
+    Args:
+        model: see `at_once`
+        lengths: samples of each clip
+        positions: of the batch
+
+    """
+    longest = max(lengths[i] for i in positions)
+    size = max(1, at_once(model) // longest)
+    return [list(positions[first : first + size]) for first in range(0, len(positions), size)]
 
 
 def predict(
@@ -142,7 +208,7 @@ def predict(
     was_training = model.training
     model.eval()
     found = torch.zeros(len(clips), len(model.labels))
-    batches = list(clips_module.sorted_batches(clips.lengths, batch_size))
+    batches = list(clips_module.sorted_batches(clips.lengths, batch_size, at_once(model)))
     try:
         for positions in cost.phase(
             "predictions", batches, samples=loop.padded(clips.lengths),
