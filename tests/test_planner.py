@@ -453,3 +453,14 @@ def test_a_run_takes_what_was_predicted(method, size, fast, threads):
         if np.median(ratios) == pytest.approx(1, abs=0.25):
             break
     assert np.median(ratios) == pytest.approx(1, abs=0.25), ratios
+
+
+def test_of_long_items_one_is_enough():
+    """A batch that takes half a minute is done once, warm or not."""
+    ticks, done = [0.0], []
+    work = planner.Cut(0, None, 1.0, lambda: ticks[0])
+    for item in work.phase("long", range(10), samples=lambda item: 10.0):
+        done.append(item)
+        ticks[0] += 30.0
+    assert len(done) == 1
+    assert work.estimated(work.now())[-1].seconds == pytest.approx(300.0)

@@ -10,6 +10,7 @@ from speechunlearn import tool
 from speechunlearn.cli import main
 from speechunlearn.errors import SpeechUnlearnError
 from speechunlearn.methods import planner
+from speechunlearn.tool import unlearning
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,10 @@ def test_the_passes_are_those_of_the_report(
     assert (total.forward, total.forward_backward) == (cost["forward"], cost["forward_backward"])
     assert 0 < total.low <= total.seconds * 1.5 and total.seconds <= total.high * 1.5
     assert 0.5 < said.unlearning.peak_memory_mb / cost["peak_memory_mb"] < 2
-    assert said.clips["forget"] == 5 and said.retraining is None and said.ratio is None
+    assert said.clips["forget"] == 5
+    assert (said.retraining is None) is (said.ratio is None) is not retained
+    if retained:  # the recipe's number of epochs on the seven retained clips
+        assert said.retraining.total.forward_backward == 20 * 7
 
 
 def test_without_a_method_the_recommended_one_is_planned(request_files):
@@ -75,6 +79,25 @@ def test_without_a_method_the_recommended_one_is_planned(request_files):
     text = said.summary()
     for words in ("in all", "peak memory", "s of audio", "Retraining", "calibrated in"):
         assert words in text
+
+
+@pytest.mark.parametrize("epochs", [1, 10_000])
+def test_where_retraining_is_cheaper_it_comes_first(request_files, epochs):
+    said = plan(
+        request_files, retained=True, method="ran_lab", parameters={"epochs": 100},
+        retrain_epochs=epochs,
+    )
+    first = said.summary().splitlines()[0]
+    assert first.startswith("retraining is the answer") is (epochs == 1)
+
+
+def test_the_report_says_that_retraining_would_have_been_cheaper():
+    spent = {"forward_backward": 130, "forward": 30}  # as much as 20 epochs of 7 clips
+    (note,) = unlearning.dearer_than_retraining(spent, 7)
+    assert note.startswith("retraining would have been the answer: 20 epochs on the 7 retained clips")
+    assert "100%" in note
+    assert unlearning.dearer_than_retraining(spent | {"forward": 29}, 7) == []
+    assert unlearning.dearer_than_retraining(spent, 0) == []
 
 
 def test_estimated_passes_are_said_to_be(request_files, monkeypatch):

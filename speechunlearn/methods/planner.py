@@ -41,8 +41,9 @@ from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Cost, Item, Resume, Work
 
-#: a phase is cut to so many items, or to those that its share of the budget is enough for
-_LEAST, _SHARE = 3, 0.25
+#: a phase is cut to so many items, or to those that its share of the budget is enough for; where
+#: they take this long together, in seconds, to fewer
+_LEAST, _SHARE, _LONG = 3, 0.25, 15.0
 #: the least and the most clips that a search is run on, and its share of the budget
 _SEARCHED, _SEARCH = (2, 32), 0.5
 #: name of what is done outside of the phases
@@ -136,7 +137,8 @@ def estimate(
         fast: whether it runs with ``fast``, see `speechunlearn.methods.base.Method.unlearn`
         kept: whether the state is kept after every epoch
         budget: seconds that it should take; a phase takes a quarter of them, or as long as four of
-            its items need, and a search half of them, or as long as two clips need
+            its items need, but where these are long, as long as one needs; and a search half of
+            them, or as long as two clips need
         clock: returns seconds; of the wall where items are done at once
 
     Raises:
@@ -255,12 +257,18 @@ class Cut(Work):
         waiting = deque(_evenly(sizes))
         if not rate.warm:
             first = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
-            rate.warm = True
+            rate.warm, started = True, self.clock()
             yield from self._do(items, act, first, found)
-            waiting.extend(first)
-            found.clear()
-            self._set(begun)
-        while waiting and (len(rate.timed) < _LEAST or rate.spent < _SHARE * self.budget):
+            took = self.clock() - started
+            if took < _LONG:
+                waiting.extend(first)
+                found.clear()
+                self._set(begun)
+            else:  # in so long an item the warming up is lost
+                rate.spent += took
+                rate.timed += [(sizes[place], found[place]) for place in first]
+        share = _SHARE * self.budget
+        while waiting and rate.spent < (share if len(rate.timed) >= _LEAST else max(share, _LONG)):
             places = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
             started = self.clock()
             yield from self._do(items, act, places, found)

@@ -31,8 +31,8 @@ class Forecast:
         sampling_rate: in Hz
         unlearning: what `speechunlearn.tool.forget` reports as its cost; to read the clips, and
             to judge the models, is not in it
-        retraining: what training from the start on the retained clips takes; None where it was
-            not asked for
+        retraining: what training from the start on the retained clips takes; None without them
+        retrain_epochs: of that training
         machine: what it was measured on
         fast: whether both are computed with ``fast``
 
@@ -46,12 +46,13 @@ class Forecast:
     sampling_rate: int
     unlearning: Estimate
     retraining: Estimate | None
+    retrain_epochs: int
     machine: str
     fast: bool
 
     @property
     def ratio(self) -> float | None:
-        """Seconds of unlearning by those of retraining; None where that was not asked for."""
+        """Seconds of unlearning by those of retraining; None without retained clips."""
         if self.retraining is None:
             return None
         return self.unlearning.total.seconds / self.retraining.total.seconds
@@ -84,14 +85,15 @@ def forecast(
         retain: CSV of clips the model was trained on and is to keep
         method: name; None takes the leaderboard's
         parameters: hyperparameters of the method in place of the recommended ones
-        retrain_epochs: also predict this number of epochs of training from the start on the
-            retained clips, with the other hyperparameters of `speechunlearn.models.training.Recipe`
+        retrain_epochs: of training from the start on the retained clips, which is predicted beside
+            where these are given, with the other hyperparameters of
+            `speechunlearn.models.training.Recipe`; None is its number, 20
         seed: of the run
         root: folder that paths in the CSVs are relative to and lie in; each CSV's own without it
         allow_outside: let paths lead out of the root
         fast: of a request with ``fast``, and of training computed likewise
-        budget: seconds that the calibration should take. A large model takes longer: four batches
-            of each phase are the least, and the search of two clips by methods that have one, see
+        budget: seconds that the calibration should take. A large model takes longer: one batch
+            of each phase is the least, and the search of two clips by methods that have one, see
             `speechunlearn.methods.planner`
 
     Returns:
@@ -122,14 +124,14 @@ def forecast(
         parts["forget"], len(prepared.model.labels), retain=kept,
         fresh=fresh(prepared.model, prepared.source),
     )
-    share = budget if retrain_epochs is None else budget / 2
+    share = budget if kept is None else budget / 2
     unlearning = planner.estimate(
         choice.method, prepared.model, data, own, seed=seed, fast=fast, kept=True,
         budget=share,
     )
     retraining = None
-    if retrain_epochs is not None:
-        recipe = Recipe(epochs=retrain_epochs, fast=fast)
+    recipe = Recipe(epochs=retrain_epochs or Recipe.epochs, fast=fast)
+    if kept is not None:
         retraining = planner.estimate(
             "retrain", prepared.model, replace(data, recipe=recipe),
             methods.parameters("retrain"), seed=seed, kept=True, budget=share,
@@ -139,5 +141,5 @@ def forecast(
         choice.method, asdict(own), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
-        rate, unlearning, retraining, provenance.describe(), fast,
+        rate, unlearning, retraining, recipe.epochs, provenance.describe(), fast,
     )

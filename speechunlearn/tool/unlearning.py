@@ -413,7 +413,12 @@ def _report(
         {"before": prepared.model, "after": after}, prepared.sets, judges, seed=seed
     )
     report["notes"] = [
-        *report["notes"], *ended(outcome["details"], parameters), *evaluate.doubts(report)
+        *dearer_than_retraining(
+            outcome["cost"],
+            len(prepared.sets["retain"].clips) if "retain" in prepared.sets else 0,
+        ),
+        *report["notes"],
+        *ended(outcome["details"], parameters), *evaluate.doubts(report),
     ]
     return report | {
         "kind": "forget",
@@ -426,6 +431,25 @@ def _report(
         "cost": outcome["cost"],
         "details": outcome["details"],
     }
+
+
+def dearer_than_retraining(cost: Mapping[str, Any], retained: int) -> list[str]:
+    """Return a note where training from the start on the retained clips would have been cheaper.
+
+    A clip that goes forward and backward costs about as much as three that go forward alone.
+
+    Args:
+        cost: ``forward_backward`` and ``forward``, in clips
+        retained: clips that are at hand; 0 where they are not
+
+    """
+    epochs, spent = training.Recipe.epochs, cost["forward_backward"] + cost["forward"] / 3
+    if not 0 < epochs * retained <= spent:
+        return []
+    return [
+        f"retraining would have been the answer: {epochs} epochs on the {retained} retained "
+        f"clips cost {epochs * retained / spent:.0%} of what unlearning took, and leave nothing to be shown"
+    ]
 
 
 def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
