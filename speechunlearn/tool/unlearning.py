@@ -32,6 +32,9 @@ from speechunlearn.tool.inputs import ClipSet
 #: adversarial copies are kept in pieces of at least so many: less is lost by a kill
 _COPIES_A_PIECE = 128
 
+#: weights of a model whose memory is given back at once, which takes time
+_LARGE = 30_000_000
+
 #: of ``report.json``; it changes with the names in it
 FORMAT = 2
 
@@ -274,6 +277,8 @@ def prepare(
             )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     original = original.to(device)
+    if original.n_parameters > _LARGE:
+        provenance.give_back_large_blocks()
     for part in parts.values():
         _check_shortest(original, part)
     return Prepared(original, str(model), parts, unit, notes)
@@ -448,7 +453,8 @@ def dearer_than_retraining(cost: Mapping[str, Any], retained: int) -> list[str]:
         return []
     return [
         f"retraining would have been the answer: {epochs} epochs on the {retained} retained "
-        f"clips cost {epochs * retained / spent:.0%} of what unlearning took, and leave nothing to be shown"
+        f"clips cost {epochs * retained / spent:.0%} of what unlearning took, and leave nothing to "
+        "be shown"
     ]
 
 
