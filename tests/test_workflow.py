@@ -1,5 +1,6 @@
 """Plans and jobs: what is planned, what is made by whom, and what a kill leaves."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -273,7 +275,7 @@ def test_the_executors_differ_in_options_alone():
     options = get_argument_parser()._option_string_actions
     # known to Snakemake only where the plugin is installed
     ours: dict[str, set[str]] = {
-        "local": set(), "slurm": set(),
+        "local": set(), "slurm": {"slurm-init-seconds-before-status-checks"},
         "kubernetes": {"kubernetes-namespace", "kubernetes-persistent-volumes"},
     }
     rules = {"model", "adversarial", "statistic", "evaluation"}
@@ -286,6 +288,68 @@ def test_the_executors_differ_in_options_alone():
         assert profile | {"executor": "local"} == profile | common
     text = workflow.SNAKEFILE.read_text()
     assert all(f"rule {rule}:" in text for rule in rules)
+
+
+SLURM = """#!/bin/sh
+case "$(basename "$0")" in
+  sacct) {sacct} ;;
+  scontrol) echo "MinJobAge               = {age} sec" ;;
+  squeue) printf 'PENDING Resources\\nRUNNING None\\nPENDING Resources\\n' ;;
+esac
+"""
+DISABLED = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A Slurm that answers as it is told."""
+
+    def make(sacct: str, age: int = 300) -> Path:
+        for name in ("sbatch", "sacct", "scontrol", "squeue"):
+            command = tmp_path / "bin" / name
+            command.parent.mkdir(exist_ok=True)
+            command.write_text(SLURM.format(sacct=sacct, age=age))
+            command.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+        return workflow.executor("slurm")
+
+    return make
+
+
+def test_slurm_is_asked_by_the_command_that_answers(slurm, tmp_path):
+    assert workflow.slurm_options(slurm("exit 0")) == []
+    told = ["--slurm-status-command", "squeue", "--slurm-no-account"]
+    assert workflow.slurm_options(slurm(DISABLED)) == told
+    assert workflow.slurm_options(workflow.executor("local")) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.yaml").write_text("executor: slurm\nslurm-status-command: sacct\n")
+    assert workflow.slurm_options(own) == []
+
+
+def test_a_slurm_that_cannot_be_waited_for_is_refused_before_a_job_begins(
+    slurm, tmp_path, monkeypatch
+):
+    planned = Plan(str(tmp_path), jobs={"models/1": {}})
+    slurm(DISABLED, age=10)
+    with pytest.raises(ParameterError, match="keeps no accounts .*is disabled.* MinJobAge=120"):
+        workflow.execute(planned, tmp_path / "out", profile_dir="slurm")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setattr(workflow.shutil, "which", lambda name: None)
+    with pytest.raises(ParameterError, match="is for Slurm: no sbatch is here"):
+        workflow.execute(planned, tmp_path / "out", profile_dir="slurm")
+
+
+def test_what_waits_in_a_slurm_is_told_when_it_changes(slurm, tmp_path, monkeypatch):
+    slurm("exit 0")
+    monkeypatch.setattr(workflow, "_QUEUE_SECONDS", 0.0)
+    log = tmp_path / "snakemake.log"
+    log.write_text("Building DAG\n")
+    said = workflow.queued(log)
+    assert next(said) == []
+    log.write_text("SLURM run ID: 58991fe4\n")
+    assert next(said) == ["  Slurm: 2 pending resources, 1 running"]
+    assert next(said) == []
 
 
 START = """
@@ -333,6 +397,46 @@ def test_a_killed_run_goes_on_and_gives_the_rows_of_one_process(demos_root, tmp_
         return Results.of(evaluations).rows()[[*KEY, "split", "metric", "value"]]
 
     pd.testing.assert_frame_equal(rows(tmp_path / "cache"), rows(tmp_path / "alone"))
+
+
+def _no_slurm() -> str:
+    if not find_spec("snakemake_executor_plugin_slurm"):
+        return "snakemake-executor-plugin-slurm is not installed"
+    with contextlib.suppress(OSError):
+        return "" if subprocess.run(["sinfo"], capture_output=True).returncode == 0 else "no sinfo"
+    return "Slurm is not installed"
+
+
+@pytest.mark.skipif(bool(_no_slurm()), reason=_no_slurm())
+def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
+    """Its first job is cancelled on the way: it is begun again, as often as the profile says."""
+    planned = planner(demos_root, tmp_path / "cache")
+    for method in ("ran_lab", "original"):
+        planned.evaluate(method, clips(1, 0), 0)
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    config = yaml.safe_load((workflow.EXECUTORS / "slurm" / "config.yaml").read_text())
+    config["default-resources"] |= {"mem_mb": 2000}
+    config["set-threads"] = dict.fromkeys(config["set-threads"], 1)
+    (profile / "config.yaml").write_text(yaml.safe_dump(config))
+    said: list[str] = []
+
+    def tell(line: str) -> None:
+        if "epoch" in line and not any("epoch" in earlier for earlier in said):
+            subprocess.run(["scancel", "--state", "RUNNING", "--me"], check=True)
+        said.append(line)
+
+    workflow.execute(
+        planned.cache.plan, tmp_path / "out", jobs=2, profile_dir=profile, on_progress=tell
+    )
+    assert planned.cache.plan.missing() == []
+    assert any(line.startswith("  Slurm: ") for line in said)
+    torch.set_num_threads(1)
+    found = [
+        tiny_study.study(demos_root, cache).evaluate("ran_lab", clips(1, 0), 0).predictions
+        for cache in (tmp_path / "cache", tmp_path / "alone")
+    ]
+    pd.testing.assert_frame_equal(*found)
 
 
 def test_a_failed_job_says_why_and_leaves_no_marker(demos_root, tmp_path):

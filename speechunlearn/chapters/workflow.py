@@ -13,15 +13,20 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from speechunlearn import schema
 from speechunlearn.cache import Cache
@@ -39,6 +44,11 @@ EXECUTORS = REPOSITORY / "workflow" / "profiles"
 
 #: folder below a run's ``out`` that holds plan, markers, errors and Snakemake's log
 FOLDER = ".workflow"
+
+#: seconds that a Slurm without accounts has to remember a job after its end: looks at it may fail
+_REMEMBERED = 120
+#: between two looks at the queue of a Slurm
+_QUEUE_SECONDS = 10.0
 
 
 @dataclass
@@ -143,7 +153,7 @@ def execute(
     command = [
         sys.executable, "-m", "speechunlearn.chapters.workflow", "--snakefile", str(SNAKEFILE),
         "--directory", str(folder), "--profile", str(profile_dir), "--jobs", str(jobs),
-        "--config", f"plan={plan.write(folder)}",
+        "--config", f"plan={plan.write(folder)}", *slurm_options(profile_dir),
     ]  # fmt: skip
     log = folder / "snakemake.log"
     progress = out / "progress.log"
@@ -154,11 +164,11 @@ def execute(
             env=os.environ | {context.PROGRESS: str(progress)},
         )
         try:
-            status = None
+            status, queue = None, queued(log)
             while status is None:  # once more after the end: the last lines count too
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     status = process.wait(0.5)
-                for line in lines:
+                for line in (*lines, *next(queue, ())):
                     on_progress(line.rstrip())
         except BaseException:  # such as Ctrl-C
             process.send_signal(signal.SIGINT)
@@ -169,6 +179,67 @@ def execute(
         if errors:
             raise SpeechUnlearnError(errors[0].read_text())
         raise SpeechUnlearnError(f"Snakemake ended with status {status}: see {str(log)!r}")
+
+
+def slurm_options(profile_dir: Path) -> list[str]:
+    """Return how Snakemake is to ask a Slurm for its jobs, by what this one answers.
+
+    Snakemake asks ``sacct``, and where Slurm keeps no accounts would wait for ever. ``squeue``
+    then tells, if Slurm remembers a job for a while after its end.
+
+    Args:
+        profile_dir: of a Snakemake profile; of another executor, or one that says it, nothing is
+            asked
+
+    Raises:
+        ParameterError: there is no Slurm, or neither command can tell what became of a job
+
+    """
+    config = yaml.safe_load((profile_dir / "config.yaml").read_text())
+    if config.get("executor") != "slurm" or "slurm-status-command" in config:
+        return []
+    if shutil.which("sbatch") is None:
+        raise ParameterError(f"profile-dir: {str(profile_dir)!r} is for Slurm: no sbatch is here")
+    accounts = _said("sacct", "-X", "-n")
+    if accounts.returncode == 0:
+        return []
+    remembered = re.search(r"MinJobAge\s*=\s*(\d+)", _said("scontrol", "show", "config").stdout)
+    if remembered is None or int(remembered[1]) < _REMEMBERED:
+        raise ParameterError(
+            f"profile-dir: this Slurm keeps no accounts ({accounts.stderr.strip()!r}), and forgets "
+            f"a job too soon after its end: set MinJobAge={_REMEMBERED} or more in slurm.conf"
+        )
+    return ["--slurm-status-command", "squeue", "--slurm-no-account"]
+
+
+def queued(log: Path) -> Iterator[list[str]]:
+    """Yield, again and again, what is new of the jobs that Snakemake gave to a Slurm.
+
+    Args:
+        log: Snakemake's
+
+    """
+    run, before, asked = None, "", 0.0
+    while True:
+        run = run or re.search(r"SLURM run ID: (\S+)", log.read_text(errors="replace"))
+        if run is None or time.monotonic() - asked < _QUEUE_SECONDS:
+            yield []
+            continue
+        asked = time.monotonic()
+        answer = _said("squeue", "-h", "-n", run[1], "-t", "PD,R", "-o", "%T %r")
+        states = Counter(line.replace("RUNNING None", "RUNNING") for line in
+                         answer.stdout.splitlines())
+        text = ", ".join(f"{count} {state.lower()}" for state, count in sorted(states.items()))
+        yield [f"  Slurm: {text}"] if text not in ("", before) else []
+        before = text
+
+
+def _said(*command: str) -> subprocess.CompletedProcess[str]:
+    """Return what a command of Slurm answers."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
 def _set_markers(plan: Plan, folder: Path) -> None:
