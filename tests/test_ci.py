@@ -54,7 +54,8 @@ def test_every_command_of_a_workflow_is_one_of_make(path):
 def test_what_ci_runs_on_a_push_is_what_a_clean_clone_must_pass():
     script = (REPOSITORY / ".ci" / "run").read_text()
     listed = re.search(r"for target in (.*); do", script)[1].split()
-    here, elsewhere = jobs(WORKFLOWS[-1]).values()
+    here, elsewhere, cluster = jobs(WORKFLOWS[-1]).values()
+    assert [step["run"] for step in cluster["steps"] if "run" in step] == ["make test-slurm"]
     assert "arm" in elsewhere["runs-on"] and "arm" not in here["runs-on"]
     assert [step["run"] for step in elsewhere["steps"] if "run" in step] == ["make test"]
     pushed = [step["run"].split()[1] for step in here["steps"] if "run" in step]
