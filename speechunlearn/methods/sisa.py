@@ -126,6 +126,6 @@ def shard_of(clip: str, shards: int, seed: int) -> int:
 
 
 METHOD = Method(
-    "sisa", "SISA", {"forget", "retain"}, Parameters, run,
-    untuned="how the training set is cut is decided before the request", trains_anew=True,
+    "sisa", "SISA", {"forget", "retain"}, Parameters, run, hyperparameter="",
+    untuned="how the training set is cut is decided before the request", trains_anew=True
 )
