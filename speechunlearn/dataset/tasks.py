@@ -39,7 +39,7 @@ class Task:
 
         Args:
             table: manifest of a corpus
-            made_for_it: whether this is the task that the corpus and its split, if any, were made for
+            made_for_it: whether the corpus and its split, if any, were made for this task
             fractions: part -> share of the clips, where there is no split
             seed: of that split
 

@@ -625,10 +625,7 @@ class Study:
         def make(folder: Path, resume: Path) -> None:
             model = self.original(seed)
             with self._computed(model):
-                fisher = importance.estimate(
-                    "fisher", model, self.train, self.train.labels, per="clip"
-                )
-            assert fisher is not None
+                fisher = importance.estimate("fisher", model, self.train, self.train.labels)
             save_file(fisher, folder / "fisher.safetensors")
 
         specification = self._base(seed) | {"code": code_hash("speechunlearn.methods.importance")}
