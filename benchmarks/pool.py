@@ -2,7 +2,7 @@
 
     python -m benchmarks.pool --corpus ravdess --root PATH --sets "clips:10x3 speaker:1x2"
 
-What it is for and what it writes: `speechunlearn.lab.pool`. The design is drawn and written before
+What it is for and what it writes: `benchmarks.pools`. The design is drawn and written before
 anything is trained. Models are trained in their order, the first 12 are a balanced pool of their
 own; each is kept in the cache, and what it says is one file in ``--out``. Killed at any moment, the
 same command goes on. Models are trained with ``fast`` computation.
@@ -27,8 +27,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pools
 from speechunlearn.errors import SpeechUnlearnError
-from speechunlearn.lab import pool, profiles, study
+from speechunlearn.lab import profiles, study
 from speechunlearn.lab.study import Study
 
 
@@ -36,14 +37,14 @@ def answer(asked: dict[str, Any], k: int) -> str:
     """Train model k of a pool, or find it; return what it took, in a line."""
     of, design = opened(asked)
     start = time.perf_counter()
-    pool.answer(of, design, k, Path(asked["out"]))
+    pools.answer(of, design, k, Path(asked["out"]))
     return f"model {k:02d}: {time.perf_counter() - start:.0f} s"
 
 
-_open: dict[str, tuple[Study, pool.Design]] = {}
+_open: dict[str, tuple[Study, pools.Design]] = {}
 
 
-def opened(asked: dict[str, Any]) -> tuple[Study, pool.Design]:
+def opened(asked: dict[str, Any]) -> tuple[Study, pools.Design]:
     """Return study and design, once a process."""
     if "it" not in _open:
         profile = profiles.get(asked["profile"])
@@ -56,7 +57,7 @@ def opened(asked: dict[str, Any]) -> tuple[Study, pool.Design]:
         profile = profile.with_values(**changed)
         profiles.prepare_process(profile)
         of = study.Study(profile, asked["corpus"] or None, asked["root"] or None)
-        design = pool.design(of, asked["sets"], asked["models"], asked["spare"], asked["seed"])
+        design = pools.design(of, asked["sets"], asked["models"], asked["spare"], asked["seed"])
         _open["it"] = of, design
     return _open["it"]
 
@@ -85,8 +86,8 @@ def main() -> int:
             own = of.task.name == of.corpus.task
             task = "" if own else f"-{of.task.name}"
             name = f"{of.profile.name}-{of.corpus.name}{task}-{Path(of.profile.encoder).name}"
-            asked["out"] = str(pool.FOLDER / name)
-        pool.begin(of, design, Path(asked["out"]))
+            asked["out"] = str(pools.FOLDER / name)
+        pools.begin(of, design, Path(asked["out"]))
         models = range(asked["models"])
         heard = [len(of.train_manifest) - len(design.absent(k).names) for k in models]
         print(
@@ -103,7 +104,7 @@ def main() -> int:
             with ProcessPoolExecutor(asked["jobs"], mp_context=get_context("spawn")) as processes:
                 for line in processes.map(answer, [asked] * len(models), models):
                     print(line, flush=True)
-        pool.Pool.read(Path(asked["out"]))
+        pools.Pool.read(Path(asked["out"]))
     except SpeechUnlearnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

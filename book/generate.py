@@ -36,12 +36,13 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("agg")
 
+import landing  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from benchmarks.summary import summary  # noqa: E402
 from speechunlearn import corpora, methods, provenance  # noqa: E402
-from speechunlearn.chapters import figures, pages  # noqa: E402
+from speechunlearn.chapters import pages  # noqa: E402
 from speechunlearn.lab import (  # noqa: E402
     experiments,
     leaderboard,
@@ -610,18 +611,18 @@ def landing_page(folder: Path) -> dict[str, str]:
     shown = committed.reported().select(setting=SETTING, forget_kind="clips")
     chance, n_speakers = 1 / committed.n_labels, _speakers(shown)
     numbers = results.table_of_methods(shown, SETTING, generator=np.random.default_rng(0))
-    caption = sentences.caption(shown.evaluations, numbers, n_speakers, chance)
+    caption = landing.caption(shown.evaluations, numbers, n_speakers, chance)
     said = sentences.of_methods(shown.evaluations, numbers, chance)
     (folder / "sentences.md").write_text("".join(f"- {sentence}\n" for sentence in said))
     matplotlib.rcParams["svg.hashsalt"] = "book"
-    figures.over_n(numbers, chance).savefig(
+    landing.over_n(numbers, chance).savefig(
         folder / "result.svg", metadata={"Date": None}, bbox_inches="tight"
     )
     (folder / "result-figure.md").write_text(shown_figure(caption, said))
     verdicts = experiments.claims(
         shown, SETTING, chance=chance, generator=np.random.default_rng(0)
     )
-    decided = sentences.of_claims(shown.evaluations, verdicts, n_speakers)
+    decided = landing.of_claims(shown.evaluations, verdicts, n_speakers)
     (folder / "claims.md").write_text(claims(shown, verdicts, committed) + f"\n{decided}\n")
     (folder / "more.md").write_text(
         table(["Question", "What we find", "Where"], words_and_voices(),
@@ -641,7 +642,7 @@ def landing_page(folder: Path) -> dict[str, str]:
     ]))
     (folder / "leaderboards.md").write_text(leaderboards())
     (folder / "leaderboards_said.md").write_text(said_of_leaderboards())
-    return {"provenance": sentences.provenance(shown.evaluations)}
+    return {"provenance": landing.provenance(shown.evaluations)}
 
 
 def filled(text: str, mark: str = "") -> str:
@@ -690,7 +691,7 @@ def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Re
          found_over_tau(experiments.shape_over_tau(committed)), "{doc}`../notebooks/06_ablation`"]
     )
     title = "The paper's claims, and what was measured on "
-    title += f"{sentences.provenance(shown.evaluations)}."
+    title += f"{landing.provenance(shown.evaluations)}."
     if unlike:
         title += f" Not tested here: {unlike}."
     header = ["Claim of the paper", "Verdict", "The difference measured", "Where"]

@@ -17,7 +17,8 @@ bank, as in LEAF (Zeghidour et al. 2021).
 - Zeghidour, N., Teboul, O., de Chaumont Quitry, F., & Tagliasacchi, M. (2021). LEAF: A learnable
   frontend for audio classification. ICLR.
 
-The encoder is made by ``python data/make_encoders.py --words ROOT --out FOLDER``.
+The encoder is made by ``python data/make_encoders.py --words ROOT --out FOLDER``; killed, the same
+command goes on after its last whole epoch.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ from speechunlearn import provenance
 from speechunlearn.corpora.base import AUDIO_SUFFIXES, SAMPLING_RATE, content_hash
 from speechunlearn.dataset import audio, clips
 from speechunlearn.errors import CorpusError, ParameterError, SpeechUnlearnError
-from speechunlearn.models import classifier
+from speechunlearn.models import classifier, loop
+from speechunlearn.models.loop import Batch as Step
+from speechunlearn.models.loop import Resume, Work
 
 log = logging.getLogger(__name__)
 
@@ -203,10 +206,10 @@ def read_words(roots: Sequence[Path]) -> Words:
             waveforms_z.append(audio.normalise(waveform))
             words.append((corpus, path.parent.name))
             speakers.append((corpus, path.stem.split("_")[0]))
-        found = sorted({word for _, word in words[start:]})
-        if len(found) < 2:
+        told = sorted({word for _, word in words[start:]})
+        if len(told) < 2:
             raise CorpusError(
-                f"{root}: clips of {len(found)} word(s) {found}, but telling words apart needs two"
+                f"{root}: clips of {len(told)} word(s) {told}, but telling words apart needs two"
             )
         data.append(
             {
@@ -214,7 +217,7 @@ def read_words(roots: Sequence[Path]) -> Words:
                 **SOURCES.get(root.name, {"licence": "that of the clips, not known here"}),
                 "clips": len(words) - start,
                 "minutes": round(sum(map(len, waveforms_z[start:])) / SAMPLING_RATE / 60, 1),
-                "words": len(found),
+                "words": len(told),
                 "speakers": len(set(speakers[start:])),
             }
         )
@@ -618,22 +621,24 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def pretrain(
-    words: Words, *, epochs: int = 8, seed: int = 0, max_steps: int | None = None
+    words: Words, *, epochs: int = 8, seed: int = 0, max_steps: int | None = None,
+    resume: Resume | None = None,
 ) -> tuple[torch.nn.Module, dict[str, dict[str, float]]]:
-    """Train ``nano`` from random weights.
+    """Train ``nano`` from random weights, by `speechunlearn.models.loop`.
 
     Args:
         words: clips; in each epoch all (but what is too little for a batch) are paired anew
         epochs: passes over the clips
         seed: source of all randomness
         max_steps: stop after this number of batches; None does not
+        resume: where the state is kept after each epoch, to go on from there; None keeps none
 
     Returns:
         the encoder, in eval mode, with ``nano``'s own dropout and no masking in its config; and
         the mean of each loss in the last epoch
 
     Raises:
-        ParameterError: epochs or max_steps below 1
+        ParameterError: epochs or max_steps below 1, or a loss that is no longer finite
 
     """
     if epochs < 1:
@@ -642,62 +647,65 @@ def pretrain(
         raise ParameterError(f"max_steps: {max_steps}, but at least 1 is needed")
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    n_clips = len(words.waveforms_z)
-    batch_size = min(BATCH_SIZE, n_clips // 2)
-    an_epoch = n_clips // 2 // batch_size
+    batch_size = min(BATCH_SIZE, len(words.waveforms_z) // 2)
+    an_epoch = len(words.waveforms_z) // 2 // batch_size
     steps = min(epochs * an_epoch, max_steps or epochs * an_epoch)
-    rng = np.random.default_rng(seed)
-    with classifier.seeded(seed) as generator:
-        network = Wav2Vec2Model(Wav2Vec2Config(**CONFIG)).train()
+    epochs = -(-steps // an_epoch)
+    with classifier.seeded(seed):
+        network = Wav2Vec2Model(Wav2Vec2Config(**CONFIG))
         classifier.gabor_filters_(network.feature_extractor.conv_layers[0].conv)
         heads = Heads(words.n_words, words.n_speakers)
-        parameters = [*network.parameters(), *heads.parameters()]
-        optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: learning_rate(step, steps)
-        )
-        scale: Scale | None = None
-        history: list[dict[str, dict[str, float]]] = []
-        for step in range(steps):
-            if step % an_epoch == 0:
-                history = []
-                batches = _epoch(words, an_epoch, batch_size, rng, generator)
-            batch = make_batch(words, batches[step % an_epoch], rng)
-            scale = scale or Scale.of(batch)
-            terms = losses(network, heads, batch, scale)
-            loss = torch.stack(
-                [
-                    weight * terms[part][name]
-                    for part, weights in WEIGHTS.items()
-                    for name, weight in weights.items()
-                ]
-            ).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-            optimiser.step()
-            scheduler.step()
-            history.append({p: {n: v.item() for n, v in terms[p].items()} for p in terms})
-            if len(history) == an_epoch or step + 1 == steps:
-                log.info("step %d of %d: %s", step + 1, steps, json.dumps(_mean(history)))
+    parts = torch.nn.ModuleDict({"encoder": network, "heads": heads})
+    # the loop moves on a classifier; of this one, neither labels nor answers are asked
+    model = classifier.Classifier(parts, [], classifier.Frontend())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate(step, steps)
+    )
+
+    @cache
+    def pairs(epoch: int) -> Int[np.ndarray, "pairs 2"]:
+        """Pair the clips at random, as many as the steps of an epoch take."""
+        order = np.random.default_rng((seed, epoch)).permutation(len(words.waveforms_z))
+        return order[: 2 * batch_size * min(an_epoch, steps - epoch * an_epoch)].reshape(-1, 2)
+
+    def lengths(epoch: int) -> clips.Clips:
+        """Return what has the lengths of the pairs: their order in batches follows from these."""
+        blank = torch.zeros(1)
+        both = [blank.expand(sum(len(words.waveforms_z[i]) for i in pair)) for pair in pairs(epoch)]
+        return clips.Clips(both, torch.zeros(len(both), dtype=torch.long), [""] * len(both),
+                           [""] * len(both))
+
+    first = make_batch(words, pairs(0)[:batch_size], np.random.default_rng((seed, 0, 0)))
+    scale, history, last = Scale.of(first), [], {}
+
+    def loss(model: classifier.Classifier, step: Step) -> Tensor:
+        rng = np.random.default_rng((seed, step.epoch, step.step))
+        batch = make_batch(words, pairs(step.epoch)[step.positions], rng)
+        terms = losses(network, heads, batch, scale)
+        history.append({p: {n: v.item() for n, v in terms[p].items()} for p in terms})
+        return torch.stack(
+            [
+                weight * terms[part][name]
+                for part, weights in WEIGHTS.items() for name, weight in weights.items()
+            ]
+        ).sum()
+
+    def after_epoch(epoch: int) -> None:
+        last.update(_mean(history))
+        history.clear()
+        log.info("epoch %d of %d: %s", epoch + 1, epochs, json.dumps(last))
+
+    loop.epochs(
+        model, lengths, loss, optimiser, epochs, batch_size, seed=seed,
+        cost=Work(seed=seed, resume=resume), what="pre-training", rate=LEARNING_RATE,
+        begin=lambda epoch: model.train(), scheduler=scheduler, after_epoch=after_epoch, kept=last,
+        after_backward=lambda: torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM),
+    )
     # what comes after starts from the settings of `nano`, not from those of this training
     defaults = Wav2Vec2Config(**classifier.NANO)
     network.config.update({name: getattr(defaults, name) for name in CONFIG})
-    return network.eval(), _mean(history)
-
-
-def _epoch(
-    words: Words,
-    steps: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    generator: torch.Generator,
-) -> list[Int[np.ndarray, "batch 2"]]:
-    """Pair the clips at random, in batches of similar length."""
-    lengths = np.array([len(waveform_z) for waveform_z in words.waveforms_z])
-    pairs = rng.permutation(len(lengths))[: 2 * batch_size * steps].reshape(-1, 2)
-    batches = clips.shuffled_batches(lengths[pairs].sum(1).tolist(), batch_size, generator)
-    return [pairs[positions] for positions in batches]
+    return network.eval(), last
 
 
 def _mean(history: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -730,7 +738,7 @@ def save(network: Any, folder: Path, card: dict[str, Any]) -> None:
 
 
 def describe(
-    words: Words, n_parameters: int, final_losses: dict[str, dict[str, float]], **made: Any
+    words: Words, n_parameters: int, final_losses: dict[str, dict[str, float]], **how: Any
 ) -> dict[str, Any]:
     """Return the card of an encoder.
 
@@ -738,7 +746,7 @@ def describe(
         words: what it was trained on
         n_parameters: number of its weights
         final_losses: mean of each loss in the last epoch
-        made: how it was made: epochs, seed, steps, seconds, machine
+        how: it was made: epochs, seed, steps, seconds, machine
 
     """
     known = all(corpus["folder"] in SOURCES for corpus in words.data)
@@ -779,7 +787,7 @@ def describe(
             " functionals in standard deviations, of pitch in octaves, of voicing on a scale from"
             " -1 to 1; cross-entropies of word and speaker in nats"
         ),
-        **made,
+        **how,
     }
 
 
@@ -795,15 +803,20 @@ def make(
         # weights are what results are keyed by: the carried ones are not replaced by accident
         raise ParameterError(f"out: {str(out)!r} already holds an encoder")
     corpora = read_words(words)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    resume = Resume(out.with_name(f"{out.name}.resume"))
     with provenance.measured() as usage:
-        network, final_losses = pretrain(corpora, epochs=epochs, seed=seed, max_steps=max_steps)
+        network, final_losses = pretrain(
+            corpora, epochs=epochs, seed=seed, max_steps=max_steps, resume=resume
+        )
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     card = describe(
         corpora, n_parameters, final_losses,
         epochs=epochs, max_steps=max_steps, seed=seed,
-        seconds=round(usage.seconds), machine=provenance.describe(),
+        seconds=round(usage.seconds + resume.seconds), machine=provenance.describe(),
     )  # fmt: skip
     save(network, out, card)
+    resume.path.unlink()
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ from speechunlearn.lab import scaling
 
 sizes = scaling.Scaling.of(run.profile, axes)
 study = run.study()
-bench = sizes.bench(study.fresh(0), study.train)
+bench = scaling.Bench(
+    study.fresh(0), study.train, epochs=sizes.epochs, batch_size=sizes.batch_size
+)
 pd.DataFrame(
     {"held at": vars(sizes.centre), "changed to": pd.Series(dict(sizes.axes), dtype=object)}
 ).rename(index=scaling.AXES | {"width": "times the channels of the network"})
@@ -54,7 +56,7 @@ pd.DataFrame(
 # clips it sends through the model.
 
 # %%
-table = sizes.measured(bench)
+table = scaling.measured(bench, sizes.points(), repeats=sizes.repeats)
 run.keep(table, "cost")
 
 # %% [markdown]
@@ -121,4 +123,6 @@ table.groupby(["axis", "size", "method"])["memory_mb"].median().unstack().round(
 # machine does at the time is in both; what counts is the median over several.
 
 # %% tags=["nbval-ignore-output"]
-pages.planned(sizes.predictions(bench))
+pages.planned(
+    scaling.predictions(bench, sizes.largest(), repeats=sizes.repeats, budget=sizes.budget)
+)

@@ -38,7 +38,7 @@ class Rule:
 
 
 T = TypeVar("T")
-Positive = Annotated[T, Rule(lambda value: value > 0, lambda value: f"{value} is not positive")]
+Positive = Annotated[T, Rule(lambda v: v is None or v > 0, lambda v: f"{v} is not positive")]
 NotNegative = Annotated[T, Rule(lambda value: value >= 0, lambda value: f"{value} is negative")]
 Share = Annotated[
     float, Rule(lambda v: 0 < v <= 1, lambda v: f"{v} is not above 0 and at most 1")

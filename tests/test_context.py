@@ -138,7 +138,7 @@ def test_start_refuses_what_is_wrong_before_anything_is_read():
         context.start("huge")
     with pytest.raises(ParameterError, match="n_valuez"):
         context.start("smoke", n_valuez=[3])
-    with pytest.raises(ParameterError, match="tau: -1.0 is not positive"):
+    with pytest.raises(ParameterError, match="tau_values.0 is -1.0; it should be greater than 0"):
         context.start("smoke", tau_values=[-1.0])
     with pytest.raises(ParameterError, match="copies: -2 is not positive"):
         context.start("smoke", attack={"copies": -2})

@@ -378,6 +378,18 @@ def test_csv_split_never_has_a_content_on_two_sides(csv_file):
     assert [Path(path).name for path in manifest["path"]] == [f"{i}.wav" for i in range(1, 6)]
 
 
+def test_a_file_that_a_csv_names_in_two_splits_stays_in_the_earlier(csv_file):
+    rows = [line.split(",") for line in csv_file.read_text().splitlines()]
+    header, first, *_ = rows = [[*row, "train"] for row in rows]
+    header[-1] = "split"
+    rows.append([*first[:-1], "test"])
+    csv_file.write_text("\n".join(map(",".join, rows)) + "\n")
+    with pytest.raises(CorpusError, match=r"1 bad .*0\.wav: in split 'test' with the same audio"):
+        read("csv", csv_file)
+    manifest = read("csv", csv_file, skip_bad=True)
+    assert len(manifest) == 6 and set(manifest["split"]) == {"train"}
+
+
 # Folders, files and clips that cannot be used
 
 

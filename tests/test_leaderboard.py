@@ -217,7 +217,8 @@ def test_requests_in_several_stand_beside_the_one_at_once():
 def test_what_is_written_comes_back(tmp_path, monkeypatch):
     own = results(n_runs=1, n_retrained=2)
     folder = tmp_path / "cpu-somewhere"
-    scores = leaderboard.write(own, folder)
+    own.write(folder)
+    scores = leaderboard.write_tables(folder)
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     with pytest.raises(ParameterError, match="no results in .*cpu-nowhere"):
         leaderboard.committed("cpu-nowhere")
@@ -250,7 +251,8 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
         for variant, forget in (("", 0.0), (f"{COMPONENT}not held", -3.0))
     ]
     own = Results.of([*evaluations(n_runs=1), *extra])
-    leaderboard.write(own, tmp_path / "cpu-somewhere")
+    own.write(tmp_path / "cpu-somewhere")
+    leaderboard.write_tables(tmp_path / "cpu-somewhere")
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     shown = []
     monkeypatch.setattr(pages, "display", lambda *things: shown.extend(things))

@@ -11,6 +11,7 @@ import torch
 
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.models import classifier as classifier_module
+from speechunlearn.models.loop import Resume
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import make_encoders  # noqa: E402
@@ -264,6 +265,43 @@ def test_pretraining_repeats_with_its_seed(tmp_path):
     assert not torch.equal(states[0]["feature_projection.projection.weight"],
                            states[2]["feature_projection.projection.weight"])  # fmt: skip
     assert all(value.isfinite().all() for value in states[0].values())
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_encoder(tmp_path, monkeypatch):
+    words = read_words([words_root(tmp_path / "tones")])
+    whole, losses = pretrain(words, epochs=3, seed=4)
+    resume, real = Resume(tmp_path / "state.resume"), make_encoders.losses
+    seen = []
+
+    def killed(*arguments):
+        seen.append(1)
+        if len(seen) == 3:  # two epochs of one batch are kept
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(make_encoders, "losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(words, epochs=3, seed=4, resume=resume)
+    resumed, same = pretrain(words, epochs=3, seed=4, resume=resume)
+    assert len(seen) == 4 and same == losses
+    states = whole.state_dict(), resumed.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_steps_are_those_that_were_asked_for(tmp_path, monkeypatch):
+    words = read_words([words_root(tmp_path / "tones")])
+    monkeypatch.setattr(make_encoders, "BATCH_SIZE", 2)  # four batches an epoch
+    batches, real = [], make_encoders.make_batch
+
+    def noted(words, pairs, rng):
+        batches.append(pairs)
+        return real(words, pairs, rng)
+
+    monkeypatch.setattr(make_encoders, "make_batch", noted)
+    pretrain(words, epochs=3, max_steps=5)
+    scale, *steps = batches
+    assert [len(pairs) for pairs in steps] == [2] * 5
+    assert sorted(np.concatenate(steps[:4]).ravel()) == list(range(16))
 
 
 def test_bad_input_is_named(tmp_path):

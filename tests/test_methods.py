@@ -90,12 +90,12 @@ def test_the_registry():
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({}, "hyperparameter='', untuned=''"),
+        ({"hyperparameter": ""}, "hyperparameter='', untuned=''"),
         (
             {"hyperparameter": "epochs", "untuned": "no reason"},
             "hyperparameter='epochs', untuned='no reason'"
         ),
-        ({"untuned": "no reason", "tried": (1, 2)}, r"tried=\(1, 2\)"),
+        ({"hyperparameter": "", "untuned": "no reason", "tried": (1, 2)}, r"tried=\(1, 2\)"),
         (
             {"hyperparameter": "tau"},
             "method 'mine': hyperparameter 'tau' is none of its hyperparameters"

@@ -15,10 +15,11 @@ import tiny as tiny_weights
 import tiny_study
 import torch
 
+from benchmarks import pools
 from speechunlearn import provenance
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab import forget_sets, pool, profiles
+from speechunlearn.lab import forget_sets, profiles
 from speechunlearn.lab.study import DEVELOPMENT, Study
 from speechunlearn.models import training
 from speechunlearn.provenance import REPOSITORY
@@ -46,34 +47,34 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def design(study):
-    return pool.design(study, SETS, MODELS, spare=6, seed=3)
+    return pools.design(study, SETS, MODELS, spare=6, seed=3)
 
 
 @pytest.fixture(scope="module")
 def folder(study, design, tmp_path_factory):
     """A finished pool."""
     out = tmp_path_factory.mktemp("pool")
-    pool.begin(study, design, out)
+    pools.begin(study, design, out)
     for k in range(MODELS):
-        pool.answer(study, design, k, out)
+        pools.answer(study, design, k, out)
     return out
 
 
 @pytest.mark.parametrize(("models", "sets"), [(32, 22), (12, 16), (13, 5), (2, 1), (33, 3)])
 def test_each_set_is_out_of_half_of_the_models(models, sets):
-    heard = pool.balanced(models, sets, seed=0)
+    heard = pools.balanced(models, sets, seed=0)
     assert heard.shape == (models, sets) and set(np.unique(heard)) <= {0, 1}
     assert (abs(heard.sum(0) - models / 2) <= 0.5 + (models > 12)).all()
     if models >= 12:
         assert (heard[:12].sum(0) == 6).all()
-    assert (pool.balanced(models, sets, seed=0) == heard).all()
+    assert (pools.balanced(models, sets, seed=0) == heard).all()
 
 
 def test_which_sets_a_model_hears_says_nothing_of_another_set():
-    heard = pool.balanced(32, 22, seed=0)
+    heard = pools.balanced(32, 22, seed=0)
     pairs = np.corrcoef(heard.T)[np.triu_indices(22, 1)]
     assert abs(pairs).max() < 0.3 and abs(pairs).mean() < 0.06
-    assert (heard != pool.balanced(32, 22, seed=1)).any()
+    assert (heard != pools.balanced(32, 22, seed=1)).any()
 
 
 def test_sets_are_disjoint_and_of_the_size_and_kind_that_was_asked(study, design):
@@ -89,7 +90,7 @@ def test_sets_are_disjoint_and_of_the_size_and_kind_that_was_asked(study, design
         speaker = one.name.removeprefix("speaker ")
         assert set(one.hashes) == set(train.index[train["speaker"] == speaker])
         assert not train.loc[list(design.spare), "speaker"].eq(speaker).any()
-    about = pool.about_clips(study, design)
+    about = pools.about_clips(study, design)
     takes = about[about["part"] == "takes 2 a"]
     assert takes["utterance"].nunique() == 2
     assert set(about["utterance"][about["hash"].isin(takes["hash"])]) == set(takes["utterance"])
@@ -109,14 +110,14 @@ def test_reported_sets_hold_no_clip_that_an_earlier_forget_set_holds(study, desi
 
 def test_a_model_is_trained_on_exactly_what_the_design_says(study, tmp_path, monkeypatch):
     seen, real = [], training.train
-    design = pool.design(study, SETS, MODELS, spare=6, seed=5)
+    design = pools.design(study, SETS, MODELS, spare=6, seed=5)
 
     def spy(model, clips, *args, seed, **kwargs):
         seen.append((seed, clips.hashes))
         return real(model, clips, *args, seed=seed, **kwargs)
 
     monkeypatch.setattr(training, "train", spy)
-    pool.answer(study, design, 1, tmp_path)
+    pools.answer(study, design, 1, tmp_path)
     never = {*design.spare, *design.left_out}
     for one, heard in zip(design.sets, design.heard[1], strict=True):
         never |= set() if heard else set(one.hashes)
@@ -124,7 +125,7 @@ def test_a_model_is_trained_on_exactly_what_the_design_says(study, tmp_path, mon
 
 
 def test_a_pool_is_read_as_it_was_made(study, design, folder):
-    found = pool.Pool.read(folder)
+    found = pools.Pool.read(folder)
     assert found.design.digest == design.digest and len(found.models) == MODELS
     assert len(found.clips) == len(study.manifest) == found.logits.shape[1]
     assert found.logits.dtype == np.float16
@@ -137,7 +138,7 @@ def test_a_pool_is_read_as_it_was_made(study, design, folder):
     table = found.predictions(k, name)
     sizes = table.groupby("split").size()
     assert sizes["forget"] == 4 and sizes["spare"] == 6
-    assert sizes["unseen"] == len(study.untrained_manifest)
+    assert sizes["unseen"] == len(pools.untrained(study))
     model = study.retrained(design.seed_of(k), design.absent(k))
     said = training.predict(model, study.forget(design.sets[3].forget_set)).argmax(1)
     stored = found.model(k, study.cache)
@@ -151,14 +152,14 @@ def test_a_pool_is_read_as_it_was_made(study, design, folder):
 
 def test_a_reference_that_heard_its_set_is_refused_by_name(folder, design, tmp_path):
     copied(folder, tmp_path)
-    k = pool.Pool.read(folder).references("takes 2 a")[0]
+    k = pools.Pool.read(folder).references("takes 2 a")[0]
     file = tmp_path / f"model-{k:02d}.npz"
     stored = dict(np.load(file))
     clips = pd.read_csv(tmp_path / "clips.csv")
     stored["heard"][clips.index[clips["part"] == "takes 2 a"][0]] = True
     np.savez_compressed(file, **stored)
     with pytest.raises(ParameterError, match=f"model-0{k}.npz heard a clip of 'takes 2 a'"):
-        pool.Pool.read(tmp_path)
+        pools.Pool.read(tmp_path)
 
 
 def test_a_model_of_another_training_list_is_refused(study, design, tmp_path, monkeypatch):
@@ -170,17 +171,17 @@ def test_a_model_of_another_training_list_is_refused(study, design, tmp_path, mo
 
     monkeypatch.setattr(study, "artefact", leaky)
     with pytest.raises(ParameterError, match="model 0 was trained on other clips"):
-        pool.answer(study, design, 0, tmp_path)
+        pools.answer(study, design, 0, tmp_path)
 
 
 def test_designs_are_not_mixed(study, design, folder, tmp_path):
-    other = pool.design(study, SETS, MODELS, spare=6, seed=4)
+    other = pools.design(study, SETS, MODELS, spare=6, seed=4)
     with pytest.raises(ParameterError, match="holds a pool of another design"):
-        pool.begin(study, other, folder)
+        pools.begin(study, other, folder)
     copied(folder, tmp_path)
     (tmp_path / "design.json").write_text(json.dumps(dataclasses.asdict(other)))
     with pytest.raises(ParameterError, match=r"model-00\.npz is of another design"):
-        pool.Pool.read(tmp_path)
+        pools.Pool.read(tmp_path)
     with pytest.raises(ParameterError, match="'spare' shares a clip"):
         dataclasses.replace(design, spare=design.sets[0].hashes)
 
@@ -194,19 +195,19 @@ def test_answers_under_two_protocols_are_no_pool(folder, tmp_path):
     stored["about"] = np.array(json.dumps(about | {"protocol": "another"}))
     np.savez_compressed(file, **stored)
     with pytest.raises(ParameterError, match=r"model-02\.npz was answered under protocol 'anot"):
-        pool.Pool.read(tmp_path)
+        pools.Pool.read(tmp_path)
 
 
 def test_a_method_sees_only_what_its_model_heard(study, design):
     found = [k for k in range(MODELS) if design.heard[k, design.of("clips 4 a")]]
-    request = pool.request(study, design, found[0], "clips 4 a")
+    request = pools.request(study, design, found[0], "clips 4 a")
     assert request.forget.hashes == list(design.sets[3].hashes)
     absent = set(design.absent(found[0]).names)
     heard = set(study.train.hashes) - absent
     assert set(request.retain.hashes) == heard - set(request.forget.hashes)
     [k] = [k for k in range(MODELS) if k not in found][:1]
     with pytest.raises(ParameterError, match=f"model {k} has not heard 'clips 4 a'"):
-        pool.request(study, design, k, "clips 4 a")
+        pools.request(study, design, k, "clips 4 a")
 
 
 @pytest.mark.parametrize(
@@ -220,11 +221,11 @@ def test_a_method_sees_only_what_its_model_heard(study, design):
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_refused_before_anything_is_trained(study, sets, message):
     with pytest.raises(ParameterError, match=message):
-        pool.design(study, sets, MODELS, spare=6, seed=0)
+        pools.design(study, sets, MODELS, spare=6, seed=0)
 
 
 def test_a_clip_of_a_whole_speaker_and_a_whole_class_is_in_neither(tmp_path):
-    made = pool.design(tiny(tmp_path), "speaker:1 class:1", 2, spare=0, seed=0)
+    made = pools.design(tiny(tmp_path), "speaker:1 class:1", 2, spare=0, seed=0)
     assert made.left_out and not {h for s in made.sets for h in s.hashes} & set(made.left_out)
     assert set(made.left_out) <= set(made.absent(0).names) & set(made.absent(1).names)
 
@@ -233,12 +234,12 @@ CHILD = """
 import sys, torch
 import test_pool
 from pathlib import Path
-from speechunlearn.lab import pool
+from benchmarks import pools
 torch.set_num_threads(int(sys.argv[1]))
 study, out = test_pool.tiny(Path(sys.argv[2])), Path(sys.argv[3])
-design = pool._design(out / "design.json")
+design = pools._design(out / "design.json")
 for k in range(test_pool.MODELS):
-    pool.answer(study, design, k, out)
+    pools.answer(study, design, k, out)
 """
 
 
@@ -247,7 +248,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(
     study, design, folder, tmp_path, monkeypatch
 ):
     cache, out = tmp_path / "cache", tmp_path / "out"
-    pool.begin(study, design, out)
+    pools.begin(study, design, out)
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(torch.get_num_threads()), str(cache), str(out)],
         cwd=REPOSITORY / "tests", env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
@@ -258,11 +259,11 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same(
     child.kill()
     child.wait()
     assert not (out / "model-03.npz").exists()
-    assert len(pool.Pool.read(out).models) < MODELS
+    assert len(pools.Pool.read(out).models) < MODELS
     monkeypatch.setattr(study, "cache", Cache(cache))
     for k in range(MODELS):
-        pool.answer(study, design, k, out)
-    assert np.array_equal(pool.Pool.read(out).logits, pool.Pool.read(folder).logits)
+        pools.answer(study, design, k, out)
+    assert np.array_equal(pools.Pool.read(out).logits, pools.Pool.read(folder).logits)
     assert {path.name for path in out.iterdir()} == {path.name for path in folder.iterdir()}
 
 
@@ -279,7 +280,7 @@ def test_the_command_makes_a_pool(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*asked, "--sets", "clips:2 speaker:1"])
     assert main() == 0
     assert "a set is heard by 0.500 of the models" in capsys.readouterr().out
-    assert len(pool.Pool.read(out).models) == 2
+    assert len(pools.Pool.read(out).models) == 2
     main = runpy.run_path(str(REPOSITORY / "benchmarks" / "pool.py"))["main"]
     monkeypatch.setattr(sys, "argv", [*asked, "--sets", "clips:3"])
     assert main() == 1

@@ -52,7 +52,8 @@ def test_methods_of_the_folder_and_of_other_packages_are_found(install):
         ("", "mine = gone:METHOD", "ModuleNotFoundError.*gone"),
         ("METHOD = 3", "mine = broken:METHOD", "is a int, not a Method"),
         ("from speechunlearn.methods.base import Descent, Method\n"
-         "METHOD = Method('mine', 'Mine', frozenset(), Descent, print)", "mine = broken:METHOD",
+         "METHOD = Method('mine', 'Mine', frozenset(), Descent, print, hyperparameter='')",
+         "mine = broken:METHOD",
          "ParameterError.*untuned"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from speechunlearn.lab import experiments, sentences
 from speechunlearn.lab import results as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+import landing  # noqa: E402
+
 README = (ROOT / "README.md").read_text()
 INTRO = (ROOT / "book" / "intro.md").read_text()
 
@@ -130,7 +134,7 @@ def test_the_papers_values_are_the_defaults_of_its_methods():
 
 
 def test_the_caption_says_what_the_cells_were_run_with(shown, numbers):
-    text = sentences.caption(shown.evaluations, numbers, 4, 1 / 7)
+    text = landing.caption(shown.evaluations, numbers, 4, 1 / 7)
     for part in (
         "Adv. and Adv. + Ela.: M = 2, P = 10, epochs: 4, learning rate 0.0003, 8 weight updates",
         "Ran. Lab.: epochs: 15, learning rate 0.0003", "Fisher information per batch",
@@ -194,11 +198,11 @@ def test_words_follow_the_numbers(shown, numbers, method, split):
 
 def test_what_is_decided_follows_the_verdicts(shown):
     verdicts = pd.DataFrame({"verdict": ["not tested here"] * 3})
-    assert sentences.of_claims(shown.evaluations, verdicts, 4).startswith(
+    assert landing.of_claims(shown.evaluations, verdicts, 4).startswith(
         "No claim of the paper is"
     )
     verdicts.loc[0, "verdict"] = "holds"
-    text = sentences.of_claims(shown.evaluations, verdicts, 4)
+    text = landing.of_claims(shown.evaluations, verdicts, 4)
     assert "Of 3 tests of the paper's claims, holds: 1, fails: 0" in text
     assert "one corpus, one small encoder, four unseen speakers and three runs" in text
 

@@ -153,8 +153,8 @@ def test_tau_is_chosen_on_the_development_draw(study):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tau_values": (0.0,)}, "tau: 0.0 is not positive"),
-        ({"n_values": (0,)}, r"n_values: \(0,\) are not all positive"),
+        ({"tau_values": (0.0,)}, "tau_values.0 is 0.0; it should be greater than 0"),
+        ({"n_values": (0,)}, "n_values.0 is 0; it should be greater than or equal to 1"),
         ({"encoder": "/nowhere"}, "encoder '/nowhere': no such folder"),
         ({"recipe": {"epochs": 0}}, "epochs: 0"),
         ({"methods": {"adv": {"copys": 3}}}, "method 'adv' has no 'copys'; it has"),
@@ -231,7 +231,7 @@ def test_a_draw_in_parts_forgets_all_of_it_step_by_step(study):
     whole = forget_sets.clips(2, 0)
     steps = forget_sets.in_steps(whole, 2)
     assert together(steps) == whole
-    made = study.evaluate_after("ran_lab", steps, 0)
+    made = study.evaluate("ran_lab", steps, 0)
     assert made.record["n_forget"] == 2 and made.record["forget_id"] == "0"
     request = study.unlearning_data(tuple(steps), 0, frozenset())
     assert request.forget.hashes == study.hashes(whole)[1:]

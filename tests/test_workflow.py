@@ -119,7 +119,7 @@ def test_requests_one_after_another_wait_for_those_before(demos_root, tmp_path):
     planned.hashes = lambda forget_set: sorted(map(str, forget_set.names))  # type: ignore[method-assign]
     plan = planned.cache.plan
     for k in (1, 2):
-        planned.evaluate_after("ran_lab", steps[:k], 0)
+        planned.evaluate("ran_lab", steps[:k], 0)
         names.append([n for n in plan.jobs if n.startswith("evaluations/")][-1])
     assert names[0] in plan.jobs[names[1]]["needs"]
 

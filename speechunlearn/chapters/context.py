@@ -71,25 +71,25 @@ def start(
     """
     base = profiles.get(profile)
     chosen = base.for_task(task) if task else base
-    given = {
+    changed = {
         name: parse_value(value) if isinstance(value, str) else value
         for name, value in sizes.items() if value
     }
     unchanged = {name: getattr(chosen, name, None) for name in sizes}
-    chosen = chosen.with_values(**{**unchanged, **given})
-    given = {name: getattr(chosen, name) for name in given}
+    chosen = chosen.with_values(**{**unchanged, **changed})
+    changed = {name: getattr(chosen, name) for name in changed}
     if fast:
         chosen = chosen.with_values(recipe=chosen.recipe | {"fast": True})
     encoder = encoder or chosen.encoders.get(corpus or chosen.corpus, chosen.encoder)
     overrides = {name: value for name, value in (attack or {}).items() if value}
-    own = {m: chosen.methods.get(m, {}) | overrides for m in ("adv", "adv_ela") if overrides}
-    chosen = chosen.with_values(encoder=encoder, methods=chosen.methods | own)
+    attacked = {m: chosen.methods.get(m, {}) | overrides for m in ("adv", "adv_ela") if overrides}
+    chosen = chosen.with_values(encoder=encoder, methods=chosen.methods | attacked)
     profiles.prepare_process(chosen)
     from speechunlearn.lab.experiments import ChapterRun
 
     name = corpora.get(corpus or chosen.corpus).name
     run = ChapterRun(
-        chosen, base, given, name, Path(root).expanduser().resolve() if root else None,
+        chosen, base, changed, name, Path(root).expanduser().resolve() if root else None,
         bool(skip_bad), Cache(cache or None),
         Path(results).expanduser() if results else None, report,
     )
@@ -163,7 +163,7 @@ def check_root(corpus: str, root: str | Path | None) -> None:
         raise ParameterError(f"root: {str(where)!r} does not exist")
 
 
-def find_chapter(wanted: str) -> Path:
+def find_chapter(name_or_number: str) -> Path:
     """Return the notebook of a number (``4``, ``04``) or a name (``04_…`` or what follows).
 
     Raises:
@@ -172,12 +172,12 @@ def find_chapter(wanted: str) -> Path:
     """
     for path in chapters():
         number, name = path.stem.split("_", 1)
-        if wanted in (path.stem, path.name, name) or (
-            wanted.isdigit() and int(wanted) == int(number)
+        if name_or_number in (path.stem, path.name, name) or (
+            name_or_number.isdigit() and int(name_or_number) == int(number)
         ):
             return path
     known = ", ".join(path.stem for path in chapters())
-    raise ParameterError(f"chapter {wanted!r} is none of {known}")
+    raise ParameterError(f"chapter {name_or_number!r} is none of {known}")
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:
@@ -189,11 +189,11 @@ def parameters_of(notebook: Path) -> dict[str, Any]:
     """
     for cell in json.loads(notebook.read_text())["cells"]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
-            found = {}
+            parameters = {}
             for node in ast.parse("".join(cell["source"])).body:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    found[node.targets[0].id] = ast.literal_eval(node.value)
-            return found
+                    parameters[node.targets[0].id] = ast.literal_eval(node.value)
+            return parameters
     raise ParameterError(f"{notebook.name} has no cell tagged 'parameters'")
 
 

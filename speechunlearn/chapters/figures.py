@@ -20,13 +20,13 @@ from speechunlearn.lab.results import TITLES
 
 PALETTE = "colorblind"
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "*"]
-_LINES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))]
+LINES = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1))]
 _HATCHES = ["", "///", "..."]
 #: bars of one colour
 _GREY = {"color": "lightgrey", "edgecolor": "black"}
 
 
-def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return a marker and a colour for each name.
 
     Both go round, each after its own number, so that it takes 110 names to repeat a pair.
@@ -38,7 +38,7 @@ def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _panels(
+def panels(
     width: float | int, height: float | int, rows: int = 1, columns: int = 1, **shared: Any
 ) -> Any:
     """Return a figure of so many inches, and its panels."""
@@ -47,15 +47,15 @@ def _panels(
 
 def _curves(axis: Axes, table: pd.DataFrame, **how: Any) -> None:
     """Draw each column over the index."""
-    styles = _styles(table)
-    for (name, column), line in zip(table.items(), cycle(_LINES), strict=False):
-        axis.plot(column, label=name, **{**styles[name], "linestyle": line, **how})
+    style_of = styles(table)
+    for (name, column), line in zip(table.items(), cycle(LINES), strict=False):
+        axis.plot(column, label=name, **{**style_of[name], "linestyle": line, **how})
     axis.legend(frameon=False)
 
 
 def _histogram(values: Sequence[float], lines: Mapping[float, Mapping[str, Any]]) -> Figure:
     """Draw how often values are there, and lines at some of them."""
-    figure, axis = _panels(5.5, 2.8)
+    figure, axis = panels(5.5, 2.8)
     sns.histplot(x=list(values), ax=axis, bins=20, **_GREY)
     for at, how in lines.items():
         axis.axvline(at, **{"color": "black", **how})
@@ -65,7 +65,7 @@ def _histogram(values: Sequence[float], lines: Mapping[float, Mapping[str, Any]]
 
 def clip_counts(manifest: pd.DataFrame) -> Figure:
     """Draw clips by class and split, and the durations of each split."""
-    figure, (left, right) = _panels(9, 3.2, 1, 2)
+    figure, (left, right) = panels(9, 3.2, 1, 2)
     order = [s for s in ("train", "validation", "test") if s in set(manifest["split"])]
     same: dict[str, Any] = {"hue": "split", "hue_order": order, "palette": PALETTE}
     sns.countplot(
@@ -76,7 +76,7 @@ def clip_counts(manifest: pd.DataFrame) -> Figure:
         plt.setp(bars, hatch=hatch)
     left.set(xlabel="clips", ylabel="")
     sns.ecdfplot(manifest, x="seconds", ax=right, **same)
-    for line, style in zip(right.get_lines(), _LINES, strict=False):
+    for line, style in zip(right.get_lines(), LINES, strict=False):
         line.set_linestyle(style)
     right.set(xlabel="duration (s)", ylabel="share of clips")
     right.get_legend().set_title("")
@@ -90,8 +90,8 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         histories: title -> columns epoch, loss
 
     """
-    figure, axis = _panels(5.5, 3.2)
-    losses = {title: own.set_index("epoch")["loss"] for title, own in histories.items()}
+    figure, axis = panels(5.5, 3.2)
+    losses = {title: history.set_index("epoch")["loss"] for title, history in histories.items()}
     _curves(axis, pd.DataFrame(losses), markersize=4)
     axis.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None))
     return figure
@@ -101,7 +101,7 @@ def confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw the confusion matrix of one set of clips, each row as shares of its class."""
     classes = range(len(labels))
     shares = pd.crosstab(predictions["label"], predictions["prediction"], normalize="index")
-    figure, axis = _panels(5.2, 4.2)
+    figure, axis = panels(5.2, 4.2)
     sns.heatmap(
         shares.reindex(index=classes, columns=classes, fill_value=0), annot=True, fmt=".2f",
         cmap="Greys", vmin=0, vmax=1, cbar=False, ax=axis, xticklabels=labels, yticklabels=labels,
@@ -117,7 +117,7 @@ def clip_and_copy(
 ) -> Figure:
     """Draw a clip, its adversarial copy and their difference: waveform and spectrogram."""
     pieces = {"clip": waveform_z, "adversarial copy": copy, "difference": copy - waveform_z}
-    figure, axes = _panels(10, 4.4, 2, 3, sharex=True, sharey="row")
+    figure, axes = panels(10, 4.4, 2, 3, sharex=True, sharey="row")
     for (title, piece), (above, below) in zip(pieces.items(), axes.T, strict=True):
         above.plot(np.arange(len(piece)) / sampling_rate, piece, linewidth=0.5, color="black")
         above.set_title(title)
@@ -141,8 +141,8 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """
     sizes = sorted(table["n_forget"].unique())
     order = [m for m in TITLES if m in set(table["method"])]
-    styles, place = _styles(TITLES), {method: y for y, method in enumerate(order)}
-    figure, axes = _panels(
+    style_of, place = styles(TITLES), {method: y for y, method in enumerate(order)}
+    figure, axes = panels(
         2.2 + 2.1 * len(sizes), max(5, 0.6 * len(order)), 2, len(sizes), sharex=True, sharey=True,
         squeeze=False,
     )
@@ -151,13 +151,13 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
         for axis, n in zip(row, sizes, strict=True):
             part = table[(table["n_forget"] == n) & (table["split"] == split)].set_index("method")
             for method in (m for m in order if m in part.index):
-                own, y, how = part.loc[method], place[method], styles[method]
-                axis.plot([own["low"], own["high"]], [y, y], color=how["color"], linewidth=2)
-                axis.plot(own["value"], y, markersize=7, **how)
+                score, y, how = part.loc[method], place[method], style_of[method]
+                axis.plot([score["low"], score["high"]], [y, y], color=how["color"], linewidth=2)
+                axis.plot(score["value"], y, markersize=7, **how)
             if paper is not None:
-                theirs = paper[(paper["n_forget"] == n) & paper["method"].isin(order)]
-                y = theirs["method"].map(place).astype(float) + 0.25
-                axis.plot(theirs[split], y, "x", color="grey", markersize=5)
+                printed = paper[(paper["n_forget"] == n) & paper["method"].isin(order)]
+                y = printed["method"].map(place).astype(float) + 0.25
+                axis.plot(printed[split], y, "x", color="grey", markersize=5)
             if "retrain" in part.index:
                 axis.axvline(part.loc["retrain", "value"], color="grey", linewidth=0.8, zorder=0)
             axis.set(title=f"N = {n}" if split == "forget" else "", xlim=(-0.03, 1.03))
@@ -176,11 +176,11 @@ def uar_over_tau(scores: pd.DataFrame, baseline: float | None = None) -> Figure:
 
     """
     by_size = dict(list(scores.groupby("n_forget")))
-    figure, axes = _panels(
+    figure, axes = panels(
         1.2 + 2.3 * len(by_size), 2.9, 1, len(by_size), sharey=True, squeeze=False
     )
-    for axis, (n, own) in zip(axes[0], by_size.items(), strict=True):
-        curves = own.pivot(index="tau", columns="method", values="value")
+    for axis, (n, scores_of_size) in zip(axes[0], by_size.items(), strict=True):
+        curves = scores_of_size.pivot(index="tau", columns="method", values="value")
         _curves(axis, curves.rename(columns=TITLES))
         if baseline is not None:
             axis.axhline(baseline, color="grey", linewidth=0.8, label="before unlearning")
@@ -191,47 +191,7 @@ def uar_over_tau(scores: pd.DataFrame, baseline: float | None = None) -> Figure:
     return figure
 
 
-def over_n(table: pd.DataFrame, chance: float) -> Figure:
-    """Draw UAR on the forget set and on unseen speakers over N, one line a method.
-
-    Retraining, which the others should come close to, is a band: its interval.
-
-    Args:
-        table: of `speechunlearn.lab.results.table_of_methods`
-        chance: UAR of a guess
-
-    """
-    shown = ["original", "remain", "ran_lab", "adv", "adv_ela"]
-    styles = _styles(m for m in shown if m in set(table["method"]))
-    # one above the other: side by side they could not be read on a phone
-    figure, axes = _panels(6, 6.8, 2, 1, sharex=True)
-    titles = {"forget": "on the forget set", "unseen": "on unseen speakers"}
-    for axis, (split, title) in zip(axes, titles.items(), strict=True):
-        part = table[table["split"] == split].sort_values("n_forget")
-        by_name = {method: own for method, own in part.groupby("method")}
-        retrained = by_name["retrain"]
-        x = np.arange(len(retrained))
-        axis.fill_between(x, retrained["low"], retrained["high"], color="0.85", zorder=0)
-        axis.plot(x, retrained["value"], color="black", linewidth=2.5, label="Retrained: the aim")
-        for i, (method, line) in enumerate(zip(styles, cycle(_LINES), strict=False)):
-            own = by_name[method]
-            shift = (i - (len(styles) - 1) / 2) * 0.11  # or intervals would hide each other
-            axis.errorbar(
-                x + shift, own["value"], linestyle=line, linewidth=1.3, elinewidth=0.9,
-                yerr=[own["value"] - own["low"], own["high"] - own["value"]], markersize=6,
-                markeredgecolor="black", markeredgewidth=0.5, label=TITLES[method],
-                **styles[method],
-            )
-        axis.axhline(chance, color="0.4", linewidth=0.9, linestyle=(0, (1, 3)), label="chance")
-        axis.set(
-            ylabel=f"UAR {title}", ylim=(-0.03, 1.05), xticks=x, xticklabels=retrained["n_forget"]
-        )
-    axes[1].set_xlabel("N, clips to forget")
-    _legend_below(figure, axes[0], ncols=3)
-    return figure
-
-
-def _legend_below(figure: Figure, axis: Axes, **how: Any) -> None:
+def legend_below(figure: Figure, axis: Axes, **how: Any) -> None:
     handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", frameon=False, **how)
 
@@ -243,11 +203,11 @@ def losses(tables: Mapping[str, pd.DataFrame]) -> Figure:
         tables: per-clip predictions by what the model is called
 
     """
-    figure, axis = _panels(5.5, 3.2)
+    figure, axis = panels(5.5, 3.2)
     colours = sns.color_palette(PALETTE, len(tables))
-    for (name, table), line, colour in zip(tables.items(), cycle(_LINES), colours, strict=False):
-        own = table.loc[table["split"] == "forget", "loss"].clip(lower=1e-6)
-        sns.ecdfplot(x=own, ax=axis, label=name, linestyle=line, color=colour, log_scale=True)
+    for (name, table), line, colour in zip(tables.items(), cycle(LINES), colours, strict=False):
+        loss = table.loc[table["split"] == "forget", "loss"].clip(lower=1e-6)
+        sns.ecdfplot(x=loss, ax=axis, label=name, linestyle=line, color=colour, log_scale=True)
     axis.set(xlabel="loss on a forgotten clip (nats)", ylabel="share of the clips at most there")
     axis.legend(frameon=False)
     return figure
@@ -260,10 +220,10 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
         table: of `speechunlearn.lab.leaderboard.ranking`
 
     """
-    figure, axes = _panels(9, 4 + 0.05 * len(table), 1, 2, sharey=True)
-    styles = _styles(TITLES)
+    figure, axes = panels(9, 4 + 0.05 * len(table), 1, 2, sharey=True)
+    style_of = styles(TITLES)
     for row in table.itertuples():
-        how = styles[row.method]
+        how = style_of[row.method]
         face = how["color"] if row.forget_only else "none"
         for axis, across in zip(axes, (row.relative_utility, row.forward_backward), strict=True):
             axis.plot([across] * 2, [row.gap_low, row.gap_high], color=how["color"], linewidth=0.8)
@@ -273,7 +233,7 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
             )
     axes[0].set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
     axes[1].set(xlabel="clips sent forward and backward", xscale="symlog")
-    _legend_below(figure, axes[1], ncols=6, fontsize=9)
+    legend_below(figure, axes[1], ncols=6, fontsize=9)
     return figure
 
 
@@ -325,7 +285,7 @@ def seen_and_unseen(losses: pd.DataFrame) -> Figure:
         losses: a column a set of clips, a row a step
 
     """
-    figure, axis = _panels(5.5, 3.2)
+    figure, axis = panels(5.5, 3.2)
     _curves(axis, losses, marker="")
     axis.set(xlabel="steps", ylabel="loss (nats)", ylim=(0, None))
     return figure
@@ -338,7 +298,7 @@ def loss_pairs(losses: pd.DataFrame) -> Figure:
         losses: two columns, a model each, a row a clip
 
     """
-    figure, axis = _panels(5.5, 3.2)
+    figure, axis = panels(5.5, 3.2)
     rows = losses.clip(lower=1e-6).sort_values(losses.columns[0], ignore_index=True)
     axis.vlines(rows.index, rows.min(axis=1), rows.max(axis=1), color="grey", linewidth=0.8)
     _curves(axis, rows, linestyle="none")
@@ -348,7 +308,7 @@ def loss_pairs(losses: pd.DataFrame) -> Figure:
 
 def attack_steps(losses: Sequence[float], offsets: Sequence[float], tau: float) -> Figure:
     """Draw the target's loss and the mean abs(delta) before each step of an attack."""
-    figure, (left, right) = _panels(8, 2.8, 1, 2)
+    figure, (left, right) = panels(8, 2.8, 1, 2)
     left.plot(losses, marker="o", color="black")
     left.set(xlabel="steps", ylabel="loss of the target (nats)", ylim=(0, None))
     right.plot(offsets, marker="s", color="black")
@@ -374,7 +334,7 @@ def by_layer(importance: Mapping[str, Tensor]) -> Figure:
         layers.setdefault(" ".join(layer), []).append(value.flatten())
     means = {layer: float(np.mean(np.concatenate(values))) for layer, values in layers.items()}
     means = {layer: mean for layer, mean in means.items() if mean > 0}  # an unused one has none
-    figure, axis = _panels(6, 0.8 + 0.28 * len(means))
+    figure, axis = panels(6, 0.8 + 0.28 * len(means))
     axis.barh(list(means), list(means.values()), **_GREY)
     axis.set(xlabel="mean importance of a weight", xscale="log")
     axis.invert_yaxis()
@@ -407,7 +367,7 @@ def what_tau_means(curve: pd.DataFrame) -> Figure:
         curve: columns tau; copy and noise (the target's loss of each, nats); snr and bound (dB)
 
     """
-    figure, (left, right) = _panels(8, 3, 1, 2)
+    figure, (left, right) = panels(8, 3, 1, 2)
     named = {"copy": "adversarial copy", "noise": "random noise"}
     _curves(left, curve.set_index("tau")[list(named)].rename(columns=named))
     left.set(xlabel="tau", ylabel="loss of the target (nats)", ylim=(0, None))
@@ -425,10 +385,8 @@ def alternation(passes: pd.DataFrame) -> Figure:
             and retain (cross-entropy), one row after each pass
 
     """
-    figure, axis = _panels(5.5, 3.2)
-    named = {
-        "forget": "forget: divergence from the teacher", "retain": "retain: cross-entropy",
-    }
+    figure, axis = panels(5.5, 3.2)
+    named = {"forget": "forget: divergence from the teacher", "retain": "retain: cross-entropy"}
     _curves(axis, passes.reset_index(drop=True)[list(named)].rename(columns=named))
     axis.set_xticks(range(len(passes)), list(passes["pass"]))
     axis.set(xlabel="after each pass", ylabel="nats", ylim=(0, None))
@@ -440,7 +398,7 @@ def dampened(
     selection: float,
 ) -> Figure:
     """Draw the importance of weights to the forget set over that to all clips; SSD's choice."""
-    figure, axis = _panels(5, 3.6)
+    figure, axis = panels(5, 3.6)
     chosen, colour = of_forget > selection * of_all, sns.color_palette(PALETTE)[1]
     axis.loglog(of_all[~chosen], of_forget[~chosen], ".", c="grey", ms=3, label="left as they are")
     axis.loglog(of_all[chosen], of_forget[chosen], "^", c=colour, ms=3, label="dampened")
@@ -461,7 +419,7 @@ def struck_out(
     """
     shown = np.argsort(-answer, kind="stable")[:10]
     names = [labels[i] for i in shown]
-    figure, axes = _panels(8, 0.9 + 0.24 * len(names), 1, 2, sharex=True, sharey=True)
+    figure, axes = panels(8, 0.9 + 0.24 * len(names), 1, 2, sharex=True, sharey=True)
     drawn = {"the original's answer": answer, "the target": target}
     for axis, (title, values), hatch in zip(axes, drawn.items(), _HATCHES, strict=False):
         axis.barh(names, values[shown], hatch=hatch, **_GREY)
@@ -474,7 +432,7 @@ def pairs(
     members: Float[np.ndarray, " members"], nonmembers: Float[np.ndarray, " nonmembers"]
 ) -> Figure:
     """Draw every pair of a member and a non-member: dark where the member has the lower loss."""
-    figure, axis = _panels(5.5, 3.4)
+    figure, axis = panels(5.5, 3.4)
     won = np.sort(members)[:, None] < np.sort(nonmembers)[None, :]
     axis.pcolormesh(won, cmap="Greys", vmin=-0.2, vmax=1.4)
     axis.set(
@@ -488,7 +446,7 @@ def likelihoods(
     value: float, inside: Float[np.ndarray, " inside"], outside: Float[np.ndarray, " outside"]
 ) -> Figure:
     """Draw one clip's confidence under the attacked model between those of shadow models."""
-    figure, axis = _panels(5.5, 3)
+    figure, axis = panels(5.5, 3)
     both = np.concatenate([inside, outside, [value]])
     grid = np.linspace(-0.5, 1.5, 300) * np.ptp(both) + both.min()
     shadows = {"heard the clip": inside, "never heard it": outside}
@@ -496,7 +454,7 @@ def likelihoods(
         name: norm.pdf(grid, values.mean(), values.std(ddof=1)) for name, values in shadows.items()
     }
     _curves(axis, pd.DataFrame(densities, index=grid), marker="")
-    for values, how in zip(shadows.values(), _styles(shadows).values(), strict=True):
+    for values, how in zip(shadows.values(), styles(shadows).values(), strict=True):
         axis.plot(values, np.zeros_like(values), linestyle="none", **how)
     axis.axvline(value, color="black", linestyle=":", label="the attacked model")
     axis.set(xlabel="logit-scaled confidence of the true class", ylabel="density")

@@ -105,10 +105,10 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
 
     """
     store = Recorder(plan)
-    for path, given in chapters.items():
+    for path, parameters in chapters.items():
         before, plan.jobs = plan.jobs, {}
         try:
-            for evaluations in asked(path, given, store).values():
+            for evaluations in asked(path, parameters, store).values():
                 list(evaluations)
             plan.chapters[path.stem] = {"needs": list(plan.jobs)}
         except NotMade:
@@ -118,14 +118,14 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     return plan
 
 
-def asked(notebook: Path, given: Mapping[str, Any], store: Cache) -> experiments.Asked:
+def asked(notebook: Path, parameters: Mapping[str, Any], store: Cache) -> experiments.Asked:
     """Return what a chapter asks for.
 
     The notebook's own second cell starts the run, so that what is planned has what it will have.
 
     Args:
         notebook: the chapter
-        given: checked parameters; the others have their defaults
+        parameters: checked; the others have their defaults
         store: finished work, or what plans it
 
     Raises:
@@ -135,7 +135,7 @@ def asked(notebook: Path, given: Mapping[str, Any], store: Cache) -> experiments
     ask = experiments.CHAPTERS.get(notebook.stem)
     if ask is None:
         return {}
-    values = context.parameters_of(notebook) | dict(given)
+    values = context.parameters_of(notebook) | dict(parameters)
     cells = json.loads(notebook.read_text())["cells"]
     _, start, *_ = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     space = dict(values)
@@ -279,10 +279,10 @@ class Grid:
         for seed, forget_id, n, method in itertools.product(
             self.seeds, self.forget_ids, sizes, self.methods
         ):
-            own = {} if method == "original" else vars(methods.parameters(method))
-            for tau in self.tau_values or study.profile.tau_values if "tau" in own else (None,):
-                given = {} if tau is None else {"tau": tau}
-                yield study.evaluate(method, forget_sets.clips(n, forget_id), seed, **given)
+            bounded = method != "original" and hasattr(methods.parameters(method), "tau")
+            taus = self.tau_values or study.profile.tau_values
+            for changed in [{"tau": tau} for tau in taus] if bounded else [{}]:
+                yield study.evaluate(method, forget_sets.clips(n, forget_id), seed, **changed)
 
 
 def of_grid(grid: Grid) -> Plan:

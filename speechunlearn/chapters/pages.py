@@ -74,10 +74,10 @@ def originals(shown: Results) -> pd.DataFrame:
         model = tuple(record[name] for name in key)
         row = dict(zip(key, model, strict=True)) | {"model": TITLES[record["method"]]}
         for split in ("forget", "retain", "unseen"):
-            found = statistics.cluster_bootstrap(
+            interval = statistics.cluster_bootstrap(
                 evaluations.of_evaluation(record["evaluation"], split), generator=generator
             )
-            row[f"{split} UAR"] = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+            row[f"{split} UAR"] = f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
         table.append(row | {"attack AUC": f"{attack[model]:.2f}"})
     return pd.DataFrame(table).drop(columns="method").set_index([*key[:3], "model"])
 
@@ -225,12 +225,12 @@ def card(judged: report_card.Card) -> pd.DataFrame:
 def cards(shown: Results) -> pd.DataFrame:
     """Show a card of two scores for each model of the forget sets with three retrained ones."""
     names = {"forget_uar": "forget UAR", "mia_loss": "attack AUC"}
-    found = leaderboard.cards(shown, tuple(names))
-    found = found.sort_values(
+    table = leaderboard.cards(shown, tuple(names))
+    table = table.sort_values(
         "method", kind="stable", key=lambda column: column.map(list(TITLES).index)
     )
     rows = []
-    for (request, method, model), card in found.groupby(
+    for (request, method, model), card in table.groupby(
         ["forget_set", "method", "model"], sort=False
     ):
         row = {"forget_set": request, "method": TITLES[method], "model": model}
@@ -244,15 +244,15 @@ def cards(shown: Results) -> pd.DataFrame:
 
 def committed_card(folder_name: str, method: str) -> pd.DataFrame | None:
     """Show a method's report card in the first run of a committed leaderboard."""
-    found = leaderboard.committed(folder_name)
-    first = found.scores[["seed", "forget_id"]].min()
-    own = found.scores.set_index(["seed", "forget_id", "method"])
-    own = own[own.index == (first["seed"], first["forget_id"], method)]
-    if own.empty:
+    board = leaderboard.committed(folder_name)
+    first = board.scores[["seed", "forget_id"]].min()
+    scores = board.scores.set_index(["seed", "forget_id", "method"])
+    scores = scores[scores.index == (first["seed"], first["forget_id"], method)]
+    if scores.empty:
         _say("*No results of this method are committed yet.*")
         return None
-    _say(made_by(found.results))
-    return card(report_card.Card(bool(own.loc[own["judged"], "passed"].all()), own))
+    _say(made_by(board.results))
+    return card(report_card.Card(bool(scores.loc[scores["judged"], "passed"].all()), scores))
 
 
 def trials(table: pd.DataFrame) -> pd.DataFrame:
@@ -378,8 +378,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 
 def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
-    found = leaderboard.committed(folder_name)
-    table, evaluations = found.ranking, found.results.evaluations
+    board = leaderboard.committed(folder_name)
+    table, evaluations = board.ranking, board.results.evaluations
     profile, corpus, task = evaluations[["profile", "corpus", "task"]].iloc[0]
     recipe = json.loads(
         evaluations.loc[evaluations["method"] == "original", "hyperparameters"].iloc[0]
@@ -389,7 +389,7 @@ def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     said = [] if tuned is None else [budget(tuned)]
     said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(evaluations["method"]) else []
     for text in (
-        made_by(found.results),
+        made_by(board.results),
         "A row again, by its method: "
         f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
         f"-p task={task} -p methods=METHOD{fast}`",
@@ -399,8 +399,8 @@ def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     display(ranking(table))
     display(Markdown("**Forget-set-only methods**"), ranking(table, forget_only=True))
     for title, more in (
-        ("Component ablation of self-distillation", found.component_ablation),
-        ("Sequential unlearning, in five requests", found.sequential),
+        ("Component ablation of self-distillation", board.component_ablation),
+        ("Sequential unlearning, in five requests", board.sequential),
     ):
         if more is not None:
             runs = table["runs"].iloc[0]
@@ -432,17 +432,17 @@ def growth_with(table: pd.DataFrame, axis: str) -> None:
         axis: name of `speechunlearn.lab.scaling.AXES`
 
     """
-    own = table[table["axis"] == axis]
+    rows = table[table["axis"] == axis]
     lines = []
     for forget_only, title in ((True, "use the forget set alone"), (False, "use more")):
-        part = own[[(methods.get(m).needs == {"forget"}) == forget_only for m in own["method"]]]
+        part = rows[[(methods.get(m).needs == {"forget"}) == forget_only for m in rows["method"]]]
         slope = _with_interval(part, "slope", "low", "high")
-        found = ", ".join(
+        verdicts = ", ".join(
             f"{TITLES[method]}: {verdict} (slope {text})"
             for method, verdict, text in zip(part["method"], part["verdict"], slope, strict=True)
         )
-        if found:
-            lines.append(f"- of those that {title}: {found}")
+        if verdicts:
+            lines.append(f"- of those that {title}: {verdicts}")
     _say(f"With the size *{scaling.AXES[axis]}*\n\n" + "\n".join(lines))
 
 

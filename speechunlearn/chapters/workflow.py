@@ -105,9 +105,9 @@ def executor(folder: str | Path) -> Path:
         ParameterError: there is no ``config.yaml`` in it
 
     """
-    for found in (Path(folder).expanduser(), EXECUTORS / folder):
-        if (found / "config.yaml").is_file():
-            return found.resolve()
+    for candidate in (Path(folder).expanduser(), EXECUTORS / folder):
+        if (candidate / "config.yaml").is_file():
+            return candidate.resolve()
     known = ", ".join(sorted(path.parent.name for path in EXECUTORS.glob("*/config.yaml")))
     raise ParameterError(
         f"profile-dir: {str(folder)!r} holds no config.yaml, and is none of {known}"
@@ -275,12 +275,12 @@ def make(plan: Plan, name: str) -> None:
     from speechunlearn.lab import study
     from speechunlearn.models import distributed
 
-    own = study.described(description, cache=Cache(plan.cache), on_progress=context.report)
+    opened = study.described(description, cache=Cache(plan.cache), on_progress=context.report)
     kind = name.partition("/")[0]
     if kind == "models" and distributed.rank() > 0:
-        own.help_to_train(**own.artefact(kind, call).call)
+        opened.help_to_train(**opened.artefact(kind, call).call)
         return
-    own.ask(kind, **call)
+    opened.ask(kind, **call)
     if kind == "models":
         distributed.finish()
     # a smaller forget set takes its copies from a larger set that appeared meanwhile

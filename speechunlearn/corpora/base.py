@@ -412,8 +412,9 @@ def build_manifest(
         )
     bad += [result for result in measured if isinstance(result, BadClip)]
     rows = [result for result in measured if not isinstance(result, BadClip)]
-    rows, leaking = _without_leaks(rows)
-    bad = sorted(bad + leaking, key=lambda error: error.path)
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
+    leaking = _leaks(manifest)
+    bad = sorted([*bad, *leaking.values()], key=lambda error: error.path)
 
     if bad and not skip_bad:
         named = "; ".join(str(error) for error in bad[:_NAMED_IN_ERROR])
@@ -423,10 +424,9 @@ def build_manifest(
         )
     for error in bad:
         logger.warning("left out %s", error)
-    if not rows:
+    manifest = manifest.drop(index=list(leaking))
+    if manifest.empty:
         raise CorpusError(f"{root}: no usable clip of corpus {corpus.name!r}")
-
-    manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     manifest = manifest.sort_values("path", ignore_index=True)
     if corpus.task != "speaker":  # there, a label is one speaker, who is in every part
         _check_speakers(root, manifest)
@@ -466,38 +466,31 @@ def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
         )
 
 
-def _without_leaks(rows: list[dict]) -> tuple[list[dict], list[BadClip]]:
-    """Take out clips whose content also lies in an earlier part of a given split."""
-    order = {split: position for position, split in enumerate(SPLITS)}
-    first: dict[str, dict] = {}
-    for row in sorted(rows, key=lambda row: (order.get(row["split"], -1), row["path"])):
-        first.setdefault(row["hash"], row)
-    kept, leaking = [], []
-    for row in rows:
-        original = first[row["hash"]]
-        if original["split"] == row["split"]:
-            kept.append(row)
-        else:
-            reason = (
-                f"in split {row['split']!r} with the same audio as {original['path']}"
-                f" in split {original['split']!r}"
-            )
-            leaking.append(BadClip(row["path"], reason))
-    return kept, leaking
+def _leaks(clips: pd.DataFrame) -> dict[int, BadClip]:
+    """Return by row the clips whose content also lies in an earlier part of a given split."""
+    place = clips["split"].map({split: position for position, split in enumerate(SPLITS)})
+    order = clips.assign(place=place).sort_values(["place", "path"], na_position="first")
+    first = order.drop_duplicates("hash").set_index("hash").loc[clips["hash"]]
+    columns = clips["path"], clips["split"], first["path"], first["split"]
+    return {
+        row: BadClip(path, f"in split {split!r} with the same audio as {there} in split {part!r}")
+        for row, (path, split, there, part) in enumerate(zip(*columns, strict=True))
+        if split != part
+    }
 
 
 def _check_speakers(root: Path, manifest: pd.DataFrame) -> None:
     """Refuse labels that no speaker-independent split can hold, warn of shared speakers."""
-    for label, speakers in manifest.groupby("label")["speaker"].unique().items():
-        if len(speakers) == 1:
+    speakers = manifest.groupby("label")["speaker"].unique()
+    for label, (speaker, *others) in speakers.items():
+        if not others:
             raise CorpusError(
-                f"{root}: label {label!r} has one speaker only, {speakers[0]!r}:"
+                f"{root}: label {label!r} has one speaker only, {speaker!r}:"
                 " it cannot be tested on unseen speakers"
             )
-    for speaker, splits in manifest.groupby("speaker")["split"].unique().items():
-        if len(splits) > 1:
-            logger.warning(
-                "%s: the given split is not speaker-independent: speaker %r is in %s",
-                root, speaker, " and ".join(sorted(splits)),
-            )  # fmt: skip
-            break
+    splits = manifest.groupby("speaker")["split"].unique()
+    for speaker, names in splits[splits.map(len) > 1].head(1).items():
+        logger.warning(
+            "%s: the given split is not speaker-independent: speaker %r is in %s",
+            root, speaker, " and ".join(sorted(names)),
+        )

@@ -48,7 +48,7 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
         raise CorpusError(f"{file}: not a readable CSV (it holds NUL bytes: is it UTF-16?)")
     if not data.strip():
         raise CorpusError(f"{file}: not a readable CSV (it is empty)")
-    found: dict[int, list[str]] = {}
+    cells_of: dict[int, list[str]] = {}
     try:
         # Every cell is text: a speaker 007 stays 007, and a label 'NA' is no missing value.
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
@@ -69,18 +69,18 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
                 )
             if any(cells):
                 cells += [""] * (len(header) - len(cells))
-                found[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
+                cells_of[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorpusError(f"{file}: not a readable CSV ({error})") from error
-    if not found:
+    if not cells_of:
         raise CorpusError(f"{file}: no rows below the header")
-    for row, cells in found.items():
+    for row, cells in cells_of.items():
         for column, cell in zip(columns, cells, strict=True):
             if not cell and column in required:
                 raise CorpusError(f"{file}: column {column!r} is empty in row {row}")
             if CONTROL.search(cell):
                 raise CorpusError(f"{file}: a control character in column {column!r}, row {row}")
-    return pd.DataFrame.from_dict(found, orient="index", columns=columns, dtype=str)
+    return pd.DataFrame.from_dict(cells_of, orient="index", columns=columns, dtype=str)
 
 
 def place(file: Path, row: int, path: str, base: Path, permission: str | None) -> Path:
@@ -100,14 +100,14 @@ def place(file: Path, row: int, path: str, base: Path, permission: str | None) -
         CorpusError: it leads out, or its links lead nowhere
     """
     try:
-        found = (base / path).resolve()
+        target = (base / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise CorpusError(f"{file}: {short(path)} (row {row}): {error}") from error
-    if permission is not None and not found.is_relative_to(base):
+    if permission is not None and not target.is_relative_to(base):
         raise CorpusError(
             f"{file}: {short(path)} (row {row}) leads out of {str(base)!r}; {permission}"
         )
-    return found
+    return target
 
 
 def short(cell: str) -> str:

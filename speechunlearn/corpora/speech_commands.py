@@ -13,14 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import (
-    BadClip,
-    Clip,
-    bare_name,
-    described,
-    read_words,
-    stored,
-)
+from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, read_words, stored
 from speechunlearn.errors import CorpusError
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

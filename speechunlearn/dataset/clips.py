@@ -40,6 +40,28 @@ class Clips:
     hashes: list[str]
     speakers: list[str]
 
+    @classmethod
+    def of(cls, manifest: pd.DataFrame, labels: Sequence[str], waveforms_z: list[Tensor]) -> Clips:
+        """Return the clips of a manifest.
+
+        Args:
+            manifest: columns label, hash, speaker
+            labels: class names; a clip's label index is its position here
+            waveforms_z: of the clips, in the manifest's order
+
+        Raises:
+            CorpusError: a label that is not among the class names
+
+        """
+        unknown = sorted(set(manifest["label"]) - set(labels))
+        if unknown:
+            raise CorpusError(f"labels {unknown} are not among the classes {list(labels)}")
+        index = pd.Index(labels).get_indexer(manifest["label"])
+        return cls(
+            waveforms_z, torch.from_numpy(index.astype(np.int64)), list(manifest["hash"]),
+            [str(speaker) for speaker in manifest["speaker"]],
+        )
+
     def __len__(self) -> int:
         return len(self.waveforms_z)
 
@@ -96,9 +118,6 @@ def load(
         CorpusError: a label that is not among the class names
 
     """
-    unknown = sorted(set(manifest["label"]) - set(labels))
-    if unknown:
-        raise CorpusError(f"labels {unknown} are not among the classes {list(labels)}")
     waveforms_z = []
     for path in manifest["path"]:
         waveform = audio.trim_silence(audio.read_clip(path, sampling_rate), sampling_rate, top_db)
@@ -109,13 +128,7 @@ def load(
         if normalise:
             waveform = audio.normalise(waveform)
         waveforms_z.append(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
-    index = {label: position for position, label in enumerate(labels)}
-    return Clips(
-        waveforms_z,
-        torch.tensor([index[label] for label in manifest["label"]], dtype=torch.long),
-        list(manifest["hash"]),
-        [str(speaker) for speaker in manifest["speaker"]],
-    )
+    return Clips.of(manifest, labels, waveforms_z)
 
 
 def shuffled_batches(
@@ -158,9 +171,7 @@ def sorted_batches(
     for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         longest = lengths[batch[0]] if batch else 0
         shorter = alike and 2 * len(batch) >= batch_size and lengths[position] < longest
-        if batch and (
-            shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples
-        ):
+        if batch and (shorter or len(batch) == batch_size or longest * (len(batch) + 1) > samples):
             yield batch
             batch = []
         batch.append(position)

@@ -180,9 +180,9 @@ def _count(assignments: np.ndarray, counts: np.ndarray, parts: int) -> np.ndarra
 
 def _deviation(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Mean squared relative deviation from the fractions, per candidate."""
-    found = counts / counts.sum(axis=1, keepdims=True)
-    wanted = shares[:, None]
-    return (((found - wanted) / wanted) ** 2).mean(axis=(1, 2))
+    reached = counts / counts.sum(axis=1, keepdims=True)
+    aim = shares[:, None]
+    return (((reached - aim) / aim) ** 2).mean(axis=(1, 2))
 
 
 def _stable_entropy(seed: int, forget_id: int | str) -> np.random.SeedSequence:

@@ -33,13 +33,13 @@ class Task:
     apart: str
 
     def manifest(
-        self, table: pd.DataFrame, own: bool, fractions: Mapping[str, float], seed: int
+        self, table: pd.DataFrame, made_for_it: bool, fractions: Mapping[str, float], seed: int
     ) -> pd.DataFrame:
         """Return a corpus's manifest as this task sees it.
 
         Args:
             table: manifest of a corpus
-            own: whether this is the task that the corpus and its split, if any, were made for
+            made_for_it: whether the corpus and its split, if any, were made for this task
             fractions: part -> share of the clips, where there is no split
             seed: of that split
 
@@ -62,7 +62,7 @@ class Task:
             raise CorpusError(
                 f"label {lonely!r} has one {self.apart} only: it cannot be tested on another"
             )
-        if own and not (table["split"] == "").all():
+        if made_for_it and not (table["split"] == "").all():
             return seen
         # the split keeps "speakers" apart and balances "label"
         gender = seen["gender"] if self.apart == "speaker" else ""

@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import forget_sets, sentences, tuning
 from speechunlearn.lab import leaderboard as board
-from speechunlearn.lab.forget_sets import clips
+from speechunlearn.lab.forget_sets import ForgetSet, clips
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.lab.relearning import relearn
 from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, TITLES, Results, across
@@ -39,7 +40,8 @@ from speechunlearn.models import training
 ADVERSARIAL = ("adv", "adv_ela")
 #: variant of evaluations of speakers' sequential deletion
 SEQUENTIAL_SPEAKERS = "sequential"
-BASELINES = ("original", "retrain", "remain", "remain_superloss", "ran_lab")
+REFERENCES = ("original", "retrain")
+BASELINES = (*REFERENCES, "remain", "remain_superloss", "ran_lab")
 
 N_REQUESTS = 5
 #: methods whose sequential unlearning is evaluated
@@ -90,7 +92,7 @@ class ChapterRun:
     Args:
         profile: sizes, with the chapter's own parameters in place
         base: the profile as it is without them and without a task
-        given: those parameters, for the studies of other tasks
+        changed: those parameters, for the studies of other tasks
         corpus: name of a reader
         root: the corpus's folder or CSV; None is its default
         skip_bad: leave out clips that cannot be used
@@ -102,7 +104,7 @@ class ChapterRun:
 
     profile: Profile
     base: Profile
-    given: Mapping[str, Any]
+    changed: Mapping[str, Any]
     corpus: str
     root: Path | None
     skip_bad: bool
@@ -118,8 +120,8 @@ class ChapterRun:
 
     def study_of(self, task: str, corpus: str) -> Study:
         """Return the study of another task, on a corpus that needs no folder, in this profile."""
-        given = {name: value for name, value in self.given.items() if name in ("runs", "compared")}
-        other = self.base.for_task(task).with_values(**given)
+        kept = {name: value for name, value in self.changed.items() if name in ("runs", "compared")}
+        other = self.base.for_task(task).with_values(**kept)
         return self._study(other, corpus, None, "validation")
 
     def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
@@ -158,14 +160,14 @@ class ChapterRun:
 
         Those that are frozen for profile, corpus and task are taken; others are made.
         """
-        wanted = self.ranked()
+        chosen = self.ranked()
         table = tuning.frozen(self.profile.name, self.corpus, self.profile.task)
         known = set() if table is None else set(table["method"])
-        missing = [name for name in wanted if name not in known]
-        tables = [] if table is None else [table[table["method"].isin(wanted)]]
+        missing = [name for name in chosen if name not in known]
+        tables = [] if table is None else [table[table["method"].isin(chosen)]]
         if missing:
-            made = self.results(trials(self.study(spare=True), missing), "trials")
-            tables.append(tuning.trial_table(made))
+            tried = self.results(trials(self.study(spare=True), missing), "trials")
+            tables.append(tuning.trial_table(tried))
             if self.results_folder is not None:
                 file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
                 tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
@@ -182,7 +184,8 @@ class ChapterRun:
             return collected, board.scored(collected)
         # a folder of its own: the hyperparameters are other than the main tables'
         folder = self.results_folder / "leaderboard" / collected.folder_name
-        return collected, board.write(collected, folder)
+        collected.write(folder)
+        return collected, board.write_tables(folder)
 
     def keep(self, table: pd.DataFrame, name: str) -> None:
         """Write a table that is made of no evaluations to the results folder, if any."""
@@ -207,19 +210,33 @@ class ChapterRun:
 
 #: what a chapter asks for, by what it is for
 Asked = dict[str, Iterable[Any]]
+#: hyperparameters of methods, in place of the profile's
+Overrides = Mapping[str, Mapping[str, Any]]
+
+
+def _each(
+    study: Study, names: Iterable[str], forget_set: ForgetSet, seed: int, variant: str = "",
+    overrides: Overrides = MappingProxyType({}),
+) -> Iterator[Evaluation]:
+    """Yield methods on one forget set."""
+    for name in names:
+        evaluation = study.evaluate(name, forget_set, seed, **overrides.get(name, {}))
+        yield evaluation.as_variant(variant)
 
 
 def finetuning(run: ChapterRun) -> Asked:
     """Ask for the first run's two references in each setting."""
     seed, forget_id = run.profile.runs[0]
     forget_set = clips(max(run.profile.n_values), forget_id)
-    return {setting: references(run.study(setting), forget_set, seed)
+    return {setting: _each(run.study(setting), REFERENCES, forget_set, seed)
             for setting in run.profile.settings}
 
 
 def paper_baselines(run: ChapterRun) -> Asked:
-    """Ask for the paper's baselines."""
-    return {"baselines": baselines(run.study())}
+    """Ask for the paper's baselines on the first run, for every N."""
+    study, (seed, forget_id) = run.study(), run.profile.runs[0]
+    by_n = (_each(study, BASELINES, clips(n, forget_id), seed) for n in run.profile.n_values)
+    return {"baselines": itertools.chain.from_iterable(by_n)}
 
 
 def adversarial_and_elastic(run: ChapterRun, other_copies: int = 0, other_steps: int = 0) -> Asked:
@@ -231,27 +248,62 @@ def adversarial_and_elastic(run: ChapterRun, other_copies: int = 0, other_steps:
         other_steps: P of that setting; 0: none
 
     """
-    study, taus = run.study(), run.profile.tau_values
-    n = min(run.profile.n_values)
-    more = sizes(study, n, taus[0], other_copies, other_steps)
-    return {
-        "copies": copies(study, n),
-        "open_choices": open_choices(study, n, taus[len(taus) // 2]),
-        "sizes": more if other_copies and other_steps else (),
-    }
+    study, taus, (seed, forget_id) = run.study(), run.profile.tau_values, run.profile.runs[0]
+    forget_set = clips(min(run.profile.n_values), forget_id)
+    hyperparameters = run.profile.methods.get("adv", {})
+
+    def copies() -> Iterator[tuple[float, AttackParameters]]:
+        """Have the copies made, and yield each tau and its attack."""
+        for tau in taus:
+            attack = methods.parameters("adv", **{**hyperparameters, "tau": tau}).attack
+            study.ask("adversarial", forget_set=forget_set, seed=seed, parameters=attack)
+            yield tau, attack
+
+    def open_choices() -> Iterator[Evaluation]:
+        yield study.evaluate("original", forget_set, seed).as_variant("before unlearning")
+        yield study.evaluate("retrain", forget_set, seed).as_variant("retrained")
+        for what, choice in OPEN_CHOICES:
+            choice = {"tau": taus[len(taus) // 2], **choice}
+            yield study.evaluate("adv_ela", forget_set, seed, **choice).as_variant(what)
+
+    def sizes() -> Iterator[Evaluation]:
+        sizes = {"tau": taus[0], "copies": other_copies, "steps": other_steps}
+        for method in ADVERSARIAL if other_copies and other_steps else ():
+            what = f"{TITLES[method]}, M = {other_copies}, P = {other_steps}"
+            yield study.evaluate(method, forget_set, seed, **sizes).as_variant(what)
+
+    return {"copies": copies(), "open_choices": open_choices(), "sizes": sizes()}
 
 
 def replication(run: ChapterRun) -> Asked:
     """Ask for Table 1 in each setting; its taus come from the ``development`` evaluations."""
     development = list(ablation(run.study()))
     taus = chosen_taus(Results.of(development))
-    tables: Asked = {setting: table1(run.study(setting), taus) for setting in run.profile.settings}
+
+    def table1(study: Study) -> Iterator[Evaluation]:
+        for (seed, forget_id), n in itertools.product(study.runs, study.profile.n_values):
+            chosen = {method: {"tau": taus[method, n]} for method in ADVERSARIAL}
+            names = (*BASELINES, *ADVERSARIAL)
+            yield from _each(study, names, clips(n, forget_id), seed, overrides=chosen)
+
+    tables: Asked = {setting: table1(run.study(setting)) for setting in run.profile.settings}
     return {"development": development, **tables}
 
 
 def over_tau(run: ChapterRun) -> Asked:
     """Ask for Figure 2."""
     return {"ablation": ablation(run.study())}
+
+
+def ablation(study: Study) -> Iterator[Evaluation]:
+    """Yield both adversarial methods over tau and N on the development forget set: Figure 2."""
+    seed, _ = study.runs[0]
+    # the largest first: the smaller forget sets take their copies from its set
+    sizes = sorted(study.profile.n_values, reverse=True)
+    yield study.evaluate("original", clips(sizes[0], DEVELOPMENT), seed)
+    for tau, n in itertools.product(study.profile.tau_values, sizes):
+        chosen = dict.fromkeys(ADVERSARIAL, {"tau": tau})
+        yield from _each(study, ADVERSARIAL, clips(n, DEVELOPMENT), seed, overrides=chosen)
 
 
 def kinds_of_forget_sets(run: ChapterRun) -> Asked:
@@ -287,8 +339,7 @@ def leaderboard(run: ChapterRun) -> Asked:
 
 def one_request(run: ChapterRun) -> Asked:
     """Ask for the models of one request: the original, and some retrained without its clips."""
-    study = run.study(runs=run.profile.runs[:1])
-    seed, forget_id = study.runs[0]
+    study, (seed, forget_id) = run.study(runs=run.profile.runs[:1]), run.profile.runs[0]
     study.ask("models", without=None, seed=seed)
     for other in range(study.profile.references):
         study.ask("models", without=ranked_forget_set(study, forget_id), seed=other)
@@ -308,32 +359,6 @@ CHAPTERS: dict[str, Callable[..., Asked]] = {
     "10_leaderboard": leaderboard,
     "11_request": one_request,
 }
-
-
-def references(study: Study, forget_set: forget_sets.ForgetSet, seed: int) -> Iterator[Evaluation]:
-    """Yield the original model and the one retrained without a forget set."""
-    for method in ("original", "retrain"):
-        yield study.evaluate(method, forget_set, seed)
-
-
-def baselines(study: Study) -> Iterator[Evaluation]:
-    """Yield the baselines on the first run, for every N."""
-    seed, forget_id = study.runs[0]
-    for n in study.profile.n_values:
-        for method in BASELINES:
-            yield study.evaluate(method, clips(n, forget_id), seed)
-
-
-def ablation(study: Study) -> Iterator[Evaluation]:
-    """Yield both adversarial methods over tau and N on the development forget set: Figure 2."""
-    seed, _ = study.runs[0]
-    largest = max(study.profile.n_values)
-    yield study.evaluate("original", clips(largest, DEVELOPMENT), seed)
-    for tau in study.profile.tau_values:
-        # the largest first: the smaller forget sets take their copies from its set
-        for n in sorted(study.profile.n_values, reverse=True):
-            for method in ADVERSARIAL:
-                yield study.evaluate(method, clips(n, DEVELOPMENT), seed, tau=tau)
 
 
 def chosen_taus(results: Results) -> dict[tuple[str, int], float]:
@@ -356,65 +381,28 @@ def _over_tau(results: Results) -> dict[tuple[str, int], pd.Series]:
     chosen = results.select(method=list(ADVERSARIAL), forget_id=DEVELOPMENT)
     if chosen.evaluations.empty:
         return {}
-    rows = chosen.rows()
-    rows = rows[(rows["split"] == "unseen") & (rows["metric"] == "uar")].set_index("tau")
+    rows = chosen.rows().query("split == 'unseen' and metric == 'uar'").set_index("tau")
     by_key = rows.sort_index().groupby(["method", "n_forget"])["value"]
     return {(str(method), int(n)): uars for (method, n), uars in by_key}
 
 
-def table1(study: Study, taus: dict[tuple[str, int], float]) -> Iterator[Evaluation]:
-    """Yield every method on every run and N, with these taus: Table 1."""
-    for seed, forget_id in study.runs:
-        for n in study.profile.n_values:
-            for method in BASELINES:
-                yield study.evaluate(method, clips(n, forget_id), seed)
-            for method in ADVERSARIAL:
-                yield study.evaluate(method, clips(n, forget_id), seed, tau=taus[method, n])
-
-
-def open_choices(study: Study, n: int, tau: float) -> Iterator[Evaluation]:
-    """Yield Adv. + Ela. under each choice that the paper leaves open, on the first run."""
-    seed, forget_id = study.runs[0]
-    yield study.evaluate("original", clips(n, forget_id), seed).as_variant("before unlearning")
-    yield study.evaluate("retrain", clips(n, forget_id), seed).as_variant("retrained")
-    for what, overrides in OPEN_CHOICES:
-        yield study.evaluate(
-            "adv_ela", clips(n, forget_id), seed, tau=tau, **overrides
-        ).as_variant(what)
-
-
-def copies(study: Study, n: int) -> Iterator[tuple[float, AttackParameters]]:
-    """Have adversarial copies made for the first run, and yield each tau and its attack."""
-    seed, forget_id = study.runs[0]
-    own = study.profile.methods.get("adv", {})
-    for tau in study.profile.tau_values:
-        attack = methods.parameters("adv", **{**own, "tau": tau}).attack
-        study.ask("adversarial", forget_set=clips(n, forget_id), seed=seed, parameters=attack)
-        yield tau, attack
-
-
-def sizes(study: Study, n: int, tau: float, copies: int, steps: int) -> Iterator[Evaluation]:
-    """Yield both adversarial methods with these M and P, on the first run."""
-    seed, forget_id = study.runs[0]
-    for method in ADVERSARIAL:
-        evaluation = study.evaluate(
-            method, clips(n, forget_id), seed, tau=tau, copies=copies, steps=steps
-        )
-        yield evaluation.as_variant(f"{TITLES[method]}, M = {copies}, P = {steps}")
-
-
 def random_forget_sets(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
     """Yield methods on random forget sets of every size, on every run."""
-    for seed, forget_id in study.runs:
-        for n in study.sizes:
-            for method in ("original", "retrain", *chosen):
-                yield study.evaluate(method, clips(n, forget_id), seed)
+    for (seed, forget_id), n in itertools.product(study.runs, study.sizes):
+        yield from _each(study, (*REFERENCES, *chosen), clips(n, forget_id), seed)
     # what is closer to a retrained model than these are to each other is close enough
     seed, forget_id = study.runs[0]
-    for other in range(study.profile.retrained_seeds):
+    yield from _further(study, ("retrain",), clips(max(study.sizes), forget_id), seed,
+                        study.profile.retrained_seeds)
+
+
+def _further(
+    study: Study, names: Sequence[str], forget_set: ForgetSet, seed: int, count: int
+) -> Iterator[Evaluation]:
+    """Yield references of a forget set from the first training seeds but one."""
+    for other in range(count):
         if other != seed:
-            evaluation = study.evaluate("retrain", clips(max(study.sizes), forget_id), other)
-            yield evaluation.as_variant(ANOTHER_SEED)
+            yield from _each(study, names, forget_set, other, ANOTHER_SEED)
 
 
 def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Evaluation]:
@@ -427,8 +415,7 @@ def removals(study: Study, kind: str, chosen: Sequence[str]) -> Iterator[Evaluat
 
     """
     for name, (seed, _) in zip(study.removable(kind), itertools.cycle(study.runs), strict=False):
-        for method in ("original", "retrain", *chosen):
-            yield study.evaluate(method, forget_sets.ForgetSet(kind, names=(name,)), seed)
+        yield from _each(study, (*REFERENCES, *chosen), ForgetSet(kind, names=(name,)), seed)
 
 
 def forget_set_table(study: Study) -> pd.DataFrame:
@@ -447,7 +434,7 @@ def forget_set_table(study: Study) -> pd.DataFrame:
     return pd.Series(asked, name="of").explode().rename_axis("forget set").to_frame()
 
 
-def ranked_forget_set(study: Study, forget_id: int | str) -> forget_sets.ForgetSet:
+def ranked_forget_set(study: Study, forget_id: int | str) -> ForgetSet:
     """Return a random forget set of the leaderboard's size.
 
     Raises:
@@ -483,14 +470,12 @@ def trials(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
     }  # before anything is trained
     yield study.evaluate("retrain", forget_set, seed).as_variant(tuning.TRIAL)
     for method, candidates in tried.items():
-        for overrides in candidates:
-            evaluation = study.evaluate(method, forget_set, seed, **overrides)
-            yield evaluation.as_variant(f"{tuning.TRIAL} {json.dumps(overrides)}")
+        for candidate in candidates:
+            variant = f"{tuning.TRIAL} {json.dumps(candidate)}"
+            yield study.evaluate(method, forget_set, seed, **candidate).as_variant(variant)
 
 
-def ranked(
-    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Evaluation]:
+def ranked(study: Study, chosen: Sequence[str], hyperparameters: Overrides) -> Iterator[Evaluation]:
     """Yield the evaluations of the leaderboard: methods on every run, and what they are judged by.
 
     Args:
@@ -502,23 +487,19 @@ def ranked(
         ParameterError: fewer than two models to judge by
 
     """
-    if study.profile.references < 2:
-        raise ParameterError(
-            f"references: {study.profile.references} retrained model has no spread; two have"
-        )
+    count = study.profile.references
+    if count < 2:
+        raise ParameterError(f"references: {count} retrained model has no spread; two have")
     for seed, forget_id in study.runs:
         forget_set = ranked_forget_set(study, forget_id)
-        for method in ("original", "retrain"):
+        for method in REFERENCES:
             yield study.evaluate(method, forget_set, seed)
-            for other in range(study.profile.references):
-                if other != seed:
-                    yield study.evaluate(method, forget_set, other).as_variant(ANOTHER_SEED)
-        for method in chosen:
-            yield study.evaluate(method, forget_set, seed, **hyperparameters.get(method, {}))
+            yield from _further(study, (method,), forget_set, seed, count)
+        yield from _each(study, chosen, forget_set, seed, overrides=hyperparameters)
 
 
 def component_ablation(
-    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
+    study: Study, chosen: Sequence[str], hyperparameters: Overrides
 ) -> Iterator[Evaluation]:
     """Yield `perturbed` with one component changed, on every run, where it is among the chosen.
 
@@ -533,17 +514,17 @@ def component_ablation(
         "faster copies alone": tuple(speed for speed in speeds if speed > 1),
         "slower copies alone": tuple(speed for speed in speeds if speed < 1),
     }
+    tuned = hyperparameters.get("perturbed", {})
     for seed, forget_id in study.runs if "perturbed" in chosen else ():
-        forget_set, own = ranked_forget_set(study, forget_id), hyperparameters.get("perturbed", {})
-        for what, overrides in COMPONENTS:
-            if some.get(what):
-                overrides = {"speeds": some[what]}
-            evaluation = study.evaluate("perturbed", forget_set, seed, **{**own, **overrides})
+        forget_set = ranked_forget_set(study, forget_id)
+        for what, changed in COMPONENTS:
+            changed = {"speeds": some[what]} if some.get(what) else changed
+            evaluation = study.evaluate("perturbed", forget_set, seed, **{**tuned, **changed})
             yield evaluation.as_variant(f"{COMPONENT}{what}")
 
 
 def sequential(
-    study: Study, chosen: Sequence[str], hyperparameters: Mapping[str, Mapping[str, Any]]
+    study: Study, chosen: Sequence[str], hyperparameters: Overrides
 ) -> Iterator[Evaluation]:
     """Yield methods on the leaderboard's forget sets in five requests, each on what the last left.
 
@@ -558,11 +539,21 @@ def sequential(
     for seed, forget_id in study.runs:
         steps = forget_sets.in_steps(ranked_forget_set(study, forget_id), N_REQUESTS)
         for method in (name for name in SEQUENTIAL if name in chosen):
-            own = hyperparameters.get(method, {})
-            yield study.evaluate_after(method, steps, seed, **own).as_variant(IN_SEQUENCE)
+            tuned = hyperparameters.get(method, {})
+            yield study.evaluate(method, steps, seed, **tuned).as_variant(IN_SEQUENCE)
             if method == "perturbed":
-                evaluation = study.evaluate_after(method, steps, seed, **{**own, "splices": 0.0})
+                evaluation = study.evaluate(method, steps, seed, **{**tuned, "splices": 0.0})
                 yield evaluation.as_variant(f"{IN_SEQUENCE}, {NOT_CONCATENATED}")
+
+
+def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
+    """Yield methods on the sequential deletion of speakers, and retraining without all of them."""
+    seed, _ = study.runs[0]
+    names = study.removable("speaker", study.profile.sequence_length)
+    whole, steps = forget_sets.speakers(*names), [forget_sets.speakers(name) for name in names]
+    yield from _each(study, REFERENCES, whole, seed, SEQUENTIAL_SPEAKERS)
+    for method, k in itertools.product(chosen, range(1, len(steps) + 1)):
+        yield study.evaluate(method, steps[:k], seed).as_variant(SEQUENTIAL_SPEAKERS)
 
 
 def closeness_table(
@@ -599,32 +590,33 @@ def closeness_table(
         TITLES["retrain"]: evaluation("retrain"),
     }
     tables = {name: results.of_evaluation(row["evaluation"]) for name, row in shown.items()}
-    scores = {name: scoring.scores(own, results.n_labels) for name, own in tables.items()}
-    retrained, theirs = tables[TITLES["retrain"]], scores[TITLES["retrain"]]
+    scores = {name: scoring.scores(each, results.n_labels) for name, each in tables.items()}
+    retrained, of_retrained = tables[TITLES["retrain"]], scores[TITLES["retrain"]]
     forget = study.forget(ranked_forget_set(study, forget_id))
     fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
     n_forget, n_unseen = (int((retrained["split"] == part).sum()) for part in ("forget", "unseen"))
-    reached = {name: own["forget", "mia_auc"] for name, own in scores.items()}
+    reached = {name: values["forget", "mia_auc"] for name, values in scores.items()}
     variance = scoring.auc_variance(reached[TITLES["retrain"]], n_forget, n_unseen)
     columns: dict[str, dict[str, float]] = {}
     for name, table in tables.items():
-        own, p = scores[name], probabilities(table)
+        values, p = scores[name], probabilities(table)
         columns[name] = {"ZRF": closeness.zrf(p, fresh)}
         if name == TITLES["retrain"]:
             continue
-        given: dict[str, float] = {
+        of_gum: dict[str, float] = {
             "mia_original": reached[TITLES["original"]], "mia_unlearned": reached[name],
             "mia_retrained": reached[TITLES["retrain"]],
-            "score_unlearned": own["unseen", "uar"], "score_retrained": theirs["unseen", "uar"],
+            "score_unlearned": values["unseen", "uar"],
+            "score_retrained": of_retrained["unseen", "uar"],
             "seconds_unlearned": 0.0 if name == TITLES["original"] else shown[name]["seconds"],
             "seconds_retrained": shown[TITLES["retrain"]]["seconds"],
         }
         losses = [t.loc[t["split"] == "forget", "loss"] for t in (table, retrained)]
         columns[name] = {
-            "ToW": closeness.tow(_uars(own), _uars(theirs)),
-            "ToW-MIA": closeness.tow_mia(_uars(own, "mia"), _uars(theirs, "mia")),
-            "GUM, as published": closeness.gum(**given).value,
-            "GUM, bounded": closeness.gum_bounded(**given, resolution=math.sqrt(variance)).value,
+            "ToW": closeness.tow(_uars(values), _uars(of_retrained)),
+            "ToW-MIA": closeness.tow_mia(_uars(values, "mia"), _uars(of_retrained, "mia")),
+            "GUM, as published": closeness.gum(**of_gum).value,
+            "GUM, bounded": closeness.gum_bounded(**of_gum, resolution=math.sqrt(variance)).value,
             "ZRF": columns[name]["ZRF"],
             "activation distance": closeness.activation_distance(p, probabilities(retrained)),
             "losses, KS": closeness.loss_ks(*losses), "losses, EMD": closeness.loss_emd(*losses),
@@ -653,8 +645,7 @@ def relearning_table(
     """
     forget_set = ranked_forget_set(study, forget_id)
     forget = study.forget(forget_set)
-    own = study.profile.methods.get("ran_lab", {})
-    descent = methods.parameters("ran_lab", **own)
+    descent = methods.parameters("ran_lab", **study.profile.methods.get("ran_lab", {}))
     models = {
         "original": study.original(seed),
         method: study.unlearned(method, forget_set, seed, **overrides),
@@ -670,19 +661,6 @@ def relearning_table(
              "at least": index.low, "at most": index.high}
         )
     return pd.DataFrame(rows).set_index("model")
-
-
-def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
-    """Yield methods on the sequential deletion of speakers, and retraining without all of them."""
-    seed, _ = study.runs[0]
-    names = study.removable("speaker", study.profile.sequence_length)
-    for method in ("original", "retrain"):
-        evaluation = study.evaluate(method, forget_sets.speakers(*names), seed)
-        yield evaluation.as_variant(SEQUENTIAL_SPEAKERS)
-    steps = [forget_sets.speakers(name) for name in names]
-    for method in chosen:
-        for k in range(1, len(steps) + 1):
-            yield study.evaluate_after(method, steps[:k], seed).as_variant(SEQUENTIAL_SPEAKERS)
 
 
 def variants(results: Results) -> pd.DataFrame:
@@ -721,40 +699,36 @@ def claims(
     """
     evaluations = results.select(setting=setting).reported()
     sizes = evaluations.sizes
-    #: what is said, of which N, of which evaluations beside which (None: chance), and by how much
+    #: what is said, of which method beside which (None: chance), and by how much
+    compared: list[tuple[str, str, str | None, float]] = [
+        (f"forgetting: {TITLES[m]} is below chance on the forget set", m, None, 0.0)
+        for m in ADVERSARIAL
+    ]
+    compared += [
+        (f"retention: {TITLES[m]} loses less than 0.10 UAR on unseen speakers", m, "original", 0.10)
+        for m in ADVERSARIAL
+    ]
+    compared += [
+        (f"{TITLES[m]} has a higher UAR than Ran. Lab. on unseen speakers", m, "ran_lab", 0.0)
+        for m in ADVERSARIAL
+    ]
+    compared.append(("elastic weights help Adv. on unseen speakers", "adv_ela", "adv", 0.0))
     asked: list[tuple[str, int | str, tuple[str, int], tuple[str, int] | None, float]] = [
-        (f"forgetting: {TITLES[m]} is below chance on the forget set", n, (m, n), None, 0.0)
-        for m in ADVERSARIAL for n in sizes
+        (claim, n, (one, n), None if other is None else (other, n), margin)
+        for claim, one, other, margin in compared for n in sizes
     ]
+    least, most = sizes[0], sizes[-1]
     asked += [
-        (f"retention: {TITLES[m]} loses less than 0.10 UAR on unseen speakers", n,
-         (m, n), ("original", n), 0.10)
-        for m in ADVERSARIAL for n in sizes
+        (f"unseen UAR of {TITLES[m]} falls with N", f"{least} to {most}", (m, least),
+         (m, most), 0.0)
+        for m in ("ran_lab", *ADVERSARIAL) if least < most
     ]
-    asked += [
-        (claim, n, (better, n), (worse, n), 0.0)
-        for claim, better, worse in (
-            ("Adv. has a higher UAR than Ran. Lab. on unseen speakers", "adv", "ran_lab"),
-            (
-                "Adv. + Ela. has a higher UAR than Ran. Lab. on unseen speakers", "adv_ela",
-                "ran_lab"
-            ),
-            ("elastic weights help Adv. on unseen speakers", "adv_ela", "adv"),
-        )
-        for n in sizes
-    ]
-    if len(sizes) > 1:
-        asked += [
-            (f"unseen UAR of {TITLES[m]} falls with N", f"{sizes[0]} to {sizes[-1]}",
-             (m, sizes[0]), (m, sizes[-1]), 0.0)
-            for m in ("ran_lab", *ADVERSARIAL)
-        ]
     how: dict[str, Any] = dict(clusters="cluster", n_resamples=n_resamples, generator=generator)
     rows = []
     for claim, n, one, other, margin in asked:
         if other is None:
-            found = statistics.pooled_bootstrap(evaluations.tables(*one, "forget"), **how)
-            value, high, low = (chance - part for part in found)
+            interval = statistics.pooled_bootstrap(evaluations.tables(*one, "forget"), **how)
+            value, high, low = (chance - part for part in interval)
             runs = chance - evaluations.uars(*one, "forget")
         else:
             of_both = (evaluations.tables(*which, "unseen") for which in (one, other))

@@ -57,7 +57,7 @@ class ForgetSet:
 
         """
         if self.kind == "clips":
-            found = splits.random_forget_set(train, self.n, self.forget_id, exclude=exclude)[
+            covered = splits.random_forget_set(train, self.n, self.forget_id, exclude=exclude)[
                 self.offset :
             ]
         else:
@@ -70,21 +70,21 @@ class ForgetSet:
                     f"forget set: {self.kind} {unknown[0] if unknown else ''!r} is not in the "
                     f"training set, which has {shown}"
                 )
-            found = train["hash"][train[column].isin(self.names)].drop_duplicates().tolist()
+            covered = train["hash"][train[column].isin(self.names)].drop_duplicates().tolist()
             if self.kind == "listed":
-                found = list(dict.fromkeys(self.names))
-        kept = train[~train["hash"].isin(found)]
+                covered = list(dict.fromkeys(self.names))
+        kept = train[~train["hash"].isin(covered)]
         if kept.empty:
             raise ParameterError(f"forget set: {self.title} is the whole training set")
         if self.kind == "listed":
-            return found
+            return covered
         emptied = sorted(set(train["label"]) - set(kept["label"]) - set(self.classes_of(train)))
         if emptied:
             raise ParameterError(
                 f"forget set: {self.title} takes every training clip of class {emptied[0]!r}, "
                 "which the model is to keep"
             )
-        return found
+        return covered
 
     def classes_of(self, train: pd.DataFrame) -> list[str]:
         """Return the classes that are to be removed as a whole.

@@ -90,41 +90,31 @@ def runs(results: Results) -> dict[tuple[int, str], RunTables]:
         ParameterError: a run with fewer than two retrained models
 
     """
-    found = {}
-    results.of_one_protocol()
-    main = results.evaluations[results.evaluations["variant"] == ""]
-    for (seed, forget_id), evaluations in main.groupby(["seed", "forget_id"]):
-        same = results.select(
-            forget_id=forget_id, n_forget=evaluations["n_forget"].iloc[0]
-        ).evaluations
-        further = same[same["variant"] == ANOTHER_SEED]
-
-        def tables(rows: pd.DataFrame, method: str) -> list[pd.DataFrame]:
-            return [
-                results.of_evaluation(evaluation)
-                for evaluation in rows.loc[rows["method"] == method, "evaluation"]
-            ]
-
-        retrained = tables(evaluations, "retrain") + tables(further, "retrain")
+    by_run, every = {}, results.of_one_protocol().evaluations
+    for (seed, forget_id), main in every[every["variant"] == ""].groupby(["seed", "forget_id"]):
+        same = every[every["forget_id"] == forget_id]
+        same = same[same["n_forget"] == main["n_forget"].iloc[0]]
+        models = pd.concat([main, same[same["variant"] == ANOTHER_SEED]])
+        tables = {
+            str(method): [results.of_evaluation(evaluation) for evaluation in evaluations]
+            for method, evaluations in models.groupby("method", sort=False)["evaluation"]
+        }
+        retrained = tables.pop("retrain", [])
         if len(retrained) < 2:
             raise ParameterError(
                 f"leaderboard: forget set {forget_id} has {len(retrained)} retrained model(s), "
                 "needs two"
             )
-        others = evaluations[evaluations["method"] != "retrain"].set_index("method")["evaluation"]
-        own = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
-        before = own.set_index(own["variant"].str.removeprefix(BEFORE))["evaluation"]
-        judged, before = (
-            {
-                str(method): results.of_evaluation(evaluation) for method,
-                evaluation in column.items()
-            }
-            for column in (others, before)
+        started = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
+        before = {
+            variant.removeprefix(BEFORE): results.of_evaluation(evaluation)
+            for variant, evaluation in started[["variant", "evaluation"]].itertuples(index=False)
+        }
+        by_run[int(seed), str(forget_id)] = RunTables(
+            {method: first for method, (first, *_) in tables.items()}, retrained,
+            tables["original"][1:], before,
         )
-        found[int(seed), str(forget_id)] = RunTables(
-            judged, retrained, tables(further, "original"), before
-        )
-    return found
+    return by_run
 
 
 def scored(results: Results, chosen: Sequence[str] = ON_A_CARD) -> pd.DataFrame:
@@ -235,11 +225,11 @@ def sequential(results: Results) -> pd.DataFrame:
 
     """
     several = results.evaluations[results.evaluations["variant"].str.startswith(IN_SEQUENCE)]
-    made = several.groupby("method")["variant"].unique()
+    variants = several.groupby("method")["variant"].unique()
     rows = [
         (method, variant, f"{TITLES[method]}, {variant or 'at once'}")
-        for method in TITLES if method in made
-        for variant in ("", *sorted(made[method]))
+        for method in TITLES if method in variants
+        for variant in ("", *sorted(variants[method]))
     ]
     return _beside(results, rows).rename_axis("method")
 
@@ -258,18 +248,18 @@ def _beside(results: Results, rows: Sequence[tuple[str, str, str]]) -> pd.DataFr
         ``cards_passed``, see `scored`
 
     """
-    found = []
+    lines = []
     for (seed, forget_id), run, auditor in _auditors(results):
         for method, variant, name in rows:
-            own = results.select(
+            evaluations = results.select(
                 seed=seed, forget_id=forget_id, method=method, variant=variant
-            ).evaluations
-            card, counts = _judged(auditor, results.of_evaluation(own["evaluation"].iloc[0]))
+            ).evaluations["evaluation"]
+            card, counts = _judged(auditor, results.of_evaluation(evaluations.iloc[0]))
             value = card.scores.set_index("score")["value"]
             relative_utility = value["unseen_uar"] / run.unseen_before(method, results.n_labels)
             of_card = {column: value.get(score, np.nan) for column, score in _BESIDE.items()}
-            found.append({"name": name, "relative_utility": relative_utility, **counts, **of_card})
-    by_name = pd.DataFrame(found).groupby("name", sort=False)
+            lines.append({"name": name, "relative_utility": relative_utility, **counts, **of_card})
+    by_name = pd.DataFrame(lines).groupby("name", sort=False)
     counted = ["cards", "cards_passed"]
     columns = [*list(_BESIDE)[:3], "relative_utility", *list(_BESIDE)[3:], *counted]
     return by_name.mean().assign(**by_name[counted].sum())[columns]
@@ -359,16 +349,16 @@ def _changed(run: RunTables, method: str) -> float:
 
 def _same_answers(of_runs: Sequence[RunTables], names: Sequence[str]) -> dict[str, str]:
     """Return for each method the first other one with the same answers and losses, or ''."""
-    found = dict.fromkeys(names, "")
-    answers: dict[bytes, str] = {}
+    first: dict[bytes, str] = {}
+    same = dict.fromkeys(names, "")
     for name in ("original", *(name for name in names if name != "retrain")):
-        key = b"".join(
+        answers = b"".join(
             _by_clip(run.judged[name], column).to_numpy().tobytes()
             for run in of_runs for column in ("prediction", "loss")
         )
-        first = answers.setdefault(key, name)
-        found[name] = "" if first == name else first
-    return found
+        if first.setdefault(answers, name) != name:
+            same[name] = first[answers]
+    return same
 
 
 def _by_clip(table: pd.DataFrame, column: str) -> pd.Series:
@@ -464,17 +454,11 @@ class Committed(NamedTuple):
     sequential: pd.DataFrame | None
 
 
-def write(results: Results, folder: Path) -> pd.DataFrame:
-    """Write a leaderboard's evaluations, predictions and tables; return the scores."""
-    results.write(folder)
-    return write_tables(folder)
-
-
 def write_tables(folder: Path) -> pd.DataFrame:
     """Compute a leaderboard's tables from the predictions it holds, and write them anew.
 
     Args:
-        folder: one that `write` wrote
+        folder: one that `Results.write` wrote
 
     Returns:
         the scores

@@ -13,7 +13,6 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,8 +146,8 @@ class Results:
         for column, value in values.items():
             if column not in self.evaluations:
                 raise ParameterError(f"results have no column {column!r}")
-            wanted = list(value) if isinstance(value, list | tuple | set) else [value]
-            chosen &= self.evaluations[column].isin(wanted)
+            allowed = list(value) if isinstance(value, list | tuple | set) else [value]
+            chosen &= self.evaluations[column].isin(allowed)
         evaluations = self.evaluations[chosen]
         return Results(
             evaluations,
@@ -167,18 +166,15 @@ class Results:
             ParameterError: evaluations that were made under unlike protocols, one of them named
 
         """
-        if "protocol" in self.evaluations:
-            found = self.evaluations["protocol"].fillna("")
-            most = found.value_counts().index[0] if len(found) else ""
-            other = self.evaluations[found != most]
-            if len(other):
-                row = other.iloc[0]
-                raise ParameterError(
-                    f"results: evaluation {row['evaluation']} ({row['method']}, "
-                    f"N={row['n_forget']}, seed {row['seed']}, forget set {row['forget_id']}) was "
-                    "made under protocol "
-                    f"{row['protocol'] or 'none'!r}, the table's is {most or 'none'!r}"
-                )
+        protocols = self.evaluations.get("protocol", pd.Series("")).fillna("")
+        most = protocols.value_counts().index[0] if len(protocols) else ""
+        if (protocols != most).any():
+            row = self.evaluations[protocols != most].iloc[0]
+            raise ParameterError(
+                f"results: evaluation {row['evaluation']} ({row['method']}, N={row['n_forget']}, "
+                f"seed {row['seed']}, forget set {row['forget_id']}) was made under protocol "
+                f"{row['protocol'] or 'none'!r}, the table's is {most or 'none'!r}"
+            )
         return self
 
     @property
@@ -203,12 +199,12 @@ class Results:
 
     def tables(self, method: str, n: int, split: str) -> list[pd.DataFrame]:
         """Return the predictions of a method's evaluations of one size, a table a pair."""
-        own = self.evaluations[
+        evaluations = self.evaluations[
             (self.evaluations["method"] == method) & (self.evaluations["n_forget"] == n)
         ]
         return [
             self.of_evaluation(evaluation, split)
-            for evaluation in own.sort_values(["seed", "forget_id"])["evaluation"]
+            for evaluation in evaluations.sort_values(["seed", "forget_id"])["evaluation"]
         ]
 
     def uars(self, method: str, n: int, split: str) -> np.ndarray:
@@ -243,14 +239,14 @@ class Results:
         rows = []
         for record in self.evaluations.to_dict("records"):
             clips = self._clips(record["evaluation"])
-            found = scores(record["evaluation"], bytes([True]) * len(clips))
+            values = scores(record["evaluation"], bytes([True]) * len(clips))
             others = by_forget_set.get(tuple(record[column] for column in _SAME), retrained[:0])
             for name in others.loc[others["n_forget"] >= record["n_forget"], "evaluation"]:
                 kept = self._clips(name).isin(clips).to_numpy()
                 if kept.sum() == len(clips):
-                    found = scoring.with_distances(found, scores(name, kept.tobytes()))
+                    values = scoring.with_distances(values, scores(name, kept.tobytes()))
                     break
-            rows += [(record["evaluation"], *key, value) for key, value in found.items()]
+            rows += [(record["evaluation"], *key, value) for key, value in values.items()]
         table = pd.DataFrame(rows, columns=["evaluation", "split", "metric", "value"])
         about = self.evaluations.drop(columns="details", errors="ignore")
         table = table.merge(about, on="evaluation", how="left").drop(columns="evaluation")
@@ -285,8 +281,8 @@ def folder_name(profile: str, corpus: str, task: str = "") -> str:
         task: what the model names; empty is the corpus's own
 
     """
-    own = task in ("", corpora.get(corpus).task)
-    return f"{profile}-{corpus}" + ("" if own else f"-{task}")
+    usual = task in ("", corpora.get(corpus).task)
+    return f"{profile}-{corpus}" + ("" if usual else f"-{task}")
 
 
 def committed(profile: str, corpus: str, task: str = "") -> Results:
@@ -354,8 +350,8 @@ def table_of_methods(
     sizes = ["n_forget"] if forget_kind == "clips" else []
     rows = []
     for (method, *size), evaluations in chosen.evaluations.groupby(["method", *sizes], sort=False):
-        own, n = scores[scores["method"] == method], size[0] if size else 0
-        own = own[own["n_forget"] == n] if size else own
+        of_method, n = scores[scores["method"] == method], size[0] if size else 0
+        of_method = of_method[of_method["n_forget"] == n] if size else of_method
         for split in present:
             interval = statistics.pooled_bootstrap(
                 [
@@ -364,7 +360,7 @@ def table_of_methods(
                 ], clusters="cluster",
                 n_resamples=n_resamples, generator=generator,
             )
-            means = own[own["split"] == split].groupby("metric")["value"].mean()
+            means = of_method[of_method["split"] == split].groupby("metric")["value"].mean()
             rows.append(
                 {"method": method, "n_forget": n, "split": split, **interval._asdict(),
                  "runs": len(evaluations), "distance": means.get("uar_distance"),
@@ -387,10 +383,9 @@ def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataF
     """
     long = _across(table, ["n_forget", "method"], "split")
     if paper is not None:
-        theirs = paper.assign(method=paper["method"].map(TITLES)).set_index(["n_forget", "method"])
-        theirs = theirs.reindex(long.index)
+        printed = titled(paper.set_index(["n_forget", "method"])).reindex(long.index)
         for split in ("forget", "unseen"):
-            long[f"{split}, paper"] = theirs[split].map("{:.3f}".format, na_action="ignore")
+            long[f"{split}, paper"] = printed[split].map("{:.3f}".format, na_action="ignore")
     splits = ["forget", "forget, paper", "retain", "unseen", "unseen, paper"]
     long = long[[split for split in splits if split in long]].fillna("–")
     return long.rename_axis(index=["N", "method"], columns="UAR")
@@ -430,21 +425,20 @@ def readable_by_method(results: Results, table: pd.DataFrame) -> pd.DataFrame:
     return text.rename_axis(columns=None).join(data_used)[["data used", *text]]
 
 
+def titled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose index has methods in the order of `TITLES`, and by their titles."""
+    order = list(TITLES).index
+    wide = table.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
+    return wide.rename(index=TITLES, level="method" if table.index.nlevels > 1 else None)
+
+
 def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
     """Return values with their intervals as text, methods in the order of `TITLES`."""
     text = [
         f"{v:.2f} [{low:.2f}, {high:.2f}]"
         for v, low, high in table[["value", "low", "high"]].itertuples(index=False)
     ]
-    return _by_method(table.assign(text=text), index, columns, "text")
-
-
-def _by_method(table: pd.DataFrame, index: list[str], columns: str, values: Any) -> pd.DataFrame:
-    """Pivot a table, methods by their titles and in the order of `TITLES`."""
-    wide = table.pivot(index=index, columns=columns, values=values)
-    order = list(TITLES).index
-    wide = wide.sort_index(key=lambda level: level.map(order) if level.name == "method" else level)
-    return wide.rename(index=TITLES, level="method" if len(index) > 1 else None)
+    return titled(table.assign(text=text).pivot(index=index, columns=columns, values="text"))
 
 
 def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
@@ -467,12 +461,13 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
         table = table[table["split"] == "removed"]
         if table.empty:
             continue
-        shares, own = table["prediction"].value_counts(normalize=True), int(table["label"].iloc[0])
-        others = shares.drop(own, errors="ignore").head(3)
+        removed = int(table["label"].iloc[0])
+        shares = table["prediction"].value_counts(normalize=True)
+        others = shares.drop(removed, errors="ignore").head(3)
         instead = ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items())
         rows.append(
-            {"removed": labels[own], "method": TITLES[record["method"]], "clips": len(table),
-             "still named": f"{shares.get(own, 0.0):.2f}", "instead": instead}
+            {"removed": labels[removed], "method": TITLES[record["method"]], "clips": len(table),
+             "still named": f"{shares.get(removed, 0.0):.2f}", "instead": instead}
         )
     return pd.DataFrame(rows).set_index(["removed", "method"])
 
@@ -519,12 +514,11 @@ def side_by_side(
             n_resamples=n_resamples, generator=generator,
         )
         value = table.pivot(index="method", columns="split").to_dict("series")
-        part = pd.DataFrame({
+        parts[name] = titled(pd.DataFrame({
             "unseen UAR": value["value", "unseen"], "forget UAR": value["value", "forget"],
             "UAR to retrained": value["distance", "forget"],
             "AUC to retrained": value["mia_auc_distance", "forget"],
-        })
-        parts[name] = part.loc[[m for m in TITLES if m in part.index]].rename(index=TITLES)
+        }))
     return pd.concat(parts, axis=1).round(2).rename_axis("method")
 
 
@@ -560,9 +554,9 @@ def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
         a, b = first[method], second[method]
         if min(len(a), len(b)) < 2:
             raise ParameterError(f"method {method!r} has {min(len(a), len(b))} run(s), not two")
-        found = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-        verdict = "one" if found.low > 0 else "other" if found.high < 0 else "undecided"
-        table.append((TITLES[method], a.mean(), b.mean(), a.mean() - b.mean(), *found, verdict))
+        interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+        verdict = "one" if interval.low > 0 else "other" if interval.high < 0 else "undecided"
+        table.append((TITLES[method], a.mean(), b.mean(), a.mean() - b.mean(), *interval, verdict))
     columns = ["method", "one", "other", "difference", "low", "high", "further"]
     return pd.DataFrame(table, columns=columns).set_index("method")
 
@@ -571,28 +565,24 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
     """Return each method's distance to the retrained model: UAR of each set, and the attack."""
     part = table[table["method"] != "retrain"]
     columns = ["distance", "mia_auc", "mia_auc_distance"]
-    wide = _by_method(part, ["n_forget", "method"], "split", columns)
+    wide = titled(part.pivot(index=["n_forget", "method"], columns="split", values=columns))
     splits = [split for split in metrics.SPLITS if split in wide["distance"]]
-    found = wide["distance"][splits].add_suffix(" UAR")
-    found["attack AUC"], found["AUC to retrained"] = (wide[c]["forget"] for c in columns[1:])
-    found = found.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
-    if (table["n_forget"] == 0).all():  # sizes are pooled
-        return found.droplevel("N")
-    return found
+    text = wide["distance"][splits].add_suffix(" UAR")
+    text["attack AUC"], text["AUC to retrained"] = (wide[c]["forget"] for c in columns[1:])
+    text = text.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
+    pooled = (table["n_forget"] == 0).all()
+    return text.droplevel("N") if pooled else text
 
 
 def costs(results: Results) -> pd.DataFrame:
     """Return what each method cost on average: seconds, memory, clips sent through the model."""
-    evaluations = results.reported().evaluations
-    evaluations = evaluations.assign(
-        method=pd.Categorical(evaluations["method"], [m for m in TITLES])
-    )
-    table = evaluations.groupby(["n_forget", "method"], observed=True)[
-        ["seconds", "peak_memory_mb", "forward_backward"]
-    ].mean()
-    table = table.round({"seconds": 1, "peak_memory_mb": 0, "forward_backward": 0})
-    table.columns = ["seconds", "peak memory (MiB)", "clips forward and backward"]
-    return table.rename(index=TITLES, level="method").rename_axis(["N", "method"])
+    columns = {
+        "seconds": "seconds", "peak_memory_mb": "peak memory (MiB)",
+        "forward_backward": "clips forward and backward",
+    }
+    models = results.reported().evaluations.groupby(["n_forget", "method"])[list(columns)]
+    means = models.mean().round(dict.fromkeys(columns, 0) | {"seconds": 1})
+    return titled(means).rename(columns=columns).rename_axis(["N", "method"])
 
 
 def tests_against(
@@ -623,8 +613,8 @@ def tests_against(
         difference = statistics.paired_bootstrap(
             a, b, clusters="cluster", n_resamples=n_resamples, generator=generator
         )
-        ours, theirs = (float(chosen.uars(m, n, split).mean()) for m in (method, baseline))
-        z = statistics.uar_z_test(ours, theirs, len(a[0]))
+        new, old = (float(chosen.uars(name, n, split).mean()) for name in (method, baseline))
+        z = statistics.uar_z_test(new, old, len(a[0]))
         mcnemar = max(map(statistics.mcnemar, a, b))
         rows.append(
             {"method": method, "n_forget": n, "difference": difference.value,

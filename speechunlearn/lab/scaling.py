@@ -111,10 +111,11 @@ class Bench:
 
     def parameters(self, method: str, sizes: Sizes) -> Any:
         """Return the hyperparameters of a point."""
-        own = methods.parameters(method)
-        given = {"epochs": self.epochs, "batch_size": self.batch_size}
-        given |= {name: getattr(sizes, name) for name in _OF_ATTACK}
-        return replace(own, **{name: v for name, v in given.items() if hasattr(own, name)})
+        parameters = methods.parameters(method)
+        values = {"epochs": self.epochs, "batch_size": self.batch_size}
+        values |= {name: getattr(sizes, name) for name in _OF_ATTACK}
+        known = {name: value for name, value in values.items() if hasattr(parameters, name)}
+        return replace(parameters, **known)
 
     def measure(self, method: str, sizes: Sizes) -> dict[str, float]:
         """Run a method once.
@@ -153,7 +154,7 @@ def of_length(clips: Clips, samples: int) -> Clips:
     if samples < 1:
         raise ParameterError(f"seconds: {samples} samples are no clip")
     waveforms = [w.repeat(-(-samples // len(w)))[:samples] for w in clips.waveforms_z]
-    return Clips(waveforms, clips.labels, clips.hashes, clips.speakers)
+    return replace(clips, waveforms_z=waveforms)
 
 
 def widened(model: Classifier, factor: float, seed: int = 0) -> Classifier:
@@ -173,8 +174,8 @@ def widened(model: Classifier, factor: float, seed: int = 0) -> Classifier:
     config.classifier_proj_size = max(1, round(config.classifier_proj_size * factor))
     with seeded(seed):
         network = type(model.network)(config)
-    made = Classifier(network, list(model.labels), model.frontend).eval()
-    return made.to(next(model.parameters()).device)
+    classifier = Classifier(network, list(model.labels), model.frontend).eval()
+    return classifier.to(next(model.parameters()).device)
 
 
 def points(
@@ -191,23 +192,23 @@ def points(
         ParameterError: an unknown axis, or fewer than two values
 
     """
-    found = []
+    places = []
     for axis, values in axes.items():
         if axis not in AXES:
             raise ParameterError(f"axes: {axis!r} is not one of {', '.join(AXES)}")
         if len(set(values)) < 2 or min(values) <= 0:
             raise ParameterError(f"axes: {axis}: {list(values)} are not two positive sizes")
         whole = type(getattr(centre, axis))
-        found += [
+        places += [
             (axis, method, replace(centre, **{axis: whole(value)}))
             for value in values for method in methods_
             if axis not in _OF_ATTACK or hasattr(methods.parameters(method), "copies")
         ]
-    return found
+    return places
 
 
 def measured(
-    bench: Bench, wanted: Iterable[tuple[str, str, Sizes]], *, repeats: int
+    bench: Bench, asked: Iterable[tuple[str, str, Sizes]], *, repeats: int
 ) -> pd.DataFrame:
     """Measure every point several times, in turns.
 
@@ -216,7 +217,7 @@ def measured(
 
     Args:
         bench: what runs them
-        wanted: of `points`
+        asked: of `points`
         repeats: turns, after a warm-up
 
     Returns:
@@ -228,24 +229,22 @@ def measured(
     """
     if repeats < 1:
         raise ParameterError(f"repeats: {repeats} is not positive")
-    wanted = list(wanted)
-    single = dict.fromkeys((method, sizes) for _, method, sizes in wanted)
+    asked = list(asked)
+    single = dict.fromkeys((method, sizes) for _, method, sizes in asked)
     for method, sizes in {method: sizes for method, sizes in reversed(single)}.items():
         bench.measure(method, sizes)
     rows = []
     for turn in range(repeats):
-        found = {point: bench.measure(*point) for point in single}
-        for axis, method, sizes in wanted:
+        costs = {point: bench.measure(*point) for point in single}
+        for axis, method, sizes in asked:
             size = getattr(sizes, axis)
             size = bench.of_width(size).n_parameters if axis == "width" else size
             rows.append({"axis": axis, "method": method, "size": size, "turn": turn,
-                         **found[method, sizes]})
+                         **costs[method, sizes]})
     return pd.DataFrame(rows)
 
 
-def slopes(
-    table: pd.DataFrame, value: str = "seconds", *, level: float = 0.95
-) -> pd.DataFrame:
+def slopes(table: pd.DataFrame, value: str = "seconds", *, level: float = 0.95) -> pd.DataFrame:
     r"""Fit how a cost grows with a size.
 
     .. math:: \log \text{cost} = \text{slope} \cdot \log \text{size} + \text{const}
@@ -263,13 +262,13 @@ def slopes(
         positive have no slope: NaN and ``not measured``; two runs have no interval
     """
     rows = []
-    for (axis, method), own in table.groupby(["axis", "method"], sort=False):
+    for (axis, method), of_method in table.groupby(["axis", "method"], sort=False):
         slope = low = high = math.nan
-        if (own[value] > 0).all():
-            x, y = np.log(own["size"].astype(float)), np.log(own[value].astype(float))
+        if (of_method[value] > 0).all():
+            x, y = np.log(of_method["size"].astype(float)), np.log(of_method[value].astype(float))
             fit = stats.linregress(x, y)
             error = 0.0 if np.ptp(y) == 0 else fit.stderr  # of a constant it is 0 / 0
-            freedom = len(own) - 2
+            freedom = len(of_method) - 2
             reach = stats.t.ppf((1 + level) / 2, freedom) * error if freedom else math.inf
             slope, low, high = fit.slope, fit.slope - reach, fit.slope + reach
         verdict = (
@@ -282,13 +281,13 @@ def slopes(
 
 
 def predictions(
-    bench: Bench, wanted: Iterable[tuple[str, Sizes]], *, repeats: int, budget: float
+    bench: Bench, asked: Iterable[tuple[str, Sizes]], *, repeats: int, budget: float
 ) -> pd.DataFrame:
     """Set the planner's predictions beside runs, each right before its run.
 
     Args:
         bench: what runs them
-        wanted: (method, sizes) of each run
+        asked: (method, sizes) of each run
         repeats: times that each is predicted and run
         budget: seconds of a calibration
 
@@ -299,7 +298,7 @@ def predictions(
 
     """
     rows = []
-    for _, (run, (method, sizes)) in itertools.product(range(repeats), enumerate(wanted)):
+    for _, (run, (method, sizes)) in itertools.product(range(repeats), enumerate(asked)):
         said = bench.predict(method, sizes, budget=budget).total
         real = bench.measure(method, sizes)
         rows.append(
@@ -311,8 +310,8 @@ def predictions(
     table = pd.DataFrame(rows).groupby(["run", "method", "n", "copies", "retained"], sort=False)
     medians = table[["predicted", "real", "ratio"]].median()
     ends = {"least": table["ratio"].min(), "greatest": table["ratio"].max()}
-    found = medians.assign(**ends, **{"passes agree": table["passes agree"].all()})
-    return found.reset_index().drop(columns="run")
+    compared = medians.assign(**ends, **{"passes agree": table["passes agree"].all()})
+    return compared.reset_index().drop(columns="run")
 
 
 @dataclass(frozen=True)
@@ -350,26 +349,19 @@ class Scaling:
             ParameterError: an axis that it does not have
 
         """
-        own, known = profile.scaling, profile.scaling["axes"]
+        settings, known = profile.scaling, profile.scaling["axes"]
         unknown = sorted(set(axes) - set(known))
         if unknown:
             raise ParameterError(f"axes: {unknown} are not among {', '.join(known)}")
         chosen = {axis: known[axis] for axis in (axes or known)}
-        own = own | {"axes": chosen, "centre": Sizes(**own["centre"])}
-        return cls(**own, repeats=profile.repeats)
+        settings = settings | {"axes": chosen, "centre": Sizes(**settings["centre"])}
+        return cls(**settings, repeats=profile.repeats)
 
-    def bench(self, model: Classifier, clips: Clips) -> Bench:
-        """Return what runs it."""
-        return Bench(model, clips, epochs=self.epochs, batch_size=self.batch_size)
+    def points(self) -> list[tuple[str, str, Sizes]]:
+        """Return what is measured, see `points`."""
+        return points(self.axes, self.methods, self.centre)
 
-    def measured(self, bench: Bench) -> pd.DataFrame:
-        """See `measured`."""
-        wanted = points(self.axes, self.methods, self.centre)
-        return measured(bench, wanted, repeats=self.repeats)
-
-    def predictions(self, bench: Bench) -> pd.DataFrame:
-        """Set the planner beside every method, at the largest N and R; see `predictions`."""
-        both = {"n", "retained"} & set(self.axes)
-        largest: dict[str, Any] = {axis: int(max(self.axes[axis])) for axis in both}
-        wanted = [(method, replace(self.centre, **largest)) for method in self.methods]
-        return predictions(bench, wanted, repeats=self.repeats, budget=self.budget)
+    def largest(self) -> list[tuple[str, Sizes]]:
+        """Return every method at the largest N and R."""
+        both = {axis: int(max(self.axes[axis])) for axis in {"n", "retained"} & set(self.axes)}
+        return [(method, replace(self.centre, **both)) for method in self.methods]

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from speechunlearn import corpora
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab.results import COMMITTED, TITLES
+from speechunlearn.lab.results import TITLES
 
 #: what Ren et al. (2025, arXiv v1, section 3.2) run their methods with, of what decides how far a
 #: model moves: adversarial copies a clip (M), attack steps (P), epochs and learning rate
@@ -77,7 +76,7 @@ def settings(evaluations: pd.DataFrame) -> str:
     said, n = {}, int(evaluations["n_forget"].min())
     for method in (m for m in OF_THE_PAPER if m in set(evaluations["method"])):
         values = _values(evaluations, method)
-        parts = [_WORDS[name].format(_or(found)) for name, found in values.items()]
+        parts = [_WORDS[name].format(_or(tried)) for name, tried in values.items()]
         if "copies" in values:
             counts = sorted(
                 {updates(parameters, n) for parameters in _parameters(evaluations, method)}
@@ -91,11 +90,11 @@ def settings(evaluations: pd.DataFrame) -> str:
     text = _by_method(said)
     if fisher:
         text += f"; Fisher information per {_or(sorted(fisher))}, where the paper says neither"
-    theirs = ", ".join(_WORDS[name].format(_number(value)) for name, value in PAPER.items())
+    of_the_paper = ", ".join(_WORDS[name].format(_number(value)) for name, value in PAPER.items())
     at_n = updates({"batch_size": PAPER_BATCH} | PAPER, n)
     return (
-        f"Run with: {text}. The paper (arXiv:2510.04251v1): {theirs}, which makes {at_n} weight "
-        f"updates at N = {n} with batches of {PAPER_BATCH}."
+        f"Run with: {text}. The paper (arXiv:2510.04251v1): {of_the_paper}, which makes {at_n} "
+        f"weight updates at N = {n} with batches of {PAPER_BATCH}."
     )
 
 
@@ -116,8 +115,8 @@ def unlike_the_paper(evaluations: pd.DataFrame, chosen: Iterable[str] = tuple(OF
     said = {}
     for method in (m for m in OF_THE_PAPER if m in set(chosen) & set(evaluations["method"])):
         said[TITLES[method]] = ", ".join(
-            f"{_WORDS[name].format(_or(found))} (the paper: {_number(PAPER[name])})"
-            for name, found in _values(evaluations, method).items() if found != [PAPER[name]]
+            f"{_WORDS[name].format(_or(tried))} (the paper: {_number(PAPER[name])})"
+            for name, tried in _values(evaluations, method).items() if tried != [PAPER[name]]
         )
     return _by_method(said)
 
@@ -146,40 +145,6 @@ def stand_ins(evaluations: pd.DataFrame) -> str:
     return " ".join(
         f"{TITLES['retrain']} at N = {_and(sorted(sizes.unique()))} is the model retrained without "
         f"all {n}." for n, sizes in smaller
-    )
-
-
-def provenance(evaluations: pd.DataFrame) -> str:
-    """Return what the numbers of some evaluations are about: corpus, profile and encoder."""
-    (profile,), (corpus,), (encoder,) = (
-        evaluations[column].unique() for column in ("profile", "corpus", "encoder")
-    )
-    title = corpora.get(corpus).title.partition(":")[0]
-    return f"{title}, profile `{profile}`, encoder `{encoder}`"
-
-
-def caption(
-    evaluations: pd.DataFrame, numbers: pd.DataFrame, n_speakers: int, chance: float
-) -> str:
-    """Return what a reader has to know of a table of UARs by method and N.
-
-    Args:
-        evaluations: that it was made from
-        numbers: of `speechunlearn.lab.results.table_of_methods`
-        n_speakers: unseen speakers
-        chance: UAR of a guess
-
-    """
-    (setting,) = evaluations["setting"].unique()
-    return " ".join(
-        part for part in (
-            f"{provenance(evaluations)}, {setting} setting: means over "
-            f"{int(numbers['runs'].max())} runs (each with its own training seed and forget set), "
-            f"{n_speakers} unseen speakers. "
-            f"Chance is {chance:.2f}. On the forget set the retrained model's value is the aim, "
-            f"not 0. {TITLES['original']} is the model before unlearning.",
-            stand_ins(evaluations), settings(evaluations),
-        ) if part
     )
 
 
@@ -215,35 +180,6 @@ def of_methods(evaluations: pd.DataFrame, numbers: pd.DataFrame, chance: float) 
     return lines
 
 
-def of_claims(evaluations: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int) -> str:
-    """Return what is decided of the paper's claims.
-
-    Args:
-        evaluations: that the verdicts were made from
-        verdicts: of `speechunlearn.lab.experiments.claims`
-        n_speakers: unseen speakers
-
-    """
-    count = verdicts["verdict"].value_counts()
-    untested = int(count.get("not tested here", 0))
-    text = "No claim of the paper is decided by these rows"
-    if untested < len(verdicts):
-        words = ("holds", "fails", "undecided", "not tested here")
-        known = ", ".join(f"{word}: {count.get(word, 0)}" for word in words)
-        text = f"Of {len(verdicts)} tests of the paper's claims, {known}"
-    runs = evaluations[["seed", "forget_id"]].drop_duplicates()
-    small = "small " if evaluations["encoder"].str.startswith("nano").all() else ""
-    text += ", which are of a reduced variant." if untested else "."
-    text += (
-        f" They are of {_counted(evaluations['corpus'].nunique(), 'corpus', 'corpora')}, "
-        f"{_counted(evaluations['encoder'].nunique(), f'{small}encoder')}, "
-        f"{_counted(n_speakers, 'unseen speaker')} and {_counted(len(runs), 'run')}."
-    )
-    if not (COMMITTED / "paper-demos").is_dir():
-        text += " The paper's own setting, wav2vec 2.0 on DEMoS, was not run."
-    return text
-
-
 def of_power(table: pd.DataFrame) -> str:
     """Return whether a comparison of distances on two corpora could have told anything.
 
@@ -271,12 +207,12 @@ def _parameters(evaluations: pd.DataFrame, method: str) -> list[dict[str, Any]]:
 
 def _values(evaluations: pd.DataFrame, method: str) -> dict[str, list[Any]]:
     """Return the values that each hyperparameter of the paper's has in a method's evaluations."""
-    found = pd.DataFrame(_parameters(evaluations, method)).reindex(
+    table = pd.DataFrame(_parameters(evaluations, method)).reindex(
         columns=list(OF_THE_PAPER[method])
     )
-    for name in found.columns[found.isna().any()]:
+    for name in table.columns[table.isna().any()]:
         raise ParameterError(f"results: an evaluation of method {method!r} does not say {name!r}")
-    return {str(name): sorted(set(values.tolist())) for name, values in found.items()}
+    return {str(name): sorted(set(values.tolist())) for name, values in table.items()}
 
 
 def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:
@@ -306,11 +242,6 @@ def _span(values: pd.Series) -> str:
 
 def _number(value: int | float) -> str:
     return np.format_float_positional(value, trim="-")
-
-
-def _counted(n: int, one: str, several: str = "") -> str:
-    words = dict(enumerate(("no", "one", "two", "three", "four", "five", "six")))
-    return f"{words.get(n, n)} {one if n == 1 else several or one + 's'}"
 
 
 def _or(values: Sequence[Any]) -> str:

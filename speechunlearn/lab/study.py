@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import TypeAdapter
+from pydantic import validate_call
 from pydantic_core import to_jsonable_python
 from safetensors import numpy as arrays
 from safetensors.torch import load_file, save_file
@@ -104,7 +104,7 @@ class Study:
     ) -> None:
         if setting not in ("validation", "test"):
             raise ParameterError(f"setting: {setting!r} is not validation or test")
-        self.profile = profile
+        self.profile = profile = profile.with_values()  # checked
         self.corpus = corpora.get(corpus or profile.corpus)
         self.task = tasks.get(profile.task or self.corpus.task)
         tasks.check(self.task.name, self.corpus.name, self.corpus.task)
@@ -121,12 +121,8 @@ class Study:
             raise ParameterError("fast: several processes train a model in the usual computation")
         for name, values in profile.methods.items():
             schema.checked(methods.get(name).parameters, values, f"method {name!r}")
-        for tau in profile.tau_values:
-            AttackParameters(tau=tau)
-        if min(profile.n_values, default=1) < 1 or not (profile.n_values or profile.shares):
-            raise ParameterError(f"n_values: {profile.n_values} are not all positive")
-        if not all(0 < share < 0.5 for share in profile.shares):
-            raise ParameterError(f"shares: {profile.shares} are not all above 0 and below 0.5")
+        if not (profile.n_values or profile.shares):
+            raise ParameterError("n_values and shares are both empty: no clip is to be forgotten")
         classifier.check_encoder(profile.encoder)
         for folder in classifier.pretrained_on(profile.encoder):
             if self.corpus.name.startswith(folder):
@@ -149,10 +145,10 @@ class Study:
         if absent:
             raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
         available = int(table["split"].isin(self.train_splits).sum())
-        wanted = max(_sizes(self.profile, available))
-        if 2 * wanted >= available:
+        most = max(_sizes(self.profile, available))
+        if 2 * most >= available:
             raise ParameterError(
-                f"n_values: forgetting {wanted} clips, and as many on a development forget set, "
+                f"n_values: forgetting {most} clips, and as many on a development forget set, "
                 f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
             )
         train = table[table["split"].isin(self.train_splits)]
@@ -216,16 +212,6 @@ class Study:
         if not self.profile.spare:
             return self._rows(self.manifest["split"] == self.setting)
         return self._rows(~self.manifest["split"].isin({*self.train_splits, self.setting}))
-
-    @cached_property
-    def untrained_manifest(self) -> pd.DataFrame:
-        """Clips of every part that is not trained on in this setting, scored or not."""
-        return self._rows(~self.manifest["split"].isin(self.train_splits))
-
-    @cached_property
-    def untrained(self) -> Clips:
-        """Clips of `untrained_manifest`, in memory."""
-        return self._load(self.untrained_manifest)
 
     def hashes(self, forget_set: ForgetSet) -> list[str]:
         """Return the contents that a forget set covers.
@@ -354,27 +340,14 @@ class Study:
         return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
 
     def evaluate(
-        self, method: str, forget_set: ForgetSet, seed: int, **overrides: Any
+        self, method: str, forget_set: ForgetSet | Sequence[ForgetSet], seed: int, /,
+        **overrides: Any,
     ) -> Evaluation:
         """Score one model, making it if need be.
 
         Args:
             method: ``original``, or a name in `speechunlearn.methods.METHODS`
-            forget_set: what is to be forgotten
-            seed: training seed; also of the method's own randomness
-            overrides: hyperparameters in place of the profile's
-
-        """
-        return self.evaluate_after(method, (forget_set,), seed, **overrides)
-
-    def evaluate_after(
-        self, method: str, steps: Sequence[ForgetSet], seed: int, /, **overrides: Any
-    ) -> Evaluation:
-        """Score the model after several requests, one after another.
-
-        Args:
-            method: name in `speechunlearn.methods.METHODS`; for one forget set as of `evaluate`
-            steps: what was to be forgotten, one request after another
+            forget_set: what is to be forgotten; of several, one request after another
             seed: training seed; also of the method's own randomness
             overrides: hyperparameters in place of the profile's
 
@@ -382,21 +355,22 @@ class Study:
             the evaluation; one that is planned alone has no record
 
         """
+        steps = (forget_set,) if isinstance(forget_set, ForgetSet) else tuple(forget_set)
         whole, parameters = together(steps), self._parameters(method, overrides)
         try:
-            folder = self.cache.get(self._scores(method, tuple(steps), seed, overrides))
+            folder = self.cache.get(self._scores(method, steps, seed, overrides))
         except NotMade:
             return Evaluation({}, pd.DataFrame())
         predictions = per_clip.table(
             arrays.load_file(folder / "logits.safetensors"), self.scored_hashes(whole),
-            self.manifest,
-            self.labels,
+            self.manifest, self.labels,
         )
         hyperparameters = asdict(self.recipe if parameters is None else parameters)
+        needs = "" if method == "original" else ", ".join(sorted(methods.get(method).needs))
         record = {
             "profile": self.profile.name, "task": self.task.name, "n_classes": len(self.labels),
             "corpus": self.corpus.name, "corpus_hash": self.corpus_hash, "setting": self.setting,
-            "encoder": self.profile.encoder, "method": method, "needs": _needs_of(method),
+            "encoder": self.profile.encoder, "method": method, "needs": needs,
             "forget_kind": whole.kind, "n_forget": len(self.hashes(whole)),
             "tau": getattr(parameters, "tau", None), "seed": seed, "forget_id": whole.name,
             "variant": "", "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
@@ -417,11 +391,7 @@ class Study:
             "models": self._model, "adversarial": self._copies, "statistics": self._statistics,
             "evaluations": self._scores,
         }
-        build = builders[kind]
-        hints = get_type_hints(build)
-        return build(
-            **{name: TypeAdapter(hints[name]).validate_python(v) for name, v in call.items()}
-        )
+        return validate_call(builders[kind])(**call)
 
     def ask(self, kind: str, **call: Any) -> None:
         """Have something made, if it is not there; see `artefact`. Nothing is loaded."""
@@ -476,29 +446,29 @@ class Study:
 
         def make(folder: Path, resume: Path) -> None:
             if parameters is not None and len(steps) == 1:
-                model, made = self._unlearn(method, parameters, steps, seed, overrides, resume)
+                model, record = self._unlearn(method, parameters, steps, seed, overrides, resume)
             else:
                 there = (
                     self._after(method, steps, seed, overrides) if parameters is not None
                     else self.cache.get(self._model(whole if method == "retrain" else None, seed))
                 )
-                model, made = self._load_model(there), json.loads((there / "card.json").read_text())
+                record = json.loads((there / "card.json").read_text())
+                model = self._load_model(there)
             answers = training.answers(model, self.scored_clips(whole))
             arrays.save_file(answers, folder / "logits.safetensors")
-            kept = {key: made[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
+            kept = {key: record[key] for key in _MADE} | {"protocol": provenance.protocol_hash()}
             (folder / "made.json").write_text(json.dumps(kept))
 
         def needs() -> list[Artefact]:
-            found = [self._model(whole if method == "retrain" else None, seed)]
-            if parameters is not None:
-                attack = getattr(parameters, "attack", None)
-                if attack is not None and len(steps) == 1:
-                    found.append(self._copies(whole, seed, attack))
-                if "statistic" in methods.get(method).needs:
-                    found.append(self._statistics(seed))
+            first = [self._model(whole if method == "retrain" else None, seed)]
+            attack = getattr(parameters, "attack", None)
+            if attack is not None and len(steps) == 1:
+                first.append(self._copies(whole, seed, attack))
+            if parameters is not None and "statistic" in methods.get(method).needs:
+                first.append(self._statistics(seed))
             if len(steps) > 1:  # which leaves the model that this one begins with
-                found.append(self._scores(method, steps[:-1], seed, overrides))
-            return found
+                first.append(self._scores(method, steps[:-1], seed, overrides))
+            return first
 
         return self._artefact(
             "evaluations", specification, make, _what(method, steps, seed, overrides),
@@ -517,24 +487,23 @@ class Study:
         A clip's copies do not depend on its batch, so where those of the largest forget set are
         there, a smaller forget set takes the first of them, and is charged its share of their cost.
         """
-        own, n = self._copies(forget_set, seed, parameters), len(self.hashes(forget_set))
-        largest = own.instead and self.cache.find(own.instead.kind, own.instead.specification)
-        found = largest or self.cache.find(own.kind, own.specification)
-        folder = found or self.cache.get(own)
+        of_set, n = self._copies(forget_set, seed, parameters), len(self.hashes(forget_set))
+        instead = of_set.instead
+        largest = instead and self.cache.find(instead.kind, instead.specification)
+        kept = largest or self.cache.find(of_set.kind, of_set.specification)
+        folder = kept or self.cache.get(of_set)
         source = self.forget(self._largest(forget_set) if largest else forget_set)
         tensors = load_file(folder / "copies.safetensors")
         repeated = source.at([i for i in range(len(source)) for _ in range(parameters.copies)])
-        copies = Clips(
-            [tensors[f"{i:06d}"] for i in range(len(repeated))],
-            tensors["labels"], repeated.hashes, repeated.speakers,
-        )
+        waveforms_z = [tensors[f"{i:06d}"] for i in range(len(repeated))]
+        copies = replace(repeated, waveforms_z=waveforms_z, labels=tensors["labels"])
         if cost is not None:
-            made = json.loads((folder / "made.json").read_text())
+            counted = json.loads((folder / "made.json").read_text())
             share = n / len(source)
-            cost.forward_backward += round(made["forward_backward"] * share)
-            cost.forward += round(made["forward"] * share)
-            if found:  # else the caller's clock has been running
-                cost.kept_seconds += made["seconds"] * share
+            cost.forward_backward += round(counted["forward_backward"] * share)
+            cost.forward += round(counted["forward"] * share)
+            if kept:  # else the caller's clock has been running
+                cost.kept_seconds += counted["seconds"] * share
         return AdversarialSet(copies, tensors["reached"], parameters.copies).of_first(n)
 
     def _copies(self, forget_set: ForgetSet, seed: int, parameters: AttackParameters) -> Artefact:
@@ -549,11 +518,11 @@ class Study:
             model, source = self.original(seed), self.forget(forget_set)
             work = Work(progress=self._reporter(f"adversarial copies, tau {parameters.tau:g}"))
             with provenance.measured() as usage, self._computed(model):
-                made = adversarial_set(
+                adversarial = adversarial_set(
                     model, source, len(self.labels), parameters, seed=seed, cost=work
                 )
-            tensors = {f"{i:06d}": w for i, w in enumerate(made.clips.waveforms_z)}
-            tensors |= {"labels": made.clips.labels, "reached": made.reached}
+            tensors = {f"{i:06d}": w for i, w in enumerate(adversarial.clips.waveforms_z)}
+            tensors |= {"labels": adversarial.clips.labels, "reached": adversarial.reached}
             save_file(tensors, folder / "copies.safetensors")
             (folder / "made.json").write_text(
                 json.dumps({"seconds": usage.seconds} | asdict(work.counted()))
@@ -600,8 +569,8 @@ class Study:
     def _validation(self, forget_set: ForgetSet) -> Clips | None:
         """Return clips of the forget set's classes that are neither trained on nor scored."""
         spare = {"train", "validation", "test"} - {*self.train_splits, self.setting}
-        wanted = {self.labels[int(label)] for label in self.forget(forget_set).labels}
-        chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(wanted)
+        classes = {self.labels[int(label)] for label in self.forget(forget_set).labels}
+        chosen = self.manifest["split"].isin(spare) & self.manifest["label"].isin(classes)
         return self._load(self._rows(chosen)) if chosen.any() else None
 
     def _unlearn(
@@ -637,8 +606,8 @@ class Study:
         }
 
         def make(folder: Path, resume: Path) -> None:
-            model, made = self._unlearn(method, parameters, steps, seed, overrides, resume)
-            model.save(folder, made)
+            model, record = self._unlearn(method, parameters, steps, seed, overrides, resume)
+            model.save(folder, record)
 
         return self.cache.find_or_make("unlearned", specification, make)
 
@@ -656,10 +625,7 @@ class Study:
         def make(folder: Path, resume: Path) -> None:
             model = self.original(seed)
             with self._computed(model):
-                fisher = importance.estimate(
-                    "fisher", model, self.train, self.train.labels, per="clip"
-                )
-            assert fisher is not None
+                fisher = importance.estimate("fisher", model, self.train, self.train.labels)
             save_file(fisher, folder / "fisher.safetensors")
 
         specification = self._base(seed) | {"code": code_hash("speechunlearn.methods.importance")}
@@ -696,8 +662,8 @@ class Study:
                 history = training.train(
                     distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=work
                 )
-            made = self._made(usage, usage.seconds + left.seconds, work, {})
-            model.save(folder, made | {"history": history, "specification": specification})
+            record = self._made(usage, usage.seconds + left.seconds, work, {})
+            model.save(folder, record | {"history": history, "specification": specification})
 
         call = {"without": without, "seed": seed}
         return self._artefact("models", specification, make, f"{title}, seed {seed}", call)
@@ -732,12 +698,8 @@ class Study:
 
     def _load(self, manifest: pd.DataFrame) -> Clips:
         if self.corpus.load is not None:
-            labels = [self.labels.index(label) for label in manifest["label"]]
-            return Clips(
-                [torch.from_numpy(values) for values in self.corpus.load(manifest)],
-                torch.tensor(labels, dtype=torch.long), list(manifest["hash"]),
-                list(manifest["speaker"]),
-            )
+            values = [torch.from_numpy(of_clip) for of_clip in self.corpus.load(manifest)]
+            return Clips.of(manifest, self.labels, values)
         frontend = classifier.frontend(self.profile.encoder)
         return clips_module.load(
             manifest, self.labels, sampling_rate=frontend.sampling_rate,
@@ -768,11 +730,6 @@ _MADE = (
 )
 
 
-def _needs_of(method: str) -> str:
-    """Return the data that a method uses, e.g. ``forget`` or ``forget, retain``."""
-    return ", ".join(sorted(methods.get(method).needs)) if method != "original" else ""
-
-
 def described(description: Mapping[str, Any], **others: Any) -> Study:
     """Return the study of a `Study.description`.
 
@@ -790,12 +747,10 @@ def _sizes(profile: Profile, n_train: int) -> tuple[int, ...]:
     return tuple(sorted({*profile.n_values, *shares}))
 
 
-def _what(
-    method: str, steps: Sequence[ForgetSet], seed: int, overrides: Mapping[str, Any]
-) -> str:
-    given = "".join(f", {name} {value}" for name, value in overrides.items())
+def _what(method: str, steps: Sequence[ForgetSet], seed: int, overrides: Mapping[str, Any]) -> str:
+    changed = "".join(f", {name} {value}" for name, value in overrides.items())
     place = f", request {len(steps)}" if len(steps) > 1 else ""
-    return f"{method}, {_title(steps[-1])}, seed {seed}{given}{place}"
+    return f"{method}, {_title(steps[-1])}, seed {seed}{changed}{place}"
 
 
 def _title(forget_set: ForgetSet) -> str:

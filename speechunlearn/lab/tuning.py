@@ -53,11 +53,11 @@ def candidates(
     """
     if not 1 <= n_trials <= len(FACTORS):
         raise ParameterError(f"trials: {n_trials} is not from 1 to {len(FACTORS)}")
-    own = methods.parameters(method, **values)
+    parameters = methods.parameters(method, **values)
     told = methods.get(method)
     if not told.hyperparameter:
         return [{}]
-    base = getattr(own, told.hyperparameter)
+    base = getattr(parameters, told.hyperparameter)
     tried = told.tried or tuple(float(f"{base * factor:.3g}") for factor in FACTORS)
     return [{told.hyperparameter: value} for value in tried[:n_trials]]
 
@@ -77,28 +77,23 @@ def trial_table(results: Results) -> pd.DataFrame:
         ParameterError: no trials, or none of the retrained model
 
     """
-    evaluations = results.evaluations[results.evaluations["variant"].str.startswith(TRIAL)]
-    if len(evaluations):
-        results.of_one_protocol()
-    scores = results.select(
-        variant=list(evaluations["variant"])
-    ).rows() if len(evaluations) else None
-    if scores is None or "retrain" not in set(evaluations["method"]):
+    trials = results.evaluations[results.evaluations["variant"].str.startswith(TRIAL)]
+    if "retrain" not in set(trials["method"]):
         raise ParameterError("tuning: there are no trials of the retrained model to compare with")
+    scores = results.of_one_protocol().select(variant=list(trials["variant"])).rows()
     splits = ("forget", "retain", "unseen")
     values = {
-        variant: own.set_index(["split", "metric"])["value"].to_dict()
-        for variant, own in scores.groupby(["method", "variant"])
+        variant: trial.set_index(["split", "metric"])["value"].to_dict()
+        for variant, trial in scores.groupby(["method", "variant"])
     }
     rows = []
-    for record in evaluations[
-        ~evaluations["method"].isin(["original", "retrain"])
-    ].to_dict("records"):
-        own = values[record["method"], record["variant"]]
+    for record in trials[~trials["method"].isin(["original", "retrain"])].to_dict("records"):
+        trial = values[record["method"], record["variant"]]
         rows.append(
             {"method": record["method"], "overrides": record["variant"].removeprefix(f"{TRIAL} "),
-             "gap": average_gap(own, [values["retrain", TRIAL]]),
-             **{split: own[split, "uar"] for split in splits}, "mia_auc": own["forget", "mia_auc"],
+             "gap": average_gap(trial, [values["retrain", TRIAL]]),
+             **{split: trial[split, "uar"] for split in splits},
+             "mia_auc": trial["forget", "mia_auc"],
              **{name: record[name] for name in ("seconds", "forget_id", "n_forget", "seed")},
              "unseen_clips": len(results.of_evaluation(record["evaluation"], "unseen"))}
         )
@@ -156,14 +151,14 @@ def freeze(table: pd.DataFrame, file: Path) -> None:
             table.sort_values(["method", "gap"]).round(6).to_csv(partial, index=False)
 
 
-def names(given: Sequence[str]) -> tuple[str, ...]:
+def names(chosen: Sequence[str]) -> tuple[str, ...]:
     """Return these methods, or all that are not the references, in the order of the registry.
 
     Raises:
         ParameterError: an unknown method, or one of the references
 
     """
-    for name in given:
+    for name in chosen:
         if methods.get(name).name == "retrain":
             raise ParameterError("methods: 'retrain' is what methods are compared with")
-    return tuple(given) or tuple(name for name in methods.METHODS if name != "retrain")
+    return tuple(chosen) or tuple(name for name in methods.METHODS if name != "retrain")

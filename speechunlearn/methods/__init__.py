@@ -24,9 +24,9 @@ METHODS: dict[str, Method]
 
 @cache
 def _found() -> dict[str, Method]:
-    found = registry.found(__name__, Method)
+    methods = registry.found(__name__, Method)
     order = {name: place for place, name in enumerate(_PAPER)}
-    return dict(sorted(found.items(), key=lambda own: (order.get(own[0], len(order)), own[0])))
+    return dict(sorted(methods.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 def __getattr__(name: str) -> Any:

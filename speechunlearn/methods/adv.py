@@ -11,20 +11,13 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Positive, one_of
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.methods.ran_lab import wrong_labels
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ def run(
     """Minimise lambda_1 L_mis + lambda_2 L_adv (+ a penalty on the weights, for Adv. + Ela.)."""
     wrong = data.forget.relabelled(wrong_labels(data, work.seed))
 
-    def made(epoch: int) -> AdversarialSet:
+    def make_copies(epoch: int) -> AdversarialSet:
         if epoch == 0 and data.adversarial is not None:
             return data.adversarial(model, parameters.attack, work.seed, work)
         return adversarial_set(
@@ -86,13 +79,13 @@ def run(
             seed=work.seed + epoch, cost=work,
         )
 
-    copies = made(0)
+    copies = make_copies(0)
     kept = {"reached": [copies.success_rate]}
 
     def of_epoch(epoch: int) -> Clips:
         nonlocal copies
         if epoch > 0 and parameters.sets == "anew":
-            copies = made(epoch)
+            copies = make_copies(epoch)
             kept["reached"].append(copies.success_rate)
         return copies.clips
 
@@ -110,4 +103,4 @@ def run(
     return Outcome(model, {"history": history, "reached_target": kept["reached"]})
 
 
-METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("adv", "Adv.", {"forget"}, Parameters, run)

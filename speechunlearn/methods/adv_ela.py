@@ -53,6 +53,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return adv.run(model, data, parameters, work, penalty)
 
 
-METHOD = Method(
-    "adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run, hyperparameter="learning_rate"
-)
+METHOD = Method("adv_ela", "Adv. + Ela.", {"forget"}, Parameters, run)

@@ -104,4 +104,4 @@ def nearest(
     return Clips(waveforms_z, labels, clips.hashes, clips.speakers), bounds
 
 
-METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("amun", "AMUN", {"forget"}, Parameters, run)

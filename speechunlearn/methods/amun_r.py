@@ -17,7 +17,4 @@ def run(
     return amun.run(model, data, parameters, work, data.retain)
 
 
-METHOD = Method(
-    "amun_r", "AMUN + retained", {"forget", "retain"}, amun.Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("amun_r", "AMUN + retained", {"forget", "retain"}, amun.Parameters, run)

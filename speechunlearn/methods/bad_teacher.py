@@ -11,13 +11,7 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, Share
-from speechunlearn.methods.base import (
-    Distillation,
-    Method,
-    Outcome,
-    UnlearningData,
-    descend,
-)
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
@@ -78,7 +72,4 @@ def _joined(first: Clips, second: Clips) -> Clips:
     )
 
 
-METHOD = Method(
-    "bad_teacher", "Bad teacher", {"forget", "retain"}, Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("bad_teacher", "Bad teacher", {"forget", "retain"}, Parameters, run)

@@ -129,7 +129,8 @@ class Method:
             ``statistic`` (of the training set, in place of its clips)
         parameters: dataclass of its hyperparameters
         run: ``run(model, data, parameters, work) -> Outcome``
-        hyperparameter: the hyperparameter that decides how far it goes, by which it is tuned
+        hyperparameter: the hyperparameter that decides how far it goes, by which it is tuned; empty
+            where it has none
         tried: values of its hyperparameter that tuning tries, in this order; none are the profile's
             own times `speechunlearn.lab.tuning.FACTORS`
         untuned: why it has no hyperparameter, where it has none
@@ -146,7 +147,7 @@ class Method:
     needs: Set[str]
     parameters: type
     run: Callable[..., Outcome]
-    hyperparameter: str = ""
+    hyperparameter: str = "learning_rate"
     tried: tuple[float | int, ...] = ()
     untuned: str = ""
     trains_anew: bool = False
@@ -160,7 +161,7 @@ class Method:
                 f"hyperparameter={self.hyperparameter!r}, untuned={self.untuned!r}, "
                 f"tried={self.tried}"
             )
-        known = [own.name for own in fields(self.parameters)]
+        known = [item.name for item in fields(self.parameters)]
         if self.hyperparameter and self.hyperparameter not in known:
             raise ParameterError(
                 f"method {self.name!r}: hyperparameter {self.hyperparameter!r} is none of its "

@@ -10,18 +10,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.layers import head
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models.classifier import Classifier, seeded
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return Outcome(model, {"history": history})
 
 
-METHOD = Method(
-    "boundary_expand", "Boundary expand", {"forget"}, Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("boundary_expand", "Boundary expand", {"forget"}, Parameters, run)

@@ -10,18 +10,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import predict
 
 
@@ -64,7 +57,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return Outcome(model, {"history": history, "left_their_class": crossed})
 
 
-METHOD = Method(
-    "boundary_shrink", "Boundary shrink", {"forget"}, Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("boundary_shrink", "Boundary shrink", {"forget"}, Parameters, run)

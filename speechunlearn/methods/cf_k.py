@@ -31,4 +31,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
         return finetune.run(model, data, parameters, work)
 
 
-METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("cf_k", "CF-k", {"retain"}, Parameters, run)

@@ -9,17 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import (
-    Batch,
-    Distillation,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import divergence, logits_of
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import predict
 
 
@@ -46,4 +39,4 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run)

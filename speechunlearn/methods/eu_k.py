@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from speechunlearn.errors import Checked, ParameterError, Positive
+from speechunlearn.errors import Checked, Positive
 from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.layers import last, only_trainable
 from speechunlearn.models import training
@@ -30,12 +30,7 @@ class Parameters(Checked):
     """
 
     k: Positive[int] = 1
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.epochs is not None and self.epochs < 1:
-            raise ParameterError(f"epochs: {self.epochs} is not positive")
+    epochs: Positive[int | None] = None
 
 
 def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
@@ -60,5 +55,5 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
 
 METHOD = Method(
     "eu_k", "EU-k", {"retain"}, Parameters, run, hyperparameter="k", tried=(1, 2, 3, 4, 5),
-    trains_anew=True,
+    trains_anew=True
 )

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return Outcome(model, {"history": descend(model, data.rest, loss, parameters, work)})
 
 
-METHOD = Method(
-    "finetune", "Fine-tune", {"retain"}, Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("finetune", "Fine-tune", {"retain"}, Parameters, run)

@@ -75,6 +75,6 @@ def drawn_labels(logits: Float[Tensor, "clips classes"], generator: torch.Genera
 
 
 METHOD = Method(
-    "fisher_forgetting", "Fisher forgetting", {"retain"}, Parameters, run,
-    hyperparameter="alpha", tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5),
+    "fisher_forgetting", "Fisher forgetting", {"retain"}, Parameters, run, hyperparameter="alpha",
+    tried=(1e-7, 1e-8, 1e-6, 1e-9, 1e-5)
 )

@@ -6,7 +6,7 @@ theirs. Their code clips the copies to the least and greatest value of the batch
 waveform has no range. It sums over the clips of a batch where here is their mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -14,17 +14,10 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import logits_of
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -71,13 +64,11 @@ def to_noise(
 ) -> tuple[Float[Tensor, "clips classes"], Float[Tensor, " clips"]]:
     """Return the answers to noisy copies of clips, without a graph, and the norm of the noise."""
     noise = [sigma * torch.randn(length, generator=generator) for length in clips.lengths]
-    noisy = Clips(
-        [w + n for w, n in zip(clips.waveforms_z, noise, strict=True)],
-        clips.labels, clips.hashes, clips.speakers,
-    )
+    moved = [w + n for w, n in zip(clips.waveforms_z, noise, strict=True)]
+    noisy = replace(clips, waveforms_z=moved)
     with torch.no_grad():
         answers = logits_of(model, noisy, range(len(noisy)))
     return answers, torch.stack([n.norm() for n in noise])
 
 
-METHOD = Method("jit", "JiT", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("jit", "JiT", {"forget"}, Parameters, run)

@@ -11,17 +11,10 @@ import torch
 from torch import Tensor
 
 from speechunlearn.errors import NotNegative
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,4 @@ def size(model: torch.nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in model.parameters() if p.requires_grad]).sum()
 
 
-METHOD = Method(
-    "l1_sparse", "l1-sparse", {"retain"}, Parameters, run, hyperparameter="learning_rate"
-)
+METHOD = Method("l1_sparse", "l1-sparse", {"retain"}, Parameters, run)

@@ -14,20 +14,13 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.importance import elastic_penalty, estimate
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import random_wrong_labels
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import predict
 
 
@@ -103,4 +96,4 @@ def adversarial_copies(
     return pgd_copies(model, repeated.relabelled(targets), moves, work, work.seed)
 
 
-METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run)

@@ -45,10 +45,10 @@ def last(model: Classifier, k: int) -> list[str]:
         ParameterError: the classifier has fewer layers
 
     """
-    found = layers(model)
-    if k > len(found):
-        raise ParameterError(f"k: {k}, but the classifier has {len(found)} layers")
-    return [name for layer in found[:k] for name in layer]
+    every_layer = layers(model)
+    if k > len(every_layer):
+        raise ParameterError(f"k: {k}, but the classifier has {len(every_layer)} layers")
+    return [name for layer in every_layer[:k] for name in layer]
 
 
 def head(model: Classifier) -> torch.nn.Module:
@@ -59,11 +59,11 @@ def head(model: Classifier) -> torch.nn.Module:
 @contextlib.contextmanager
 def only_trainable(model: torch.nn.Module, names: Collection[str]) -> Iterator[None]:
     """Hold every weight but these where it is; let all move again after it."""
-    wanted = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    trainable = {name: weight.requires_grad for name, weight in model.named_parameters()}
     for name, weight in model.named_parameters():
-        weight.requires_grad_(wanted[name] and name in names)
+        weight.requires_grad_(trainable[name] and name in names)
     try:
         yield
     finally:
         for name, weight in model.named_parameters():
-            weight.requires_grad_(wanted[name])
+            weight.requires_grad_(trainable[name])

@@ -63,7 +63,7 @@ def pgd_copies(
 
     """
     device = next(model.parameters()).device
-    found = [waveform_z.clone() for waveform_z in clips.waveforms_z]
+    moved = [waveform_z.clone() for waveform_z in clips.waveforms_z]
     with frozen(model):
         for positions in cost.phase(
             "PGD copies", list(clips_module.sorted_batches(clips.lengths, moves.batch_size)),
@@ -91,8 +91,8 @@ def pgd_copies(
                     fraction=moves.step_fraction, norm=moves.norm, targeted=moves.targeted,
                 )
             for row, position in zip((waveform_z + delta).cpu(), positions, strict=True):
-                found[position].copy_(row[: clips.lengths[position]])
-    return Clips(found, clips.labels, clips.hashes, clips.speakers)
+                moved[position].copy_(row[: clips.lengths[position]])
+    return Clips(moved, clips.labels, clips.hashes, clips.speakers)
 
 
 def strongest_wrong(

@@ -11,17 +11,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -53,4 +46,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return Outcome(model, {"history": history})
 
 
-METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("neggrad", "NegGrad", {"forget"}, Parameters, run)

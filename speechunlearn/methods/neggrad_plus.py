@@ -39,7 +39,4 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     return Outcome(model, {"history": history})
 
 
-METHOD = Method(
-    "neggrad_plus", "NegGrad+", {"forget", "retain"}, Parameters, run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("neggrad_plus", "NegGrad+", {"forget", "retain"}, Parameters, run)

@@ -188,7 +188,7 @@ class _Rate:
         """
         sizes, seconds = np.array(self.timed).T
         seconds = np.maximum(seconds, 1e-9)
-        rows, wanted = np.stack([np.ones_like(sizes), sizes], 1), np.asarray(samples, float)
+        rows, asked = np.stack([np.ones_like(sizes), sizes], 1), np.asarray(samples, float)
         if len(set(sizes)) == 1:  # nothing tells a from b
             fit = np.array([0.0, 1.0])
         else:
@@ -196,7 +196,7 @@ class _Rate:
 
             fit = nnls(rows / seconds[:, None], np.ones(len(rows)))[0]
         scale = seconds.sum() / (rows @ fit).sum()
-        return scale * (fit[0] + fit[1] * wanted)
+        return scale * (fit[0] + fit[1] * asked)
 
     def quartiles(self) -> tuple[float, float]:
         """Return what the fastest and the slowest quarter took, as shares of what was fitted."""
@@ -249,7 +249,7 @@ class Cut(Work):
             return
         rate, sizes = self.rates[name], [samples(item) for item in items]
         workers = fast_mode.workers() if act is not None else 1
-        found: dict[int, float] = {}
+        timed: dict[int, float] = {}
 
         begun, before = self.now(), self.counted()
         outermost = threading.current_thread() is threading.main_thread() and self._depth == 0
@@ -258,25 +258,25 @@ class Cut(Work):
         if not rate.warm:
             first = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
             rate.warm, started = True, self.clock()
-            yield from self._do(items, act, first, found)
+            yield from self._do(items, act, first, timed)
             took = self.clock() - started
             if took < _LONG:
                 waiting.extend(first)
-                found.clear()
+                timed.clear()
                 self._set(begun)
             else:  # in so long an item the warming up is lost
                 rate.spent += took
-                rate.timed += [(sizes[place], found[place]) for place in first]
+                rate.timed += [(sizes[place], timed[place]) for place in first]
         share = _SHARE * self.budget
         while waiting and rate.spent < (share if len(rate.timed) >= _LEAST else max(share, _LONG)):
             places = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
             started = self.clock()
-            yield from self._do(items, act, places, found)
+            yield from self._do(items, act, places, timed)
             rate.spent += self.clock() - started
-            rate.timed += [(sizes[place], found[place]) for place in places]
+            rate.timed += [(sizes[place], timed[place]) for place in places]
         seconds = rate.seconds(sizes)
-        for place, own in found.items():
-            seconds[place] = own
+        for place, taken in timed.items():
+            seconds[place] = taken
         self._set(begun + _until(seconds.tolist(), workers))
         for item in items:
             self._count(passes(item))
@@ -299,14 +299,14 @@ class Cut(Work):
 
     def _do(
         self, items: Sequence[Any], act: Callable[[Any], Any] | None, places: list[int],
-        found: dict[int, float],
+        timed: dict[int, float],
     ) -> Iterator[Any]:
         """Yield some items, or what is made of each, and note what they take."""
         def acted(place: int) -> Any:
             assert act is not None
             started = self.now()  # of this thread
             result = act(items[place])
-            found[place] = self.now() - started
+            timed[place] = self.now() - started
             return result
 
         if act is not None:
@@ -315,7 +315,7 @@ class Cut(Work):
         for place in places:
             started = self.now()
             yield items[place]
-            found[place] = self.now() - started
+            timed[place] = self.now() - started
 
     def search(
         self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
@@ -349,16 +349,14 @@ class Cut(Work):
 
     def estimated(self, seconds: float) -> list[PhaseCost]:
         """Return the parts of a run of so many seconds, and all together."""
-        made = []
-        for name, (own, cost) in self.phases.items():
-            low, high = self.rates[name].quartiles()
-            made.append(
-                PhaseCost(name, own, low * own, high * own, cost.forward_backward, cost.forward)
-            )
-        rest = max(seconds - sum(part.seconds for part in made), 0.0)
-        made.append(PhaseCost(REST, rest, rest, rest, 0, 0))
-        sums = (sum(column) for column in zip(*(part[1:] for part in made), strict=True))
-        return [*made, PhaseCost("in all", *sums)]
+        parts = []
+        for name, (taken, cost) in self.phases.items():
+            low, high = (share * taken for share in self.rates[name].quartiles())
+            parts.append(PhaseCost(name, taken, low, high, cost.forward_backward, cost.forward))
+        rest = max(seconds - sum(part.seconds for part in parts), 0.0)
+        parts.append(PhaseCost(REST, rest, rest, rest, 0, 0))
+        sums = (sum(column) for column in zip(*(part[1:] for part in parts), strict=True))
+        return [*parts, PhaseCost("in all", *sums)]
 
     def speeds(self) -> list[Speed]:
         """Return what the largest items took."""
@@ -394,6 +392,6 @@ def _evenly(sizes: Sequence[float]) -> list[int]:
 def _until(seconds: Sequence[float], workers: int) -> float:
     """Return when the last of some workers ends, each of which takes the next item when free."""
     free = [0.0] * workers
-    for own in seconds:
-        heapq.heapreplace(free, free[0] + own)
+    for taken in seconds:
+        heapq.heapreplace(free, free[0] + taken)
     return float(max(free))

@@ -8,18 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.methods.pgd import random_wrong_labels
 from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)
@@ -43,4 +36,4 @@ def wrong_labels(data: UnlearningData, seed: int) -> Tensor:
     return random_wrong_labels(data.forget.labels, data.n_classes, generator)
 
 
-METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run, hyperparameter="learning_rate")
+METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run)

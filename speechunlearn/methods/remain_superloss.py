@@ -18,6 +18,5 @@ class Parameters(remain.Parameters):
 
 
 METHOD = Method(
-    "remain_superloss", "Remain. Unl. + SuperLoss", {"forget", "retain"}, Parameters,
-    remain.run, hyperparameter="learning_rate",
+    "remain_superloss", "Remain. Unl. + SuperLoss", {"forget", "retain"}, Parameters, remain.run
 )

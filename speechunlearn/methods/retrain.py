@@ -25,6 +25,6 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
 
 
 METHOD = Method(
-    "retrain", "Retrained", {"forget", "retain"}, Parameters, run,
-    untuned="it is what the others are compared with", trains_anew=True,
+    "retrain", "Retrained", {"forget", "retain"}, Parameters, run, hyperparameter="",
+    untuned="it is what the others are compared with", trains_anew=True
 )

@@ -63,6 +63,4 @@ def salient(importance: Importance, share: float) -> dict[str, Tensor]:
     }
 
 
-METHOD = Method(
-    "salun", "SalUn", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
-)
+METHOD = Method("salun", "SalUn", {"forget", "retain"}, Parameters, run)

@@ -135,6 +135,4 @@ def matching_weights(data: UnlearningData) -> Float[Tensor, " clips"]:
     return (shares / shares.sum() / counts.clamp(min=1))[validation.labels]
 
 
-METHOD = Method(
-    "scrub", "SCRUB", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
-)
+METHOD = Method("scrub", "SCRUB", {"forget", "retain"}, Parameters, run)

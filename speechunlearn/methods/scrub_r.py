@@ -16,7 +16,4 @@ class Parameters(scrub.Parameters):
     rewind: bool = True
 
 
-METHOD = Method(
-    "scrub_r", "SCRUB+R", {"forget", "retain", "validation"}, Parameters, scrub.run,
-    hyperparameter="learning_rate",
-)
+METHOD = Method("scrub_r", "SCRUB+R", {"forget", "retain", "validation"}, Parameters, scrub.run)

@@ -7,7 +7,6 @@ authors' code lets the shards vote, or takes the mean of their probabilities, as
 
 import contextlib
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch.nn.functional import log_softmax
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import Checked, ModelError, ParameterError, Positive
 from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
-from speechunlearn.models import classifier, training
+from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier
 
 
@@ -40,9 +39,6 @@ class Parameters(Checked):
 class Sharded(Classifier):
     """Several classifiers as one, which gives each class the mean of their probabilities.
 
-    `save` writes a checkpoint of each beside the others, and `load` reads them;
-    `speechunlearn.models.classifier.load`, which knows single classifiers, refuses the folder.
-
     Args:
         members: one classifier a shard
 
@@ -58,23 +54,8 @@ class Sharded(Classifier):
         return torch.stack(answers).logsumexp(0) - math.log(len(answers))
 
     def save(self, folder: Path, card: dict[str, Any]) -> None:
-        """Write a checkpoint of each member, and the card."""
-        for i, member in enumerate(self.network):
-            member.save(folder / f"shard-{i:03d}", card)
-        (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
-
-
-def load(folder: Path) -> Sharded:
-    """Load what `Sharded.save` wrote.
-
-    Raises:
-        ModelError: a folder without shards
-
-    """
-    members = [classifier.load(path) for path in sorted(folder.glob("shard-*"))]
-    if not members:
-        raise ModelError(f"checkpoint {str(folder)!r} has no shards")
-    return Sharded(members)
+        """Raise ModelError: a checkpoint is one classifier."""
+        raise ModelError("an ensemble of shards is no checkpoint; method 'sisa_plus' leaves one")
 
 
 def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
@@ -126,6 +107,6 @@ def shard_of(clip: str, shards: int, seed: int) -> int:
 
 
 METHOD = Method(
-    "sisa", "SISA", {"forget", "retain"}, Parameters, run,
-    untuned="how the training set is cut is decided before the request", trains_anew=True,
+    "sisa", "SISA", {"forget", "retain"}, Parameters, run, hyperparameter="",
+    untuned="how the training set is cut is decided before the request", trains_anew=True
 )

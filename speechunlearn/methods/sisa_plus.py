@@ -32,6 +32,6 @@ def run(
 
 
 METHOD = Method(
-    "sisa_plus", "SISA++", {"forget", "retain"}, sisa.Parameters, run,
-    untuned="how the training set is cut is decided before the request", trains_anew=True,
+    "sisa_plus", "SISA++", {"forget", "retain"}, sisa.Parameters, run, hyperparameter="",
+    untuned="how the training set is cut is decided before the request", trains_anew=True
 )

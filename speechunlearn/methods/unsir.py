@@ -78,10 +78,10 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
     """
     device, steps = next(model.parameters()).device, parameters.noise_steps
     generator = torch.Generator().manual_seed(work.seed)
-    made = [torch.randn(length, generator=generator) for length in forget.lengths]
+    waveforms_z = [torch.randn(length, generator=generator) for length in forget.lengths]
     if parameters.start == "clips":
-        made = [waveform_z.clone() for waveform_z in forget.waveforms_z]
-    start = Clips(made, forget.labels, forget.hashes, forget.speakers)
+        waveforms_z = [waveform_z.clone() for waveform_z in forget.waveforms_z]
+    start = Clips(waveforms_z, forget.labels, forget.hashes, forget.speakers)
     with frozen(model):
         for positions in work.phase(
             "noise", list(clips_module.sorted_batches(start.lengths, parameters.noise_batch_size)),
@@ -90,18 +90,14 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
             noise, lengths = (t.to(device) for t in start.batch(positions))
             labels = start.labels[positions].to(device)
             optimiser = torch.optim.Adam([noise], lr=parameters.noise_rate)
-            for _ in work.phase(
-                "noise steps", range(steps), samples=sized(noise), quiet=True
-            ):
+            for _ in work.phase("noise steps", range(steps), samples=sized(noise), quiet=True):
                 # padding stays zero
                 wrong = input_gradient(model, noise, lengths, labels)
                 noise.grad = 2 * parameters.noise_penalty * noise - wrong
                 optimiser.step()
             for row, position in zip(noise.cpu(), positions, strict=True):
-                made[position].copy_(row[: len(made[position])])
+                waveforms_z[position].copy_(row[: len(waveforms_z[position])])
     return start
 
 
-METHOD = Method(
-    "unsir", "UNSIR", {"forget", "retain"}, Parameters, run, hyperparameter="learning_rate"
-)
+METHOD = Method("unsir", "UNSIR", {"forget", "retain"}, Parameters, run)

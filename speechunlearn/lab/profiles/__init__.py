@@ -36,6 +36,7 @@ _COMPARED = (
 #: what a profile's own values are for
 _OWN_TASK = "emotion"
 _Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(gt=0, lt=0.5)]
 _SEQUENCE_METHODS = (
     "ran_lab", "adv_ela", "neggrad", "delete", "ssd", "neggrad_plus", "scrub", "salun"
 )
@@ -91,8 +92,8 @@ class Profile:
     encoder: str
     recipe: dict[str, Any]
     runs: Annotated[tuple[tuple[int, int], ...], Field(min_length=1)]
-    n_values: tuple[int, ...]
-    tau_values: tuple[float, ...]
+    n_values: tuple[_Count, ...]
+    tau_values: tuple[Annotated[float, Field(gt=0)], ...]
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     splits: dict[str, float] = field(
         default_factory=lambda: {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -104,7 +105,7 @@ class Profile:
     top_db: float | None = None
     max_seconds: float | None = None
     task: str = ""
-    shares: tuple[float, ...] = ()
+    shares: tuple[_Share, ...] = ()
     compared: tuple[str, ...] = _COMPARED
     sequence_methods: tuple[str, ...] = _SEQUENCE_METHODS
     removals: _Count = 5
@@ -143,8 +144,8 @@ class Profile:
             ParameterError: a name it does not have, or a value of another type
 
         """
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return schema.checked(Profile, own | values, f"profile {self.name!r}")
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return schema.checked(Profile, fields | values, f"profile {self.name!r}")
 
 
 def get(name: str) -> Profile:
@@ -193,13 +194,13 @@ def _resolved(value: Any, where: str) -> Any:
     for key in value:
         if not isinstance(key, str):
             raise ParameterError(f"{where}: {key!r} is no name")
-    own = {key: _resolved(inner, where) for key, inner in value.items() if key != "like"}
+    resolved = {key: _resolved(inner, where) for key, inner in value.items() if key != "like"}
     if "like" not in value:
-        return own
+        return resolved
     name, *keys = str(value["like"]).split(".")
     try:
-        found = functools.reduce(lambda at, key: at[key], keys, _values(name))
-        return dict(found) | own
+        block = functools.reduce(lambda at, key: at[key], keys, _values(name))
+        return dict(block) | resolved
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ParameterError(
             f"{where}: like is {value['like']!r}; it should be {', '.join(NAMES)}, or a mapping "
@@ -209,10 +210,10 @@ def _resolved(value: Any, where: str) -> Any:
 
 def _of(values: Mapping[str, Any], name: str, where: str) -> Profile:
     """Return the profile of a file's values, checked for every task."""
-    own = {key: value for key, value in values.items() if key != "shared"}
-    if "name" in own:
-        raise ParameterError(f"{where}: name is {own['name']!r}; the name is the file's")
-    profile = schema.checked(Profile, {"name": name} | own, where)
+    fields = {key: value for key, value in values.items() if key != "shared"}
+    if "name" in fields:
+        raise ParameterError(f"{where}: name is {fields['name']!r}; the name is the file's")
+    profile = schema.checked(Profile, {"name": name} | fields, where)
     for task, others in profile.tasks.items():
         schema.checked(Profile, {**vars(profile), **others}, f"{where}: tasks.{task}")
     return profile

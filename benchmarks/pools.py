@@ -7,7 +7,7 @@ trained. Some clips of training speakers are heard by no model: non-members, bes
 
 A pool's folder holds ``design.json`` (sets and inclusion), ``clips.csv`` (what each clip is in the
 pool) and ``model-NN.npz`` (what a model says of every clip, what it heard, what it cost). Committed
-ones lie in ``data/pools/``. ``benchmarks/pool.py`` makes one.
+ones lie in ``data/pools/``. `benchmarks.pool` makes one.
 """
 
 from __future__ import annotations
@@ -99,12 +99,12 @@ class Design:
     inclusion: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        found: set[str] = set()
+        taken: set[str] = set()
         parts = {s.name: s.hashes for s in self.sets}
         for name, hashes in (parts | {"spare": self.spare, "left out": self.left_out}).items():
-            if len(set(hashes)) < len(hashes) or found & set(hashes):
+            if len(set(hashes)) < len(hashes) or taken & set(hashes):
                 raise ParameterError(f"pool: {name!r} shares a clip with another set")
-            found |= set(hashes)
+            taken |= set(hashes)
 
     @cached_property
     def heard(self) -> Int[np.ndarray, "models sets"]:
@@ -189,7 +189,7 @@ class _Item(NamedTuple):
     times: int
 
 
-def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Design:
+def design(study: Study, asked: str, models: int, spare: int, seed: int) -> Design:
     """Draw a pool's sets and who hears them.
 
     Whole speakers and classes are drawn first, of those that have not less clips than the median.
@@ -200,7 +200,7 @@ def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Des
 
     Args:
         study: corpus, encoder and profile
-        wanted: items ``KIND:SIZE`` or ``KIND:SIZExCOUNT`` with blanks between them: ``clips`` of a
+        asked: items ``KIND:SIZE`` or ``KIND:SIZExCOUNT`` with blanks between them: ``clips`` of a
             size or a share of the training clips, ``takes`` of so many utterances, so many whole
             ``speaker`` or ``class`` in one set; ``dev:`` before it makes it a set of development
         models: number of models
@@ -220,7 +220,7 @@ def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Des
         study.hashes(forget_sets.clips(largest, forget_id)) for _, forget_id in study.profile.runs
     ]
     looked_at = tuned.union(*draws)
-    items = list(_items(wanted, len(table)))
+    items = list(_items(asked, len(table)))
     if study.task.label == "speaker" and any(item.kind == "class" for item in items):
         raise ParameterError("sets: the classes of this task are speakers: ask for 'speaker'")
     drawn: list[tuple[int, PoolSet]] = []
@@ -269,18 +269,18 @@ def design(study: Study, wanted: str, models: int, spare: int, seed: int) -> Des
     )
 
 
-def _items(wanted: str, clips: int) -> Iterator[_Item]:
-    if not wanted.split():
+def _items(asked: str, clips: int) -> Iterator[_Item]:
+    if not asked.split():
         raise ParameterError("sets: there are none")
-    for position, text in enumerate(wanted.split()):
-        found = _ITEM.fullmatch(text)
-        if found is None or ("." in found[3] and found[2] != "clips"):
+    for position, text in enumerate(asked.split()):
+        item = _ITEM.fullmatch(text)
+        if item is None or ("." in item[3] and item[2] != "clips"):
             raise ParameterError(f"sets: {text!r} is not KIND:SIZE or KIND:SIZExCOUNT, see --help")
-        size = str(max(1, round(float(found[3]) * clips))) if "." in found[3] else found[3]
-        count = int(found[4] or 1)
+        size = str(max(1, round(float(item[3]) * clips))) if "." in item[3] else item[3]
+        count = int(item[4] or 1)
         if count > len(_LETTERS):
             raise ParameterError(f"sets: {text!r}: at most {len(_LETTERS)} of a kind and size")
-        yield _Item(position, bool(found[1]), found[2], size, count)
+        yield _Item(position, bool(item[1]), item[2], size, count)
 
 
 def _utterances(study: Study) -> pd.Series:
@@ -305,9 +305,14 @@ def about_clips(study: Study, design: Design) -> pd.DataFrame:
         part |= dict.fromkeys(one.hashes, one.name)
     train = study.train_manifest.assign(utterance=_utterances(study))
     train["part"] = [part.get(h, "always") for h in train["hash"]]
-    others = study.untrained_manifest.assign(utterance="", part="unseen")
+    others = untrained(study).assign(utterance="", part="unseen")
     columns = ["hash", "speaker", "label", "cluster", "seconds", "split", "utterance", "part"]
     return pd.concat([train, others], ignore_index=True)[columns]
+
+
+def untrained(study: Study) -> pd.DataFrame:
+    """Return the manifest of the clips of every part that is not trained on, scored or not."""
+    return study._rows(~study.manifest["split"].isin(study.train_splits))
 
 
 def begin(study: Study, design: Design, folder: Path) -> None:
@@ -338,18 +343,19 @@ def answer(study: Study, design: Design, k: int, folder: Path) -> Path:
     if file.is_file():
         return file
     absent, seed = design.absent(k), design.seed_of(k)
-    made = study.cache.get(study.artefact("models", {"without": absent, "seed": seed}))
-    card = json.loads((made / "card.json").read_text())
+    trained = study.cache.get(study.artefact("models", {"without": absent, "seed": seed}))
+    card = json.loads((trained / "card.json").read_text())
     heard = ~study.train_manifest["hash"].isin(absent.names).to_numpy()
     listed = "\n".join(study.train_manifest["hash"][heard])
     if hashlib.sha256(listed.encode()).hexdigest()[:16] != card["specification"]["clips"]:
         raise ParameterError(f"pool: model {k} was trained on other clips than the design says")
     model = study.retrained(seed, absent)
-    logits = training.answers(model, {"train": study.train, "others": study.untrained})
+    clips = {"train": study.train, "others": study._load(untrained(study))}
+    logits = training.answers(model, clips)
     about = {key: card[key] for key in _CARD} | {
         "model": k, "seed": seed, "clips": int(heard.sum()), "design": design.digest,
         "training_loss": card["history"][-1], "protocol": provenance.protocol_hash(),
-        "artefact": made.name,
+        "artefact": trained.name,
     }
     with replaced(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
@@ -375,7 +381,7 @@ def request(
     if not design.heard[k, position]:
         raise ParameterError(f"pool: model {k} has not heard {name!r}: there is nothing to forget")
     absent = design.absent(k)
-    found = study.unlearning_data(
+    data = study.unlearning_data(
         (absent, design.sets[position].forget_set), design.seed_of(k), needs
     )
 
@@ -385,7 +391,7 @@ def request(
         assert fisher is not None
         return fisher
 
-    return replace(found, statistic=statistic)
+    return replace(data, statistic=statistic)
 
 
 @dataclass(frozen=True)
@@ -464,8 +470,8 @@ class Pool:
         folder = cache.root / "models" / str(row["artefact"])
         if not (folder / "card.json").is_file():
             raise ParameterError(f"pool: model {k} is not in {str(folder)!r}")
-        made = json.loads((folder / "card.json").read_text())["specification"]
-        if made["seed"] != row["seed"] or made["corpus_hash"] != self.design.corpus_hash:
+        spec = json.loads((folder / "card.json").read_text())["specification"]
+        if spec["seed"] != row["seed"] or spec["corpus_hash"] != self.design.corpus_hash:
             raise ParameterError(f"pool: {str(folder)!r} is not model {k}")
         return classifier.load(folder)
 
