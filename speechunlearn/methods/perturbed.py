@@ -56,7 +56,7 @@ class Parameters(Descent):
         mode: ``eval``: the answers that are to be met are the eval mode's
         weight: how far the target is drawn from the original's answer to the clip (0) to its
             answers to the perturbed copies (1), and beyond them: what copies still have of the clip
-            lies between the two. None: it is found on the clips, see `found`, with copies at
+            lies between the two. None: it is found on the clips, see `find_aim`, with copies at
             speeds of its own
         speeds: rates that copies are played at; they should lie outside of what the model was
             trained on. Pitch changes with them, so they are no copies of a voice
@@ -104,7 +104,7 @@ class Aim(NamedTuple):
 
     Attributes:
         targets: logits
-        own: the original's logits
+        answers_before: the original's logits
         copies: whose answers are held
         answers: the original's to these
         details: how it was found
@@ -112,7 +112,7 @@ class Aim(NamedTuple):
     """
 
     targets: Float[Tensor, "clips classes"]
-    own: Float[Tensor, "clips classes"]
+    answers_before: Float[Tensor, "clips classes"]
     copies: list[Clips]
     answers: list[Float[Tensor, "clips classes"]]
     details: dict[str, Any]
@@ -133,7 +133,7 @@ def run(
     until a share of the first term is left.
     """
     forget, n, normalised = data.forget, len(data.forget), model.frontend.do_normalize
-    aim = given(model, data, parameters, work)
+    aim = aim_of(model, data, parameters, work)
     original = copy.deepcopy(model).eval() if parameters.splices else None
     kept: dict[str, Any] = {"divergences": []}
     sums = [0.0, 0]  # of the divergence from the targets in this epoch, and clips
@@ -146,13 +146,13 @@ def run(
             sums[1] += len(at)
             yield share * value
         held = min(parameters.anchor, n) / n
-        for own, answer in zip(aim.copies, aim.answers, strict=True) if held else ():
-            for at in pieces(model, own.lengths, batch.positions):
+        for copies, answer in zip(aim.copies, aim.answers, strict=True) if held else ():
+            for at in pieces(model, copies.lengths, batch.positions):
                 share = len(at) / len(batch.positions) / len(aim.copies)
-                yield share * held * divergence(logits_of(model, own, at), answer[at])
+                yield share * held * divergence(logits_of(model, copies, at), answer[at])
         if original is not None:
-            made = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
-            clips = spliced(forget, made, normalised=normalised)
+            cuts = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
+            clips = spliced(forget, cuts, normalised=normalised)
             for at in pieces(model, clips.lengths, range(len(clips))):
                 with torch.no_grad():
                     answer = logits_of(original, clips, at)
@@ -160,9 +160,9 @@ def run(
                 yield share * divergence(logits_of(model, clips, at), answer)
 
     def passes(batch: Batch) -> tuple[int, int]:
-        made = parameters.batch_size if parameters.splices else 0
+        spliced_clips = parameters.batch_size if parameters.splices else 0
         copies = len(aim.copies) * bool(parameters.anchor)
-        return len(batch) * (1 + copies) + made, made
+        return len(batch) * (1 + copies) + spliced_clips, spliced_clips
 
     def after_epoch(epoch: int) -> None:
         kept["divergences"] = [*kept["divergences"], sums[0] / max(sums[1], 1)]
@@ -178,14 +178,14 @@ def run(
         model, forget, loss, parameters, work, passes=passes, after_epoch=after_epoch, kept=kept,
         count=min(parameters.epochs, -(-parameters.steps // steps)),
     )
-    changed = (aim.targets.argmax(1) != aim.own.argmax(1)).float().mean().item()
+    changed = (aim.targets.argmax(1) != aim.answers_before.argmax(1)).float().mean().item()
     return Outcome(model, aim.details | {
         "history": history, "targets_changed": changed, "steps": len(history) * steps,
         "left": kept["divergences"][-1] / max(kept["divergences"][0], _NO_WAY),
     })
 
 
-def given(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Aim:
+def aim_of(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Aim:
     """Return the targets of a request.
 
     Args:
@@ -196,18 +196,18 @@ def given(model: Classifier, data: UnlearningData, parameters: Parameters, work:
 
     """
     forget, normalised = data.forget, model.frontend.do_normalize
-    own = predict(model, forget, cost=work)
+    before = predict(model, forget, cost=work)
     if parameters.weight is None:
-        return found(model, data, own, work)
+        return find_aim(model, data, before, work)
     copies = [perturb(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
     copies += [perturb(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
     answers = [predict(model, clips, cost=work) for clips in copies]
-    targets = drawn(own, torch.stack(answers), parameters.weight)
-    return Aim(targets, own, copies, answers, {"weight": parameters.weight})
+    targets = drawn(before, torch.stack(answers), parameters.weight)
+    return Aim(targets, before, copies, answers, {"weight": parameters.weight})
 
 
-def found(
-    model: Classifier, data: UnlearningData, own: Float[Tensor, "clips classes"], work: Work
+def find_aim(
+    model: Classifier, data: UnlearningData, before: Float[Tensor, "clips classes"], work: Work
 ) -> Aim:
     """Find on the clips themselves how far their targets lie from the original's answers.
 
@@ -218,21 +218,21 @@ def found(
     Args:
         model: the original
         data: its forget set
-        own: the original's logits of the forget set
+        before: the original's logits of the forget set
         work: its account
 
     """
-    said = own.argmax(1)
+    said = before.argmax(1)
     heard = never_heard.estimate(model, data.forget, said, work)
     answers, level = heard.answers, heard.level
-    weights = [_weight(own, torch.stack(answer), said, level) for answer in answers]
+    weights = [_weight(before, torch.stack(answer), said, level) for answer in answers]
     rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
     weight, far = min(weights[rung], _FURTHEST), max(rung, never_heard.FAR)
-    targets = drawn(own, torch.stack(answers[rung]), weight)
+    targets = drawn(before, torch.stack(answers[rung]), weight)
     rate = never_heard.LADDER[rung]
-    return Aim(targets, own, heard.copies[far], answers[far], {
+    return Aim(targets, before, heard.copies[far], answers[far], {
         "weight": weight, "speeds": [1 / rate, rate], "never_heard": level,
-        "losses": [_loss(own, said), *heard.losses], "targets_loss": _loss(targets, said),
+        "losses": [_loss(before, said), *heard.losses], "targets_loss": _loss(targets, said),
     })
 
 
@@ -241,14 +241,14 @@ def _loss(logits: Float[Tensor, "clips classes"], labels: Tensor) -> float:
 
 
 def _weight(
-    own: Float[Tensor, "clips classes"], of_copies: Float[Tensor, "copies clips classes"],
+    before: Float[Tensor, "clips classes"], of_copies: Float[Tensor, "copies clips classes"],
     labels: Tensor, level: float,
 ) -> float:
     """Return the least weight at which the targets' mean loss is a level, to one in a thousand."""
     low, high = 0.0, 8.0
     while high - low > 1e-3:
         middle = (low + high) / 2
-        if _loss(drawn(own, of_copies, middle), labels) < level:
+        if _loss(drawn(before, of_copies, middle), labels) < level:
             low = middle
         else:
             high = middle
@@ -309,32 +309,32 @@ def splices(lengths: Sequence[int], count: int, seed: int, step: int) -> list[Sp
 
     """
     generator = np.random.default_rng((seed, step))
-    found = []
+    cuts = []
     for _ in range(count):
         first, second = generator.choice(len(lengths), 2, replace=len(lengths) < 2).tolist()
         at = generator.uniform(0.3, 0.7)
-        found.append(Splice(first, int(at * lengths[first]), second, int(at * lengths[second])))
-    return found
+        cuts.append(Splice(first, int(at * lengths[first]), second, int(at * lengths[second])))
+    return cuts
 
 
-def spliced(clips: Clips, made: Sequence[Splice], *, normalised: bool = True) -> Clips:
+def spliced(clips: Clips, cuts: Sequence[Splice], *, normalised: bool = True) -> Clips:
     """Return the clips that splices describe; they have no label, and none is told.
 
     Args:
         clips: as the model takes them
-        made: of `splices`
+        cuts: of `splices`
         normalised: whether clips have zero mean and unit variance: splices get it anew
 
     """
     waveforms_z = []
-    for first, until, second, start in made:
+    for first, until, second, start in cuts:
         parts = [clips.waveforms_z[first][:until], clips.waveforms_z[second][start:]]
         joined = torch.cat(parts if first != second else parts[::-1])
         waveforms_z.append(
             torch.from_numpy(audio.normalise(joined.numpy())) if normalised else joined
         )
-    unknown = torch.full((len(made),), -1)
-    return Clips(waveforms_z, unknown, [""] * len(made), [""] * len(made))
+    unknown = torch.full((len(cuts),), -1)
+    return Clips(waveforms_z, unknown, [""] * len(cuts), [""] * len(cuts))
 
 
 METHOD = Method(

@@ -293,14 +293,14 @@ def adversarial_set(
         for row, position in zip(answer, positions, strict=True):
             moved[position].copy_(row[: len(moved[position])])
 
-    made = list(
+    batches = list(
         sorted_batches(
             repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
         )
     )
     with seeded(seed, first), frozen(model, train=drawing):
         for positions in cost.phase(
-            "adversarial copies", made, None if drawing else attack,
+            "adversarial copies", batches, None if drawing else attack,
             samples=padded(repeated.lengths),
             passes=lambda positions: (steps * len(positions), len(positions)),
         ):
@@ -329,17 +329,17 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
     # transformers' convolutions, in training, ask for a gradient of their input for the sake of
     # checkpoints, which fails where the input has one already
     asking: list[Any] = [m for m in model.modules() if getattr(m, "_requires_grad", False) is True]
-    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.train(train)
     for module in asking:
         module._requires_grad = False
-    for parameter, _ in wanted:
+    for parameter, _ in flags:
         parameter.requires_grad_(False)
     try:
         with torch.nn.utils.parametrize.cached():
             yield
     finally:
-        for parameter, flag in wanted:
+        for parameter, flag in flags:
             parameter.requires_grad_(flag)
         for module, flag in modes:
             module.training = flag

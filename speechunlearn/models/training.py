@@ -207,7 +207,7 @@ def predict(
     cost = Cost() if cost is None else cost
     was_training = model.training
     model.eval()
-    found = torch.zeros(len(clips), len(model.labels))
+    logits = torch.zeros(len(clips), len(model.labels))
     batches = list(clips_module.sorted_batches(clips.lengths, batch_size, at_once(model)))
     try:
         for positions in cost.phase(
@@ -216,10 +216,10 @@ def predict(
         ):
             with torch.inference_mode():
                 answer = logits_of(model, clips, positions)
-            found[positions] = answer.float().cpu()
+            logits[positions] = answer.float().cpu()
     finally:
         model.train(was_training)
-    return found
+    return logits
 
 
 def answers(
@@ -264,13 +264,13 @@ def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def _spec_augment(model: Classifier, wanted: bool | None = None) -> bool:
+def _spec_augment(model: Classifier, switched: bool | None = None) -> bool:
     """Return whether the encoder masks its features in training; switch it if told to."""
     config = getattr(getattr(model, "network", None), "config", None)
     if config is None:
         return False
-    if wanted is not None:
-        config.apply_spec_augment = wanted
+    if switched is not None:
+        config.apply_spec_augment = switched
     return bool(config.apply_spec_augment)
 
 
