@@ -47,7 +47,7 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
 
     Args:
         predictions: of `table`
-        seed: of the bootstrap, which draws speakers
+        seed: of the bootstrap, see `speechunlearn.audit.statistics.draw_clips`
 
     """
     sides = [predictions[predictions["split"] == split] for split in ("forget", "unseen")]
@@ -62,7 +62,10 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
     return {
         name: dict(zip(("value", "low", "high"), interval[:3], strict=True))
         for name, interval in (("auc", found.auc), ("eer", found.eer), ("tpr", found.tpr))
-    } | {"members": found.n_members, "nonmembers": found.n_nonmembers, "fpr": found.fpr}
+    } | {
+        "members": found.n_members, "nonmembers": found.n_nonmembers, "fpr": found.fpr,
+        "resampled": list(found.resampled),
+    }
 
 
 def card(
