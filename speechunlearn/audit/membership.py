@@ -477,8 +477,8 @@ def likelihood_ratio(
     those whose training did not (out). Source: Carlini et al. 2022,
     https://arxiv.org/abs/2112.03570. What an unlearned model leaves behind is found by 'in' models
     that were trained on the clip and then unlearned it by the same method (U-LiRA, Hayes et al.
-    2024, https://arxiv.org/abs/2403.01218). The report card has no such models: its 'in' are
-    originals, and what it tells is likeness to these.
+    2024, https://arxiv.org/abs/2403.01218). The report card makes that attack where it is given
+    such models; else its 'in' are originals, and what it tells is likeness to these.
 
     A variance from a few shadow models is unsure. It is shrunken towards the mean variance of all
     clips of its side, as if that were known from ``prior`` more degrees of freedom:
