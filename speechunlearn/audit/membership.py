@@ -654,8 +654,8 @@ def performance(
 
     Examples:
         >>> scores = Scores(np.array([0.9, 0.7, 0.3, 0.2]), np.array([0.8, 0.5, 0.4, 0.1]))
-        >>> found = performance(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
-        >>> found.auc.value, found.tpr.value, found.fpr
+        >>> reached = performance(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
+        >>> reached.auc.value, reached.tpr.value, reached.fpr
         (0.5625, 0.25, 0.0)
 
     """
@@ -755,18 +755,18 @@ def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities
 
 def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "clips features"]]:
     """Features as columns of numbers, as many for each side."""
-    found = {}
+    tables = {}
     for name, values in sides.items():
         table = np.asarray(values, dtype=float)
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or table.size == 0:
             raise ParameterError(f"{name} has no clips or features, its shape is {table.shape}")
         check_finite(name, table)
-        found[name] = table
-    widths = {name: table.shape[1] for name, table in found.items()}
+        tables[name] = table
+    widths = {name: table.shape[1] for name, table in tables.items()}
     if len(set(widths.values())) > 1:
         raise ParameterError(f"all sides must have the same features, got {widths}")
-    return found
+    return tables
 
 
 def _check_scores(scores: Scores) -> None:

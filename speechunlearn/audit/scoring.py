@@ -12,11 +12,11 @@ from speechunlearn.errors import ParameterError
 Values = dict[tuple[str, str], float]
 
 
-def with_distances(found: Values, reference: Values) -> Values:
+def with_distances(values: Values, reference: Values) -> Values:
     """Values of a model, each followed by its distance to the retrained model's."""
     return {
         (split, name): number
-        for (split, metric), value in found.items()
+        for (split, metric), value in values.items()
         for name, number in (
             (metric, value),
             (f"{metric}_distance", distance_to_retrained(value, reference[split, metric])),
@@ -185,21 +185,21 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
         ...         "loss": [0.25, 0.5, 2.0],
         ...     }
         ... )
-        >>> found = scores(clips, n_labels=2)
-        >>> found["unseen", "uar"], found["unseen", "mean_loss"], found["forget", "mia_auc"]
+        >>> values = scores(clips, n_labels=2)
+        >>> values["unseen", "uar"], values["unseen", "mean_loss"], values["forget", "mia_auc"]
         (0.5, 1.25, 1.0)
 
     """
     clips = by_split(predictions, ["label", "prediction", "loss"])
-    found: Values = {}
+    values: Values = {}
     outside = "removed" if "removed" in clips else "unseen"
     for split, part in clips.items():
         for name, score in SCORES.items():
-            found[split, name] = score(part, n_labels)
+            values[split, name] = score(part, n_labels)
         if split == "forget" and outside in clips:
             attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
-            found[split, "mia_auc"] = auc(attack)
-    return found
+            values[split, "mia_auc"] = auc(attack)
+    return values
 
 
 def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
@@ -209,23 +209,16 @@ def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None
         ParameterError: splits, clips or labels that differ
 
     """
-    columns = ["split", "hash", "label"]
-    if all(
-        column in predictions and column in reference
-        and predictions[column].array.equals(reference[column].array) for column in columns
-    ):
-        return
-    own = by_split(predictions, ["hash", "label"])
-    others = by_split(reference, ["hash", "label"])
-    if list(own) != list(others):
-        raise ParameterError(f"predictions has the splits {list(own)}, reference {list(others)}")
-    for split, clips in own.items():
-        ours, theirs = (
-            table[columns[1:]].sort_values(columns[1:], ignore_index=True)
-            for table in (clips, others[split])
-        )
-        if not ours.equals(theirs):
+    parts, others = (by_split(table, ["hash", "label"]) for table in (predictions, reference))
+    if list(parts) != list(others):
+        raise ParameterError(f"predictions has the splits {list(parts)}, reference {list(others)}")
+    for split in parts:
+        keys = [
+            sorted(zip(of[split]["hash"], of[split]["label"], strict=True))
+            for of in (parts, others)
+        ]
+        if keys[0] != keys[1]:
             raise ParameterError(
                 f"reference must have the clips and labels of predictions, split {split!r} differs "
-                f"({len(ours)} clips in predictions, {len(theirs)} in reference)"
+                f"({len(keys[0])} clips in predictions, {len(keys[1])} in reference)"
             )

@@ -136,7 +136,7 @@ def left_out(predictions: pd.DataFrame) -> dict[str, str]:
 def verdict(
     tables: Mapping[str, pd.DataFrame],
     references: Sequence[pd.DataFrame],
-    found: Mapping[str, Any],
+    report: Mapping[str, Any],
     n_labels: int,
     *,
     seed: int,
@@ -146,7 +146,7 @@ def verdict(
     Args:
         tables: when -> `table` of the model; of two, the first is the original
         references: the same of models retrained without the forget set
-        found: ``scores`` and ``cards`` of the same models
+        report: ``scores`` and ``cards`` of the same models
         n_labels: number of classes
         seed: of the clips that are left untouched, see `speechunlearn.tool.verdicts.tried`
 
@@ -158,16 +158,16 @@ def verdict(
     whens = list(tables)
     judged, before = whens[-1], whens[0] if len(whens) > 1 else None
     change = None if before is None else verdicts.change(tables[before], tables[judged])
-    card, rows = found["cards"][judged], []
+    card, rows = report["cards"][judged], []
     if card is not None and before is not None:
         rows = verdicts.tried(
             tables[before], references, n_labels, seed=seed, scores=on_card(tables[before])
         )
     decided = verdicts.decide(
         card, references=len(references),
-        original=None if before is None else found["cards"][before], rows=rows,
+        original=None if before is None else report["cards"][before], rows=rows,
         no_card=_NO_CARD.get(len(references), _NO_UNSEEN) if card is None else "",
-        shown=_shown(found["scores"], whens, change, by_itself=card is None),
+        shown=_shown(report["scores"], whens, change, by_itself=card is None),
     )
     return {"verdict": decided, "power": rows, "change": change}
 
@@ -203,10 +203,10 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(
-    found: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
+    scores: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
 ) -> str:
     """Return what a model's answers to the clips to forget show by themselves."""
-    first, *_, last = (found[when]["forget"] for when in (whens[0], *whens))
+    first, *_, last = (scores[when]["forget"] for when in (whens[0], *whens))
     said = "What the model itself shows: on the clips to forget "
     if change is None:
         return (
@@ -250,10 +250,10 @@ def missing(
         ]
     where = "whether the model is where one that never saw the clips would be"
     if n_references < 2:
-        given = "none was" if n_references == 0 else f"{n_references} was"
+        count = "none was" if n_references == 0 else f"{n_references} was"
         gaps.append((
             where,
-            f"it needs two or more models retrained without the forget clips: {given} given",
+            f"it needs two or more models retrained without the forget clips: {count} given",
         ))
     elif "unseen" not in parts:
         gaps.append((where, "it needs unseen clips as well"))
