@@ -169,7 +169,7 @@ class Auditor:
         _, outside = self._sides(self._first)
         return membership.hold_apart(list(outside["cluster"]), np.random.default_rng(self.seed))
 
-    def card(self, model: pd.DataFrame) -> Card:
+    def card(self, model: pd.DataFrame, *, without: int | None = None) -> Card:
         """Judge a model.
 
         A score passes where one more retrained model's would lie, see
@@ -182,12 +182,14 @@ class Auditor:
 
         Args:
             model: per-clip table of the same clips
+            without: number of a retrained model that is left out, of three or more
 
         Raises:
             ParameterError: a table of other clips
 
         """
-        return self._judge(self._scored(self._checked(model)), self._references)
+        references = self._references if without is None else self._rests[without]
+        return self._judge(self._scored(self._checked(model)), references)
 
     def leave_one_out(self, model: pd.DataFrame) -> list[Card]:
         """Judge a model by all retrained models but one, each left out in turn.

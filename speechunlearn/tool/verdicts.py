@@ -159,17 +159,9 @@ def tried(
     """
     if len(references) < 3:
         return []
-    chosen = [*scores, *JUDGED_DISTANCES]
-    left_out = [
-        (
-            reference,
-            Auditor(
-                [*references[:i], *references[i + 1 :]], n_labels=n_labels, seed=seed,
-                chosen=chosen,
-            ),
-        )
-        for i, reference in enumerate(references[:_LEFT_OUT])
-    ]
+    auditor = Auditor(
+        references, n_labels=n_labels, seed=seed, chosen=[*scores, *JUDGED_DISTANCES]
+    )
     clips = sorted(original.loc[original["split"] == "forget", "hash"])
     generator = np.random.default_rng(seed)
     rows: list[Tried] = []
@@ -177,13 +169,11 @@ def tried(
         n = math.ceil(share * len(clips))
         if rows and rows[-1]["clips"] == n:
             continue
+        draws = 1 if n == len(clips) else _DRAWS
         passed = [
-            auditor.card(untouched(reference, original, drawn)).passed
-            for reference, auditor in left_out
-            for drawn in (
-                generator.choice(clips, n, replace=False).tolist()
-                for _ in range(1 if n == len(clips) else _DRAWS)
-            )
+            auditor.card(untouched(reference, original, drawn), without=left_out).passed
+            for left_out, reference in enumerate(references[:_LEFT_OUT])
+            for drawn in (generator.choice(clips, n, replace=False).tolist() for _ in range(draws))
         ]
         rows.append(Tried(untouched=share, clips=n, models=len(passed), passed=sum(passed)))
         if not noticed(rows[-1]):
