@@ -311,6 +311,7 @@ def test_it_is_the_first_line_of_all_that_is_written(desk, tmp_path):
     assert report["result"] == {"model.safetensors": digest}
     assert "cannot be said that it forgot" in body[: body.index("What decides")]
     assert f"Request <code>{report['request'][:12]}</code>" in body
+    assert all(f"<td>forget/{i}.wav</td>" in body for i in range(6))
     assert "<td>speaker 0</td>" in body and "(speaker 0, speaker 1" in body
     assert "4 speakers, clips within (to forget)" in body
     assert "4 speakers, clips within (to forget)" in done.summary()
@@ -393,6 +394,8 @@ def test_a_ledger_keeps_the_verdict(desk, tmp_path):
     state = json.loads((tmp_path / "out" / "ledger.json").read_text())
     report = json.loads((tmp_path / "out" / "a" / "report.json").read_text())
     assert state["done"]["a"]["verdict"] == report["verdict"]
+    assert report["request_id"] == "a"
+    assert "Request <code>a</code>" in (tmp_path / "out" / "a" / "report.html").read_text()
 
 
 def test_what_is_required_decides_the_exit_status(desk, tmp_path, monkeypatch, capsys):
