@@ -68,8 +68,9 @@ def chance_of_clips(shares: Float[np.ndarray, "retrained _clips"], step: float) 
 
     with the variance :math:`s_i^2` over the k models of what clip i adds to the score. It is that
     of *these* clips, asked of another model: what other clips would have given (a binomial
-    variance, or Hanley and McNeil's) is larger by a factor of 1.1 to 2.4 in standard deviations on
-    the leaderboards' models, and hides as much of what is left of the forget set. The step
+    variance, or Hanley and McNeil's) has .9 to 1.6 times the standard deviation for a UAR, and 1.9
+    to 2.4 times for the attack on the loss, on the leaderboards' models, and hides as much of what
+    is left of the forget set. The step
     :math:`\delta` is what one clip changes: as if half an error more had been seen in all k models,
     so that a single clip decides nothing where all of them are right.
 
@@ -143,7 +144,8 @@ def auc_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
     .. math:: \frac{A (1 - A) + (n - 1) (Q_1 - A^2) + (m - 1) (Q_2 - A^2)}{n m},
         \qquad Q_1 = \frac{A}{2 - A}, \quad Q_2 = \frac{2 A^2}{1 + A}
 
-    Source: Hanley and McNeil 1982, equation 1 with exponential scores.
+    Source: Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747, equation 1 with
+    exponential scores.
 
     Args:
         auc: A, in [0, 1]
