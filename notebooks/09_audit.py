@@ -87,12 +87,13 @@ def likelihood_ratio(value, heard, never):
     return inside - outside
 
 
-def of_one_more(shares, n, quantile):
-    """Where a share of n clips would lie under one more retrained model."""
-    mean, k = shares.mean(), len(shares)
-    variance = max(shares.var(ddof=1), mean * (1 - mean) / n)
-    reach = quantile * np.sqrt((1 + 1 / k) * variance) + 0.5 / n
-    return mean - reach, mean + reach
+def of_one_more(right, quantile):
+    """Where the share of right answers would lie under one more model: a row a model."""
+    k, n = right.shape
+    shares = right.mean(axis=1)
+    of_clips = (right / n).var(axis=0, ddof=1).sum() + 1 / (2 * k * n**2)  # half an error more
+    reach = quantile * np.sqrt((1 + 1 / k) * max(shares.var(ddof=1), of_clips))
+    return shares.mean() - reach, shares.mean() + reach
 
 # %% [markdown]
 # All pairs of the audited model:
@@ -141,12 +142,14 @@ theirs = membership.likelihood_ratio(shadows, inside, np.array([value]), prior=0
 assert np.isclose(likelihood_ratio(value, heard, never), theirs[0])
 print("likelihood ratio of one clip: the same, where each clip has its own spread")
 
-forgotten = [table[table["split"] == "forget"] for table in tables.retrained]
-shares = np.array([(part["label"] == part["prediction"]).mean() for part in forgotten])
-n_clips = len(members)
+forgotten = [
+    table[table["split"] == "forget"].sort_values("hash") for table in tables.retrained
+]
+right = np.array([part["label"] == part["prediction"] for part in forgotten], dtype=float)
+n_clips = right.shape[1]
+chance = scoring.chance_of_clips(right / n_clips, 1 / n_clips)
 assert np.allclose(
-    of_one_more(shares, n_clips, 1.96),
-    scoring.of_one_more(shares, n_clips, None, 1.96),
+    of_one_more(right, 1.96), scoring.of_one_more(right.mean(axis=1), chance, 1.96)
 )
 print("interval of one more retrained model: the same")
 
@@ -267,11 +270,12 @@ print("Nothing: only the order counts, and so it cannot see how confident a mode
 
 # %% [markdown]
 # **3.** What narrows the interval more: four times as many clips, or four times as many retrained
-# models? Let the models agree.
+# models? Let half of the models be right on each clip, not all on the same.
 
 # %% tags=["solution", "hide-cell"]
 def width(n, k):
-    low, high = of_one_more(np.full(k, 0.5), n, 1.96)
+    """With n clips and k models."""
+    low, high = of_one_more(np.add.outer(np.arange(k), np.arange(n)) % 2, 1.96)
     return high - low
 
 

@@ -490,15 +490,15 @@ def test_equal_error_rate_of_two_gaussians():
 @pytest.mark.parametrize("shared", [False, True])
 def test_each_resample_is_the_figure_of_the_clips_drawn(shared):
     scores = tied_scores(1, n_members=12, n_nonmembers=15)
-    ours, others = [i % 4 for i in range(12)], [i % 5 + 10 * (not shared) for i in range(15)]
+    ours, others = [i % 5 for i in range(12)], [i % 6 + 10 * (not shared) for i in range(15)]
     found = performance(
         scores, (ours, others), max_fpr=0.1, n_resamples=100, generator=np.random.default_rng(5)
     )
     generator = np.random.default_rng(5)
-    n = (5,) if shared else (4, 5)
+    n = (6,) if shared else (5, 6)
     drawn = [generator.multinomial(k, np.full(k, 1 / k), size=100) for k in n]
-    # shared: speaker 4 has no member: a resample may lack a side, and is left out
-    times = drawn[0][:, np.arange(12) % 4], drawn[-1][:, np.arange(15) % 5]
+    # shared: speaker 5 has no member: a resample may lack a side, and is left out
+    times = drawn[0][:, np.arange(12) % 5], drawn[-1][:, np.arange(15) % 6]
     resamples = [
         Scores(*(np.repeat(x, n.astype(int)) for x, n in zip(scores, pair, strict=True)))
         for pair in zip(*times, strict=True)

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers import N_LABELS, SIZES, answers
+from scipy.special import softmax
 from scipy.stats import norm
 
-from speechunlearn.audit import closeness, scoring
+from speechunlearn.audit import closeness, membership, scoring
 from speechunlearn.audit.report_card import (
     DISTANCES,
     SCORES,
@@ -59,7 +60,7 @@ def test_every_score_is_there_and_is_of_its_function(auditor):
 
 
 def test_the_limit_of_the_judged_distance_is_that_of_one_more_retrained(auditor):
-    # by hand: mean, chance's variance of a share of 60 clips, half a clip
+    # by hand: mean, and chance's variance of a share of 60 clips
     found = values(auditor.card(answers(20))).loc["loss_ks"]
     ks = []
     for i in range(len(auditor.retrained)):
@@ -69,7 +70,7 @@ def test_the_limit_of_the_judged_distance_is_that_of_one_more_retrained(auditor)
     mean = np.mean(ks)
     variance = max(np.var(ks, ddof=1), mean * (1 - mean) / 60)
     n_judged = len(SCORES) + 1
-    reach = norm.ppf(1 - 0.05 / (2 * n_judged)) * np.sqrt(1.25 * variance) + 0.5 / 60
+    reach = norm.ppf(1 - 0.05 / (2 * n_judged)) * np.sqrt(1.25 * variance)
     assert found["high"] == pytest.approx(mean + reach, abs=1e-12)
 
 
@@ -134,6 +135,67 @@ def test_too_few_models_leave_likeness_to_the_originals_out():
     assert "mia_likelihood_ratio" not in set(auditor.card(answers(2)).scores["score"])
 
 
+def pushed_and_pulled(seed):
+    """A model whose method leaves its mark: the easy half remembered, the hard half pushed away."""
+    model, forgotten = answers(seed, forget=1.2), answers(seed, forget=-1.2)
+    half = (np.arange(len(model)) % 2 == 0) & (model["split"] == "forget").to_numpy()
+    model.loc[half] = forgotten.loc[half]
+    return model
+
+
+def test_models_unlearned_by_the_same_method_show_what_it_leaves_behind(auditor):
+    shadows = [pushed_and_pulled(seed) for seed in (41, 42, 43, 44)]
+    common = {"n_labels": N_LABELS, "chosen": ("mia_loss", "mia_likelihood_ratio")}
+    given = (auditor.retrained, auditor.originals)
+    knowing = Auditor(*given, **common, unlearned_shadows=shadows)
+    model = pushed_and_pulled(20)
+    without, found = values(Auditor(*given, **common).card(model)), values(knowing.card(model))
+    # the attack on the loss is passed, and so is likeness to the originals
+    assert found.loc[["mia_loss", "mia_likelihood_ratio"], "passed"].all()
+    assert not found.loc["mia_u_lira", "passed"] and found.loc["mia_u_lira", "judged"]
+    assert found.loc["mia_u_lira", "value"] > 0.7
+    assert list(without.index) == [name for name in found.index if name != "mia_u_lira"]
+    assert without["value"].to_dict() == found.drop("mia_u_lira")["value"].to_dict()
+    # retrained models are at chance, and pass
+    passed = [values(knowing.card(answers(seed))).loc["mia_u_lira"] for seed in range(20, 28)]
+    assert np.mean([row["value"] for row in passed]) == pytest.approx(0.5, abs=0.04)
+    assert np.mean([row["passed"] for row in passed]) >= 0.85
+    attack = knowing.attacks(model, generator=np.random.default_rng(0)).set_index("attack")
+    assert attack.loc["mia_u_lira", "value"].iloc[0] == found.loc["mia_u_lira", "value"]
+    # one model that unlearned by the method has no spread
+    alone = Auditor(*given, **common, unlearned_shadows=shadows[:1])
+    assert "mia_u_lira" not in values(alone.card(model)).index
+
+
+def test_u_lira_by_hand(auditor):
+    """A ratio of two normal densities for each clip, and each retrained model left out once."""
+    shadows = [pushed_and_pulled(seed) for seed in (41, 42)]
+    found = Auditor(
+        auditor.retrained, n_labels=N_LABELS, chosen=("forget_uar",), unlearned_shadows=shadows
+    ).card(pushed_and_pulled(20))
+
+    def confidence(table):
+        part = table[table["split"] == "forget"].sort_values("hash")
+        logits = part[[f"logit_{k}" for k in range(N_LABELS)]].to_numpy(float)
+        p = softmax(logits, axis=1)[np.arange(len(part)), part["label"]]
+        return np.log(p / (1 - p))
+
+    def density(value, models):
+        models = np.array(models)
+        own, freedom = models.var(axis=0, ddof=1), len(models) - 1
+        variance = (freedom * own + 32 * own.mean()) / (freedom + 32)
+        return norm.logpdf(value, models.mean(axis=0), np.sqrt(variance))
+
+    inside, outside = ([confidence(t) for t in tables] for tables in (shadows, auditor.retrained))
+    members, others = [], []
+    for i, target in enumerate(outside):
+        rest = outside[:i] + outside[i + 1 :]
+        for value, side in ((confidence(pushed_and_pulled(20)), members), (target, others)):
+            side.extend(density(value, inside) - density(value, rest))
+    expected = np.mean(np.greater.outer(members, others))
+    assert values(found).loc["mia_u_lira", "value"] == pytest.approx(expected, abs=1e-9)
+
+
 def test_matched_pairs_are_of_one_class_and_close_in_duration(auditor):
     assert auditor.matching.imbalance.n_pairs == SIZES["forget"]
     assert auditor.matching.imbalance.agreement["label"] == 1.0
@@ -180,12 +242,19 @@ def test_a_card_of_two_scores_shares_the_level_between_these_alone():
     card = auditor.card(answers(20)[columns])
     assert list(card.scores["score"]) == ["forget_uar", "mia_loss"] and card.passed
     quantile = norm.ppf(1 - 0.05 / 4)
-    own = [scoring.scores(table, N_LABELS) for table in retrained]
-    for metric, outside in (("uar", None), ("mia_auc", SIZES["unseen"])):
-        theirs = np.array([scores["forget", metric] for scores in own])
-        expected = scoring.of_one_more(theirs, SIZES["forget"], outside, quantile)
-        row = card.scores.iloc[int(metric == "mia_auc")]
-        assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-12)
+    sides = [
+        [table[table["split"] == split] for table in retrained] for split in ("forget", "unseen")
+    ]
+    uars = [scoring.uar_shares(table) for table in sides[0]]
+    aucs = [
+        scoring.auc_shares(membership.loss_membership_attack(forget["loss"], unseen["loss"]))
+        for forget, unseen in zip(*sides, strict=True)
+    ]
+    for row, of_models in zip(card.scores.itertuples(), (uars, aucs), strict=True):
+        shares, (step, *_) = np.array([s for s, _ in of_models]), [d for _, d in of_models]
+        values = shares[:, : SIZES["forget"]].sum(axis=1)
+        expected = scoring.of_one_more(values, scoring.chance_of_clips(shares, step), quantile)
+        assert (row.low, row.high) == pytest.approx(expected, abs=1e-12)
     for forget in (3, -3):
         assert not auditor.card(answers(20, forget=forget)[columns]).passed
     shown_alone = Auditor(retrained, n_labels=N_LABELS, chosen=("loss_emd",))

@@ -12,13 +12,16 @@ from speechunlearn.audit.statistics import (
     auc_of_resamples,
     cluster_bootstrap,
     draw,
+    draw_clips,
     interval,
     mcnemar,
     mean_over_runs,
     p_value,
     paired_bootstrap,
     pooled_bootstrap,
+    uar_of_resamples,
     uar_z_test,
+    unit,
 )
 from speechunlearn.errors import ParameterError
 
@@ -92,8 +95,92 @@ def test_pairs_without_a_score_count_for_nothing():
 def test_an_interval_leaves_out_resamples_without_a_value():
     values = np.array([0.5, np.nan, *np.linspace(0, 1, 101)])
     assert interval(values, 0.5) == (0.5, 0.25, 0.75)
-    with pytest.raises(ParameterError, match="no resample has a value"):
-        interval(np.array([0.5, np.nan]))
+    none = interval(np.array([0.5, np.nan]))
+    assert none.value == 0.5 and np.isnan(none[1:]).all()
+
+
+def test_of_few_speakers_clips_within_are_drawn_one_fewer_at_both_stages():
+    speakers = list("aaaabbbccc")
+    drawn = draw_clips(speakers, 2000, rng())
+    assert (drawn[0] == 1).all()
+    by_speaker = np.stack([part.sum(axis=1) for part in np.split(drawn[1:], [4, 7], axis=1)])
+    # two of three speakers, and three of four or two of three clips of each
+    sums = {(6, 0, 0), (0, 4, 0), (0, 0, 4), (3, 2, 0), (3, 0, 2), (0, 2, 2)}
+    assert {*map(tuple, by_speaker.T.astype(int))} == sums
+    # the mean of a clip's value over resamples of one speaker: variance s^2 / n, without bias
+    values = rng(1).normal(size=8)
+    once = draw_clips(["a"] * 8, 20_000, rng())[1:]
+    means = (once @ values) / once.sum(axis=1)
+    assert means.var() == pytest.approx(values.var(ddof=1) / 8, rel=0.05)
+    # one clip is in no resample, and each of five speakers comes with all of its clips
+    assert (draw_clips(["a"], 100, rng())[1:] == 0).all()
+    whole = draw_clips(list("aabbccddee"), 100, rng())
+    assert (whole[:, ::2] == whole[:, 1::2]).all()
+    np.testing.assert_array_equal(whole[:, ::2], draw(5, 100, rng()))
+    # where both sides are drawn at once, a pair is drawn whole
+    pairs = draw_clips([0, 1, 2, 0, 1, 2], 100, rng(), sides=[0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(pairs[:, :3], pairs[:, 3:])
+
+
+def test_what_was_drawn_is_said():
+    assert unit(list("aabbcc")) == "3 speakers, clips within"
+    assert unit(list("abc")) == "3 clips"  # a clip each: there is nothing within
+    assert unit(list("aabbccddee")) == "5 speakers" and unit(["a"]) == "1 clip"
+
+
+def whole_speakers(clusters, n_resamples, generator):
+    """The rule that was: however few speakers there are, they alone are drawn."""
+    codes, names = pd.factorize(np.asarray(clusters))
+    return draw(len(names), n_resamples, generator)[:, codes]
+
+
+def coverage(n_speakers, rule, chance=None, n_trials=150):
+    """How often the 95 % interval holds the truth: an AUC, or with a chance the UAR.
+
+    Speakers differ by .4 standard deviations of a clip. Of fewer than five, the truth is that of
+    these speakers' further clips, of more that of further speakers. Clips each: 8.
+    """
+    generator, covered = rng(n_speakers), 0
+    speakers = np.repeat(np.arange(n_speakers), 8)
+    unseen = np.repeat(np.arange(16), 8)
+    labels = np.arange(len(speakers)) % 2
+    for _ in range(n_trials):
+        shift, others = (0.4 * generator.normal(size=n) for n in (n_speakers, 16))
+        few = len(speakers) if n_speakers < 5 else None
+        if chance is None:
+            members = 0.8 + shift[speakers] + generator.normal(size=len(speakers))
+            nonmembers = others[unseen] + generator.normal(size=len(unseen))
+            weights = rule(speakers, 200, generator), draw_clips(unseen, 200, generator)
+            values = auc_of_resamples(members, nonmembers, *weights)
+            of_these = stats.norm.cdf((0.8 + shift) / np.sqrt(2 + 0.4**2)).mean()
+            of_all = stats.norm.cdf(0.8 / np.sqrt(2 + 2 * 0.4**2))
+        else:
+            rates = stats.norm.cdf(stats.norm.ppf(chance) * np.sqrt(1 + 0.4**2) + shift)
+            wrong = generator.random(len(speakers)) > rates[speakers]
+            clips = pd.DataFrame({"label": labels, "prediction": labels + 2 * wrong})
+            values = uar_of_resamples(clips, rule(speakers, 200, generator))
+            of_these, of_all = rates.mean(), chance
+        found = interval(values, few=few if rule is draw_clips else None)
+        covered += found.low <= (of_these if few else of_all) <= found.high
+    return covered / n_trials
+
+
+@pytest.mark.parametrize(
+    ("chance", "speakers"), [(None, (1, 2, 4)), (0.8, (1, 3)), (0.95, (1, 4))]
+)
+def test_intervals_cover_from_one_speaker_on(chance, speakers):
+    covered = {n: coverage(n, draw_clips, chance) for n in speakers}
+    assert min(covered.values()) >= 0.90, covered
+
+
+def test_whole_speakers_cover_from_eight_on():
+    # .90 in 1,200 trials, with a standard error of .03 in these
+    assert coverage(8, draw_clips) == pytest.approx(0.90, abs=0.06)
+
+
+@pytest.mark.parametrize("chance", [None, 0.8])
+def test_drawing_one_speaker_alone_does_not_cover(chance):
+    assert coverage(1, whole_speakers, chance) < 0.65
 
 
 @pytest.mark.parametrize(
@@ -114,26 +201,29 @@ def test_p_value_by_hand(resampled, expected):
 
 
 def test_interval_by_enumeration():
-    # Two speakers with 1 of 1 and 1 of 3 right, one class. The three resamples are
-    # (1, 1): 1.0, (1, 2): 0.5 and (2, 2): 1/3 with probabilities 1/4, 1/2, 1/4.
+    # One right clip each of six speakers, but for one who has two wrong ones: UAR of n clips of
+    # one class. He is drawn k of 6 times: (6 - k) / (6 + k), with the binomial probabilities.
     clips = pd.DataFrame(
         {
             "split": "forget",
-            "speaker": ["a", "b", "b", "b"],
+            "speaker": list("abcdeff"),
             "label": 0,
-            "prediction": [0, 0, 1, 1],
+            "prediction": [0, 0, 0, 0, 0, 1, 1],
         }
     )
-    assert cluster_bootstrap(clips, level=0.9, generator=rng()) == (0.5, 1 / 3, 1.0)
-    assert cluster_bootstrap(clips, level=0.4, generator=rng()) == (0.5, 0.5, 0.5)
+    k = np.arange(7)
+    of_k = (6 - k) / (6 + k)
+    for level in (0.4, 0.9):
+        ends = stats.binom(6, 1 / 6).ppf([(1 + level) / 2, (1 - level) / 2]).astype(int)
+        found = cluster_bootstrap(clips, level=level, n_resamples=4000, generator=rng())
+        assert found == pytest.approx((5 / 7, *of_k[ends]), abs=1e-12)
 
 
 def test_resamples_without_a_class_average_over_the_others():
-    # Class 1 is right and at speaker b alone: 0.0 for (a, a), 0.5 for (a, b), 1.0 for (b, b).
-    clips = pd.DataFrame(
-        {"split": "forget", "speaker": ["a", "b"], "label": [0, 1], "prediction": [1, 1]}
-    )
-    assert cluster_bootstrap(clips, generator=rng()) == (0.5, 0.0, 1.0)
+    # Class 1 is right and at speaker b alone: 0 without b, 1 with b alone, and 0.5 with another.
+    clips = pd.DataFrame({"label": [0, 1], "prediction": [1, 1]})
+    weights = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    assert uar_of_resamples(clips, weights).tolist() == [0.0, 0.5, 1.0]
 
 
 def test_agrees_with_resampling_of_rows():
@@ -162,12 +252,16 @@ def test_value_is_the_score_of_the_clips_as_they_are():
     assert interval.low < interval.value < interval.high
 
 
-def test_one_speaker_gives_zero_width_and_single_clip_speakers_do_not():
+def test_one_speaker_has_an_interval_of_his_clips_and_one_clip_none():
     clips = simulate(rng(3), n_speakers=10, clips_each=1)
     assert 0 < clips["label"].eq(clips["prediction"]).mean() < 1
     one = cluster_bootstrap(clips.assign(speaker="x"), generator=rng())
-    assert one.low == one.value == one.high
-    assert width(cluster_bootstrap(clips, generator=rng())) > 0.2
+    each = cluster_bootstrap(clips, generator=rng())
+    assert width(one) == pytest.approx(width(each), abs=0.15) and width(each) > 0.2
+    assert np.isnan(cluster_bootstrap(clips[:1], generator=rng())[1:]).all()
+    # all right: nine of ten are lost from 0.025 ** (1 / 10) on (Clopper and Pearson)
+    right = clips.assign(speaker="x", prediction=clips["label"])
+    assert cluster_bootstrap(right, generator=rng()) == (1.0, 0.025 ** (1 / 10), 1.0)
 
 
 def test_reproducible_from_the_generator_alone():
@@ -281,7 +375,8 @@ def test_pairs_without_a_drawn_speaker_are_left_out():
     # One speaker each, none shared. Both right: whatever is drawn, the mean is 1, not NaN or less.
     clips = simulate(rng(), n_speakers=1).assign(prediction=lambda t: t["label"])
     other = clips.assign(speaker="other")
-    assert pooled_bootstrap([clips, other], generator=rng()) == (1.0, 1.0, 1.0)
+    found = pooled_bootstrap([clips, other], generator=rng())
+    assert found == pytest.approx((1.0, 0.025 ** (1 / 20), 1.0), abs=1e-12)
 
 
 def test_pooled_refuses_no_table():

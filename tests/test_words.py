@@ -153,7 +153,7 @@ FILES = {
     "sequential.csv": "repeated.csv",
 }
 #: SHA-256 of the tables as they were before, by `digest`
-BEFORE = "c7554cb14ec415ec16fa873fd27a58e404a31a1c30d86732863c12ed496c6c33"
+BEFORE = "6a5b03d62ea0a2b4e689af2e4d8c93ff1b17f773fac2c28e9c27fe786bf16b0d"
 
 
 def before(name: str, value: str) -> str:
@@ -213,8 +213,11 @@ def columns_before(path: Path, ids: dict[str, str]) -> Iterator[bytes]:
         yield coded.indices.to_numpy(zero_copy_only=False).astype(np.int64).tobytes()
 
 
-#: tables that were made after the renaming
-SINCE = {"requests.csv"}
+#: tables that were made after the renaming, or computed anew from the others since (which
+#: test_leaderboard_sentences.py does once more)
+SINCE = {
+    "requests.csv", "scores.csv", "ranking.csv", "component_ablation.csv", "sequential.csv"
+}
 
 
 def digest(data: Path) -> str:

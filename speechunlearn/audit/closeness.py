@@ -234,7 +234,7 @@ def gum(
     return Gum(value, utility, efficacy, time)
 
 
-def gum_bounded(*, resolution: float, **given: float) -> Gum:
+def gum_bounded(*, resolution: float, **arguments: float) -> Gum:
     r"""Global unlearning metric that is defined, bounded and continuous for all scores.
 
     .. math::
@@ -261,7 +261,7 @@ def gum_bounded(*, resolution: float, **given: float) -> Gum:
 
     Args:
         resolution: difference of two membership scores that means nothing, above 0, at most 1
-        given: scores, times and weights of :func:`gum`
+        arguments: scores, times and weights of :func:`gum`
 
     Returns:
         GUM and its parts, each in [0, 1], 1 is best
@@ -281,7 +281,7 @@ def gum_bounded(*, resolution: float, **given: float) -> Gum:
         (0.75, 0.9)
 
     """
-    return gum(resolution=resolution, **given)
+    return gum(resolution=resolution, **arguments)
 
 
 def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> float:
@@ -540,8 +540,8 @@ def anamnesis(
     Examples:
         >>> anamnesis([0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], 1.0)
         Anamnesis(value=0.25, low=0.25, high=0.25, unlearned=1.0, retrained=4.0)
-        >>> found = anamnesis([0.0, 0.25, 0.5], [0.5, 1.0], 1.0)
-        >>> found.value, found.low
+        >>> index = anamnesis([0.0, 0.25, 0.5], [0.5, 1.0], 1.0)
+        >>> index.value, index.low
         (inf, 3.0)
 
     """
@@ -560,11 +560,11 @@ def _product_of_closeness(
     scores: Mapping[str, float], retrained: Mapping[str, float], names: Sequence[str]
 ) -> float:
     """Product over the names of 1 - distance."""
-    for argument, given in (("scores", scores), ("retrained", retrained)):
-        if set(given) != set(names):
-            raise ParameterError(f"{argument} must have {list(names)}, got {list(given)}")
+    for argument, values in (("scores", scores), ("retrained", retrained)):
+        if set(values) != set(names):
+            raise ParameterError(f"{argument} must have {list(names)}, got {list(values)}")
         for name in names:
-            check_unit(f"{argument}[{name!r}]", given[name])
+            check_unit(f"{argument}[{name!r}]", values[name])
     return math.prod(1 - distance_to_retrained(scores[name], retrained[name]) for name in names)
 
 
@@ -572,37 +572,36 @@ def _check_pair_of_probabilities(
     probabilities: Probabilities, others: Probabilities, name: str
 ) -> list[Float[np.ndarray, "_clips _classes"]]:
     """The rows in double precision, each of which is a distribution."""
-    found = [np.asarray(values, dtype=float) for values in (probabilities, others)]
-    for own, rows in zip(("probabilities", name), found, strict=True):
+    p, q = (np.asarray(values, dtype=float) for values in (probabilities, others))
+    for argument, rows in (("probabilities", p), (name, q)):
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
             raise ParameterError(
-                f"{own} must hold clips and two or more classes, got the shape {rows.shape}"
+                f"{argument} must hold clips and two or more classes, got the shape {rows.shape}"
             )
         bad = ~(np.isfinite(rows) & (rows >= 0))
         if bad.any():
-            raise ParameterError(f"{own} must be finite and not negative, got {rows[bad][0]}")
+            raise ParameterError(f"{argument} must be finite and not negative, got {rows[bad][0]}")
         off = np.abs(rows.sum(axis=1) - 1) > 1e-4  # what single precision leaves of the sum
         if off.any():
             row = int(np.argmax(off))
-            raise ParameterError(f"{own}: row {row} sums to {rows[row].sum():.6g}, not to 1")
-    p, q = found
+            raise ParameterError(f"{argument}: row {row} sums to {rows[row].sum():.6g}, not to 1")
     if p.shape != q.shape:
         raise ParameterError(
             f"probabilities and {name} must be of the same clips and classes, "
             f"got the shapes {p.shape} and {q.shape}"
         )
     # exact rows, so that what single precision left over is no distance
-    return [rows / rows.sum(axis=1, keepdims=True) for rows in found]
+    return [rows / rows.sum(axis=1, keepdims=True) for rows in (p, q)]
 
 
 def _check_losses(*sides: Losses) -> list[Float[np.ndarray, " _clips"]]:
     """Losses of a model and of the retrained one."""
-    found = [np.asarray(values, dtype=float) for values in sides]
-    for name, losses in zip(("losses", "retrained"), found, strict=True):
+    of_sides = [np.asarray(values, dtype=float) for values in sides]
+    for name, losses in zip(("losses", "retrained"), of_sides, strict=True):
         if losses.size == 0:
             raise ParameterError(f"{name} is empty")
         check_finite(name, losses)
-    return found
+    return of_sides
 
 
 def _ratio(steps: float, others: float) -> float:

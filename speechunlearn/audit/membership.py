@@ -14,11 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int, Num, Shaped
+from jaxtyping import Bool, Float, Int, Num
 from scipy.special import log_softmax, logsumexp
 
 from speechunlearn.audit.metrics import check_finite, check_unit, distance_to_retrained
-from speechunlearn.audit.statistics import Interval, auc_of_resamples, draw, interval
+from speechunlearn.audit.statistics import (
+    Clusters,
+    Interval,
+    auc_of_resamples,
+    draw_clips,
+    few_clips,
+    interval,
+    unit,
+)
 from speechunlearn.errors import ParameterError
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
@@ -28,7 +36,6 @@ Logits = Num[np.ndarray, "clips classes"]
 Labels = Int[np.ndarray, " _clips"]
 LogProbabilities = Float[np.ndarray, "clips classes"]
 Curve = Float[np.ndarray, "resample points"]
-Groups = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
 class Scores(NamedTuple):
@@ -108,6 +115,7 @@ class Performance(NamedTuple):
         fpr: the share of false alarms at which ``tpr.value`` was read
         n_members: number of members
         n_nonmembers: number of non-members
+        resampled: what the intervals' resamples draw of members and of non-members, in words
 
     """
 
@@ -117,6 +125,7 @@ class Performance(NamedTuple):
     fpr: float
     n_members: int
     n_nonmembers: int
+    resampled: tuple[str, str]
 
 
 class ToRetrained(NamedTuple):
@@ -343,7 +352,7 @@ def svc_attack(retain: Features, heldout: Features, forget: Features, unseen: Fe
     )
 
 
-def hold_apart(groups: Groups, generator: np.random.Generator) -> Bool[np.ndarray, " clips"]:
+def hold_apart(groups: Clusters, generator: np.random.Generator) -> Bool[np.ndarray, " clips"]:
     """Cut clips into two halves that share no speaker.
 
     Args:
@@ -468,8 +477,8 @@ def likelihood_ratio(
     those whose training did not (out). Source: Carlini et al. 2022,
     https://arxiv.org/abs/2112.03570. What an unlearned model leaves behind is found by 'in' models
     that were trained on the clip and then unlearned it by the same method (U-LiRA, Hayes et al.
-    2024, https://arxiv.org/abs/2403.01218). The report card has no such models: its 'in' are
-    originals, and what it tells is likeness to these.
+    2024, https://arxiv.org/abs/2403.01218). The report card makes that attack where it is given
+    such models; else its 'in' are originals, and what it tells is likeness to these.
 
     A variance from a few shadow models is unsure. It is shrunken towards the mean variance of all
     clips of its side, as if that were known from ``prior`` more degrees of freedom:
@@ -611,7 +620,7 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
 
 def performance(
     scores: Scores,
-    groups: tuple[Groups, Groups],
+    groups: tuple[Clusters, Clusters],
     *,
     max_fpr: float = 0.01,
     n_resamples: int = 1000,
@@ -620,12 +629,13 @@ def performance(
 ) -> Performance:
     """AUC, equal error rate and hits at few false alarms, each with a bootstrap interval.
 
-    Whole groups are drawn with replacement, each with all of its clips, see
-    :func:`speechunlearn.audit.statistics.draw`. The two sides are drawn each by itself,
+    Groups are drawn with replacement, each with its clips, by the rule of
+    :func:`speechunlearn.audit.statistics.draw_clips`. The two sides are drawn each by itself,
     unless they have a group in common: then the groups of both are drawn together, so that a
-    speaker (or a matched pair) comes with its members and its non-members, and resamples
-    without a side are left out. The attack is not fitted anew. The interval of the hits at few
-    false alarms is to be distrusted: it depends on the few highest non-members.
+    speaker (or a matched pair) comes with its members and its non-members. Resamples without a
+    side are left out: of a single clip there is no interval. The attack is not fitted anew. The
+    interval of the hits at few false alarms is to be distrusted: it depends on the few highest
+    non-members.
 
     Args:
         scores: of members and non-members
@@ -644,42 +654,42 @@ def performance(
 
     Examples:
         >>> scores = Scores(np.array([0.9, 0.7, 0.3, 0.2]), np.array([0.8, 0.5, 0.4, 0.1]))
-        >>> found = performance(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
-        >>> found.auc.value, found.tpr.value, found.fpr
+        >>> reached = performance(scores, ("aabb", "cdef"), generator=np.random.default_rng(0))
+        >>> reached.auc.value, reached.tpr.value, reached.fpr
         (0.5625, 0.25, 0.0)
 
     """
     check_unit("max_fpr", max_fpr)
     _check_scores(scores)
     n_members, n_nonmembers = len(scores.members), len(scores.nonmembers)
-    ours: list[object] = list(groups[0])
-    others: list[object] = list(groups[1])
-    if (len(ours), len(others)) != (n_members, n_nonmembers):
+    of_members, of_others = list(groups[0]), list(groups[1])
+    if (len(of_members), len(of_others)) != (n_members, n_nonmembers):
         raise ParameterError(
-            f"groups: {len(ours)} and {len(others)}, but there are {n_members} members and "
-            f"{n_nonmembers} non-members"
+            f"groups: {len(of_members)} and {len(of_others)}, but there are {n_members} members "
+            f"and {n_nonmembers} non-members"
         )
-
-    def drawn(clips: list[object]) -> Float[np.ndarray, "one_and_resamples clips"]:
-        codes, names = pd.factorize(pd.Series(clips, dtype=object))
-        return draw(len(names), n_resamples, generator)[:, codes]
-
-    if set(ours) & set(others):
-        together = drawn(ours + others)
-        members, nonmembers = together[:, :n_members], together[:, n_members:]
-        both = (members.sum(axis=1) > 0) & (nonmembers.sum(axis=1) > 0)
-        members, nonmembers = members[both], nonmembers[both]
+    if set(of_members) & set(of_others):
+        sides = np.repeat([0, 1], [n_members, n_nonmembers])
+        together = of_members + of_others
+        drawn = draw_clips(together, n_resamples, generator, sides=sides)
+        members, nonmembers = drawn[:, :n_members], drawn[:, n_members:]
     else:
-        members, nonmembers = drawn(ours), drawn(others)
+        members, nonmembers = (
+            draw_clips(side, n_resamples, generator) for side in (of_members, of_others)
+        )
+    both = (members.sum(axis=1) > 0) & (nonmembers.sum(axis=1) > 0)
+    members, nonmembers = members[both], nonmembers[both]
     curves = _curves(scores, members, nonmembers)
     tpr, fpr = _hits(*curves, max_fpr)
+    few = min(filter(None, map(few_clips, (of_members, of_others))), default=None)
     return Performance(
-        interval(auc_of_resamples(*scores, members, nonmembers), level),
-        interval(_eers(*curves), level),
-        interval(tpr, level),
+        interval(auc_of_resamples(*scores, members, nonmembers), level, few),
+        interval(_eers(*curves), level, few),
+        interval(tpr, level, few),
         float(fpr[0]),
         n_members,
         n_nonmembers,
+        (unit(of_members), unit(of_others)),
     )
 
 
@@ -745,18 +755,18 @@ def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities
 
 def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "clips features"]]:
     """Features as columns of numbers, as many for each side."""
-    found = {}
+    tables = {}
     for name, values in sides.items():
         table = np.asarray(values, dtype=float)
         table = table[:, None] if table.ndim == 1 else table
         if table.ndim != 2 or table.size == 0:
             raise ParameterError(f"{name} has no clips or features, its shape is {table.shape}")
         check_finite(name, table)
-        found[name] = table
-    widths = {name: table.shape[1] for name, table in found.items()}
+        tables[name] = table
+    widths = {name: table.shape[1] for name, table in tables.items()}
     if len(set(widths.values())) > 1:
         raise ParameterError(f"all sides must have the same features, got {widths}")
-    return found
+    return tables
 
 
 def _check_scores(scores: Scores) -> None:

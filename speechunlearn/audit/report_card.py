@@ -46,6 +46,10 @@ DISTANCES = {
 JUDGED_DISTANCES = ("loss_ks",)
 #: all that a card holds
 ON_A_CARD = (*SCORES, *DISTANCES)
+#: and where models are given that unlearned the same clips by the judged method, judged as well
+WITH_SHADOWS = {"mia_u_lira": "U-LiRA, AUC"}
+#: what a reader calls each of them
+NAMES = SCORES | WITH_SHADOWS | DISTANCES
 
 
 #: what is read from an attack's scores, as `membership.performance` names it
@@ -53,6 +57,12 @@ _MEASURES: dict[str, Callable[[Scores], float]] = {
     "auc": membership.auc, "eer": membership.eer,
     "tpr": lambda scores: membership.tpr_at_fpr(scores).tpr,
 }
+
+
+#: of each clip, and what one clip changes: see `speechunlearn.audit.scoring`
+_Shares = tuple[Float[np.ndarray, " _clips"], float]
+#: its scores, and the groups that their bootstrap draws
+_Attack = tuple[Scores, tuple[list, list]]
 
 
 class Card(NamedTuple):
@@ -70,11 +80,27 @@ class Card(NamedTuple):
 
 
 class _Scored(NamedTuple):
-    """A model, and what it scores by itself."""
+    """A model, what it scores by itself, and what each clip adds to these scores."""
 
     table: pd.DataFrame
     values: scoring.Values
     scores: dict[str, float]
+    shares: dict[str, _Shares]
+
+
+class _References(NamedTuple):
+    """Retrained models, and what each scores beside the others.
+
+    Attributes:
+        models: two or more
+        values: score -> that of each model
+        chance: judged score -> the variance that the clips alone give it
+
+    """
+
+    models: Sequence[_Scored]
+    values: dict[str, Float[np.ndarray, " retrained"]]
+    chance: dict[str, float]
 
 
 class Auditor:
@@ -92,6 +118,9 @@ class Auditor:
         level: chance that one more retrained model passes, in (0, 1)
         chosen: which of `SCORES` and `DISTANCES` are on the card; tables need hold no more than
             what these are made from
+        unlearned_shadows: tables of models that unlearned the same forget set by the judged method,
+            from other originals than the judged model's; with two or more, and three or more
+            retrained models to judge beside, U-LiRA (`WITH_SHADOWS`) is on the card
 
     Raises:
         ParameterError: fewer than two retrained models, tables that are not of the same clips, a
@@ -108,6 +137,7 @@ class Auditor:
         seed: int = 0,
         level: float = 0.95,
         chosen: Sequence[str] = ON_A_CARD,
+        unlearned_shadows: Sequence[pd.DataFrame] = (),
     ) -> None:
         if len(retrained) < 2:
             raise ParameterError(
@@ -118,14 +148,15 @@ class Auditor:
         unknown = [name for name in chosen if name not in ON_A_CARD]
         if unknown:
             raise ParameterError(f"chosen: no score is named {unknown}")
-        self.n_labels, self.seed, self.level, self.chosen = n_labels, seed, level, chosen
+        self.n_labels, self.seed, self.level = n_labels, seed, level
+        self.chosen = [*chosen, *(WITH_SHADOWS if unlearned_shadows else ())]
         self._first = _ordered(retrained[0])
         self.retrained = [self._checked(table) for table in retrained]
         self.originals = [self._checked(table) for table in originals]
+        self.unlearned_shadows = [self._checked(table) for table in unlearned_shadows]
         forget, outside = self._sides(self._first)
         self.n_forget, self.n_outside = len(forget), len(outside)
-        self._known = [self._scored(table) for table in self.retrained]
-        self._of_retrained = self._each_by_the_others(self._known)
+        self._references = self._beside_each_other([self._scored(t) for t in self.retrained])
 
     @cached_property
     def matching(self) -> membership.Matching:
@@ -138,7 +169,7 @@ class Auditor:
         _, outside = self._sides(self._first)
         return membership.hold_apart(list(outside["cluster"]), np.random.default_rng(self.seed))
 
-    def card(self, model: pd.DataFrame) -> Card:
+    def card(self, model: pd.DataFrame, *, without: int | None = None) -> Card:
         """Judge a model.
 
         A score passes where one more retrained model's would lie, see
@@ -151,13 +182,14 @@ class Auditor:
 
         Args:
             model: per-clip table of the same clips
+            without: number of a retrained model that is left out, of three or more
 
         Raises:
             ParameterError: a table of other clips
 
         """
-        own = self._scored(self._checked(model))
-        return self._judge(self._beside(own, self._known), self._of_retrained)
+        references = self._references if without is None else self._rests[without]
+        return self._judge(self._scored(self._checked(model)), references)
 
     def leave_one_out(self, model: pd.DataFrame) -> list[Card]:
         """Judge a model by all retrained models but one, each left out in turn.
@@ -175,64 +207,64 @@ class Auditor:
             ParameterError: a table of other clips
 
         """
-        own = self._scored(self._checked(model))
-        return [self._judge(self._beside(own, rest), of_rest) for rest, of_rest in self._rests]
+        scored = self._scored(self._checked(model))
+        return [self._judge(scored, rest) for rest in self._rests]
 
     def cards_of_retrained(self) -> list[Card]:
         """Judge each retrained model by the others; of two there are no cards."""
-        return [
-            self._judge(self._beside(own, rest), of_rest)
-            for own, (rest, of_rest) in zip(self._known, self._rests, strict=False)
-        ]
+        left_out = self._references.models if self._rests else []
+        return [self._judge(one, rest) for one, rest in zip(left_out, self._rests, strict=True)]
 
     @cached_property
-    def _rests(self) -> list[tuple[list[_Scored], dict[str, Float[np.ndarray, " retrained"]]]]:
-        """The retrained models but one, and their scores, for each that is left out."""
-        if len(self._known) < 3:
+    def _rests(self) -> list[_References]:
+        """The retrained models but one, for each that is left out."""
+        models = list(self._references.models)
+        if len(models) < 3:
             return []
-        rests = [self._known[:i] + self._known[i + 1 :] for i in range(len(self._known))]
-        return [(rest, self._each_by_the_others(rest)) for rest in rests]
+        return [
+            self._beside_each_other(models[:i] + models[i + 1 :]) for i in range(len(models))
+        ]
 
-    def _each_by_the_others(
-        self, models: Sequence[_Scored]
-    ) -> dict[str, Float[np.ndarray, " retrained"]]:
-        """Return every score of each of some retrained models beside the rest of these."""
-        found = [self._beside(own, [*models[:i], *models[i + 1 :]]) for i, own in enumerate(models)]
-        return {name: np.array([scores[name] for scores in found]) for name in found[0]}
+    def _beside_each_other(self, models: Sequence[_Scored]) -> _References:
+        beside = [
+            self._beside(one, [*models[:i], *models[i + 1 :]]) for i, one in enumerate(models)
+        ]
+        names, judged = list(beside[0][0]), list(beside[0][1])
+        values = {name: np.array([scores[name] for scores, _ in beside]) for name in names}
+        chance = {
+            name: scoring.chance_of_clips(
+                np.array([shares[name][0] for _, shares in beside]), beside[0][1][name][1]
+            )
+            for name in judged
+        }
+        for name in (name for name in JUDGED_DISTANCES if name in values):
+            # a distance of shares of clips: binomial, for no clip's part of it is known
+            mean = values[name].mean()
+            chance[name] = float(mean * (1 - mean) / self.n_forget)
+        if "mia_regression" in chance:  # what is fitted anew on each model may turn round
+            mean = float(values["mia_regression"].mean())
+            by_fit = scoring.auc_variance(mean, self.n_forget, self.n_outside)
+            chance["mia_regression"] = max(chance["mia_regression"], by_fit)
+        return _References(models, values, chance)
 
-    def _judge(
-        self, own: dict[str, float], others: dict[str, Float[np.ndarray, " retrained"]]
-    ) -> Card:
-        names = [name for name in SCORES if name in own and name in others]
-        n_judged = len(names) + sum(name in own for name in JUDGED_DISTANCES)
-        if not n_judged:
+    def _judge(self, model: _Scored, references: _References) -> Card:
+        scores, _ = self._beside(model, references.models)
+        judged = [name for name in scores if name in references.chance]
+        if not judged:
             raise ParameterError(f"chosen: {list(self.chosen)}, none of which is judged here")
-        quantile = float(ndtri(1 - (1 - self.level) / (2 * n_judged)))
+        quantile = float(ndtri(1 - (1 - self.level) / (2 * len(judged))))
         rows = []
-        for name in names:
-            low, high = scoring.of_one_more(others[name], *self._counts(name), quantile)
-            value = own[name]
-            rows.append((name, value, others[name].mean(), low, high, True, low <= value <= high))
-        for name in (name for name in DISTANCES if name in own):
-            value, limit, judged = own[name], others[name].max(), name in JUDGED_DISTANCES
-            if judged:  # a distance of shares of clips, which chance moves as it does a UAR
-                _, limit = scoring.of_one_more(others[name], self.n_forget, None, quantile)
-            rows.append((name, value, others[name].mean(), 0.0, limit, judged, value <= limit))
+        for name in (name for name in NAMES if name in scores and name in references.values):
+            value, others = scores[name], references.values[name]
+            low, high = 0.0, others.max()
+            if name in judged:
+                low, high = scoring.of_one_more(others, references.chance[name], quantile)
+                low = 0.0 if name in DISTANCES else low
+            passed = low <= value <= high
+            rows.append((name, value, others.mean(), low, high, name in judged, passed))
         columns = ["score", "value", "retrained", "low", "high", "judged", "passed"]
         table = pd.DataFrame(rows, columns=columns)
         return Card(bool(table.loc[table["judged"], "passed"].all()), table)
-
-    def _counts(self, name: str) -> tuple[int, int | None]:
-        """Return how many members and non-members, or clips and None, a score is of."""
-        if name.endswith("_uar"):
-            return int((self._first["split"] == name.removesuffix("_uar")).sum()), None
-        if name == "mia_matched":
-            return (self.matching.imbalance.n_pairs,) * 2
-        others = {
-            "mia_likelihood_ratio": lambda: self.n_forget,
-            "mia_svc": lambda: int((~self._held_apart).sum()),
-        }
-        return self.n_forget, others.get(name, lambda: self.n_outside)()
 
     def attacks(
         self, model: pd.DataFrame, *, n_resamples: int = 1000, generator: np.random.Generator
@@ -250,19 +282,19 @@ class Auditor:
             ``spread`` (mean distance between two of these), ``members``, ``nonmembers``
 
         """
-        made = self._attacks(self._checked(model), self.retrained)
-        others = [
-            self._attacks(table, self.retrained[:i] + self.retrained[i + 1 :])
+        attacks = self._all_attacks(self._checked(model), self.retrained)
+        of_retrained = [
+            self._all_attacks(table, self.retrained[:i] + self.retrained[i + 1 :])
             for i, table in enumerate(self.retrained)
         ]
         rows = []
-        for name, (scores, groups) in made.items():
-            found = membership.performance(
+        for name, (scores, groups) in attacks.items():
+            reached = membership.performance(
                 scores, groups, n_resamples=n_resamples, generator=generator
             )
-            theirs = [other[name][0] for other in others if name in other]
+            others = [attacks[name][0] for attacks in of_retrained if name in attacks]
             for figure, of in _MEASURES.items():
-                interval, beside = getattr(found, figure), [of(other) for other in theirs]
+                interval, beside = getattr(reached, figure), [of(other) for other in others]
                 distance, spread = (
                     membership.to_retrained(interval.value, beside) if len(beside) > 1
                     else (np.nan, np.nan)
@@ -272,88 +304,107 @@ class Auditor:
                         "attack": name, "measure": figure, **interval._asdict(),
                         "retrained": float(np.mean(beside)) if beside else np.nan,
                         "distance": distance, "spread": spread,
-                        "members": found.n_members, "nonmembers": found.n_nonmembers,
+                        "members": reached.n_members, "nonmembers": reached.n_nonmembers,
                     }
                 )
         return pd.DataFrame(rows)
 
     def _scored(self, model: pd.DataFrame) -> _Scored:
         values = scoring.scores(model, self.n_labels)
-        scores = {
-            f"{split}_uar": values[split, "uar"]
-            for split in ("forget", "retain", "unseen")
-            if (split, "uar") in values and f"{split}_uar" in self.chosen
-        }
-        for name, (found, _) in self._attacks(model).items():
-            scores[name] = membership.auc(found)
-        return _Scored(model, values, scores)
+        scores: dict[str, float] = {}
+        shares: dict[str, _Shares] = {}
+        for split in ("forget", "retain", "unseen"):
+            name = f"{split}_uar"
+            if (split, "uar") in values and name in self.chosen:
+                scores[name] = values[split, "uar"]
+                shares[name] = scoring.uar_shares(model[model["split"] == split])
+        for name, (attack, _) in self._attacks(model).items():
+            scores[name], shares[name] = membership.auc(attack), scoring.auc_shares(attack)
+        return _Scored(model, values, scores, shares)
 
-    def _beside(self, model: _Scored, retrained: Sequence[_Scored]) -> dict[str, float]:
-        """Every chosen score of a model beside these retrained models."""
+    def _beside(
+        self, model: _Scored, retrained: Sequence[_Scored]
+    ) -> tuple[dict[str, float], dict[str, _Shares]]:
+        """Every chosen score of a model beside these retrained models, and the clips' shares."""
         tables = [other.table for other in retrained]
-        found = dict(model.scores)
-        if self._likeness_can_be_told(tables):
-            found["mia_likelihood_ratio"] = membership.auc(self._likeness(model.table, tables))
+        scores, shares = dict(model.scores), dict(model.shares)
+        for name, ratios in self._ratios(model.table, tables).items():
+            scores[name] = membership.auc(ratios)
+            shares[name] = scoring.auc_shares(ratios, len(tables))
         references = [other.values for other in retrained]
-        found["forgetting_distance"] = forgetting_distance(model.values, references)
+        scores["forgetting_distance"] = forgetting_distance(model.values, references)
         if ("retain", "uar") in model.values:
-            found["utility_distance"] = utility_distance(model.values, references)
-            found["average_gap"] = average_gap(model.values, references)
+            scores["utility_distance"] = utility_distance(model.values, references)
+            scores["average_gap"] = average_gap(model.values, references)
         for name, distance in _OF_TABLES.items():
             if name in self.chosen:
-                found[name] = float(np.mean([distance(model.table, table) for table in tables]))
-        return {name: value for name, value in found.items() if name in self.chosen}
+                scores[name] = float(np.mean([distance(model.table, table) for table in tables]))
+        return {name: value for name, value in scores.items() if name in self.chosen}, shares
 
-    def _attacks(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame] = ()
-    ) -> dict[str, tuple[Scores, tuple[list, list]]]:
+    def _attacks(self, model: pd.DataFrame) -> dict[str, _Attack]:
         """Every chosen attack's scores, and the groups that their bootstrap draws."""
         forget, outside = self._sides(model)
         retain = model[model["split"] == "retain"]
         members, nonmembers = list(forget["cluster"]), list(outside["cluster"])
         by_loss = membership.loss_membership_attack(forget["loss"], outside["loss"])
-        found: dict[str, tuple[Scores, tuple[list, list]]] = {}
+        attacks: dict[str, _Attack] = {}
         if "mia_loss" in self.chosen:
-            found["mia_loss"] = by_loss, (members, nonmembers)
+            attacks["mia_loss"] = by_loss, (members, nonmembers)
         if "mia_regression" in self.chosen:
             regression = membership.regression_attack(
                 forget["loss"], outside["loss"], seed=self.seed,
                 n_folds=min(10, len(forget), len(outside)),
             )
-            found["mia_regression"] = regression, (members, nonmembers)
+            attacks["mia_regression"] = regression, (members, nonmembers)
         if "mia_svc" in self.chosen and len(retain):
             learnt, asked = outside[self._held_apart], outside[~self._held_apart]
             parts = (_features(part) for part in (retain, learnt, forget, asked))
-            found["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["cluster"]))
+            attacks["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["cluster"]))
         if "mia_matched" in self.chosen:
             pairs = list(range(self.matching.imbalance.n_pairs))
-            found["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
-        if self._likeness_can_be_told(retrained):
-            ratios = self._likeness(model, retrained)
-            found["mia_likelihood_ratio"] = ratios, (members * len(retrained),) * 2
-        return found
+            attacks["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
+        return attacks
 
-    def _likeness_can_be_told(self, retrained: Sequence[pd.DataFrame]) -> bool:
-        wanted = "mia_likelihood_ratio" in self.chosen
-        return wanted and len(retrained) >= 3 and len(self.originals) >= 2
+    def _all_attacks(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+    ) -> dict[str, _Attack]:
+        members = list(self._sides(model)[0]["cluster"]) * len(retrained)
+        ratios = self._ratios(model, retrained)
+        return self._attacks(model) | {name: (r, (members, members)) for name, r in ratios.items()}
 
-    def _likeness(self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]) -> Scores:
-        """How like the originals' the answers to the forget set are: log-likelihood ratios.
+    def _ratios(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
+    ) -> dict[str, Scores]:
+        """Attacks by log-likelihood ratios of the answers to the forget set: 'in' to 'out'.
 
-        Under the model, and under retrained ones. It is not U-LiRA, whose 'in' shadows unlearned
-        the clips by the judged method: these are models that were trained on them and kept them.
-        Each retrained model is the non-member once; the others and the originals are the shadows.
-        The same clips lie on both sides, so that their difficulty tells nothing.
+        Under the model, and under retrained ones. Each retrained model is the non-member once; the
+        others are the 'out' shadows. The same clips lie on both sides, so that their difficulty
+        tells nothing. The 'in' shadows are the originals, for likeness to these; or, for U-LiRA
+        (Hayes et al. 2024, https://arxiv.org/abs/2403.01218), models that unlearned the clips by
+        the judged method: what it finds is the trace of that method.
         """
-        inside = [_logit_confidence(table) for table in self.originals]
+        inside = {
+            "mia_likelihood_ratio": self.originals, "mia_u_lira": self.unlearned_shadows
+        }
+        outside = len(retrained) >= 3
+        return {
+            name: self._ratio(model, retrained, shadows) for name, shadows in inside.items()
+            if outside and len(shadows) >= 2 and name in self.chosen
+        }
+
+    def _ratio(
+        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame],
+        shadows: Sequence[pd.DataFrame],
+    ) -> Scores:
+        inside = [_logit_confidence(table) for table in shadows]
         outside = [_logit_confidence(table) for table in retrained]
-        own = _logit_confidence(model)
+        judged = _logit_confidence(model)
         members, nonmembers = [], []
         for i, target in enumerate(outside):
             confidences = np.array(inside + outside[:i] + outside[i + 1 :])
             held = np.zeros(confidences.shape, dtype=bool)
             held[: len(inside)] = True
-            members.append(membership.likelihood_ratio(confidences, held, own))
+            members.append(membership.likelihood_ratio(confidences, held, judged))
             nonmembers.append(membership.likelihood_ratio(confidences, held, target))
         return Scores(np.concatenate(members), np.concatenate(nonmembers))
 

@@ -1,12 +1,14 @@
 """How sure are we? Intervals that respect speakers and training runs, and tests of two models.
 
 Clips of one speaker are alike, so the number of independent observations is nearer to the number
-of speakers than to that of clips. The bootstraps here draw whole speakers. The tests that the
-field uses (z-test, McNemar) take clips as independent and stand beside them for comparison.
+of speakers than to that of clips. The bootstraps here draw whole speakers; of fewer than `FEW` of
+them, clips within as well. The tests that the field uses (z-test, McNemar) take clips as
+independent and stand beside them for comparison.
 
-All resampling of the package goes through `draw`, whose first resample is the clips as they are:
-`uar_of_resamples`, `auc_of_resamples` and `mean_over_runs` give a score of every resample,
-`interval` and `p_value` read what they say.
+All resampling of the package goes through `draw_clips` (and `draw`, for training runs), whose first
+resample is the clips as they are: `uar_of_resamples`, `auc_of_resamples` and `mean_over_runs` give
+a score of every resample, `interval` and `p_value` read what they say, and `unit` says what was
+drawn.
 """
 
 from collections.abc import Sequence
@@ -14,10 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, Shaped
 
 from speechunlearn.audit.metrics import check_predictions, check_unit
 from speechunlearn.errors import ParameterError
+
+#: of fewer clusters than this, the clips within are drawn, too
+FEW = 5
+
+Clusters = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
 
 
 class Interval(NamedTuple):
@@ -25,8 +32,8 @@ class Interval(NamedTuple):
 
     Attributes:
         value: value on the clips as they are
-        low: lower end of the interval
-        high: upper end of the interval
+        low: lower end of the interval; NaN where there is none, as of a single clip
+        high: upper end of the interval; NaN as well
 
     """
 
@@ -97,36 +104,104 @@ def draw(
     return np.concatenate([np.ones((1, n)), drawn])
 
 
+def draw_clips(
+    clusters: Clusters,
+    n_resamples: int,
+    generator: np.random.Generator,
+    *,
+    sides: Clusters | None = None,
+) -> Float[np.ndarray, "one_and_resamples _clips"]:
+    """How often each clip occurs when clusters (speakers) are drawn: the package's one rule.
+
+    Of `FEW` clusters or more, as many are drawn with replacement, each with all of its clips. The
+    spread between fewer is hardly known, and of one not at all. So the clips within each that was
+    drawn are drawn as well, and at both stages one fewer than there are, at least one: the
+    resamples' variance is then without bias (Rao and Wu 1988,
+    https://doi.org/10.1080/01621459.1988.10478591). What comes of it is an interval for further
+    clips of *these* speakers; with two to four of them it mostly holds for others, with one it
+    says nothing of others. `unit` tells a reader which it is. A single clip is in no resample.
+
+    Args:
+        clusters: cluster of each clip, one or more
+        n_resamples: number of resamples, at least 100
+        generator: source of randomness
+        sides: side (member or non-member) of each clip, where both are drawn at once: clips within
+            are drawn of each side by itself
+
+    Returns:
+        a row a resample, before them one that holds each clip once
+
+    Raises:
+        ParameterError: as `draw`
+
+    Examples:
+        >>> generator = np.random.default_rng(0)
+        >>> draw_clips(list("aabbccddee"), 100, generator).sum(axis=1).max()
+        np.float64(10.0)
+        >>> draw_clips(list("aaaa"), 100, generator)[1:].sum(axis=1).max()
+        np.float64(3.0)
+
+    """
+    codes, names = pd.factorize(pd.Series(list(clusters), dtype=object))
+    if len(names) >= FEW or len(names) == 0:
+        return draw(len(names), n_resamples, generator)[:, codes]
+    of_side = np.zeros(len(codes)) if sides is None else pd.factorize(np.asarray(sides))[0]
+    drawn = np.zeros_like(draw(1, n_resamples, generator), shape=(n_resamples + 1, len(codes)))
+    drawn[0] = 1
+    times = generator.multinomial(
+        max(len(names) - 1, 1), np.full(len(names), 1 / len(names)), size=n_resamples
+    )
+    for cluster, side in {*zip(codes, of_side, strict=True)}:
+        within = np.flatnonzero((codes == cluster) & (of_side == side))
+        n_within = max(len(within) - 1, 1) if len(codes) > 1 else 0
+        drawn[1:, within] = generator.multinomial(
+            times[:, cluster] * n_within, np.full(len(within), 1 / len(within))
+        )
+    return drawn
+
+
+def few_clips(clusters: Clusters) -> int | None:
+    """Return the number of clips where they are of fewer than `FEW` clusters, else None."""
+    return len(clusters) if len(set(clusters)) < FEW else None
+
+
+def unit(clusters: Clusters) -> str:
+    """Say what `draw_clips` draws, to be written beside an interval.
+
+    Args:
+        clusters: cluster (speaker) of each clip
+
+    Examples:
+        >>> unit(["01", "01", "02"]), unit(["01"] * 6), unit(list("abcdef"))
+        ('2 speakers, clips within', '1 speaker, clips within', '6 clips')
+
+    """
+    n = len(set(clusters))
+    name, within = ("clip", "") if n == len(clusters) else ("speaker", ", clips within")
+    return f"{n} {name}{'s' if n != 1 else ''}{within if n < FEW else ''}"
+
+
 def uar_of_resamples(
-    clips: pd.DataFrame, clusters: str, names: pd.Index,
-    weights: Float[np.ndarray, "_rows _clusters"]
+    clips: pd.DataFrame, weights: Float[np.ndarray, "_rows _clips"]
 ) -> Float[np.ndarray, " _rows"]:
     """UAR of one model on every resample: the mean recall over the classes that it holds.
 
     Args:
-        clips: table with ``label``, ``prediction`` and the column of the clusters
-        clusters: column to resample by
-        names: every cluster that can be drawn
-        weights: of `draw`: how often each of these is
+        clips: table with ``label`` and ``prediction``
+        weights: of `draw_clips`: how often each of these is in a resample
 
     Returns:
         UAR of each resample; NaN where it holds none of the clips
 
     Examples:
-        >>> clips = pd.DataFrame({"label": [0, 1], "prediction": [0, 0], "speaker": ["a", "b"]})
-        >>> weights = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
-        >>> uar_of_resamples(clips, "speaker", pd.Index(["a", "b"]), weights)
+        >>> clips = pd.DataFrame({"label": [0, 1], "prediction": [0, 0]})
+        >>> uar_of_resamples(clips, np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
         array([0.5, 1. , 0. ])
 
     """
-    group, groups = pd.factorize(clips["label"])
-    shape = len(names), len(groups)
-    cell = names.get_indexer(clips[clusters]) * shape[1] + group
-    right = clips["label"].to_numpy() == clips["prediction"].to_numpy()
-    correct, count = (  # sums by cluster and class are all that a resample needs
-        weights @ np.bincount(cell, w, shape[0] * shape[1]).reshape(shape)
-        for w in (right, np.ones(len(clips)))
-    )
+    of_class = pd.get_dummies(clips["label"]).to_numpy(float)
+    right = (clips["label"] == clips["prediction"]).to_numpy()
+    correct, count = weights @ (of_class * right[:, None]), weights @ of_class
     with np.errstate(invalid="ignore"):
         return np.nansum(correct / count, axis=1) / (count > 0).sum(axis=1)
 
@@ -183,29 +258,43 @@ def mean_over_runs(
         return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
 
 
-def interval(values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95) -> Interval:
-    """Read the central interval of a value's resamples.
+def interval(
+    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95, few: int | None = None
+) -> Interval:
+    r"""Read the central interval of a value's resamples.
+
+    Where all clips of a few speakers are answered rightly, all resamples have the value 1, and
+    nothing of the clips that a model errs on. The end that is then taken is the least share that
+    so many clips leave possible, :math:`((1 - \text{level}) / 2)^{1 / n}` (Clopper and Pearson
+    1934, https://doi.org/10.1093/biomet/26.4.404); at 0 alike.
 
     Args:
         values: on the clips as they are, then on each resample; NaN where a resample has none
         level: confidence level in (0, 1)
+        few: number of clips n of a share where these were drawn within a few clusters, see
+            `few_clips`; None where whole clusters were, or the value is not a share in [0, 1]
 
     Returns:
-        value and interval
+        value and interval, whose ends are NaN where no resample has a value
 
     Raises:
-        ParameterError: a level out of range, or no resample with a value
+        ParameterError: a level out of range
 
     Examples:
         >>> interval(np.array([0.5, *np.linspace(0, 1, 101)]), 0.5)
         Interval(value=0.5, low=0.25, high=0.75)
+        >>> interval(np.ones(101), few=3).low.__round__(4)
+        0.2924
 
     """
     if not 0 < level < 1:
         raise ParameterError(f"level must be in (0, 1), got {level}")
     if np.isnan(values[1:]).all():
-        raise ParameterError("values: no resample has a value")
+        return Interval(float(values[0]), float("nan"), float("nan"))
     low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
+    if few is not None:
+        least = ((1 - level) / 2) ** (1 / few)
+        low, high = least if low == 1 else low, 1 - least if high == 0 else high
     return Interval(float(values[0]), float(low), float(high))
 
 
@@ -237,9 +326,8 @@ def cluster_bootstrap(predictions: pd.DataFrame, **options: Any) -> Interval:
     """Percentile bootstrap interval of one model's score, resampling speakers.
 
     As many speakers as there are get drawn with replacement, each with all of its clips (Field and
-    Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x). A resample that lacks a class
-    has the UAR over the classes it holds. With a handful of speakers the interval is too narrow,
-    and with one it has zero width: it says nothing about other speakers.
+    Welsh 2007, https://doi.org/10.1111/j.1467-9868.2007.00593.x); of a few, clips within as well,
+    see `draw_clips`. A resample that lacks a class has the UAR over the classes it holds.
 
     Args:
         predictions: per-clip predictions table of one split
@@ -257,13 +345,13 @@ def cluster_bootstrap(predictions: pd.DataFrame, **options: Any) -> Interval:
         >>> clips = pd.DataFrame(
         ...     {
         ...         "split": "forget",
-        ...         "speaker": ["01", "01", "02"],
-        ...         "label": [0, 1, 1],
-        ...         "prediction": [0, 0, 1],
+        ...         "speaker": ["01", "01", "02", "03", "04", "05"],
+        ...         "label": [0, 1, 1, 1, 1, 1],
+        ...         "prediction": [0, 0, 1, 1, 1, 1],
         ...     }
         ... )
         >>> cluster_bootstrap(clips, generator=np.random.default_rng(0))
-        Interval(value=0.75, low=0.5, high=1.0)
+        Interval(value=0.9, low=0.7, high=1.0)
 
     """
     return pooled_bootstrap([predictions], **options)
@@ -302,8 +390,8 @@ def pooled_bootstrap(
             or a parameter is out of range
 
     """
-    (means,) = _means([predictions], clusters, n_resamples, generator)
-    return interval(means, level)
+    (means,), few = _means([predictions], clusters, n_resamples, generator)
+    return interval(means, level, few)
 
 
 def paired_bootstrap(
@@ -341,8 +429,8 @@ def paired_bootstrap(
         raise ParameterError(f"a has {len(tables_a)} tables and b has {len(tables_b)}")
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
         _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
-    ours, theirs = _means([tables_a, tables_b], clusters, n_resamples, generator)
-    return Difference(*interval(ours - theirs, level), p_value(ours - theirs))
+    (means_a, means_b), _ = _means([tables_a, tables_b], clusters, n_resamples, generator)
+    return Difference(*interval(means_a - means_b, level), p_value(means_a - means_b))
 
 
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
@@ -438,22 +526,40 @@ def _means(
     clusters: str,
     n_resamples: int,
     generator: np.random.Generator,
-) -> list[Float[np.ndarray, " one_and_resamples"]]:
-    """Mean UAR of each model over its tables, all on the same draws of clusters and of tables."""
+) -> tuple[list[Float[np.ndarray, " one_and_resamples"]], int | None]:
+    """Mean UAR of each model over its tables, on the same draws; and `few_clips` of these."""
     if not models[0]:
         raise ParameterError("predictions holds no table")
     for table in (table for tables in models for table in tables):
         _check_one_split(table, ["label", "prediction", clusters])
-    names = pd.Index(pd.concat([table[clusters] for table in models[0]]).unique())
-    weights = draw(len(names), n_resamples, generator)
+    clips = clips_of(models[0], clusters)
+    of_clips = list(clips.get_level_values(0))
+    weights = draw_clips(of_clips, n_resamples, generator)
     runs = draw(len(models[0]), n_resamples, generator)
-    return [
-        mean_over_runs(
-            np.array([uar_of_resamples(table, clusters, names, weights) for table in tables]),
-            runs,
-        )
-        for tables in models
-    ]
+    means = []
+    for tables in models:
+        positions = [clips.get_indexer(clips_of([table], clusters)) for table in tables]
+        uars = [
+            uar_of_resamples(table, weights[:, at])
+            for table, at in zip(tables, positions, strict=True)
+        ]
+        means.append(mean_over_runs(np.array(uars), runs))
+    return means, few_clips(of_clips)
+
+
+def clips_of(tables: Sequence[pd.DataFrame], clusters: str) -> pd.MultiIndex:
+    """Return the clips of some tables, each once, for `draw_clips`: runs share speakers and clips.
+
+    Args:
+        tables: per-clip predictions tables
+        clusters: column of the clusters
+
+    Returns:
+        cluster and hash (or row, in tables without hashes) of each clip, in the order of the tables
+
+    """
+    keys = [pd.MultiIndex.from_arrays([t[clusters], t.get("hash", t.index)]) for t in tables]
+    return keys[0].append(keys[1:]).unique()
 
 
 def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:

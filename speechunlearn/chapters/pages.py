@@ -187,7 +187,7 @@ def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generato
     figures = {"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}
     beside = {name: table[name].map(_number) for name in ("retrained", "distance", "spread")}
     text = table.assign(
-        attack=table["attack"].map(report_card.SCORES).str.removesuffix(", AUC"),
+        attack=table["attack"].map(report_card.NAMES).str.removesuffix(", AUC"),
         measure=table["measure"].map(figures), value=_with_interval(table, "value", "low", "high"),
         **beside,
     )
@@ -212,7 +212,7 @@ def card(judged: report_card.Card) -> pd.DataFrame:
     share = ~table["score"].isin(report_card.DISTANCES)
     low, high = table["low"].clip(lower=0), table["high"].mask(share, table["high"].clip(upper=1))
     text = pd.DataFrame({
-        "score": table["score"].map(report_card.SCORES | report_card.DISTANCES),
+        "score": table["score"].map(report_card.NAMES),
         "value": table["value"].map(_number), "retrained": table["retrained"].map(_number),
         "of one more retrained": "[" + low.map(_number) + ", " + high.map(_number) + "]",
         "": np.where(table["judged"], verdict, "(" + verdict + ")"),

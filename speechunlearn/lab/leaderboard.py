@@ -387,52 +387,55 @@ def _gaps(
     On the clips as they are, then on every resample. A resample in which one of the four scores
     is not there counts for none of the three.
     """
-    clusters = [
-        pd.Index(sorted({cluster for run in of_runs for cluster in _clusters(run, unseen)}))
-        for unseen in (False, True)
+    clips = [
+        statistics.clips_of([_of_side(run.retrained[0], unseen) for run in of_runs], "cluster")
+        .sort_values() for unseen in (False, True)
     ]
-    weights = [statistics.draw(len(side), n_resamples, generator) for side in clusters]
+    weights = [
+        statistics.draw_clips(list(side.get_level_values(0)), n_resamples, generator)
+        for side in clips
+    ]
     runs = statistics.draw(len(of_runs), n_resamples, generator)
     apart: dict[str, list[Float[np.ndarray, "3 one_and_resamples"]]] = {n: [] for n in names}
     for run in of_runs:
-        references = np.array([_resampled(table, clusters, weights) for table in run.retrained])
+        references = np.array([_resampled(table, clips, weights) for table in run.retrained])
         mean, k = references.mean(axis=0), len(references)
         for name in names:
             if name == "retrain":  # each by the others
                 others = (k * mean - references) / (k - 1)
                 off = np.abs(references - others).mean(axis=0)
             else:
-                off = np.abs(_resampled(run.judged[name], clusters, weights) - mean)
+                off = np.abs(_resampled(run.judged[name], clips, weights) - mean)
             off[:, np.isnan(off).any(axis=0)] = np.nan
             halves = off[[0, 3]].mean(axis=0), off[[1, 2]].mean(axis=0)
             apart[name].append(np.array([off.mean(axis=0), *halves]))
     return {name: statistics.mean_over_runs(np.array(apart[name]), runs) for name in names}
 
 
-def _clusters(run: RunTables, unseen: bool) -> set[str]:
-    table = run.retrained[0]
-    return set(table.loc[table["split"].isin(["unseen", "removed"]) == unseen, "cluster"])
+def _of_side(table: pd.DataFrame, unseen: bool) -> pd.DataFrame:
+    return table[table["split"].isin(["unseen", "removed"]) == unseen]
 
 
 def _resampled(
-    table: pd.DataFrame, clusters: list[pd.Index],
-    weights: list[Float[np.ndarray, "resample _cluster"]]
+    table: pd.DataFrame, clips: list[pd.MultiIndex],
+    weights: list[Float[np.ndarray, "resample _clips"]]
 ) -> Float[np.ndarray, "score resample"]:
     """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample."""
     parts = {split: table[table["split"] == split] for split in SPLITS}
+    drawn = {
+        split: weights[unseen][:, clips[unseen].get_indexer(statistics.clips_of([part], "cluster"))]
+        for split, part in parts.items() for unseen in [split in ("unseen", "removed")]
+    }
     uars = [
-        statistics.uar_of_resamples(
-            parts[split], "cluster", clusters[split == "unseen"], weights[split == "unseen"]
-        )
+        statistics.uar_of_resamples(parts[split], drawn[split])
         for split in ("forget", "retain", "unseen")
     ]
-    sides = parts["forget"], parts["unseen" if parts["removed"].empty else "removed"]
-    drawn = [
-        of_side[:, names.get_indexer(part["cluster"])]
-        for part, names, of_side in zip(sides, clusters, weights, strict=True)
-    ]
-    losses = [-part["loss"].to_numpy() for part in sides]
-    return np.array([*uars, statistics.auc_of_resamples(*losses, *drawn)])
+    outside = "unseen" if parts["removed"].empty else "removed"
+    attack = statistics.auc_of_resamples(
+        -parts["forget"]["loss"].to_numpy(), -parts[outside]["loss"].to_numpy(),
+        drawn["forget"], drawn[outside],
+    )
+    return np.array([*uars, attack])
 
 
 class Committed(NamedTuple):

@@ -20,6 +20,10 @@ _NO_CARD = {
     0: "no retrained models were given",
     1: "one retrained model was given, and a spread needs two or more",
 }
+_CHECK = (
+    "Is this the right list, with the labels, the crop and the sampling that the model was trained "
+    "with?"
+)
 _NO_UNSEEN = "no unseen clips were given, which the retrained models are compared on"
 
 
@@ -35,11 +39,14 @@ def table(model: WaveformClassifier, parts: Mapping[str, ClipSet]) -> pd.DataFra
 
 def scores(predictions: pd.DataFrame, n_labels: int) -> dict[str, dict[str, float]]:
     """Return UAR, accuracy and mean loss on every set, by its name."""
-    found: dict[str, dict[str, float]] = {}
-    for (split, metric), value in scoring.scores(predictions, n_labels).items():
-        if metric != "mia_auc":
-            found.setdefault(split, {})[metric] = value
-    return {split: found[split] for split in SPLITS if split in found}
+    values = scoring.scores(predictions, n_labels)
+    by_split = {
+        split: {metric: value for (of, metric), value in values.items() if of == split}
+        for split in SPLITS if (split, "uar") in values
+    }
+    for metrics in by_split.values():
+        metrics.pop("mia_auc", None)
+    return by_split
 
 
 def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
@@ -47,22 +54,25 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
 
     Args:
         predictions: of `table`
-        seed: of the bootstrap, which draws speakers
+        seed: of the bootstrap, see `speechunlearn.audit.statistics.draw_clips`
 
     """
     sides = [predictions[predictions["split"] == split] for split in ("forget", "unseen")]
     if any(side.empty for side in sides):
         return None
     forget, unseen = sides
-    found = membership.performance(
+    reached = membership.performance(
         membership.loss_membership_attack(forget["loss"], unseen["loss"]),
         (list(forget["cluster"]), list(unseen["cluster"])),
         n_resamples=_RESAMPLES, generator=np.random.default_rng(seed),
     )
     return {
         name: dict(zip(("value", "low", "high"), interval[:3], strict=True))
-        for name, interval in (("auc", found.auc), ("eer", found.eer), ("tpr", found.tpr))
-    } | {"members": found.n_members, "nonmembers": found.n_nonmembers, "fpr": found.fpr}
+        for name, interval in (("auc", reached.auc), ("eer", reached.eer), ("tpr", reached.tpr))
+    } | {
+        "members": reached.n_members, "nonmembers": reached.n_nonmembers, "fpr": reached.fpr,
+        "resampled": list(reached.resampled),
+    }
 
 
 def card(
@@ -89,42 +99,44 @@ def card(
 
 def on_card(predictions: pd.DataFrame) -> list[str]:
     """Return the scores of `speechunlearn.audit.report_card.SCORES` that the clips allow."""
-    forget, unseen = (predictions[predictions["split"] == s] for s in ("forget", "unseen"))
-    without = left_out(len(forget), len(unseen), unseen["cluster"].nunique())
-    return [name for name in report_card.SCORES if name not in without]
+    return [name for name in report_card.SCORES if name not in left_out(predictions)]
 
 
-def left_out(n_forget: int, n_unseen: int, n_speakers: int) -> dict[str, str]:
-    """Return the attacks that so few clips do not allow, and why.
+def left_out(predictions: pd.DataFrame) -> dict[str, str]:
+    """Return the attacks that the clips do not allow, and why.
 
     Args:
-        n_forget: number of clips to forget
-        n_unseen: number of unseen clips
-        n_speakers: number of their speakers, or of clips where these are not known
+        predictions: of `table`, with unseen clips
 
     Examples:
-        >>> left_out(1, 9, 3)
-        {'mia_regression': 'it needs two clips on each side: 1 to forget, 9 unseen'}
-        >>> sorted(left_out(1, 9, 1)), left_out(2, 2, 2)
-        (['mia_regression', 'mia_svc'], {})
+        >>> clips = pd.DataFrame({"split": ["forget", "unseen"], "cluster": ["01", "02"]})
+        >>> left_out(clips)["mia_regression"]
+        'it needs two clips on each side: 1 to forget, 1 unseen'
+        >>> left_out(clips)["mia_svc"]
+        'it learns from retain clips, and from some unseen speakers to be asked about others: 0
+        retain clips and 1 unseen speaker(s) were given'
 
     """
-    found = {}
-    if min(n_forget, n_unseen) < 2:
-        found["mia_regression"] = (
-            f"it needs two clips on each side: {n_forget} to forget, {n_unseen} unseen"
+    number = predictions["split"].value_counts()
+    forget, unseen, retain = (int(number.get(split, 0)) for split in ("forget", "unseen", "retain"))
+    speakers = predictions.loc[predictions["split"] == "unseen", "cluster"].nunique()
+    reasons = {}
+    if min(forget, unseen) < 2:
+        reasons["mia_regression"] = (
+            f"it needs two clips on each side: {forget} to forget, {unseen} unseen"
         )
-    if n_speakers < 2:
-        found["mia_svc"] = (
-            "it learns from some unseen speakers and is asked about others: there is one"
+    if speakers < 2 or retain == 0:
+        reasons["mia_svc"] = (
+            "it learns from retain clips, and from some unseen speakers to be asked about others: "
+            f"{retain} retain clips and {speakers} unseen speaker(s) were given"
         )
-    return found
+    return reasons
 
 
 def verdict(
     tables: Mapping[str, pd.DataFrame],
     references: Sequence[pd.DataFrame],
-    found: Mapping[str, Any],
+    report: Mapping[str, Any],
     n_labels: int,
     *,
     seed: int,
@@ -134,7 +146,7 @@ def verdict(
     Args:
         tables: when -> `table` of the model; of two, the first is the original
         references: the same of models retrained without the forget set
-        found: ``scores`` and ``cards`` of the same models
+        report: ``scores`` and ``cards`` of the same models
         n_labels: number of classes
         seed: of the clips that are left untouched, see `speechunlearn.tool.verdicts.tried`
 
@@ -146,42 +158,55 @@ def verdict(
     whens = list(tables)
     judged, before = whens[-1], whens[0] if len(whens) > 1 else None
     change = None if before is None else verdicts.change(tables[before], tables[judged])
-    card, rows = found["cards"][judged], []
+    card, rows = report["cards"][judged], []
     if card is not None and before is not None:
         rows = verdicts.tried(
             tables[before], references, n_labels, seed=seed, scores=on_card(tables[before])
         )
     decided = verdicts.decide(
         card, references=len(references),
-        original=None if before is None else found["cards"][before], rows=rows,
+        original=None if before is None else report["cards"][before], rows=rows,
         no_card=_NO_CARD.get(len(references), _NO_UNSEEN) if card is None else "",
-        shown=_shown(found["scores"], whens, change, by_itself=card is None),
+        shown=_shown(report["scores"], whens, change, by_itself=card is None),
     )
     return {"verdict": decided, "power": rows, "change": change}
 
 
-def doubts(found: Mapping[str, Any]) -> list[str]:
-    """Return a note where the original does not seem to know the clips that it is to forget.
+def doubts(report: Mapping[str, Any]) -> list[str]:
+    """Return notes where a model does not seem to know the clips that it was trained on.
 
     Args:
-        found: ``membership``, when -> `attack`; of two models the first is the original
+        report: ``membership`` (when -> `attack`), ``scores`` (when -> `scores`) and ``model``, with
+            its labels; of two models the first is the original, of one the forget clips are no
+            longer to be known
 
     """
-    attacks = list(found["membership"].values())
-    if len(attacks) < 2 or attacks[0] is None or attacks[0]["auc"]["value"] > 0.5:
-        return []
-    return [
-        "the original does not seem to know the clips to forget: its losses on them are no lower "
-        f"than on the unseen clips (attack on the loss, AUC {attacks[0]['auc']['value']:.3f}). Is "
-        "this the right list, with the labels and the crop that the model was trained with?"
-    ]
+    whens = list(report["membership"])
+    notes = []
+    trained_on = ("forget", "retain") if len(whens) > 1 else ("retain",)
+    half_way = (1 + 1 / len(report["model"]["labels"])) / 2
+    known = report["scores"][whens[0]]
+    for split in (split for split in trained_on if split in known):
+        if known[split]["uar"] < half_way:
+            notes.append(
+                f"the model does not seem to know the {split} clips, which it is said to have been "
+                f"trained on: it gives {known[split]['accuracy']:.0%} of them their label. {_CHECK}"
+            )
+    attack = report["membership"][whens[0]] if len(whens) > 1 else None
+    if attack is not None and attack["auc"]["value"] <= 0.5:
+        notes.append(
+            "the original does not seem to know the clips to forget: its losses on them are no "
+            "lower than on the unseen clips (attack on the loss, AUC "
+            f"{attack['auc']['value']:.3f}). {_CHECK}"
+        )
+    return notes
 
 
 def _shown(
-    found: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
+    scores: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
 ) -> str:
     """Return what a model's answers to the clips to forget show by themselves."""
-    first, *_, last = (found[when]["forget"] for when in (whens[0], *whens))
+    first, *_, last = (scores[when]["forget"] for when in (whens[0], *whens))
     said = "What the model itself shows: on the clips to forget "
     if change is None:
         return (
@@ -194,16 +219,20 @@ def _shown(
         f"{first['mean_loss']:.3f} to {last['mean_loss']:.3f} nats, and of {change['clips']} "
         f"predictions {change['predictions']} changed: "
     ) + (
-        "the model hardly changed there, and nothing shows that it forgot them."
+        "the model hardly changed there: it answers as the original does, and nothing shows that "
+        "it forgot them."
         if change["hardly"] else
         "whether a model that never heard them would answer so, only retrained models show."
     )
 
 
-def missing(parts: Mapping[str, ClipSet], n_references: int) -> list[dict[str, str]]:
+def missing(
+    predictions: pd.DataFrame, parts: Mapping[str, ClipSet], n_references: int
+) -> list[dict[str, str]]:
     """Return what can't be assessed, and why.
 
     Args:
+        predictions: of `table`
         parts: the sets that are given
         n_references: number of retrained models that are given
 
@@ -221,20 +250,24 @@ def missing(parts: Mapping[str, ClipSet], n_references: int) -> list[dict[str, s
         ]
     where = "whether the model is where one that never saw the clips would be"
     if n_references < 2:
-        given = "none was" if n_references == 0 else f"{n_references} was"
+        count = "none was" if n_references == 0 else f"{n_references} was"
         gaps.append((
             where,
-            f"it needs two or more models retrained without the forget clips: {given} given",
+            f"it needs two or more models retrained without the forget clips: {count} given",
         ))
     elif "unseen" not in parts:
         gaps.append((where, "it needs unseen clips as well"))
     else:
-        unseen = parts["unseen"]
-        speakers = unseen.about["cluster"].nunique()
-        without = left_out(len(parts["forget"].clips), len(unseen.clips), speakers)
         gaps += [
-            (report_card.SCORES[name].removesuffix(", AUC"), why) for name, why in without.items()
+            (report_card.SCORES[name].removesuffix(", AUC"), why)
+            for name, why in left_out(predictions).items()
         ]
+    gaps += [
+        (f"how far other {name} clips would move the attack on the loss",
+         "of a single clip there is no interval")
+        for name in ("forget", "unseen") if (predictions["split"] == name).sum() == 1
+        and "unseen" in parts
+    ]
     gaps.append((
         "what an attack finds that knows each clip by itself",
         "it needs several models trained with and without the forget clips; "

@@ -58,12 +58,12 @@ def audit(
     if folder is None:
         return Done(Path(), output_folder.plain(report))
     with output_folder.folder(folder) as unfinished:
-        made = unfinished / "made"
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
-        reports.write(output_folder.plain(report), made)
-        report["outputs"] = {reports.HTML: output_folder.sha256(made / reports.HTML)}
-        output_folder.write_json(made / output_folder.REPORT, report)
-        output_folder.publish(made, folder)
+        complete = unfinished / "made"
+        shutil.rmtree(complete, ignore_errors=True)
+        complete.mkdir()
+        reports.write(output_folder.plain(report), complete)
+        report["outputs"] = {reports.HTML: output_folder.sha256(complete / reports.HTML)}
+        output_folder.write_json(complete / output_folder.REPORT, report)
+        output_folder.publish(complete, folder)
     output_folder.clear(folder)
     return Done(folder, output_folder.plain(report))

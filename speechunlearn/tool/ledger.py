@@ -154,7 +154,7 @@ def run(
                     source, entry.forget, out / entry.id, retain=entry.retain,
                     unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
                     allow_outside=allow_outside, on_progress=on_progress,
-                    refused_in_retain=_forgotten(out, order),
+                    refused_in_retain=_forgotten(out, order), request_id=entry.id,
                 )
             except output_folder.OutputError:
                 raise  # no request's own fault, and the next would meet it too

@@ -13,12 +13,27 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from speechunlearn.audit.report_card import DISTANCES, SCORES
+from speechunlearn.audit.report_card import NAMES, SCORES
 from speechunlearn.tool import verdicts
 from speechunlearn.tool.evaluate import SPLITS
 
 HTML, CARD = "report.html", "README.md"
 _CLASSES = {verdicts.LIKE: "good", verdicts.NOT_LIKE: "bad", verdicts.UNKNOWN: "open"}
+#: verdict -> what it means for who asked
+_PLAIN = {
+    verdicts.LIKE: (
+        "As far as these checks can tell, the model now answers as one would that never heard the "
+        "recordings."
+    ),
+    verdicts.NOT_LIKE: (
+        "The model still answers otherwise than models that never heard the recordings. It cannot "
+        "be said that it forgot them."
+    ),
+    verdicts.UNKNOWN: (
+        "Whether the model answers as one that never heard the recordings cannot be told from what "
+        "was given. It cannot be said that it forgot them."
+    ),
+}
 _METRICS = {"uar": "UAR", "accuracy": "accuracy", "mean_loss": "mean loss (nats)"}
 _WHEN = {"original": "Original", "before": "Before", "after": "After", "model": "Model"}
 _MEASURES = {
@@ -85,12 +100,16 @@ def _rendered(template: str, report: Mapping[str, Any]) -> str:
     return filled(
         template, report=report, splits=[s for s in SPLITS if s in report["inputs"]],
         metrics=_METRICS, whens=whens, when=_WHEN, figures=_MEASURES,
-        attacks={w: found["auc"] for w in whens if (found := report["membership"][w])},
+        attacks={w: attack["auc"] for w in whens if (attack := report["membership"][w])},
+        resampled=next(
+            (_resampled(attack) for w in whens if (attack := report["membership"][w])), ""
+        ),
+        plain=_PLAIN[report["verdict"]["value"]], speakers=_speakers(report),
         cards={
             when: "passes" if card["passed"] else "does not pass"
             for when in whens if (card := report["cards"][when])
         },
-        score_names=SCORES | DISTANCES, shares=list(SCORES), not_done=NOT_DONE,
+        score_names=NAMES, shares=list(SCORES), not_done=NOT_DONE,
         notices=verdicts.notices, one_in=verdicts.ONE_IN, verdict_class=_CLASSES,
         asked=_asked(report), others=_others(report),
     )
@@ -116,6 +135,16 @@ def _asked(report: Mapping[str, Any]) -> str:
     forget = report["inputs"]["forget"]
     said = _number_of(forget["clips"], "recording")
     return said + (f" of {_number_of(forget['speakers'], 'speaker')}" if forget["speakers"] else "")
+
+
+def _resampled(attack: Mapping[str, Any]) -> str:
+    """Return what the intervals of an attack are of: see `audit.statistics.draw_clips`."""
+    to_forget, unseen = attack["resampled"]
+    return f"{to_forget} (to forget) and {unseen} (unseen)"
+
+
+def _speakers(report: Mapping[str, Any]) -> list[str]:
+    return sorted({clip["speaker"] for clip in report["to_forget"]} - {""})
 
 
 def _others(report: Mapping[str, Any]) -> str:

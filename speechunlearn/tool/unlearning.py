@@ -36,7 +36,7 @@ _COPIES_A_PIECE = 128
 _LARGE = 30_000_000
 
 #: of ``report.json``; it changes with the names in it
-FORMAT = 2
+FORMAT = 3
 
 OnProgress = Callable[[str], None]
 
@@ -139,6 +139,7 @@ def forget(
     allow_outside: bool = False,
     fast: bool = False,
     refused_in_retain: Mapping[str, str] | None = None,
+    request_id: str = "",
     on_progress: OnProgress | None = None,
 ) -> Done:
     """Make a model forget clips, and write the unlearned checkpoint with a report.
@@ -162,6 +163,8 @@ def forget(
         fast: computed sooner, see `speechunlearn.models.fast_mode`: equal but for rounding and for
             the numbers that dropout draws
         refused_in_retain: hash of a recording -> the earlier request that was about it
+        request_id: what the request is called, on the report alone; without, it is called by the
+            first digits of its hash
         on_progress: progress callback
 
     Returns:
@@ -214,7 +217,9 @@ def forget(
         return Done(out, before)
     output_folder.check_free(out)
     with output_folder.folder(out) as unfinished:
-        made = _made(prepared, choice, own, seed, asked, unfinished, judges, on_progress)
+        made = _made(
+            prepared, choice, own, seed, asked, unfinished, judges, on_progress, request_id
+        )
         output_folder.publish(made, out)
         found = output_folder.finished(out)
         assert found is not None
@@ -325,6 +330,7 @@ def _made(
     unfinished: Path,
     judges: Sequence[WaveformClassifier],
     on_progress: OnProgress,
+    request_id: str,
 ) -> Path:
     """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
     cache = Cache(unfinished)
@@ -391,6 +397,7 @@ def _made(
     after = prepared.load(partial, "unlearned")
     report = _report(prepared, after, judges, choice, parameters, seed, asked["fast"], outcome)
     report["request"] = output_folder.digest(asked)
+    report["request_id"] = request_id or report["request"][:12]
     report["result"] = {
         path.name: output_folder.sha256(path) for path in sorted(partial.glob("*.safetensors"))
     }
@@ -499,7 +506,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
             }
             for name, part in prepared.sets.items()
         },
-        "to_forget": prepared.sets["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "to_forget": prepared.sets["forget"].about[["path", "label", "speaker", "hash"]]
+        .to_dict("records"),
         "same_speakers": inputs.of_same_speakers(prepared.sets),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
@@ -537,7 +545,7 @@ def assessed(
             for when, table in tables.items()
         },
         "references": len(judges),
-        "not_assessed": evaluate.missing(parts, len(judges)),
+        "not_assessed": evaluate.missing(next(iter(tables.values())), parts, len(judges)),
     }
     return found | evaluate.verdict(tables, references, found, n_labels, seed=seed)
 

@@ -125,9 +125,9 @@ def untouched(
     """
     columns = [c for c in retrained if c in _ANSWER or str(c).startswith(LOGIT)]
     chosen = ((retrained["split"] == "forget") & retrained["hash"].isin(clips)).to_numpy()
-    theirs = original[original["split"] == "forget"].set_index("hash")[columns]
+    answers = original[original["split"] == "forget"].set_index("hash")[columns]
     mixed = retrained.copy()
-    mixed.loc[chosen, columns] = theirs.loc[retrained.loc[chosen, "hash"]].to_numpy()
+    mixed.loc[chosen, columns] = answers.loc[retrained.loc[chosen, "hash"]].to_numpy()
     return mixed.astype(retrained.dtypes.to_dict())
 
 
@@ -159,17 +159,9 @@ def tried(
     """
     if len(references) < 3:
         return []
-    chosen = [*scores, *JUDGED_DISTANCES]
-    left_out = [
-        (
-            reference,
-            Auditor(
-                [*references[:i], *references[i + 1 :]], n_labels=n_labels, seed=seed,
-                chosen=chosen,
-            ),
-        )
-        for i, reference in enumerate(references[:_LEFT_OUT])
-    ]
+    auditor = Auditor(
+        references, n_labels=n_labels, seed=seed, chosen=[*scores, *JUDGED_DISTANCES]
+    )
     clips = sorted(original.loc[original["split"] == "forget", "hash"])
     generator = np.random.default_rng(seed)
     rows: list[Tried] = []
@@ -177,13 +169,11 @@ def tried(
         n = math.ceil(share * len(clips))
         if rows and rows[-1]["clips"] == n:
             continue
+        draws = 1 if n == len(clips) else _DRAWS
         passed = [
-            auditor.card(untouched(reference, original, drawn)).passed
-            for reference, auditor in left_out
-            for drawn in (
-                generator.choice(clips, n, replace=False).tolist()
-                for _ in range(1 if n == len(clips) else _DRAWS)
-            )
+            auditor.card(untouched(reference, original, drawn), without=left_out).passed
+            for left_out, reference in enumerate(references[:_LEFT_OUT])
+            for drawn in (generator.choice(clips, n, replace=False).tolist() for _ in range(draws))
         ]
         rows.append(Tried(untouched=share, clips=n, models=len(passed), passed=sum(passed)))
         if not noticed(rows[-1]):
@@ -204,12 +194,12 @@ def noticed(row: Tried) -> bool:
 
 def least(rows: Sequence[Tried]) -> Tried | None:
     """Return the row of the least share of untouched clips that is noticed, with all above it."""
-    found = None
+    smallest = None
     for row in sorted(rows, key=lambda row: -row["untouched"]):
         if not noticed(row):
             break
-        found = row
-    return found
+        smallest = row
+    return smallest
 
 
 def decide(
@@ -266,9 +256,9 @@ def decide(
             f"retrained models: {references} were given."
         )
     else:
-        found, last = least(rows), rows[-1]
+        smallest, last = least(rows), rows[-1]
         half = math.ceil(MUST_NOTICE * rows[0]["clips"])
-        if found is not None and found["clips"] <= half:
+        if smallest is not None and smallest["clips"] <= half:
             why = (
                 f"{passes}, next to its limit {_said(farthest)}, limits {_ends(farthest)}. "
                 f"{notices(rows)}."
@@ -283,13 +273,13 @@ def decide(
 
 def notices(rows: Sequence[Tried]) -> str:
     """Return the least share of untouched clips that a card notices, in words."""
-    found = least(rows)
-    if found is None:
+    smallest = least(rows)
+    if smallest is None:
         return "Such a card does not even notice when all clips are untouched"
     return (
         f"The least share of untouched clips that such a card notices is "
-        f"{found['untouched']:.0%} ({found['clips']} of {rows[0]['clips']}: "
-        f"{found['passed']} of {found['models']} such models pass)"
+        f"{smallest['untouched']:.0%} ({smallest['clips']} of {rows[0]['clips']}: "
+        f"{smallest['passed']} of {smallest['models']} such models pass)"
     )
 
 
