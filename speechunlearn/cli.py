@@ -148,6 +148,10 @@ def run(
 
     provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
+    of_options = {"profile", "corpus", "root", "skip_bad", "results"} & set(values)
+    for name in sorted(of_options):
+        option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
+        raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
     chosen = profiles.get(profile)
     paths = [context.find_chapter(wanted) for wanted in chapter or []]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
@@ -215,8 +219,13 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     for item in items or []:
         name, equals, text = item.partition("=")
         if not equals:
-            raise SpeechUnlearnError(f"{option} {item!r} is not name=value")
-        values[name] = context.parse_value(text)
+            raise SpeechUnlearnError(f"{option} {item[:200]!r} is not name=value")
+        if name in values:
+            raise SpeechUnlearnError(f"{option} {name[:200]!r} is given twice")
+        try:
+            values[name] = context.parse_value(text)
+        except (RecursionError, MemoryError) as error:
+            raise SpeechUnlearnError(f"{option} {name[:200]!r}: it is nested too deep") from error
     return values
 
 

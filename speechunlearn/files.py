@@ -6,7 +6,9 @@ Imports nothing of the package.
 import contextlib
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -42,6 +44,49 @@ def replaced(file: Path) -> Iterator[Path]:
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_stored(path: Path) -> Path:
+    """Return a path as its folders spell it, where they use another Unicode form.
+
+    A list that was written on macOS spells ``è`` in two characters (NFD), most else in one (NFC).
+
+    Args:
+        path: as it was written; returned unchanged where just one such file is not there
+
+    """
+    spelt = Path()
+    for part in path.parts:
+        if not os.path.lexists(spelt / part):
+            try:
+                names = _spelt(spelt, os.stat(spelt).st_mtime_ns).get(nfc(part), [])
+            except OSError:
+                return path
+            if len(names) != 1:
+                return path
+            (part,) = names
+        spelt /= part
+    return spelt
+
+
+@lru_cache(maxsize=64)
+def _spelt(folder: Path, changed: int) -> dict[str, list[str]]:
+    """Return the names in a folder by their composed form."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        names.setdefault(nfc(name), []).append(name)
+    return names
+
+
+def nfc(text: str) -> str:
+    """Return a text in its composed Unicode form, in which texts alike to the eye are mostly equal.
+
+    Examples:
+        >>> nfc("perche\u0301") == "perch\u00e9"
+        True
+
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 def sha256(file: Path) -> str:

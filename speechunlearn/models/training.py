@@ -21,6 +21,9 @@ from speechunlearn.models.loop import Batch, Cost
 
 __all__ = ["Cost", "Recipe", "logits_of", "predict", "train"]
 
+#: in a batch that is asked: 32 clips of 16 s at 16 kHz; longer ones are asked fewer at a time
+_MOST_SAMPLES = 2**23
+
 
 @dataclass(frozen=True)
 class Recipe(Checked):
@@ -142,13 +145,13 @@ def predict(
     was_training = model.training
     model.eval()
     found = torch.zeros(len(clips), len(model.labels))
-    batches = list(clips_module.sorted_batches(clips.lengths, batch_size))
+    batches = list(clips_module.sorted_batches(clips.lengths, batch_size, _MOST_SAMPLES))
     try:
         for positions in cost.phase(
             "predictions", batches, samples=loop.padded(clips.lengths),
             passes=lambda positions: (0, len(positions)),
         ):
-            with torch.inference_mode():
+            with torch.no_grad():  # not inference_mode: a network may cache a tensor
                 answer = logits_of(model, clips, positions)
             found[positions] = answer.float().cpu()
     finally:

@@ -7,17 +7,23 @@ from the committed leaderboards and trials.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from speechunlearn import methods
+from speechunlearn import methods, schema
 from speechunlearn.errors import ParameterError
 
 #: the least that a method without targets may take before it has forgotten
 STEPS = 200
+
+#: no hyperparameter is larger, has more values, or is longer as text
+_LARGEST, _MOST, _LONGEST = 1e9, 1000, 200
+#: playback rates that a clip can still be told by
+_SPEEDS = (0.1, 10.0)
 
 
 class Choice(NamedTuple):
@@ -97,6 +103,41 @@ def check(method: str, available: Collection[str]) -> None:
         raise ParameterError(
             f"method: {method!r} needs the {' and '.join(sorted(set(missing)))} clips"
         )
+
+
+def parameters(method: str, values: Mapping[str, Any]) -> Any:
+    """Return a method's hyperparameters, whatever was given for them.
+
+    Args:
+        method: its name
+        values: hyperparameters in place of its defaults
+
+    Raises:
+        ParameterError: an unknown name, a value of another type, or one that no work can be done
+            with: not finite, beyond a billion, longer than a list of 1000
+
+    """
+    for name, value in values.items():
+        _check_size(str(name)[:_LONGEST], value)
+    speeds = values.get("speeds", ())
+    for speed in speeds if isinstance(speeds, list | tuple) else (speeds,):
+        if not isinstance(speed, int | float) or not _SPEEDS[0] <= speed <= _SPEEDS[1]:
+            raise ParameterError(f"speeds: {speed!r} is not from {_SPEEDS[0]} to {_SPEEDS[1]}")
+    return schema.checked(methods.get(method).parameters, values, f"method {method!r}")
+
+
+def _check_size(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if len(value) > _LONGEST:
+            raise ParameterError(f"{name}: {value[:40]!r}... has {len(value)} characters")
+    elif isinstance(value, list | tuple):
+        if len(value) > _MOST or any(isinstance(item, list | tuple | dict) for item in value):
+            raise ParameterError(f"{name}: it is nested, or has more than {_MOST} values")
+        for item in value:
+            _check_size(name, item)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        shown = "not finite" if isinstance(value, float) and not math.isfinite(value) else "too far"
+        raise ParameterError(f"{name}: it is {shown}: {_LARGEST:.0e} at most")
 
 
 def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import as_stored
 from speechunlearn.tool import checkpoints, defaults, output_folder
 from speechunlearn.tool.unlearning import forget
 
@@ -83,7 +84,7 @@ def read(file: str | Path) -> list[Entry]:
             except ParameterError as error:
                 raise ParameterError(f"{file}: row {row}: {error}") from error
         forget, retain, unseen = (
-            file.parent / values[part] if values[part] else None
+            as_stored(file.parent / values[part]) if values[part] else None
             for part in ("forget", "retain", "unseen")
         )
         assert forget is not None  # it is required
@@ -130,8 +131,7 @@ def run(
     out = output_folder.path("out", out)
     entries = read(ledger)
     output_folder.check_not_inside(out, output_folder.path("model", model))
-    checkpoints.load(model)
-    first = checkpoints.digest(model)
+    first = checkpoints.load(model).origin.sha256
     with output_folder.folder(out):
         state = _read(out, first)
         for entry in entries:

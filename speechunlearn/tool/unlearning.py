@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import fast_mode, training
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Cost, seldom
 from speechunlearn.tool import checkpoints, defaults, evaluate, inputs, output_folder, reports
@@ -110,7 +111,8 @@ class Prepared:
                 reference: its answers would count twice, or for a retrained model's
 
         """
-        known = {checkpoints.digest(one): str(one) for one in (self.source, *apart)}
+        known = {checkpoints.digest(one): str(one) for one in apart}
+        known[self.model.origin.sha256] = self.source
         for source in sources:
             same = known.setdefault(checkpoints.digest(source), str(source))
             if same != str(source) or list(map(str, sources)).count(str(source)) > 1:
@@ -174,25 +176,27 @@ def forget(
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = defaults.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
-    own = methods.parameters(choice.method, **values)
+    hyperparameters = defaults.parameters(choice.method, values)
     check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    own = defaults.budgeted(
-        choice.method, own, parameters or {}, len(prepared.sets["forget"].clips)
+    hyperparameters = defaults.budgeted(
+        choice.method, hyperparameters, parameters or {}, len(prepared.sets["forget"].clips)
     )
+    _check_room(hyperparameters, prepared.sets["forget"].clips)
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], refused_in_retain or {})
     judges = prepared.references(references)
     asked = {
-        "model": checkpoints.digest(model),
+        "model": prepared.model.origin.sha256,
         "clips": {
             name: [[*row] for row in part.about[["hash", "label"]].itertuples(index=False)]
             for name, part in prepared.sets.items()
         },
-        "references": [checkpoints.digest(reference) for reference in references],
-        "method": choice.method, "parameters": output_folder.plain(asdict(own)), "seed": seed,
+        "references": [judge.origin.sha256 for judge in judges],
+        "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
+        "seed": seed,
         "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
     }
     before = output_folder.finished(out)
@@ -211,7 +215,9 @@ def forget(
         return Done(out, before)
     output_folder.check_free(out)
     with output_folder.folder(out) as unfinished:
-        made = _made(prepared, choice, own, seed, asked, unfinished, judges, on_progress)
+        made = _made(
+            prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress
+        )
         output_folder.publish(made, out)
         found = output_folder.finished(out)
         assert found is not None
@@ -223,6 +229,19 @@ def check_seed(seed: int) -> None:
     """Raise ParameterError where a seed is out of the range that every source of numbers takes."""
     if not 0 <= seed < 2**32:
         raise ParameterError(f"seed: {seed} is not from 0 to {2**32 - 1}")
+
+
+def _check_room(hyperparameters: Any, clips: Clips) -> None:
+    """Refuse more adversarial copies than this machine can hold."""
+    copies = getattr(hyperparameters, "copies", 1)
+    size, room = 4 * copies * sum(clips.lengths), os.sysconf("SC_PHYS_PAGES") * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
+    if size > room:
+        raise ParameterError(
+            f"copies: {copies} of each clip take {size / 2**30:.0f} GiB, and this machine has "
+            f"{room / 2**30:.0f}"
+        )
 
 
 def prepare(
@@ -266,6 +285,12 @@ def prepare(
     for part in parts.values():
         if part.duplicates:
             notes.append(f"{part.name}: {part.duplicates} rows name a recording a second time")
+        if part.beyond:
+            notes.append(
+                f"{part.name}: {len(part.beyond)} clips have samples beyond full scale (of a float "
+                "file, or by resampling) and were given to the model as they are, as transformers "
+                f"does; the first is {part.beyond[0]!r}: are its units those of 16-bit integers?"
+            )
         long = int((part.about["seconds"] > original.heard_seconds).sum())
         if long:
             notes.append(
@@ -280,13 +305,21 @@ def prepare(
 
 
 def _check_shortest(model: WaveformClassifier, part: ClipSet) -> None:
-    """Refuse a clip that is shorter than what the model has an answer to."""
+    """Refuse a clip that is shorter than what the model has an answer to, asked or trained."""
     shortest = int(np.argmin(part.clips.lengths))
+    device = next(model.parameters()).device
+    batch = tuple(tensor.to(device) for tensor in part.clips.batch([shortest]))
     try:
-        training.predict(model, part.clips.at([shortest]), batch_size=1)
+        for mode in (True, False):
+            # a batch norm counts what it sees in training: it counts in a copy
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            with seeded(0), torch.no_grad():
+                torch.func.functional_call(model.train(mode), buffers, batch)
     except ModelError as error:
         path = part.about["path"].iloc[shortest]
         raise CorpusError(f"{part.file}: {path!r} is too short: {error}") from error
+    finally:
+        model.eval()
 
 
 def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Classifier]:
@@ -357,7 +390,7 @@ def _made(
                 fast=asked["fast"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
-        checkpoints.save(outcome.model, prepared.source, folder)
+        checkpoints.save(outcome.model, folder)
         cost = {
             "seconds": usage.seconds + state.seconds + outcome.cost.kept_seconds,
             "peak_memory_mb": usage.peak_memory_mb,
@@ -457,7 +490,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": {
-            "source": prepared.source, "sha256": checkpoints.digest(prepared.source),
+            "source": prepared.source, "sha256": prepared.model.origin.sha256,
+            "revision": prepared.model.origin.revision,
             "type": config.model_type, "weights": prepared.model.n_parameters,
             "labels": list(prepared.model.labels),
         },
