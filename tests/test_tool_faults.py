@@ -14,6 +14,7 @@ import pytest
 from checkpoint import clips, write
 
 from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.files import kept
 from speechunlearn.tool import audit, forget, output_folder
 from speechunlearn.tool import ledger as ledgers
 
@@ -153,6 +154,86 @@ def test_a_damaged_piece_of_work_is_made_again(desk: Path) -> None:
     done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
     name = "model.safetensors"
     assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
+def test_no_bit_of_a_kept_descent_changes_the_weights(
+    desk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+
+    def stop(text: str) -> None:
+        if "epoch 2" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
+    (state,) = (desk / "out").glob(".unfinished/unlearned/*.resume")
+    content = state.read_bytes()
+    for share in (0.0, 0.3, 0.6, 0.9):
+        flipped = bytearray(content)
+        flipped[int(share * len(content))] ^= 4
+        state.write_bytes(flipped)
+        assert kept(state) is None and "begins anew" in caplog.text
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
+@pytest.mark.parametrize("flipped", ["model.safetensors", "report.json", "README.md"])
+def test_what_was_damaged_while_it_was_published_is_made_again(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, flipped: str
+) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+
+    def cut(made: Path, out: Path, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(output_folder, "publish", cut)
+        forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    path = desk / "out" / ".unfinished" / "made" / flipped
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+    assert not (desk / "out" / ".unfinished").exists()
+
+
+def test_an_audit_leaves_a_request_that_was_stopped(desk: Path) -> None:
+    def stop(text: str) -> None:
+        if "epoch 2" in text:
+            raise KeyboardInterrupt
+
+    call = {"method": "ran_lab", "parameters": FAST}
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
+    before = sorted((desk / "out").rglob("*"))
+    with pytest.raises(output_folder.OutputError, match="a request that was stopped"):
+        audit(desk / "model", desk / "forget.csv", out=desk / "out")
+    assert sorted((desk / "out").rglob("*")) == before
+
+
+def test_an_audit_does_not_write_over_what_came_meanwhile(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speechunlearn.tool import judging
+
+    assessed = judging.assessed
+
+    def meanwhile(*given: object, **more: object) -> object:
+        monkeypatch.setattr(judging, "assessed", assessed)
+        audit(desk / "model", desk / "forget.csv", out=desk / "out")
+        return assessed(*given, **more)
+
+    monkeypatch.setattr(judging, "assessed", meanwhile)
+    with pytest.raises(output_folder.OutputError, match="not empty"):
+        audit(desk / "model", desk / "retain.csv", out=desk / "out")
+    report = output_folder.finished(desk / "out")
+    assert report is not None and report["inputs"]["forget"]["clips"] == 6
 
 
 @pytest.mark.parametrize("left", [0, 10, 1000, -1])

@@ -20,8 +20,8 @@ from speechunlearn.errors import ParameterError
 #: the least that a method without targets may take before it has forgotten
 STEPS = 200
 
-#: no hyperparameter is larger, has more values, or is longer as text
-_LARGEST, _MOST, _LONGEST = 1e9, 1000, 200
+#: no hyperparameter that counts is larger, none has more values, or is longer as text
+_LARGEST, _MOST, _LONGEST = 10**9, 1000, 200
 #: playback rates that a clip can still be told by
 _SPEEDS = (0.1, 10.0)
 
@@ -114,7 +114,7 @@ def parameters(method: str, values: Mapping[str, Any]) -> Any:
 
     Raises:
         ParameterError: an unknown name, a value of another type, or one that no work can be done
-            with: not finite, beyond a billion, longer than a list of 1000
+            with: not finite, a count beyond a billion, longer than a list of 1000
 
     """
     for name, value in values.items():
@@ -135,9 +135,10 @@ def _check_size(name: str, value: Any) -> None:
             raise ParameterError(f"{name}: it is nested, or has more than {_MOST} values")
         for item in value:
             _check_size(name, item)
-    elif isinstance(value, int | float) and not abs(value) <= _LARGEST:
-        shown = "not finite" if isinstance(value, float) and not math.isfinite(value) else "too far"
-        raise ParameterError(f"{name}: it is {shown}: {_LARGEST:.0e} at most")
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        raise ParameterError(f"{name}: it is beyond {_LARGEST:,}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ParameterError(f"{name}: {value} is not finite")
 
 
 def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:

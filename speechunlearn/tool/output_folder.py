@@ -13,12 +13,16 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
-from speechunlearn.files import replaced
+from speechunlearn.files import keep, kept, to_disk
 from speechunlearn.files import sha256 as sha256
 
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
+#: kinds of work that a stopped request goes on with
+KINDS = ("unlearned", "adversarial")
+#: file inside of `UNFINISHED`: which files are being moved into place
+_NOTE = "publishing"
 
 
 class OutputError(SpeechUnlearnError):
@@ -65,8 +69,15 @@ def folder(out: Path) -> Iterator[Path]:
     """
     unfinished = out / UNFINISHED
     with writing(out):
-        unfinished.mkdir(parents=True, exist_ok=True)
-        with FileLock(unfinished / "lock", timeout=0):
+        unfinished.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(unfinished / "lock", timeout=0) as lock:
+            held = os.fstat(lock._context.lock_file_fd)  # type: ignore[arg-type]
+            try:
+                same = os.path.samestat(held, os.stat(unfinished / "lock"))
+            except FileNotFoundError:
+                same = False
+            if not same:  # another process has just ended here, and removed it
+                raise Timeout(str(unfinished / "lock"))
             yield unfinished
 
 
@@ -110,50 +121,78 @@ def finished(out: Path) -> dict[str, Any] | None:
     return report
 
 
-def check_free(out: Path) -> None:
+def check_free(out: Path, *, resumes: bool = False) -> None:
     """Refuse a folder that holds anything but unfinished work.
 
+    Args:
+        out: the folder
+        resumes: whether unfinished work there is gone on with; what is not would be lost
+
     Raises:
-        OutputError: it does
+        OutputError: it does, or work that another kind of call would go on with
 
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise OutputError(f"out: {str(out)!r} is no folder")
-    held = sorted(path.name for path in out.iterdir() if path.name != UNFINISHED)
-    left = out / UNFINISHED / "publishing.json"
-    if left.is_file():
-        # killed while its files were moved into place: what is there is its own
-        held = sorted(set(held) - set(json.loads(left.read_text())))
+    # killed while its files were moved into place: what is there is its own
+    held = sorted({p.name for p in out.iterdir()} - {UNFINISHED} - set(_published(out)))
     if held:
         raise OutputError(f"out: {str(out)!r} is not empty: it holds {held[0]!r}")
+    if not resumes and any((out / UNFINISHED / kind).exists() for kind in KINDS):
+        raise OutputError(
+            f"out: {str(out)!r} holds a request that was stopped: the same forget goes on with "
+            "it, and speechunlearn clear removes it"
+        )
 
 
-def publish(made: Path, out: Path) -> None:
+def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
     """Move files into the output folder, each in one step, the report last.
 
     Args:
         made: folder of the finished files, inside of the folder of unfinished work
         out: output folder
+        resumes: see `check_free`, which is asked once more
+
+    Raises:
+        OutputError: another process has written there meanwhile
 
     """
+    check_free(out, resumes=resumes)
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
-    note = out / UNFINISHED / "publishing.json"
+    note = out / UNFINISHED / _NOTE
     if names and not note.is_file():
-        with replaced(note) as partial:
-            partial.write_text(json.dumps(names))
+        keep(note, json.dumps(names).encode())
     for name in names:
+        to_disk(made / name)
         os.replace(made / name, out / name)
+    to_disk(out)
+
+
+def _published(out: Path) -> list[str]:
+    """Return the names of files that were being moved into a folder when its process was killed."""
+    content = kept(out / UNFINISHED / _NOTE)
+    return [] if content is None else [Path(name).name for name in json.loads(content)]
+
+
+def is_whole(made: Path, out: Path) -> bool:
+    """Return whether all files of a finished report are there, moved into place or not yet."""
+    try:
+        outputs = dict(json.loads((made / REPORT).read_bytes())["outputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return all(
+        any(sha256(path) == digest for path in (made / name, out / name) if path.is_file())
+        for name, digest in outputs.items()
+    )
 
 
 def withdraw(unfinished: Path) -> None:
     """Take back what another request, killed while it was published, has left."""
-    note = unfinished / "publishing.json"
-    if note.is_file():
-        for name in json.loads(note.read_text()):
-            (unfinished.parent / Path(name).name).unlink(missing_ok=True)
-        note.unlink()
+    for name in _published(unfinished.parent):
+        (unfinished.parent / name).unlink(missing_ok=True)
+    (unfinished / _NOTE).unlink(missing_ok=True)
     shutil.rmtree(unfinished / "made", ignore_errors=True)
 
 

@@ -213,16 +213,16 @@ def forget(
         output_folder.clear(out)
         on_progress(f"already done: {out / output_folder.REPORT}")
         return Done(out, before)
-    output_folder.check_free(out)
+    output_folder.check_free(out, resumes=True)
     with output_folder.folder(out) as unfinished:
         made = _made(
             prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress
         )
-        output_folder.publish(made, out)
-        found = output_folder.finished(out)
-        assert found is not None
-    output_folder.clear(out)
-    return Done(out, found)
+        output_folder.publish(made, out, resumes=True)
+        report = output_folder.finished(out)
+        assert report is not None
+        output_folder.clear(out)
+    return Done(out, report)
 
 
 def check_seed(seed: int) -> None:
@@ -401,9 +401,9 @@ def _made(
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
     made = unfinished / "made"
-    if (made / output_folder.REPORT).is_file():
-        if json.loads(
-            (made / output_folder.REPORT).read_text()
+    if made.exists():
+        if output_folder.is_whole(made, unfinished.parent) and json.loads(
+            (made / output_folder.REPORT).read_bytes()
         )["request"] == output_folder.digest(asked):
             return made  # killed while it was published
         output_folder.withdraw(unfinished)
