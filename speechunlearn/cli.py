@@ -344,6 +344,7 @@ def ledger(
     out: Annotated[Path, typer.Option(help="folder; each request gets one of its id inside")],
     root: Root = None,
     allow_outside: Outside = False,
+    prune: Annotated[bool, typer.Option("--prune", help="remove superseded weights")] = False,
 ) -> None:
     """Do deletion requests in order, each on the model the one before left. Resumable.
 
@@ -353,12 +354,25 @@ def ledger(
     """
     from speechunlearn.tool import ledger as requests
 
-    table = requests.run(model, file, out, root=root, allow_outside=allow_outside, on_progress=_say)
+    table = requests.run(
+        model, file, out, root=root, allow_outside=allow_outside, prune=prune, on_progress=_say
+    )
     typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
     for row in table[table["status"] == "done"].itertuples():
         typer.echo(f"{row.id}: {row.verdict}: {row.why}")
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
+
+
+@app.command()
+def clear(
+    out: Annotated[Path, typer.Argument(help="folder of a request, or of a ledger")],
+) -> None:
+    """Remove what a stopped request has kept to go on with; results and records stay."""
+    from speechunlearn.tool import output_folder
+
+    for folder in output_folder.give_up(output_folder.path("out", out)):
+        _say(f"removed: {folder}")
 
 
 @app.command()

@@ -19,6 +19,9 @@ from speechunlearn.files import sha256 as sha256
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
+#: what of a report names recordings and people: it lies beside the checkpoint, not in its folder
+PRIVATE = ("to_forget", "salt", "same_speakers", "files")
+_RECORD = "record.json"
 #: kinds of work that a stopped request goes on with
 KINDS = ("unlearned", "adversarial")
 #: file inside of `UNFINISHED`: which files are being moved into place
@@ -121,6 +124,50 @@ def finished(out: Path) -> dict[str, Any] | None:
     return report
 
 
+def record_of(out: Path) -> Path:
+    """Return where the record of a request lies: beside its folder, which may be published."""
+    folder = out.resolve()
+    return folder.with_name(f"{folder.name}.{_RECORD}")
+
+
+def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
+    """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder."""
+    record = {name: report[name] for name in (*PRIVATE, "request")}
+    write_json(unfinished / _RECORD, record)
+    (unfinished / _RECORD).chmod(0o600)
+    public = {name: value for name, value in report.items() if name not in PRIVATE}
+    write_json(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
+
+
+def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return a finished report together with its record.
+
+    Raises:
+        OutputError: the record is gone, or is not the report's
+
+    """
+    path = record_of(out)
+    if not path.is_file() or sha256(path) != report.get("record"):
+        raise OutputError(f"out: the record {path} of {out / REPORT} has vanished, or is not its")
+    return report | json.loads(path.read_bytes())
+
+
+def check_record(out: Path, request: str) -> None:
+    """Refuse to write over the record of another request.
+
+    Raises:
+        OutputError: there is one
+
+    """
+    path = record_of(out)
+    try:
+        other = path.exists() and json.loads(path.read_bytes())["request"] != request
+    except (OSError, ValueError, KeyError, TypeError):
+        other = True
+    if other:
+        raise OutputError(f"out: {path} is the record of another request: move it away")
+
+
 def check_free(out: Path, *, resumes: bool = False) -> None:
     """Refuse a folder that holds anything but unfinished work.
 
@@ -160,6 +207,10 @@ def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
 
     """
     check_free(out, resumes=resumes)
+    if (made.parent / _RECORD).is_file():
+        to_disk(made.parent / _RECORD)
+        os.replace(made.parent / _RECORD, record_of(out))
+        to_disk(record_of(out).parent)
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
     note = out / UNFINISHED / _NOTE
     if names and not note.is_file():
@@ -179,10 +230,12 @@ def _published(out: Path) -> list[str]:
 def is_whole(made: Path, out: Path) -> bool:
     """Return whether all files of a finished report are there, moved into place or not yet."""
     try:
-        outputs = dict(json.loads((made / REPORT).read_bytes())["outputs"])
+        report = json.loads((made / REPORT).read_bytes())
+        outputs, record = dict(report["outputs"]), report["record"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return all(
+    records = (made.parent / _RECORD, record_of(out))
+    return any(sha256(path) == record for path in records if path.is_file()) and all(
         any(sha256(path) == digest for path in (made / name, out / name) if path.is_file())
         for name, digest in outputs.items()
     )
@@ -190,8 +243,11 @@ def is_whole(made: Path, out: Path) -> bool:
 
 def withdraw(unfinished: Path) -> None:
     """Take back what another request, killed while it was published, has left."""
-    for name in _published(unfinished.parent):
-        (unfinished.parent / name).unlink(missing_ok=True)
+    names = _published(unfinished.parent)
+    for path in [*(unfinished.parent / name for name in names), unfinished / _RECORD]:
+        path.unlink(missing_ok=True)
+    if REPORT in names:
+        record_of(unfinished.parent).unlink(missing_ok=True)
     (unfinished / _NOTE).unlink(missing_ok=True)
     shutil.rmtree(unfinished / "made", ignore_errors=True)
 
@@ -199,6 +255,30 @@ def withdraw(unfinished: Path) -> None:
 def clear(out: Path) -> None:
     """Remove the folder of unfinished work."""
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def give_up(out: Path) -> list[Path]:
+    """Remove what stopped requests have kept: copies of speech, states, weights.
+
+    Args:
+        out: output folder of a request or of a ledger
+
+    Returns:
+        the folders that were removed
+
+    Raises:
+        OutputError: another process works there
+
+    """
+    if not out.is_dir():
+        raise OutputError(f"out: {str(out)!r} is no folder")
+    removed = [one for one in (out, *sorted(out.iterdir())) if (one / UNFINISHED).is_dir()]
+    for one in removed:
+        with folder(one) as unfinished:
+            if finished(one) is None:
+                withdraw(unfinished)
+            clear(one)
+    return [one / UNFINISHED for one in removed]
 
 
 def write_json(path: Path, value: Any) -> None:

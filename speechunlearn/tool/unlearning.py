@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +36,7 @@ from speechunlearn.tool.inputs import ClipSet
 _COPIES_A_PIECE = 128
 
 #: of ``report.json``; it changes with the names in it
-FORMAT = 2
+FORMAT = 3
 
 OnProgress = Callable[[str], None]
 
@@ -137,7 +139,7 @@ def forget(
     root: str | Path | None = None,
     allow_outside: bool = False,
     fast: bool = False,
-    refused_in_retain: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Mapping[str, Any]] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Done:
     """Make a model forget clips, and write the unlearned checkpoint with a report.
@@ -160,7 +162,7 @@ def forget(
         allow_outside: let paths lead out of the root
         fast: computed sooner, see `speechunlearn.models.fast_mode`: equal but for rounding and for
             the numbers that dropout draws
-        refused_in_retain: hash of a recording -> the earlier request that was about it
+        earlier: name of an earlier request -> its record, whose recordings stay forgotten
         on_progress: progress callback
 
     Returns:
@@ -186,7 +188,7 @@ def forget(
     )
     _check_room(hyperparameters, prepared.sets["forget"].clips)
     if "retain" in prepared.sets:
-        _check_stays_forgotten(prepared.sets["retain"], refused_in_retain or {})
+        _check_stays_forgotten(prepared.sets["retain"], earlier or {})
     judges = prepared.references(references)
     asked = {
         "model": prepared.model.origin.sha256,
@@ -212,8 +214,9 @@ def forget(
             )
         output_folder.clear(out)
         on_progress(f"already done: {out / output_folder.REPORT}")
-        return Done(out, before)
+        return Done(out, output_folder.with_record(before, out))
     output_folder.check_free(out, resumes=True)
+    output_folder.check_record(out, output_folder.digest(asked))
     with output_folder.folder(out) as unfinished:
         made = _made(
             prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress
@@ -222,7 +225,7 @@ def forget(
         report = output_folder.finished(out)
         assert report is not None
         output_folder.clear(out)
-    return Done(out, report)
+    return Done(out, output_folder.with_record(report, out))
 
 
 def check_seed(seed: int) -> None:
@@ -289,7 +292,7 @@ def prepare(
             notes.append(
                 f"{part.name}: {len(part.beyond)} clips have samples beyond full scale (of a float "
                 "file, or by resampling) and were given to the model as they are, as transformers "
-                f"does; the first is {part.beyond[0]!r}: are its units those of 16-bit integers?"
+                "does: are their units those of 16-bit integers?"
             )
         long = int((part.about["seconds"] > original.heard_seconds).sum())
         if long:
@@ -335,13 +338,26 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
     return make
 
 
-def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, str]) -> None:
+def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse clips to keep that an earlier request was about: they would be learnt again."""
-    for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
-        if heard in earlier:
-            raise ParameterError(
-                f"{retain.file}: {path!r} is to stay forgotten, as request {earlier[heard]!r} asks"
-            )
+    for request, record in earlier.items():
+        forgotten = {clip["hash"] for clip in record["to_forget"]}
+        for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
+            if salted(heard, record["salt"]) in forgotten:
+                raise ParameterError(
+                    f"{retain.file}: {path!r} is to stay forgotten, as request {request!r} asks"
+                )
+
+
+def salted(content_hash: str, salt: str) -> str:
+    """Return what a record holds in place of a recording's hash: only with it can it be looked up.
+
+    Args:
+        content_hash: of `speechunlearn.corpora.base.content_hash`
+        salt: of the record, another for each
+
+    """
+    return hashlib.sha256(f"{salt}{content_hash}".encode()).hexdigest()
 
 
 def _made(
@@ -400,6 +416,7 @@ def _made(
         output_folder.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
+    shutil.rmtree(unfinished / "adversarial", ignore_errors=True)  # no more use of them
     made = unfinished / "made"
     if made.exists():
         if output_folder.is_whole(made, unfinished.parent) and json.loads(
@@ -426,7 +443,7 @@ def _made(
     report["outputs"] = {
         path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
-    output_folder.write_json(partial / output_folder.REPORT, report)
+    output_folder.write_report(report, partial, unfinished)
     partial.rename(made)
     return made
 
@@ -458,6 +475,12 @@ def _report(
         "fast": fast,
         "cost": outcome["cost"],
         "details": outcome["details"],
+        "on_disk": [
+            f"the original model, which knows the clips: {prepared.source}",
+            "the recordings and the lists that name them, and their backups",
+            "beside the folder of the result, the record of the request: paths and labels of its "
+            "recordings, and their salted hashes",
+        ],
     }
 
 
@@ -487,6 +510,8 @@ def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
 def described(prepared: Prepared) -> dict[str, Any]:
     """Return what a report says of the model, the clips, and where it was made."""
     config = prepared.model.network.config
+    salt = secrets.token_hex(16)
+    forget = prepared.sets["forget"].about[["path", "label", "hash"]].to_dict("records")
     return {
         "format": FORMAT,
         "model": {
@@ -497,13 +522,15 @@ def described(prepared: Prepared) -> dict[str, Any]:
         },
         "inputs": {
             name: {
-                "file": str(part.file), "sha256": part.sha256, "clips": len(part.clips),
+                "sha256": part.sha256, "clips": len(part.clips),
                 "seconds": float(part.about["seconds"].sum()),
                 "speakers": int(part.about["speaker"].nunique()) if part.has_speakers else None,
             }
             for name, part in prepared.sets.items()
         },
-        "to_forget": prepared.sets["forget"].about[["path", "label", "hash"]].to_dict("records"),
+        "files": {name: str(part.file) for name, part in prepared.sets.items()},
+        "salt": salt,
+        "to_forget": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
         "same_speakers": inputs.of_same_speakers(prepared.sets),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
@@ -578,9 +605,14 @@ def _in_pieces(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,
                     )
+                # what was added to each clip, which is no speech
+                added = [
+                    copy - part.waveforms_z[i // parameters.copies]
+                    for i, copy in enumerate(found.clips.waveforms_z)
+                ]
                 save_file(
                     {
-                        "samples": torch.cat(found.clips.waveforms_z),
+                        "added": torch.cat(added),
                         "lengths": torch.tensor(found.clips.lengths),
                         "labels": found.clips.labels, "reached": found.reached,
                     },
@@ -599,11 +631,12 @@ def _in_pieces(
             on_progress(
                 f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
             )
-        waveforms = [
-            waveform for piece in pieces
-            for waveform in piece["samples"].split(piece["lengths"].tolist())
-        ]
         source = [i for i in range(len(forget)) for _ in range(parameters.copies)]
+        added = [
+            perturbation for piece in pieces
+            for perturbation in piece["added"].split(piece["lengths"].tolist())
+        ]
+        waveforms = [forget.waveforms_z[i] + a for i, a in zip(source, added, strict=True)]
         return AdversarialSet(
             Clips(
                 waveforms, torch.cat([piece["labels"] for piece in pieces]),
