@@ -251,10 +251,10 @@ def _imports(module: str) -> list[str]:
     path = _source(module)
     assert path is not None, module
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = []
+    imported = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
+            imported += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
             if node.level:
@@ -263,10 +263,10 @@ def _imports(module: str) -> list[str]:
                 continue
             inner = [f"{source}.{alias.name}" for alias in node.names]
             submodules = [name for name in inner if _is_module(name)]
-            found += submodules
+            imported += submodules
             if len(submodules) < len(inner):
-                found.append(source)
-    return found
+                imported.append(source)
+    return imported
 
 
 def _is_module(name: str) -> bool:

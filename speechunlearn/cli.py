@@ -153,7 +153,7 @@ def run(
         option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
         raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
     chosen = profiles.get(profile)
-    paths = [context.find_chapter(wanted) for wanted in chapter or []]
+    paths = [context.find_chapter(name) for name in chapter or []]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
         context.check_root(
@@ -472,11 +472,11 @@ def results(
     if out is None:
         provenance.need_checkout("speechunlearn results without --out")
     rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
-    for column, wanted in {"corpus": corpus, "method": method, "metric": metric}.items():
-        if wanted and wanted not in set(rows[column]):
+    for column, value in {"corpus": corpus, "method": method, "metric": metric}.items():
+        if value and value not in set(rows[column]):
             known = ", ".join(sorted(set(rows[column])))
-            raise ParameterError(f"{column}: {wanted!r} is not in these results: {known}")
-        rows = rows[rows[column] == wanted] if wanted else rows
+            raise ParameterError(f"{column}: {value!r} is not in these results: {known}")
+        rows = rows[rows[column] == value] if value else rows
     if format == "summary":
         by = ["profile", "corpus", "setting", "method", "n_forget", "split"]
         shown = rows[rows["variant"].fillna("") == ""]

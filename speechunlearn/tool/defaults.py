@@ -20,8 +20,8 @@ from speechunlearn.errors import ParameterError
 #: the least that a method without targets may take before it has forgotten
 STEPS = 200
 
-#: no hyperparameter that counts is larger, none has more values, or is longer as text
-_LARGEST, _MOST, _LONGEST = 10**9, 1000, 200
+#: no hyperparameter that counts is larger
+_LARGEST = 10**9
 #: playback rates that a clip can still be told by
 _SPEEDS = (0.1, 10.0)
 
@@ -114,31 +114,21 @@ def parameters(method: str, values: Mapping[str, Any]) -> Any:
 
     Raises:
         ParameterError: an unknown name, a value of another type, or one that no work can be done
-            with: not finite, a count beyond a billion, longer than a list of 1000
+            with: not finite, or a count beyond a billion
 
     """
-    for name, value in values.items():
-        _check_size(str(name)[:_LONGEST], value)
-    speeds = values.get("speeds", ())
-    for speed in speeds if isinstance(speeds, list | tuple) else (speeds,):
-        if not isinstance(speed, int | float) or not _SPEEDS[0] <= speed <= _SPEEDS[1]:
-            raise ParameterError(f"speeds: {speed!r} is not from {_SPEEDS[0]} to {_SPEEDS[1]}")
-    return schema.checked(methods.get(method).parameters, values, f"method {method!r}")
-
-
-def _check_size(name: str, value: Any) -> None:
-    if isinstance(value, str):
-        if len(value) > _LONGEST:
-            raise ParameterError(f"{name}: {value[:40]!r}... has {len(value)} characters")
-    elif isinstance(value, list | tuple):
-        if len(value) > _MOST or any(isinstance(item, list | tuple | dict) for item in value):
-            raise ParameterError(f"{name}: it is nested, or has more than {_MOST} values")
-        for item in value:
-            _check_size(name, item)
-    elif isinstance(value, int) and abs(value) > _LARGEST:
-        raise ParameterError(f"{name}: it is beyond {_LARGEST:,}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ParameterError(f"{name}: {value} is not finite")
+    hyperparameters: Any = schema.checked(
+        methods.get(method).parameters, values, f"method {method!r}"
+    )
+    for name, value in vars(hyperparameters).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ParameterError(f"{name}: {number} is not finite")
+            if isinstance(number, int) and number > _LARGEST:
+                raise ParameterError(f"{name}: it is beyond {_LARGEST:,}")
+            if name == "speeds" and not _SPEEDS[0] <= number <= _SPEEDS[1]:
+                raise ParameterError(f"speeds: {number} is not from {_SPEEDS[0]} to {_SPEEDS[1]}")
+    return hyperparameters
 
 
 def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:

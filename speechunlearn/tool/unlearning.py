@@ -218,7 +218,7 @@ def forget(
     output_folder.check_free(out, resumes=True)
     output_folder.check_record(out, output_folder.digest(asked))
     with output_folder.folder(out) as unfinished:
-        made = _made(
+        made = _carried_out(
             prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress
         )
         output_folder.publish(made, out, resumes=True)
@@ -360,7 +360,7 @@ def salted(content_hash: str, salt: str) -> str:
     return hashlib.sha256(f"{salt}{content_hash}".encode()).hexdigest()
 
 
-def _made(
+def _carried_out(
     prepared: Prepared,
     choice: defaults.Choice,
     parameters: Any,
@@ -486,25 +486,25 @@ def _report(
 
 def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
     """Return how a method ended that finds its end on the clips."""
-    found = []
+    sentences = []
     level = details.get("never_heard")
     if level is not None:
-        found.append(
+        sentences.append(
             f"a model that never heard these clips would lose about {level:.2g} nats on each, as "
             "copies at other speeds tell"
         )
     left = details.get("left")
     if left is not None and parameters.until:
         reached = "reached" if left <= parameters.until else "NOT reached"
-        found.append(
+        sentences.append(
             f"the answers that the clips were to be given were {reached} after {details['steps']} "
             f"of at most {parameters.steps} steps: {left:.0%} of the distance is left"
         )
     elif level is not None and len(details.get("history", ())) >= parameters.epochs:
-        found.append(
+        sentences.append(
             f"whether that was reached is not known: all {parameters.epochs} epochs were run"
         )
-    return found
+    return sentences
 
 
 def described(prepared: Prepared) -> dict[str, Any]:
@@ -560,7 +560,7 @@ def assessed(
     tables = {when: evaluate.table(model, parts) for when, model in judged.items()}
     references = [evaluate.table(model, parts) for model in judges]
     n_labels = len(next(iter(judged.values())).labels)
-    found = {
+    results = {
         "scores": {when: evaluate.scores(table, n_labels) for when, table in tables.items()},
         "membership": {when: evaluate.attack(t, seed=seed) for when, t in tables.items()},
         "cards": {
@@ -570,7 +570,7 @@ def assessed(
         "references": len(judges),
         "not_assessed": evaluate.missing(parts, len(judges)),
     }
-    return found | evaluate.verdict(tables, references, found, n_labels, seed=seed)
+    return results | evaluate.verdict(tables, references, results, n_labels, seed=seed)
 
 
 def _in_pieces(
@@ -587,34 +587,34 @@ def _in_pieces(
         pieces = []
         for first in range(0, len(forget), step):
             part = forget.at(range(first, min(first + step, len(forget))))
-            own = {
+            of_piece = {
                 "model": specification["model"], "clips": part.hashes, "first": first,
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
                 "fast": specification["fast"],
                 "code": code_hash("speechunlearn.methods.pgd"), "stack": stack(),
                 "computing": specification["computing"],
             }
-            kept = cache.find("adversarial", own) is not None
+            kept = cache.find("adversarial", of_piece) is not None
 
             def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
                 counted = Cost()
                 fast = specification["fast"]
                 sooner = fast_mode.fast(prepared.model) if fast else contextlib.nullcontext()
                 with provenance.measured() as usage, sooner:
-                    found = adversarial_set(
+                    copies = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,
                     )
                 # what was added to each clip, which is no speech
                 added = [
                     copy - part.waveforms_z[i // parameters.copies]
-                    for i, copy in enumerate(found.clips.waveforms_z)
+                    for i, copy in enumerate(copies.clips.waveforms_z)
                 ]
                 save_file(
                     {
                         "added": torch.cat(added),
-                        "lengths": torch.tensor(found.clips.lengths),
-                        "labels": found.clips.labels, "reached": found.reached,
+                        "lengths": torch.tensor(copies.clips.lengths),
+                        "labels": copies.clips.labels, "reached": copies.reached,
                     },
                     folder / "copies.safetensors",
                 )
@@ -622,7 +622,7 @@ def _in_pieces(
                     folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
                 )
 
-            folder = cache.find_or_make("adversarial", own, attack)
+            folder = cache.find_or_make("adversarial", of_piece, attack)
             spent = json.loads((folder / "cost.json").read_text())
             cost.forward += spent["forward"]
             cost.forward_backward += spent["forward_backward"]
