@@ -119,7 +119,10 @@ def manifest(
     if out is None:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        table.to_csv(out, index=False)
+        try:
+            table.to_csv(out, index=False)
+        except OSError as error:
+            raise SpeechUnlearnError(f"out: cannot write to {str(out)!r}: {error}") from error
         _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
 
 

@@ -233,6 +233,17 @@ def test_a_folder_that_transformers_reads_is_read_and_written(
     assert deviation(tmp_path / "out", listed) < 1e-5
 
 
+def test_what_is_written_is_what_transformers_writes(tmp_path: Path) -> None:
+    """And no setting of a config that transformers reads, but does not write, loses the work."""
+    model = checkpoint(tmp_path / "model", "wav2vec2")
+    config = model / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"output_attentions": True}))
+    (tmp_path / "out").mkdir()
+    checkpoints.save(checkpoints.load(model), tmp_path / "out")
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (model / name).read_bytes()
+
+
 def test_each_weight_keeps_its_precision(listed: Path, tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "model", "wav2vec2")
     weights = load_file(model / "model.safetensors")
@@ -270,6 +281,7 @@ def test_a_model_that_is_replaced_meanwhile_is_not_what_is_written(
     [
         ({"problem_type": "multi_label_classification"}, "problem_type is 'multi_label"),
         ({"problem_type": "regression"}, "problem_type is 'regression'"),
+        ({"id2label": {"0": "x" * 1001, "1": "y"}}, "is no name"),
         ({"id2label": {"0": "felicit\u00e0", "1": "felicita\u0300"}}, "two labels one name"),
     ],
 )
@@ -280,6 +292,17 @@ def test_what_is_no_classifier_of_one_label_is_refused(
     config.write_text(json.dumps(json.loads(config.read_text()) | settings))
     with pytest.raises(ModelError, match=reason):
         checkpoints.load(tmp_path / "model")
+
+
+def test_a_pickle_that_holds_less_than_it_says_is_refused(tmp_path: Path) -> None:
+    """A view of one number can have any shape: it would take its memory when it is loaded."""
+    model = checkpoint(tmp_path / "model", "wav2vec2")
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    weights["classifier.weight"] = torch.zeros(1).expand_as(weights["classifier.weight"])
+    torch.save(weights, model / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="holds less of 'classifier.weight' than its shape says"):
+        checkpoints.load(model)
 
 
 def test_an_adapter_is_named_though_it_has_no_config(tmp_path: Path) -> None:

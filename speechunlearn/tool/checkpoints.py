@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import save_file
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
@@ -50,7 +51,7 @@ _WEIGHTS = (_SAFE, _SAFE + _INDEX, _PICKLED, _PICKLED + _INDEX)
 
 #: a config larger than this is none
 _MAX_JSON = 16 * 2**20
-_MAX_LABELS = 100_000
+_MAX_LABELS, _LONGEST_LABEL = 100_000, 1000
 #: settings by which a config asks for more than an architecture, and what for
 _REFUSED = {
     "auto_map": "code of its own (auto_map)",
@@ -334,8 +335,8 @@ def save(model: WaveformClassifier, out: Path) -> None:
         for name, weight in model.network.state_dict().items()
     }
     _check_finite("unlearned", weights)
-    with quiet():
-        model.network.save_pretrained(out, state_dict=weights)
+    separate = {name: weight.contiguous().clone() for name, weight in weights.items()}
+    save_file(separate, out / _SAFE, metadata={"format": "pt"})
     for name, content in model.origin.configs.items():
         (out / name).write_bytes(content)
 
@@ -482,7 +483,7 @@ def _config(kind: str, settings: dict[str, Any]) -> Any:
         if set(names) != {str(i) for i in range(len(names))}:
             raise _Unfit(f"{_CONFIG}: id2label does not number labels from 0")
         for name in names.values():
-            if not isinstance(name, str) or CONTROL.search(name):
+            if not isinstance(name, str) or CONTROL.search(name) or len(name) > _LONGEST_LABEL:
                 raise _Unfit(f"{_CONFIG}: id2label has {str(name)[:80]!r}, which is no name")
         if len({nfc(name) for name in names.values()}) < len(names):
             raise _Unfit(f"{_CONFIG}: id2label gives two labels one name")
@@ -577,6 +578,8 @@ def _tensors(
             _check_archive(path)
             for name, weight in torch.load(path, map_location="meta", weights_only=True).items():
                 if isinstance(weight, Tensor):
+                    if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
+                        raise _Unfit(f"{path.name} holds less of {name!r} than its shape says")
                     shapes[_new(name)] = tuple(weight.shape)
                     if weight.dtype in _PRECISIONS.values():
                         precisions[_new(name)] = weight.dtype
@@ -653,7 +656,7 @@ def _check_answers(model: WaveformClassifier) -> None:
         ])
         if tuple(alone.shape[1:]) != (len(model.labels),) or not torch.isfinite(alone).all():
             raise _Unfit(
-                f"it answers noise by {alone[0].tolist()}, not by a number for each of "
+                f"it answers noise by {alone[0].tolist()[:5]}, not by a number for each of "
                 f"{len(model.labels)} classes"
             )
         deviation = float((model(noise, lengths) - alone).abs().max())
