@@ -240,7 +240,9 @@ def test_an_audit_does_not_write_over_what_came_meanwhile(
     with pytest.raises(output_folder.OutputError, match="not empty"):
         audit(desk / "model", desk / "retain.csv", out=desk / "out")
     report = output_folder.finished(desk / "out")
-    assert report is not None and report["inputs"]["forget"]["clips"] == 6
+    assert report is not None
+    assert report["inputs"]["forget"]["file"] == str(desk / "forget.csv")
+    assert not (desk / "out" / ".unfinished").exists()
 
 
 @pytest.mark.parametrize("left", [0, 10, 1000, -1])
@@ -365,10 +367,14 @@ class TestLedger:
         assert [path.parent.name for path in desk.glob("out/*/*.safetensors")] == ["b"]
         # what was forgotten stays so, and the newest model is gone on with
         shutil.rmtree(desk / "forget")
+        (desk / "forget.csv").unlink()
         rows += ["c,third.csv,,ran_lab", "d,third.csv,second.csv,finetune"]
         table = ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
         assert list(table["status"]) == ["done", "done", "done", "failed"]
         assert "as request 'b' asks" in table["reason"].iloc[-1]
+        rows[0] = "a,forget.csv,,delete"
+        with pytest.raises(ParameterError, match="'a' was done with method 'ran_lab', not 'del"):
+            ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
 
     def test_a_bit_of_its_state_is_missed(self, desk: Path) -> None:
         file = self._write(desk, "a,forget.csv,,ran_lab")

@@ -137,12 +137,20 @@ def run(
         state = _read(out, first)
         for entry in entries:
             done = state["done"].get(entry.id)
-            now = output_folder.sha256(entry.forget) if entry.forget.is_file() else ""
-            if done is not None and done["forget"] != now:
+            if done is None:
+                continue
+            # once the recordings are deleted, as they must be, their list may be gone as well
+            if entry.forget.is_file() and done["forget"] != output_folder.sha256(entry.forget):
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
                 )
+            for name, value in (("method", entry.method), ("seed", entry.seed)):
+                if done[name] != value:
+                    raise ParameterError(
+                        f"ledger: request {entry.id!r} was done with {name} {done[name]!r}, not "
+                        f"{value!r}; a new request needs a new id"
+                    )
         for entry in entries:
             if entry.id in state["done"]:
                 on_progress(f"{entry.id}: done already")
@@ -168,7 +176,7 @@ def run(
             order.append(entry.id)
             state["done"][entry.id] = {
                 "model": source, "forget": result.report["inputs"]["forget"]["sha256"],
-                "verdict": result.report["verdict"],
+                "verdict": result.report["verdict"], "method": entry.method, "seed": entry.seed,
             }
             _write(out, state)
         for name in state["order"][:-1] if prune else ():
@@ -226,7 +234,7 @@ def _read(out: Path, model: str) -> dict[str, Any]:
             raise ValueError("it is not what was written")
         held = state["model"], state["order"], state["done"], state["failed"]
         for done in state["done"].values():
-            done["verdict"]["value"], done["verdict"]["why"]
+            done["verdict"]["value"], done["verdict"]["why"], done["method"], done["seed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise output_folder.OutputError(f"out: {path} cannot be read: {error}") from error
     if held[0] != model:

@@ -20,7 +20,7 @@ from speechunlearn.files import sha256 as sha256
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
 #: what of a report names recordings and people: it lies beside the checkpoint, not in its folder
-PRIVATE = ("to_forget", "salt", "same_speakers", "files")
+PRIVATE = ("to_forget", "salt", "same_speakers", "inputs")
 _RECORD = "record.json"
 #: kinds of work that a stopped request goes on with
 KINDS = ("unlearned", "adversarial")
@@ -81,7 +81,11 @@ def folder(out: Path) -> Iterator[Path]:
                 same = False
             if not same:  # another process has just ended here, and removed it
                 raise Timeout(str(unfinished / "lock"))
-            yield unfinished
+            try:
+                yield unfinished
+            finally:
+                if not any((unfinished / name).exists() for name in (*KINDS, _NOTE)):
+                    clear(out)  # nothing to go on with
 
 
 @contextlib.contextmanager
@@ -131,11 +135,18 @@ def record_of(out: Path) -> Path:
 
 
 def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
-    """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder."""
+    """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder.
+
+    Of the lists of clips the report says how much they hold, the record which files they are.
+    """
     record = {name: report[name] for name in (*PRIVATE, "request")}
     write_json(unfinished / _RECORD, record)
     (unfinished / _RECORD).chmod(0o600)
     public = {name: value for name, value in report.items() if name not in PRIVATE}
+    public["inputs"] = {
+        name: {key: value for key, value in one.items() if key != "file"}
+        for name, one in report["inputs"].items()
+    }
     write_json(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
 
 

@@ -522,13 +522,12 @@ def described(prepared: Prepared) -> dict[str, Any]:
         },
         "inputs": {
             name: {
-                "sha256": part.sha256, "clips": len(part.clips),
+                "file": str(part.file), "sha256": part.sha256, "clips": len(part.clips),
                 "seconds": float(part.about["seconds"].sum()),
                 "speakers": int(part.about["speaker"].nunique()) if part.has_speakers else None,
             }
             for name, part in prepared.sets.items()
         },
-        "files": {name: str(part.file) for name, part in prepared.sets.items()},
         "salt": salt,
         "to_forget": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
         "same_speakers": inputs.of_same_speakers(prepared.sets),
