@@ -14,7 +14,6 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from typing import Any
 from filelock import FileLock
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.files import sha256
+from speechunlearn.files import remove, sha256, to_disk
 from speechunlearn.provenance import REPOSITORY, in_checkout
 
 log = logging.getLogger(__name__)
@@ -85,20 +84,14 @@ class Cache:
     def find(self, kind: str, specification: dict[str, Any]) -> Path | None:
         """Return the folder of a finished artefact, or None.
 
-        One whose files do not have the recorded hashes is thrown away, with a warning.
+        One whose files do not have the recorded hashes is none, with a warning: it is made again.
+        Nothing is removed here: another process may be making it.
         """
         folder = self.folder(kind, specification)
-        if folder in self._trusted:
+        if folder in self._trusted and folder.is_dir():
             return folder
-        if not (folder / _RECORD).exists():
+        if not _is_whole(folder):
             return None
-        record = json.loads((folder / _RECORD).read_text())
-        for name, digest in record["files"].items():
-            path = folder / name
-            if not path.is_file() or sha256(path) != digest:
-                log.warning("%s is damaged: its artefact is made again", path)
-                shutil.rmtree(folder)
-                return None
         self._trusted.add(folder)
         return folder
 
@@ -128,9 +121,9 @@ class Cache:
                 kill, for work that can go on from where it stopped
 
         """
-        found = self.find(kind, specification)
-        if found is not None:
-            return found
+        whole = self.find(kind, specification)
+        if whole is not None:
+            return whole
         folder = self.folder(kind, specification)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -139,11 +132,11 @@ class Cache:
         except OSError as error:
             raise ParameterError(f"cache: cannot write to {str(self.root)!r}: {error}") from error
         try:
-            found = self.find(kind, specification)
-            if found is not None:
-                return found
-            for leftover in folder.parent.glob(f".{folder.name}-*"):
-                shutil.rmtree(leftover)  # of a killed process: we hold its lock
+            whole = self.find(kind, specification)
+            if whole is not None:
+                return whole
+            for leftover in folder.parent.glob(f".{folder.name}*"):
+                remove(leftover)  # of a killed process: we hold its lock
             resume = folder.with_suffix(".resume")
             temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             try:
@@ -155,18 +148,44 @@ class Cache:
                 }
                 record = {"specification": specification, "files": files}
                 (temporary / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
-                if folder.exists():
-                    shutil.rmtree(folder)
+                for path in [*temporary.rglob("*"), temporary]:
+                    to_disk(path)
+                if os.path.lexists(folder):  # damaged: moved away in one step
+                    os.replace(folder, folder.with_name(f".{folder.name}-damaged"))
                 os.replace(temporary, folder)
+                to_disk(folder.parent)
             except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
+                remove(temporary)
                 raise
+            for leftover in folder.parent.glob(f".{folder.name}*"):
+                remove(leftover)
             for left in folder.parent.glob(f"{folder.name}*.resume"):
                 left.unlink()
             self._trusted.add(folder)
             return folder
         finally:
             lock.release()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a folder holds an artefact as it was recorded, and of the right name."""
+    if not os.path.lexists(folder):
+        return False
+    try:
+        record = json.loads((folder / _RECORD).read_bytes())
+        files, digest = dict(record["files"]), _digest(record["specification"])
+        there = {
+            str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if not path.is_dir()
+        }
+        if digest == folder.name and there == {*files, _RECORD} and all(
+            sha256(folder / name) == content for name, content in files.items()
+        ):
+            return True
+        reason = "its files are not those of its record"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    log.warning("%s is damaged, and is made again: %s", folder, reason)
+    return False
 
 
 def _default_root() -> Path:
@@ -232,10 +251,10 @@ def _imports(module: str) -> list[str]:
     path = _source(module)
     assert path is not None, module
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = []
+    imported = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
+            imported += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
             if node.level:
@@ -244,10 +263,10 @@ def _imports(module: str) -> list[str]:
                 continue
             inner = [f"{source}.{alias.name}" for alias in node.names]
             submodules = [name for name in inner if _is_module(name)]
-            found += submodules
+            imported += submodules
             if len(submodules) < len(inner):
-                found.append(source)
-    return found
+                imported.append(source)
+    return imported
 
 
 def _is_module(name: str) -> bool:

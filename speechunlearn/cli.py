@@ -119,7 +119,10 @@ def manifest(
     if out is None:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        table.to_csv(out, index=False)
+        try:
+            table.to_csv(out, index=False)
+        except OSError as error:
+            raise SpeechUnlearnError(f"out: cannot write to {str(out)!r}: {error}") from error
         _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
 
 
@@ -148,8 +151,12 @@ def run(
 
     provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
+    of_options = {"profile", "corpus", "root", "skip_bad", "results"} & set(values)
+    for name in sorted(of_options):
+        option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
+        raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
     chosen = profiles.get(profile)
-    paths = [context.find_chapter(wanted) for wanted in chapter or []]
+    paths = [context.find_chapter(name) for name in chapter or []]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
         context.check_root(
@@ -215,8 +222,13 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     for item in items or []:
         name, equals, text = item.partition("=")
         if not equals:
-            raise SpeechUnlearnError(f"{option} {item!r} is not name=value")
-        values[name] = context.parse_value(text)
+            raise SpeechUnlearnError(f"{option} {item[:200]!r} is not name=value")
+        if name in values:
+            raise SpeechUnlearnError(f"{option} {name[:200]!r} is given twice")
+        try:
+            values[name] = context.parse_value(text)
+        except (RecursionError, MemoryError) as error:
+            raise SpeechUnlearnError(f"{option} {name[:200]!r}: it is nested too deep") from error
     return values
 
 
@@ -335,6 +347,7 @@ def ledger(
     out: Annotated[Path, typer.Option(help="folder; each request gets one of its id inside")],
     root: Root = None,
     allow_outside: Outside = False,
+    prune: Annotated[bool, typer.Option("--prune", help="remove superseded weights")] = False,
 ) -> None:
     """Do deletion requests in order, each on the model the one before left. Resumable.
 
@@ -344,12 +357,25 @@ def ledger(
     """
     from speechunlearn.tool import ledger as requests
 
-    table = requests.run(model, file, out, root=root, allow_outside=allow_outside, on_progress=_say)
+    table = requests.run(
+        model, file, out, root=root, allow_outside=allow_outside, prune=prune, on_progress=_say
+    )
     typer.echo(table[["id", "status", "verdict", "reason"]].to_string(index=False))
     for row in table[table["status"] == "done"].itertuples():
         typer.echo(f"{row.id}: {row.verdict}: {row.why}")
     if (table["status"] == "failed").any():
         raise typer.Exit(1)
+
+
+@app.command()
+def clear(
+    out: Annotated[Path, typer.Argument(help="folder of a request, or of a ledger")],
+) -> None:
+    """Remove what a stopped request has kept to go on with; results and records stay."""
+    from speechunlearn.tool import output_folder
+
+    for folder in output_folder.give_up(output_folder.path("out", out)):
+        _say(f"removed: {folder}")
 
 
 @app.command()
@@ -449,11 +475,11 @@ def results(
     if out is None:
         provenance.need_checkout("speechunlearn results without --out")
     rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
-    for column, wanted in {"corpus": corpus, "method": method, "metric": metric}.items():
-        if wanted and wanted not in set(rows[column]):
+    for column, value in {"corpus": corpus, "method": method, "metric": metric}.items():
+        if value and value not in set(rows[column]):
             known = ", ".join(sorted(set(rows[column])))
-            raise ParameterError(f"{column}: {wanted!r} is not in these results: {known}")
-        rows = rows[rows[column] == wanted] if wanted else rows
+            raise ParameterError(f"{column}: {value!r} is not in these results: {known}")
+        rows = rows[rows[column] == value] if value else rows
     if format == "summary":
         by = ["profile", "corpus", "setting", "method", "n_forget", "split"]
         shown = rows[rows["variant"].fillna("") == ""]

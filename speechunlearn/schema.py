@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from speechunlearn.errors import ParameterError
 
 T = TypeVar("T")
+_SHOWN = 200  # characters of a value that a message cites
 
 
 class _Loader(yaml.SafeLoader):
@@ -109,7 +110,9 @@ def value_of(kind: Any, value: Any, what: str) -> Any:
         first = error.errors()[0]
         inside = "".join(f".{key}" for key in first["loc"])
         problem = first["msg"].replace("Input should", "it should")
-        raise ParameterError(f"{what}{inside} is {first['input']!r}; {problem}") from error
+        shown = repr(first["input"])
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        raise ParameterError(f"{what}{inside} is {shown}; {problem}") from error
 
 
 def with_tuples(value: Any) -> Any:

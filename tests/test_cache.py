@@ -4,6 +4,7 @@ import ast
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,103 @@ def test_a_damaged_file_is_noticed_and_made_again(tmp_path):
     found = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", calls))
     assert calls == ["good", "good"]
     assert (found / "value.txt").read_text() == "good"
+
+
+def _damages(folder: Path):
+    """Yield what a power cut, a bad disk or a person does to an artefact, by name."""
+    record, value = folder / "artefact.json", folder / "value.txt"
+    text = record.read_text()
+
+    def folder_for(path: Path) -> None:
+        path.unlink()
+        path.mkdir()
+
+    def file_for_all() -> None:
+        shutil.rmtree(folder)
+        folder.write_text("x")
+
+    yield "value gone", value.unlink
+    yield "value a folder", lambda: folder_for(value)
+    yield "one more file", lambda: (folder / "more.txt").write_text("x")
+    yield "record empty", lambda: record.write_text("")
+    yield "record cut", lambda: record.write_text(text[: len(text) // 2])
+    yield "record zeros", lambda: record.write_bytes(bytes(len(text)))
+    yield "record not UTF-8", lambda: record.write_bytes(text.encode()[:-5] + b"\xff\xfe")
+    yield "record a list", lambda: record.write_text("[]")
+    yield "record of no files", lambda: record.write_text(
+        json.dumps({"files": {}, "specification": {"seed": 0}})
+    )
+    yield "record of other work", lambda: record.write_text(text.replace('"seed": 0', '"seed": 7'))
+    yield "record a folder", lambda: folder_for(record)
+    yield "a file in its place", file_for_all
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_whatever_is_damaged_is_made_again(tmp_path, number, caplog):
+    folder = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", []))
+    name, damage = list(_damages(folder))[number]
+    damage()
+    again = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("again", []))
+    assert (again / "value.txt").read_text() == "again", name
+    assert "is damaged, and is made again" in caplog.text
+    left = {path.name for path in (tmp_path / "kind").iterdir()}
+    assert left == {folder.name, f"{folder.name}.lock"}
+
+
+def test_no_bit_of_an_artefact_can_turn_unnoticed(tmp_path):
+    folder = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", []))
+    for path in (folder / "artefact.json", folder / "value.txt"):
+        content = path.read_bytes()
+        for position in range(0, len(content), 3):
+            flipped = bytearray(content)
+            flipped[position] ^= 1 << position % 8
+            path.write_bytes(flipped)
+            there = Cache(tmp_path).find("kind", {"seed": 0})
+            # blanks between the names of a record are no part of it
+            same = path.suffix == ".json" and _json(flipped) == _json(content)
+            assert (there is None) is not same, (path.name, position)
+        path.write_bytes(content)
+
+
+def _json(content: bytes | bytearray):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def _meets(root: str, barrier, answers) -> None:
+    barrier.wait()
+    made = Cache(root).find_or_make("kind", {"seed": 0}, writer("made again", []))
+    answers.put((made / "value.txt").read_text())
+
+
+def test_processes_that_meet_at_a_damaged_artefact_leave_each_other_s_work(tmp_path):
+    folder = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", []))
+    context = multiprocessing.get_context("fork")
+    for _ in range(5):
+        (folder / "value.txt").write_text("bad")
+        barrier, answers = context.Barrier(4), context.Queue()
+        processes = [
+            context.Process(target=_meets, args=(str(tmp_path), barrier, answers)) for _ in range(4)
+        ]
+        for process in processes:
+            process.start()
+        assert [answers.get(timeout=60) for _ in processes] == ["made again"] * 4
+        for process in processes:
+            process.join()
+
+
+def test_a_reader_removes_nothing(tmp_path):
+    """It may be late: what it read as damaged, another process has made again meanwhile."""
+    folder = Cache(tmp_path).find_or_make("kind", {"seed": 0}, writer("good", []))
+    (folder / "value.txt").write_text("bad")
+    assert Cache(tmp_path).find("kind", {"seed": 0}) is None
+    assert (folder / "value.txt").read_text() == "bad"
+    cache = Cache(tmp_path)
+    assert cache.find_or_make("kind", {"seed": 0}, writer("again", [])) == folder
+    shutil.rmtree(folder)
+    assert cache.find("kind", {"seed": 0}) is None  # trusted before, and gone
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):

@@ -125,7 +125,7 @@ def test_a_calibration_keeps_to_its_budget(request_files):
         ),
         ({"method": "nothing"}, "method: 'nothing' is not one of"),
         ({"method": "scrub"}, "method: 'scrub' needs the retain clips"),
-        ({"method": "ran_lab", "parameters": {"tau": 1}}, "'ran_lab' has no parameter"),
+        ({"method": "ran_lab", "parameters": {"tau": 1}}, "'ran_lab' has no 'tau'"),
         ({"method": "ran_lab", "parameters": {"epochs": 0}}, "epochs: 0"),
         ({"seed": -1}, "seed: -1 is not from 0 to 4294967295"),
         ({"seed": 2**32}, "seed: 4294967296 is not from 0"),

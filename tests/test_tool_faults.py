@@ -1,9 +1,11 @@
 """Whatever goes wrong: the model is untouched, nothing half-written is trusted, all is said."""
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoint import clips, write
+from safetensors.torch import load_file
 
+from speechunlearn import cli
+from speechunlearn.corpora.base import content_hash, decode
+from speechunlearn.dataset.audio import normalise
 from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.files import kept
 from speechunlearn.tool import audit, forget, output_folder
 from speechunlearn.tool import ledger as ledgers
 
@@ -155,6 +163,88 @@ def test_a_damaged_piece_of_work_is_made_again(desk: Path) -> None:
     assert done.report["outputs"][name] == whole.report["outputs"][name]
 
 
+def test_no_bit_of_a_kept_descent_changes_the_weights(
+    desk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+
+    def stop(text: str) -> None:
+        if "epoch 2" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
+    (state,) = (desk / "out").glob(".unfinished/unlearned/*.resume")
+    content = state.read_bytes()
+    for share in (0.0, 0.3, 0.6, 0.9):
+        flipped = bytearray(content)
+        flipped[int(share * len(content))] ^= 4
+        state.write_bytes(flipped)
+        assert kept(state) is None and "begins anew" in caplog.text
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
+@pytest.mark.parametrize("flipped", ["model.safetensors", "report.json", "README.md"])
+def test_what_was_damaged_while_it_was_published_is_made_again(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, flipped: str
+) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+
+    def cut(made: Path, out: Path, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(output_folder, "publish", cut)
+        forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    path = desk / "out" / ".unfinished" / "made" / flipped
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+    name = "model.safetensors"
+    assert done.report["outputs"][name] == whole.report["outputs"][name]
+    assert not (desk / "out" / ".unfinished").exists()
+
+
+def test_an_audit_leaves_a_request_that_was_stopped(desk: Path) -> None:
+    def stop(text: str) -> None:
+        if "epoch 2" in text:
+            raise KeyboardInterrupt
+
+    call = {"method": "ran_lab", "parameters": FAST}
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
+    before = sorted((desk / "out").rglob("*"))
+    with pytest.raises(output_folder.OutputError, match="a request that was stopped"):
+        audit(desk / "model", desk / "forget.csv", out=desk / "out")
+    assert sorted((desk / "out").rglob("*")) == before
+
+
+def test_an_audit_does_not_write_over_what_came_meanwhile(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speechunlearn.tool import judging
+
+    assessed = judging.assessed
+
+    def meanwhile(*given: object, **more: object) -> object:
+        monkeypatch.setattr(judging, "assessed", assessed)
+        audit(desk / "model", desk / "forget.csv", out=desk / "out")
+        return assessed(*given, **more)
+
+    monkeypatch.setattr(judging, "assessed", meanwhile)
+    with pytest.raises(output_folder.OutputError, match="not empty"):
+        audit(desk / "model", desk / "retain.csv", out=desk / "out")
+    report = output_folder.finished(desk / "out")
+    assert report is not None
+    assert report["inputs"]["forget"]["file"] == str(desk / "forget.csv")
+    assert not (desk / "out" / ".unfinished").exists()
+
+
 @pytest.mark.parametrize("left", [0, 10, 1000, -1])
 def test_a_damaged_state_of_a_descent_is_not_gone_on_from(desk: Path, left: int) -> None:
     call = {"method": "ran_lab", "parameters": FAST}
@@ -171,6 +261,78 @@ def test_a_damaged_state_of_a_descent_is_not_gone_on_from(desk: Path, left: int)
     done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
     name = "model.safetensors"
     assert done.report["outputs"][name] == whole.report["outputs"][name]
+
+
+@pytest.mark.parametrize("method", ["adv", "ran_lab"])
+def test_a_finished_request_leaves_a_checkpoint_that_may_be_published_and_its_record(
+    desk: Path, method: str
+) -> None:
+    """Whoever gets the folder learns neither who asked nor of which recordings."""
+    person = desk / "Maria Rossi 1979"
+    (desk / "forget").rename(person)
+    listed = desk / "forget.csv"
+    listed.write_text(listed.read_text().replace("forget/", f"{person.name}/"))
+    more = {"copies": 2, "steps": 2} if method == "adv" else {}
+    call = {"method": method, "parameters": FAST | more, "retain": desk / "retain.csv"}
+    done = forget(desk / "model", listed, desk / "out", **call)
+    hashes = [content_hash(decode(person / f"{i}.wav")[0]) for i in range(6)]
+    for path in (desk / "out").rglob("*"):
+        content = path.read_bytes()
+        for said in (person.name, str(desk / "forget.csv"), "retain/0.wav", *hashes):
+            assert said.encode() not in content, (path.name, said)
+    record = desk / "out.record.json"
+    assert record.stat().st_mode & 0o777 == 0o600
+    told = json.loads(record.read_text())
+    paths = [clip["path"] for clip in told["to_forget"]]
+    assert paths == [f"{person.name}/{i}.wav" for i in range(6)]
+    assert not any(one in record.read_text() for one in hashes)
+    assert [clip["hash"] for clip in told["to_forget"]] == [
+        hashlib.sha256(f"{told['salt']}{one}".encode()).hexdigest() for one in hashes
+    ]
+    assert {path.name for path in (desk / "out").iterdir()} == {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
+        "report.html", "report.json",
+    }
+    # what stays is said, and the same call again is done with it
+    assert any("the record" in said for said in done.report["on_disk"])
+    assert forget(desk / "model", listed, desk / "out", **call).report == done.report
+    record.write_text(record.read_text().replace("Maria", "Mario"))
+    with pytest.raises(output_folder.OutputError, match="the record .* has vanished, or is not"):
+        forget(desk / "model", listed, desk / "out", **call)
+
+
+def test_the_record_of_another_request_is_not_written_over(desk: Path) -> None:
+    call = {"method": "ran_lab", "parameters": FAST}
+    forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    shutil.rmtree(desk / "out")
+    with pytest.raises(output_folder.OutputError, match="the record of another request"):
+        forget(desk / "model", desk / "retain.csv", desk / "out", **call)
+    assert not (desk / "out").exists()
+
+
+def test_a_stopped_request_keeps_no_speech_and_is_cleared(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(text: str) -> None:
+        if "epoch 1" in text:
+            raise KeyboardInterrupt
+
+    call = {"method": "adv", "parameters": FAST | {"copies": 8, "steps": 2}}
+    with pytest.raises(KeyboardInterrupt):
+        forget(desk / "model", desk / "forget.csv", desk / "out", on_progress=stop, **call)
+    unfinished = desk / "out" / ".unfinished"
+    assert unfinished.stat().st_mode & 0o077 == 0
+    (piece,) = unfinished.glob("adversarial/*/copies.safetensors")
+    kept_of_piece = load_file(piece)
+    added = kept_of_piece["added"].split(kept_of_piece["lengths"].tolist())
+    for i in range(6):  # the mean of many copies would be the recording
+        clip = torch.from_numpy(normalise(decode(desk / "forget" / f"{i}.wav")[0]))
+        mean = torch.stack(added[8 * i : 8 * i + 8]).mean(dim=0)
+        assert abs(torch.corrcoef(torch.stack([clip, mean]))[0, 1]) < 0.3
+    monkeypatch.setattr("sys.argv", ["speechunlearn", "clear", str(desk / "out")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert not left.value.code and list((desk / "out").iterdir()) == []
 
 
 class TestLedger:
@@ -195,6 +357,32 @@ class TestLedger:
         stamp = (desk / "out" / "b" / "report.json").stat().st_mtime_ns
         ledgers.run(desk / "model", file, desk / "out")
         assert (desk / "out" / "b" / "report.json").stat().st_mtime_ns == stamp
+
+    def test_superseded_weights_are_removed_where_it_is_asked(self, desk: Path) -> None:
+        """They know the recordings of the later requests."""
+        clips(desk, "second", 4, 7)
+        clips(desk, "third", 4, 8)
+        rows = ["a,forget.csv,,ran_lab", "b,second.csv,,ran_lab"]
+        ledgers.run(desk / "model", self._write(desk, *rows), desk / "out", prune=True)
+        assert [path.parent.name for path in desk.glob("out/*/*.safetensors")] == ["b"]
+        # what was forgotten stays so, and the newest model is gone on with
+        shutil.rmtree(desk / "forget")
+        (desk / "forget.csv").unlink()
+        rows += ["c,third.csv,,ran_lab", "d,third.csv,second.csv,finetune"]
+        table = ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
+        assert list(table["status"]) == ["done", "done", "done", "failed"]
+        assert "as request 'b' asks" in table["reason"].iloc[-1]
+        rows[0] = "a,forget.csv,,delete"
+        with pytest.raises(ParameterError, match="'a' was done with method 'ran_lab', not 'del"):
+            ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
+
+    def test_a_bit_of_its_state_is_missed(self, desk: Path) -> None:
+        file = self._write(desk, "a,forget.csv,,ran_lab")
+        ledgers.run(desk / "model", file, desk / "out")
+        state = desk / "out" / "ledger.json"
+        state.write_text(state.read_text().replace('"order": [\n    "a"', '"order": [\n    "c"'))
+        with pytest.raises(output_folder.OutputError, match="not what was written"):
+            ledgers.run(desk / "model", file, desk / "out")
 
     def test_a_failed_request_has_its_reason_and_the_next_goes_on(self, desk: Path) -> None:
         clips(desk, "second", 4, 7)

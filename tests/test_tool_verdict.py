@@ -292,8 +292,8 @@ def test_it_is_the_first_line_of_all_that_is_written(desk, tmp_path):
         retain=desk / "retain.csv", method="ran_lab",
         parameters={"epochs": 1, "learning_rate": 1e-12},
     )
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    verdict = report["verdict"]
+    report = done.report
+    verdict = json.loads((tmp_path / "out" / "report.json").read_text())["verdict"]
     assert done.verdict == verdict["value"] == UNKNOWN and verdict["figure"] is None
     assert verdict["why"].startswith("no retrained models were given. What the model itself shows")
     assert "it answers as the original does" in verdict["why"]
@@ -321,9 +321,9 @@ def test_it_is_the_first_line_of_all_that_is_written(desk, tmp_path):
         assert "Of the same speakers are 6 retain clips" in text
         assert "No unseen clip is of these speakers." in text
     assert report["same_speakers"]["retain"] == [f"retain/{i}.wav" for i in range(6)]
-    assert "<li>retain/0.wav</li>" in body
+    assert "retain/0.wav" not in body  # they are listed beside the folder, which may be published
     # a printer shows what a reader would have to open
-    assert "<details>" not in page and page.count("<details open>") == 3
+    assert "<details>" not in page and page.count("<details open>") == 1
 
 
 def test_answers_that_moved_are_said_to_have_moved_and_no_more(desk, tmp_path):

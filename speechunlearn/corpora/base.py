@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -278,20 +279,22 @@ def read_words(
 
 
 def decode(
-    path: Path | str, sampling_rate: int = SAMPLING_RATE
+    path: Path | str, sampling_rate: int = SAMPLING_RATE, *, full_scale: bool = True
 ) -> tuple[Float32[np.ndarray, "time"], float]:
     """Decode, check, mix down and resample one clip.
 
-    Channels are averaged. A clip that exceeds full scale (a float file, or the
-    overshoot of resampling) is divided by its peak, which, unlike clipping, is
-    undone by the normalisation that follows.
+    Channels are averaged.
 
     Args:
         path: file that libsndfile reads
         sampling_rate: sampling rate of the result in Hz
+        full_scale: divide a clip that exceeds full scale (a float file, or the overshoot of
+            resampling) by its peak, which, unlike clipping, is undone by a normalisation that
+            follows; where none does, it would change what a model hears
 
     Returns:
-        mono waveform in [-1, 1], and the duration of the original in seconds
+        mono waveform in [-1, 1] where it is brought to full scale, and the duration of the
+        original in seconds
 
     Raises:
         BadClip: if the file is missing, is no regular file or no audio, is shorter than
@@ -310,7 +313,7 @@ def decode(
         raise
     # TypeError: a name that ends in .raw; ValueError: a name that is not Unicode
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise BadClip(path, f"unreadable audio ({error})") from error
+        raise BadClip(path, f"unreadable audio ({_what_it_is(Path(path), error)})") from error
 
     seconds = len(samples) / rate
     if seconds < MIN_SECONDS:
@@ -325,9 +328,28 @@ def decode(
         waveform = soxr.resample(waveform, rate, sampling_rate, quality="VHQ")
         _check_heard(path, waveform)  # sound above half the new rate is gone
     peak = np.abs(waveform).max()
-    if peak > 1:
-        waveform = waveform / peak
-    return waveform, seconds
+    return (waveform / peak if full_scale and peak > 1 else waveform), seconds
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    """Return what a file is that is no audio libsndfile reads, and what to do."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except (OSError, ValueError):
+        return str(error)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a git-lfs pointer, not the audio: git lfs pull fetches it"
+    if not any(byte < 9 or 13 < byte < 32 for byte in start):
+        line = start.decode("utf-8", "replace").strip().partition("\n")[0].strip()
+        return f"it is text, not audio; it begins {line[:60]!r}"
+    names = shlex.quote(path.name), shlex.quote(f"{path.stem}.wav")
+    return (
+        f"{error}; WAV, FLAC, Ogg and MP3 are read, not what phones record as M4A, AAC, 3GP or "
+        f"WebM: convert it, as by ffmpeg -i {names[0]} {names[1]}"
+    )
 
 
 def _check_size(path: Path | str, file: soundfile.SoundFile) -> None:

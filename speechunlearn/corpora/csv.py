@@ -10,6 +10,7 @@ import pandas as pd
 
 from speechunlearn.corpora.base import SPLITS, BadClip, Clip, described
 from speechunlearn.errors import CONTROL, CorpusError
+from speechunlearn.files import as_stored, nfc
 
 REQUIRED = ("path", "label", "speaker")
 OPTIONAL = ("split", "gender")
@@ -17,6 +18,8 @@ _ALLOWED = {"split": ("", *SPLITS), "gender": ("", "female", "male")}
 
 #: a CSV larger than this is no list of clips
 MAX_BYTES = 256 * 2**20
+#: what is compared is in one Unicode form: a path is as the disk has it
+_NAMES = ("label", "speaker")
 _SHOWN = 200  # characters of what a message cites
 
 
@@ -29,8 +32,8 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
         optional: columns that are empty where the file lacks them
 
     Returns:
-        these columns, without blanks around the cells; the index is the row, as a spreadsheet
-        counts: the header is row 1
+        these columns, without blanks around the cells, labels and speakers in Unicode's composed
+        form; the index is the row, as a spreadsheet counts: the header is row 1
 
     Raises:
         CorpusError: a file that is missing or no such CSV, a column that is missing or there
@@ -48,7 +51,7 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
         raise CorpusError(f"{file}: not a readable CSV (it holds NUL bytes: is it UTF-16?)")
     if not data.strip():
         raise CorpusError(f"{file}: not a readable CSV (it is empty)")
-    cells_of: dict[int, list[str]] = {}
+    table: dict[int, list[str]] = {}
     try:
         # Every cell is text: a speaker 007 stays 007, and a label 'NA' is no missing value.
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
@@ -69,18 +72,21 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
                 )
             if any(cells):
                 cells += [""] * (len(header) - len(cells))
-                cells_of[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
+                table[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorpusError(f"{file}: not a readable CSV ({error})") from error
-    if not cells_of:
+    if not table:
         raise CorpusError(f"{file}: no rows below the header")
-    for row, cells in cells_of.items():
+    for row, cells in table.items():
         for column, cell in zip(columns, cells, strict=True):
             if not cell and column in required:
                 raise CorpusError(f"{file}: column {column!r} is empty in row {row}")
             if CONTROL.search(cell):
                 raise CorpusError(f"{file}: a control character in column {column!r}, row {row}")
-    return pd.DataFrame.from_dict(cells_of, orient="index", columns=columns, dtype=str)
+    frame = pd.DataFrame.from_dict(table, orient="index", columns=columns, dtype=str)
+    for column in set(_NAMES) & set(columns):
+        frame[column] = frame[column].map(nfc)
+    return frame
 
 
 def place(file: Path, row: int, path: str, base: Path, permission: str | None) -> Path:
@@ -100,7 +106,7 @@ def place(file: Path, row: int, path: str, base: Path, permission: str | None) -
         CorpusError: it leads out, or its links lead nowhere
     """
     try:
-        target = (base / path).resolve()
+        target = as_stored(base / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise CorpusError(f"{file}: {short(path)} (row {row}): {error}") from error
     if permission is not None and not target.is_relative_to(base):
@@ -152,7 +158,10 @@ def _read(file: Path) -> tuple[list[Clip], list[BadClip]]:
         )
     clips = [
         # An absolute path replaces the folder.
-        Clip(file.parent / row["path"], row["speaker"], row["gender"], row["label"], row["split"])
+        Clip(
+            as_stored(file.parent / row["path"]), row["speaker"], row["gender"], row["label"],
+            row["split"],
+        )
         for row in table.to_dict("records")
     ]
     return clips, []

@@ -13,7 +13,6 @@ import contextlib
 import io
 import logging
 import math
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +27,8 @@ from torch import Tensor
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import keep
+from speechunlearn.files import kept as read_kept
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier, seeded
 
@@ -195,23 +196,23 @@ class Work(Cost):
         """
         self._descent += 1
         self._begun = (self.now(), self.counted())
-        if self.resume is None or not self.resume.file(self._descent).exists():
+        if self.resume is None:
             return []
         path = self.resume.file(self._descent)
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            seconds, spent = float(state["seconds"]), Cost(**state["cost"])
-            history, found = list(state["history"]), dict(state["kept"])
-            states = {name: state[name] for name in parts}
-        except (
-            OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError,
-            pickle.UnpicklingError,
-        ) as error:
-            log.warning("%s is damaged, its descent begins anew: %s", path, error)
+        content = read_kept(path)
+        if content is None:
             return []
-        for name, part in parts.items():
-            part.load_state_dict(states[name])
-        kept.update(found)
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            seconds, spent = float(state["seconds"]), Cost(**state["cost"])
+            history, beside = list(state["history"]), dict(state["kept"])
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        except (
+            EOFError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError,
+        ) as error:  # of another version of this code: nothing is damaged
+            raise ParameterError(f"{path} is of other work: {error}") from error
+        kept.update(beside)
         self._count((spent.forward_backward, spent.forward))
         self.kept_seconds += spent.kept_seconds
         self.resume.seconds += seconds
@@ -244,10 +245,7 @@ class Work(Cost):
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)  # in memory first: a full disk is then an OSError
-        path = self.resume.file(self._descent)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(buffer.getbuffer())
-        os.replace(partial, path)
+        keep(self.resume.file(self._descent), buffer.getbuffer())
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def predict(
             "predictions", batches, samples=loop.padded(clips.lengths),
             passes=lambda positions: (0, len(positions)),
         ):
-            with torch.inference_mode():
+            with torch.no_grad():  # not inference_mode: a network may cache a tensor
                 answer = logits_of(model, clips, positions)
             logits[positions] = answer.float().cpu()
     finally:

@@ -14,17 +14,21 @@ import json
 import math
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import save_file
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
 from speechunlearn.errors import CONTROL, ModelError
+from speechunlearn.files import nfc
 from speechunlearn.models.classifier import Classifier, Frontend, quiet
 from speechunlearn.tool import output_folder
 
@@ -37,18 +41,25 @@ ON_WAVEFORMS = (
 ON_SPECTROGRAMS = ("audio-spectrogram-transformer", "whisper")
 
 _CONFIG, _EXTRACTOR = "config.json", "preprocessor_config.json"
-_SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+#: where a recipe saves a processor, its feature extractor lies in this file
+_PROCESSOR = "processor_config.json"
+_ADAPTER = "adapter_config.json"
 _INDEX = ".index.json"
+_SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+#: what transformers takes the weights from: the first of these that is there
+_WEIGHTS = (_SAFE, _SAFE + _INDEX, _PICKLED, _PICKLED + _INDEX)
 
 #: a config larger than this is none
 _MAX_JSON = 16 * 2**20
-_MAX_LABELS = 100_000
+_MAX_LABELS, _LONGEST_LABEL = 100_000, 1000
 #: settings by which a config asks for more than an architecture, and what for
 _REFUSED = {
     "auto_map": "code of its own (auto_map)",
     "quantization_config": "a quantised model (quantization_config)",
     "transformers_weights": "other weights (transformers_weights)",
 }
+#: losses by which a clip has one label, and the answers are those of a softmax
+_ONE_LABEL = (None, "single_label_classification")
 _ATTENTION = ("attn_implementation", "_attn_implementation", "experts_implementation")
 #: settings that count modules, none of which is without weights
 _COUNTS = ("num_hidden_layers", "encoder_layers", "num_adapter_layers")
@@ -59,6 +70,38 @@ _BOUNDS = {
     "max_length": (1, 100_000), "n_fft": (2, 65_536), "hop_length": (1, 65_536),
     "chunk_length": (1, 300), "n_samples": (1, 300 * 192_000),
 }
+#: seconds of clips that are padded beside the last, of several lengths: some frames are in pairs
+_PADDED_SECONDS = (0.2, 0.21, 0.22, 0.23, 2.0)
+#: what rounding makes of a logit, by the largest
+_ROUNDING = 2e-6
+_PRECISIONS = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A checkpoint as it was read: a result is written from this, whatever its files are by then.
+
+    Args:
+        sha256: over the names and contents of its configs and weights
+        configs: name -> content of the configs, which a result gets unchanged
+        weights: files of the weights
+        revision: commit of a hub repository, empty for a folder
+        precisions: name of a weight -> its type in the files
+
+    """
+
+    sha256: str
+    configs: dict[str, bytes]
+    weights: list[Path]
+    revision: str
+    precisions: dict[str, torch.dtype] = field(default_factory=dict)
+
+    def precision(self, name: str) -> torch.dtype:
+        """Return the type of a weight in the files; the most usual of one that is not there."""
+        usual = Counter(self.precisions.values()).most_common(1)
+        return self.precisions.get(name, usual[0][0] if usual else torch.float32)
 
 
 class WaveformClassifier(Classifier):
@@ -84,6 +127,9 @@ class WaveformClassifier(Classifier):
         self.extractor = extractor
         self.unit = unit
         self.source = ""  # where it came from, for messages
+        self.origin = Origin("", {}, [], "")
+        #: whether a clip's answer must be asked for alone: that in a padded batch is another
+        self.answers_alone = True
 
     def forward(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return logits; see `speechunlearn.models.classifier.Classifier.forward`.
@@ -105,17 +151,31 @@ class WaveformClassifier(Classifier):
 
     def logits(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
         """Return logits, whatever the network raises."""
-        return super().forward(waveform_z * self.unit if self.unit != 1 else waveform_z, lengths)
+        with self._masks_that_fit(waveform_z.shape[1]):
+            scaled = waveform_z * self.unit if self.unit != 1 else waveform_z
+            return super().forward(scaled, lengths)
+
+    @contextlib.contextmanager
+    def _masks_that_fit(self, samples: int) -> Iterator[None]:
+        """Mask no time (SpecAugment) in a batch that is shorter than one mask."""
+        config = self.network.config
+        share = getattr(config, "mask_time_prob", 0.0)
+        masked = self.training and share and getattr(config, "apply_spec_augment", False)
+        short = masked and (
+            self.network._get_feat_extract_output_lengths(samples) < config.mask_time_length
+        )
+        if short:
+            config.mask_time_prob = 0.0
+        try:
+            yield
+        finally:
+            if short:
+                config.mask_time_prob = share
 
     @property
     def heard_seconds(self) -> float:
         """Seconds from the start of a clip that the model hears; infinite where it hears all."""
         return float("inf")
-
-    @property
-    def answers_alone(self) -> bool:
-        """Whether a clip's answer must be asked for alone: the network takes padding for speech."""
-        return not self.frontend.return_attention_mask
 
 
 class SpectrogramClassifier(WaveformClassifier):
@@ -138,11 +198,6 @@ class SpectrogramClassifier(WaveformClassifier):
         """
         raise NotImplementedError
 
-    @property
-    def answers_alone(self) -> bool:
-        """See `WaveformClassifier`; every clip is brought to one length here."""
-        return False
-
 
 class FilterBankClassifier(SpectrogramClassifier):
     """The Audio Spectrogram Transformer (Gong et al. 2021): log mel filter banks of Kaldi."""
@@ -162,10 +217,10 @@ class FilterBankClassifier(SpectrogramClassifier):
             rows.append(
                 torch.nn.functional.pad(bank, (0, 0, 0, self.extractor.max_length - len(bank)))
             )
-        found = torch.stack(rows)
+        banks = torch.stack(rows)
         if not self.extractor.do_normalize:
-            return found
-        return (found - self.extractor.mean) / (self.extractor.std * 2)
+            return banks
+        return (banks - self.extractor.mean) / (self.extractor.std * 2)
 
     @property
     def heard_seconds(self) -> float:
@@ -180,15 +235,15 @@ class LogMelClassifier(SpectrogramClassifier):
         self, waveform: Waveforms, lengths: Lengths
     ) -> Float[Tensor, "batch bands frames"]:
         """See `SpectrogramClassifier.features`."""
-        own = self.extractor
-        waveform = waveform[:, : own.n_samples]
-        waveform = torch.nn.functional.pad(waveform, (0, own.n_samples - waveform.shape[1]))
+        extractor = self.extractor
+        waveform = waveform[:, : extractor.n_samples]
+        waveform = torch.nn.functional.pad(waveform, (0, extractor.n_samples - waveform.shape[1]))
         spectrum = torch.stft(
-            waveform, own.n_fft, own.hop_length, return_complex=True,
-            window=torch.hann_window(own.n_fft, device=waveform.device),
+            waveform, extractor.n_fft, extractor.hop_length, return_complex=True,
+            window=torch.hann_window(extractor.n_fft, device=waveform.device),
         )[..., :-1]
         power = spectrum.real.square() + spectrum.imag.square()
-        filters = torch.as_tensor(own.mel_filters, dtype=torch.float32, device=power.device)
+        filters = torch.as_tensor(extractor.mel_filters, dtype=torch.float32, device=power.device)
         log = (filters.T @ power).clamp(min=1e-10).log10()
         loudest = log.amax(dim=(1, 2), keepdim=True)
         return (torch.maximum(log, loudest - 8.0) + 4.0) / 4.0
@@ -203,7 +258,7 @@ def load(source: str | Path) -> WaveformClassifier:
     """Read a checkpoint.
 
     Args:
-        source: folder, or hub id (owner/name)
+        source: folder, or hub id (owner/name, or owner/name@revision)
 
     Returns:
         the classifier, in eval mode, its weights in single precision
@@ -215,21 +270,24 @@ def load(source: str | Path) -> WaveformClassifier:
     """
     from transformers import AutoModelForAudioClassification
 
-    folder = _folder(source)
+    folder, revision = _folder(source)
     with quiet(), _named(source):
-        config_json, extractor_json = _json(folder, _CONFIG), _json(folder, _EXTRACTOR)
-        for name, found in ((_CONFIG, config_json), (_EXTRACTOR, extractor_json)):
+        if (folder / _ADAPTER).exists():
+            raise _Unfit(_merge_first(_json(folder, _ADAPTER)))
+        config_json = _json(folder, _CONFIG)
+        of_extractor, extractor_json = _extractor_json(folder)
+        for name, settings in ((_CONFIG, config_json), (of_extractor, extractor_json)):
             for setting, what in _REFUSED.items():
-                if setting in found:
+                if setting in settings:
                     raise _Unfit(f"{name} asks for {what}")
-        if (folder / "adapter_config.json").exists():
-            raise _Unfit("it is an adapter of another: merge them first")
         kind, known = config_json.get("model_type"), (*ON_WAVEFORMS, *ON_SPECTROGRAMS)
         if kind not in known:
             raise _Unfit(f"model_type {kind!r} is not one of {', '.join(known)}")
         config = _config(kind, config_json)
-        extractor = _extractor(kind, extractor_json)
-        shapes = _shapes(folder)
+        extractor = _extractor(kind, extractor_json, of_extractor)
+        as_read = _times(folder)
+        origin = _origin(folder, revision)
+        shapes, precisions = _tensors(origin.weights)
         _check_sizes(config, extractor, shapes)
         with torch.device("meta"):
             empty = AutoModelForAudioClassification.from_config(config, trust_remote_code=False)
@@ -237,8 +295,10 @@ def load(source: str | Path) -> WaveformClassifier:
         network, info = AutoModelForAudioClassification.from_pretrained(
             folder, config=config, trust_remote_code=False, weights_only=True,
             dtype=torch.float32, output_loading_info=True,
-            use_safetensors=any(folder.glob("*.safetensors")),
+            use_safetensors=origin.weights[0].suffix == ".safetensors",
         )
+        if _times(folder) != as_read:
+            raise _Unfit("its files changed while they were read")
         missing = sorted(info["missing_keys"])
         if missing:
             raise _Unfit(
@@ -250,72 +310,133 @@ def load(source: str | Path) -> WaveformClassifier:
         kinds = {"audio-spectrogram-transformer": FilterBankClassifier, "whisper": LogMelClassifier}
         model = kinds.get(kind, WaveformClassifier)(network, labels, extractor).eval()
         model.source = str(source)
+        model.origin = replace(origin, precisions=precisions)
         _check_answers(model)
     if kind == "wavlm":  # of transformers' own code, at each answer
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
     return model
 
 
-def save(model: WaveformClassifier, source: str | Path, out: Path) -> None:
-    """Write a checkpoint that transformers loads as it does the source.
+def save(model: WaveformClassifier, out: Path) -> None:
+    """Write a checkpoint that transformers loads as it does the one that the model came from.
 
-    Configs are the source's own, unchanged; weights are safetensors in the source's precision.
+    Configs are that one's, unchanged; weights are safetensors, each in its precision there.
 
     Args:
-        model: what was made of the source
-        source: the checkpoint it came from
+        model: what was made of a checkpoint that `load` read
         out: folder that exists
 
     Raises:
-        ModelError: weights that are not finite
+        ModelError: weights that are not finite, or not in their precision
 
     """
-    check_finite("unlearned", model.network)
-    origin = _folder(source)
-    with _named(source):
-        before = _dtype(origin)
-    network = model.network
-    if before != torch.float32:
-        network = network.to(before)
-    try:
-        with quiet():
-            network.save_pretrained(out, safe_serialization=True)
-    finally:
-        network.to(torch.float32)
-    for name in (_CONFIG, _EXTRACTOR):
-        (out / name).write_bytes((origin / name).read_bytes())
+    weights = {
+        name: weight.to(model.origin.precision(name)) if weight.is_floating_point() else weight
+        for name, weight in model.network.state_dict().items()
+    }
+    _check_finite("unlearned", weights)
+    separate = {name: weight.contiguous().clone() for name, weight in weights.items()}
+    save_file(separate, out / _SAFE, metadata={"format": "pt"})
+    for name, content in model.origin.configs.items():
+        (out / name).write_bytes(content)
 
 
 def digest(source: str | Path) -> str:
-    """Return a SHA-256 over the config and weights of a checkpoint, by name and content."""
-    folder = _folder(source)
-    found = hashlib.sha256()
+    """Return a SHA-256 over the configs and weights of a checkpoint, by name and content."""
+    folder, revision = _folder(source)
     with _named(source):
-        for path in [folder / _CONFIG, folder / _EXTRACTOR, *_weight_files(folder)]:
-            found.update(path.name.encode() + b"\0" + bytes.fromhex(output_folder.sha256(path)))
-    return found.hexdigest()
+        return _origin(folder, revision).sha256
 
 
 def check_finite(source: str | Path, network: torch.nn.Module) -> None:
     """Raise ModelError if a weight is NaN or infinite."""
-    for name, weight in network.state_dict().items():
+    _check_finite(source, network.state_dict())
+
+
+def _check_finite(source: str | Path, weights: dict[str, Tensor]) -> None:
+    for name, weight in weights.items():
         if not torch.isfinite(weight).all():
             raise ModelError(f"model {str(source)!r}: weights of {name!r} are NaN or infinite")
 
 
-def _folder(source: str | Path) -> Path:
-    """Return the folder of a checkpoint, after downloading it where it is a hub id."""
+def _folder(source: str | Path) -> tuple[Path, str]:
+    """Return the folder of a checkpoint, downloaded from a hub where it is none, and its commit."""
     text = str(source)
     folder = output_folder.path("model", text)
     if folder.is_dir():
-        return folder
+        return folder, ""
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or folder.exists():
         raise ModelError(f"model {text!r}: no such folder, and not a hub id (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    wanted = [_CONFIG, _EXTRACTOR, "*.safetensors", f"*{_INDEX}"]
     with _named(source):
-        return Path(snapshot_download(text, allow_patterns=wanted))
+        snapshot = _snapshot(text)
+    return snapshot, snapshot.name
+
+
+@cache  # a revision may move: one process takes one commit
+def _snapshot(source: str) -> Path:
+    """Download what is needed of a hub repository."""
+    from huggingface_hub import errors, snapshot_download
+
+    name, _, revision = source.partition("@")
+    log_in = "log in (hf auth login, or a token in HF_TOKEN)"
+    configs = [_CONFIG, _EXTRACTOR, _PROCESSOR, _ADAPTER]
+    try:
+        folder = Path(snapshot_download(
+            name, revision=revision or None,
+            allow_patterns=[*configs, "*.safetensors", _SAFE + _INDEX],
+        ))
+        if not any((folder / weights).exists() for weights in (_SAFE, _SAFE + _INDEX)):
+            snapshot_download(
+                name, revision=folder.name,
+                allow_patterns=["pytorch_model*.bin", _PICKLED + _INDEX],
+            )
+    except errors.GatedRepoError as error:
+        raise _Unfit(
+            f"it is gated: ask for access at https://huggingface.co/{name}, then {log_in}"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise _Unfit(f"no such repository, or it is private: then {log_in}") from error
+    except errors.RevisionNotFoundError as error:
+        raise _Unfit(f"it has no revision {revision!r}") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise _Unfit("the hub cannot be reached, and no copy of it is here") from error
+    return folder
+
+
+def _merge_first(adapter: dict[str, Any]) -> str:
+    """Return what to do with an adapter that peft wrote."""
+    base = str(adapter.get("base_model_name_or_path"))[:200]
+    return (
+        f"it is an adapter of {base!r} ({_ADAPTER}): load it with peft, merge it "
+        "(PeftModel.from_pretrained(base, folder).merge_and_unload().save_pretrained(merged)), "
+        f"save the feature extractor there, and name that folder"
+    )
+
+
+def _origin(folder: Path, revision: str) -> Origin:
+    """Return what a checkpoint consists of.
+
+    Raises:
+        _Unfit: there are no weights, or no such configs
+
+    """
+    configs = {
+        name: (folder / name).read_bytes() for name in (_CONFIG, _EXTRACTOR, _PROCESSOR)
+        if (folder / name).is_file()
+    }
+    weights = _weight_files(folder)
+    files = [*(folder / name for name in configs), *weights]
+    digests = hashlib.sha256()
+    for path in files:
+        digests.update(path.name.encode() + b"\0" + bytes.fromhex(output_folder.sha256(path)))
+    return Origin(digests.hexdigest(), configs, weights, revision)
+
+
+def _times(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of the files that a checkpoint is read from."""
+    names = [_CONFIG, _EXTRACTOR, _PROCESSOR, *(path.name for path in _weight_files(folder))]
+    states = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
@@ -325,15 +446,15 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     if path.stat().st_size > _MAX_JSON:
         raise _Unfit(f"{name} has more than {_MAX_JSON} bytes")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _Unfit(f"{name} cannot be read: {_reason(error)}") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise _Unfit(f"{name} holds no object")
-    return found
+    return settings
 
 
-def _config(kind: str, found: dict[str, Any]) -> Any:
+def _config(kind: str, settings: dict[str, Any]) -> Any:
     """Return transformers' config of a checkpoint, made from JSON that is read and checked.
 
     Raises:
@@ -342,13 +463,18 @@ def _config(kind: str, found: dict[str, Any]) -> Any:
     """
     from transformers import CONFIG_MAPPING
 
-    made = CONFIG_MAPPING[kind]
-    for name, value in found.items():
+    config_class = CONFIG_MAPPING[kind]
+    for name, value in settings.items():
         if name in _ATTENTION and value not in (None, "eager", "sdpa"):
             raise _Unfit(f"{_CONFIG} asks for the kernel {value!r} ({name})")
-        if callable(getattr(made, name, None)):
+        if callable(getattr(config_class, name, None)):
             raise _Unfit(f"{_CONFIG} has {name!r}, which is no setting")
-    number, names = found.get("num_labels"), found.get("id2label")
+    if settings.get("problem_type") not in _ONE_LABEL:
+        raise _Unfit(
+            f"{_CONFIG}: problem_type is {str(settings['problem_type'])[:40]!r}: only a model that "
+            f"gives each clip one label ({_ONE_LABEL[1]}) can be unlearned here"
+        )
+    number, names = settings.get("num_labels"), settings.get("id2label")
     if number is not None and not (type(number) is int and 2 <= number <= _MAX_LABELS):
         raise _Unfit(f"{_CONFIG}: num_labels is {str(number)[:40]}, not 2 to {_MAX_LABELS}")
     if names is not None:
@@ -357,90 +483,115 @@ def _config(kind: str, found: dict[str, Any]) -> Any:
         if set(names) != {str(i) for i in range(len(names))}:
             raise _Unfit(f"{_CONFIG}: id2label does not number labels from 0")
         for name in names.values():
-            if not isinstance(name, str) or CONTROL.search(name):
+            if not isinstance(name, str) or CONTROL.search(name) or len(name) > _LONGEST_LABEL:
                 raise _Unfit(f"{_CONFIG}: id2label has {str(name)[:80]!r}, which is no name")
-        if len(set(names.values())) < len(names):
+        if len({nfc(name) for name in names.values()}) < len(names):
             raise _Unfit(f"{_CONFIG}: id2label gives two labels one name")
-    return made.from_dict(dict(found))
+    return config_class.from_dict(dict(settings))
 
 
-def _extractor(kind: str, found: dict[str, Any]) -> Any:
+def _extractor_json(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the file that transformers' AutoFeatureExtractor reads, and the settings in it.
+
+    Raises:
+        _Unfit: there are none
+
+    """
+    if (folder / _PROCESSOR).is_file():
+        processor = _json(folder, _PROCESSOR)
+        settings = processor.get("feature_extractor", processor.get("audio_processor"))
+        if settings is not None:
+            if not isinstance(settings, dict):
+                raise _Unfit(f"{_PROCESSOR}: its feature extractor is no object")
+            return _PROCESSOR, settings
+    return _EXTRACTOR, _json(folder, _EXTRACTOR)
+
+
+def _extractor(kind: str, settings: dict[str, Any], file: str) -> Any:
     """Return transformers' feature extractor of a checkpoint, made from JSON that is checked.
 
     Raises:
         _Unfit: an extractor of another architecture, or a setting that makes no sense
 
     """
-    import transformers
+    from transformers.models.auto.feature_extraction_auto import (
+        FEATURE_EXTRACTOR_MAPPING_NAMES,
+        feature_extractor_class_from_name,
+    )
 
-    own = {"audio-spectrogram-transformer": "ASTFeatureExtractor",
-           "whisper": "WhisperFeatureExtractor"}.get(kind, "Wav2Vec2FeatureExtractor")
-    named = found.get("feature_extractor_type", own)
-    if named != own:
-        raise _Unfit(f"{_EXTRACTOR}: feature_extractor_type is {str(named)[:80]!r}, not {own!r}")
+    usual = FEATURE_EXTRACTOR_MAPPING_NAMES[kind]
+    named = settings.get("feature_extractor_type", usual)
+    if named != usual:
+        raise _Unfit(f"{file}: feature_extractor_type is {str(named)[:80]!r}, not {usual!r}")
     for name, (least, most) in _BOUNDS.items():
-        value = found.get(name, least)
+        value = settings.get(name, least)
         if type(value) is not int or not least <= value <= most:
-            raise _Unfit(f"{_EXTRACTOR}: {name} is {str(value)[:40]}, not {least} to {most}")
+            raise _Unfit(f"{file}: {name} is {str(value)[:40]}, not {least} to {most}")
     for name in ("do_normalize", "return_attention_mask"):
-        if not isinstance(found.get(name), bool | None):
-            raise _Unfit(f"{_EXTRACTOR}: {name} is {str(found[name])[:40]!r}, not true or false")
-    return getattr(transformers, own).from_dict(dict(found))
+        if not isinstance(settings.get(name), bool | None):
+            raise _Unfit(f"{file}: {name} is {str(settings[name])[:40]!r}, not true or false")
+    return feature_extractor_class_from_name(usual).from_dict(dict(settings))
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """Return the files of the weights; none lies outside of the folder.
+    """Return the files of the weights, by transformers' rule; none lies outside of the folder.
 
     Raises:
         _Unfit: there are none
 
     """
-    found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not found:
-        raise _Unfit("no weights (*.safetensors)")
-    for path in found:
-        if not path.is_file():
-            raise _Unfit(f"{path.name} is no file")
-    for index in folder.glob(f"*{_INDEX}"):
-        named = _json(folder, index.name).get("weight_map", {})
-        if not isinstance(named, dict):
-            raise _Unfit(f"{index.name} has no weight_map")
-        for name in named.values():
-            if not isinstance(name, str) or Path(name).name != name:
-                raise _Unfit(f"{index.name} names {name!r}, no file")
-            if not (folder / name).is_file():
-                raise _Unfit(f"{name}, of {index.name}, is missing")
-    return found
+    first = next((name for name in _WEIGHTS if (folder / name).exists()), None)
+    if first is None:
+        raise _Unfit(f"no weights ({' or '.join(_WEIGHTS)})")
+    if not first.endswith(_INDEX):
+        if not (folder / first).is_file():
+            raise _Unfit(f"{first} is no file")
+        return [folder / first]
+    named = _json(folder, first).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise _Unfit(f"{first} has no weight_map")
+    for name in named.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise _Unfit(f"{first} names {name!r}, no file")
+        if not (folder / name).is_file():
+            raise _Unfit(f"{name}, of {first}, is missing")
+    return [folder / name for name in sorted(set(named.values()))]
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight in the files, from their headers."""
+def _tensors(
+    files: list[Path],
+) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype]]:
+    """Return the shape of every weight, and the precision of those that are no integers."""
     from safetensors import safe_open
 
     shapes: dict[str, tuple[int, ...]] = {}
-    for path in _weight_files(folder):
+    precisions: dict[str, torch.dtype] = {}
+    for path in files:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                shapes |= {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}
+                for name in file.keys():
+                    header = file.get_slice(name)
+                    shapes[_new(name)] = tuple(header.get_shape())
+                    if header.get_dtype() in _PRECISIONS:
+                        precisions[_new(name)] = _PRECISIONS[header.get_dtype()]
         else:
             _check_archive(path)
-            state = torch.load(path, map_location="meta", weights_only=True)
-            shapes |= {k: tuple(v.shape) for k, v in state.items() if hasattr(v, "shape")}
-    return shapes
+            for name, weight in torch.load(path, map_location="meta", weights_only=True).items():
+                if isinstance(weight, Tensor):
+                    if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
+                        raise _Unfit(f"{path.name} holds less of {name!r} than its shape says")
+                    shapes[_new(name)] = tuple(weight.shape)
+                    if weight.dtype in _PRECISIONS.values():
+                        precisions[_new(name)] = weight.dtype
+    return shapes, precisions
 
 
-def _dtype(folder: Path) -> torch.dtype:
-    """Return the type of the first weights that are no integers; single of a pickle."""
-    from safetensors import safe_open
-
-    path = _weight_files(folder)[0]
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():
-                weight = file.get_slice(key)
-                if str(weight.get_dtype()).startswith(("F", "BF")):
-                    return weight[:0].dtype
-    return torch.float32
+def _new(name: str) -> str:
+    """Return the name that torch gives a weight today: weight norm had others."""
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if name.endswith(f".{old}"):
+            return name.removesuffix(old) + f"parametrizations.weight.{new}"
+    return name
 
 
 def _check_archive(path: Path) -> None:
@@ -488,16 +639,28 @@ def _check_shapes(empty: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) ->
 
 
 def _check_answers(model: WaveformClassifier) -> None:
-    """Refuse a model whose answer to a second of noise is no finite number for each class."""
-    rate = model.frontend.sampling_rate
-    noise = torch.randn(1, rate, generator=torch.Generator().manual_seed(0))
+    """Refuse a model whose answer to noise is no finite number for each class.
+
+    Whether the answer to a clip is the same in a padded batch is found out here as well: a group
+    norm, for one, takes padding for speech whether or not there is a mask.
+    """
+    lengths = torch.tensor([int(s * model.frontend.sampling_rate) for s in _PADDED_SECONDS])
+    noise = torch.randn(
+        len(lengths), int(lengths.max()), generator=torch.Generator().manual_seed(0)
+    )
+    noise[torch.arange(noise.shape[1]) >= lengths[:, None]] = 0.0
     with torch.no_grad():
-        found = model(noise, torch.tensor([rate]))
-    if tuple(found.shape) != (1, len(model.labels)) or not torch.isfinite(found).all():
-        raise _Unfit(
-            f"it answers a second of noise by {found.tolist()}, not by a number for each of "
-            f"{len(model.labels)} classes"
-        )
+        alone = torch.cat([
+            model(noise[i : i + 1, :length], lengths[i : i + 1])
+            for i, length in enumerate(lengths.tolist())
+        ])
+        if tuple(alone.shape[1:]) != (len(model.labels),) or not torch.isfinite(alone).all():
+            raise _Unfit(
+                f"it answers noise by {alone[0].tolist()[:5]}, not by a number for each of "
+                f"{len(model.labels)} classes"
+            )
+        deviation = float((model(noise, lengths) - alone).abs().max())
+    model.answers_alone = not deviation <= _ROUNDING * max(1.0, float(alone.abs().max()))
     if not model.heard_seconds > 0:
         raise _Unfit(f"it hears {model.heard_seconds} s")
 

@@ -107,7 +107,7 @@ def forecast(
     """
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = defaults.choose(available, method)
-    own = methods.parameters(choice.method, **(choice.values | dict(parameters or {})))
+    own = defaults.parameters(choice.method, choice.values | dict(parameters or {}))
     check_seed(seed)
     if not budget > 0:
         raise ParameterError(f"budget: {budget} is not positive")

@@ -7,17 +7,23 @@ from the committed leaderboards and trials.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from speechunlearn import methods
+from speechunlearn import methods, schema
 from speechunlearn.errors import ParameterError
 
 #: the least that a method without targets may take before it has forgotten
 STEPS = 200
+
+#: no hyperparameter that counts is larger
+_LARGEST = 10**9
+#: playback rates that a clip can still be told by
+_SPEEDS = (0.1, 10.0)
 
 
 class Choice(NamedTuple):
@@ -97,6 +103,32 @@ def check(method: str, available: Collection[str]) -> None:
         raise ParameterError(
             f"method: {method!r} needs the {' and '.join(sorted(set(missing)))} clips"
         )
+
+
+def parameters(method: str, values: Mapping[str, Any]) -> Any:
+    """Return a method's hyperparameters, whatever was given for them.
+
+    Args:
+        method: its name
+        values: hyperparameters in place of its defaults
+
+    Raises:
+        ParameterError: an unknown name, a value of another type, or one that no work can be done
+            with: not finite, or a count beyond a billion
+
+    """
+    hyperparameters: Any = schema.checked(
+        methods.get(method).parameters, values, f"method {method!r}"
+    )
+    for name, value in vars(hyperparameters).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ParameterError(f"{name}: {number} is not finite")
+            if isinstance(number, int) and number > _LARGEST:
+                raise ParameterError(f"{name}: it is beyond {_LARGEST:,}")
+            if name == "speeds" and not _SPEEDS[0] <= number <= _SPEEDS[1]:
+                raise ParameterError(f"speeds: {number} is not from {_SPEEDS[0]} to {_SPEEDS[1]}")
+    return hyperparameters
 
 
 def budgeted(method: str, parameters: Any, given: Collection[str], clips: int) -> Any:

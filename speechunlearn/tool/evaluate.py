@@ -275,7 +275,7 @@ def missing(
     ))
     gaps += [
         (f"how much the {part.name} clips' speakers differ",
-         f"{part.file.name} names no speakers: its clips count as independent, "
+         "their list names no speakers: its clips count as independent, "
          "so that intervals are too narrow where speakers recur")
         for part in parts.values() if not part.has_speakers
     ]

@@ -14,6 +14,7 @@ from speechunlearn.corpora.csv import place, read_table, short
 from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError
+from speechunlearn.files import nfc
 from speechunlearn.tool import output_folder
 
 REQUIRED, OPTIONAL = ("path", "label"), ("speaker",)
@@ -32,6 +33,7 @@ class ClipSet:
             where the CSV names none), seconds, hash
         clips: the same, decoded, as the model takes them
         duplicates: rows left out, since an earlier one names the same recording
+        beyond: paths of clips with samples beyond full scale, which are taken as they are
 
     """
 
@@ -41,6 +43,7 @@ class ClipSet:
     about: pd.DataFrame
     clips: Clips
     duplicates: int
+    beyond: tuple[str, ...] = ()
 
     @property
     def has_speakers(self) -> bool:
@@ -99,7 +102,7 @@ def read(
     if not base.is_dir():
         raise CorpusError(f"root: {str(base)!r} is no folder")
     permission = None if allow_outside else "allow_outside permits it"
-    number = {label: i for i, label in enumerate(labels)}
+    number = {nfc(label): i for i, label in enumerate(labels)}
     places: dict[str, Path] = {}
     cells = table.to_dict("index")
     for row, values in cells.items():
@@ -113,7 +116,7 @@ def read(
         path = values["path"]
         if path not in places:
             places[path] = place(file, row, path, base, permission)
-    rows, waveforms, duplicates = [], [], 0
+    rows, waveforms, beyond, duplicates = [], [], [], 0
     first: dict[str, int] = {}
     decoded: dict[Path, str] = {}
     shown = tqdm(cells.items(), desc=f"reading {name}", disable=None if progress else True)
@@ -121,8 +124,11 @@ def read(
         clip = places[values["path"]]
         try:
             if clip not in decoded:
-                waveform, seconds = decode(clip, sampling_rate)
-                decoded[clip] = content_hash(waveform)
+                waveform, seconds = decode(clip, sampling_rate, full_scale=normalise)
+                peak = max(1.0, float(np.abs(waveform).max()))
+                decoded[clip] = content_hash(waveform / np.float32(peak))
+                if peak > 1:
+                    beyond.append(values["path"])
         except BadClip as error:
             raise CorpusError(
                 f"{file}: {short(values['path'])} (row {row}): {error.reason}"
@@ -136,15 +142,18 @@ def read(
                 )
             duplicates += 1
             continue
-        rows.append({**values, "seconds": seconds, "hash": heard})
+        label = labels[number[values["label"]]]
+        rows.append({**values, "label": label, "seconds": seconds, "hash": heard})
         waveforms.append(torch.from_numpy(audio.normalise(waveform) if normalise else waveform))
     about = pd.DataFrame(rows)
     about["cluster"] = about["speaker"].where(about["speaker"] != "", about["hash"])
     clips = Clips(
-        waveforms, torch.tensor([number[label] for label in about["label"]], dtype=torch.long),
+        waveforms, torch.tensor([number[nfc(label)] for label in about["label"]]),
         list(about["hash"]), list(about["cluster"]),
     )
-    return ClipSet(name, file, output_folder.sha256(file), about, clips, duplicates)
+    return ClipSet(
+        name, file, output_folder.sha256(file), about, clips, duplicates, tuple(beyond)
+    )
 
 
 def in_units(parts: Mapping[str, ClipSet], of: str = "forget") -> tuple[dict[str, ClipSet], float]:
@@ -165,9 +174,9 @@ def in_units(parts: Mapping[str, ClipSet], of: str = "forget") -> tuple[dict[str
     unit = float(2.0 ** round(float(np.log2(np.median(spreads)))))
 
     def divided(part: ClipSet) -> ClipSet:
-        own = part.clips
-        waveforms = [w / unit for w in own.waveforms_z]
-        return replace(part, clips=Clips(waveforms, own.labels, own.hashes, own.speakers))
+        return replace(
+            part, clips=replace(part.clips, waveforms_z=[w / unit for w in part.clips.waveforms_z])
+        )
 
     return {name: divided(part) for name, part in parts.items()}, unit
 

@@ -6,7 +6,6 @@ each. The recordings that a request was about cannot come back in a later one as
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import as_stored, replaced
 from speechunlearn.tool import checkpoints, defaults, output_folder
 from speechunlearn.tool.unlearning import forget
 
@@ -83,7 +83,7 @@ def read(file: str | Path) -> list[Entry]:
             except ParameterError as error:
                 raise ParameterError(f"{file}: row {row}: {error}") from error
         forget, retain, unseen = (
-            file.parent / values[part] if values[part] else None
+            as_stored(file.parent / values[part]) if values[part] else None
             for part in ("forget", "retain", "unseen")
         )
         assert forget is not None  # it is required
@@ -99,6 +99,7 @@ def run(
     *,
     root: str | Path | None = None,
     allow_outside: bool = False,
+    prune: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Do the requests of a ledger, each on the model that the one before left.
@@ -114,6 +115,7 @@ def run(
         out: folder; each request gets one of its id inside
         root: see `speechunlearn.tool.forget`
         allow_outside: see `speechunlearn.tool.forget`
+        prune: remove the weights that a later request superseded, and that know its recordings
         on_progress: progress callback
 
     Returns:
@@ -130,18 +132,25 @@ def run(
     out = output_folder.path("out", out)
     entries = read(ledger)
     output_folder.check_not_inside(out, output_folder.path("model", model))
-    checkpoints.load(model)
-    first = checkpoints.digest(model)
+    first = checkpoints.load(model).origin.sha256
     with output_folder.folder(out):
         state = _read(out, first)
         for entry in entries:
             done = state["done"].get(entry.id)
-            now = output_folder.sha256(entry.forget) if entry.forget.is_file() else ""
-            if done is not None and done["forget"] != now:
+            if done is None:
+                continue
+            # once the recordings are deleted, as they must be, their list may be gone as well
+            if entry.forget.is_file() and done["forget"] != output_folder.sha256(entry.forget):
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
                 )
+            for name, value in (("method", entry.method), ("seed", entry.seed)):
+                if done[name] != value:
+                    raise ParameterError(
+                        f"ledger: request {entry.id!r} was done with {name} {done[name]!r}, not "
+                        f"{value!r}; a new request needs a new id"
+                    )
         for entry in entries:
             if entry.id in state["done"]:
                 on_progress(f"{entry.id}: done already")
@@ -154,7 +163,7 @@ def run(
                     source, entry.forget, out / entry.id, retain=entry.retain,
                     unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
                     allow_outside=allow_outside, on_progress=on_progress,
-                    refused_in_retain=_forgotten(out, order), request_id=entry.id,
+                    earlier=_records(out, order), request_id=entry.id,
                 )
             except output_folder.OutputError:
                 raise  # no request's own fault, and the next would meet it too
@@ -167,10 +176,14 @@ def run(
             order.append(entry.id)
             state["done"][entry.id] = {
                 "model": source, "forget": result.report["inputs"]["forget"]["sha256"],
-                "verdict": result.report["verdict"],
+                "verdict": result.report["verdict"], "method": entry.method, "seed": entry.seed,
             }
             _write(out, state)
-    output_folder.clear(out)
+        for name in state["order"][:-1] if prune else ():
+            for weights in sorted((out / name).glob("*.safetensors*")):
+                weights.unlink()
+                on_progress(f"{name}: removed {weights.name}, which a later request superseded")
+        output_folder.clear(out)
     return _table(entries, state, out)
 
 
@@ -190,15 +203,18 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _forgotten(out: Path, order: list[str]) -> dict[str, str]:
-    """Return the recordings that earlier requests were about: hash -> id of the request."""
-    found: dict[str, str] = {}
+def _records(out: Path, order: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the records of earlier requests, by their names."""
+    records = {}
     for name in order:
-        report = output_folder.finished(out / name)
-        if report is None:
-            raise output_folder.OutputError(f"out: the result of request {name!r} has vanished")
-        found |= {clip["hash"]: name for clip in report["to_forget"]}
-    return found
+        try:
+            report = json.loads((out / name / output_folder.REPORT).read_bytes())
+        except (OSError, ValueError) as error:
+            raise output_folder.OutputError(
+                f"out: the result of request {name!r} has vanished"
+            ) from error
+        records[name] = output_folder.with_record(report, out / name)
+    return records
 
 
 def _read(out: Path, model: str) -> dict[str, Any]:
@@ -214,9 +230,11 @@ def _read(out: Path, model: str) -> dict[str, Any]:
         return state
     try:
         state = json.loads(path.read_text())
+        if state["sha256"] != _sealed(state):
+            raise ValueError("it is not what was written")
         held = state["model"], state["order"], state["done"], state["failed"]
         for done in state["done"].values():
-            done["verdict"]["value"], done["verdict"]["why"]
+            done["verdict"]["value"], done["verdict"]["why"], done["method"], done["seed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise output_folder.OutputError(f"out: {path} cannot be read: {error}") from error
     if held[0] != model:
@@ -225,6 +243,10 @@ def _read(out: Path, model: str) -> dict[str, Any]:
 
 
 def _write(out: Path, state: dict[str, Any]) -> None:
-    partial = out / output_folder.UNFINISHED / STATE
-    output_folder.write_json(partial, state)
-    os.replace(partial, out / STATE)
+    with replaced(out / STATE) as partial:
+        output_folder.write_json(partial, state | {"sha256": _sealed(state)})
+        partial.chmod(0o600)
+
+
+def _sealed(state: dict[str, Any]) -> str:
+    return output_folder.digest({name: state[name] for name in state if name != "sha256"})

@@ -13,12 +13,19 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
-from speechunlearn.files import replaced
+from speechunlearn.files import keep, kept, to_disk
 from speechunlearn.files import sha256 as sha256
 
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
+#: what of a report names recordings and people: it lies beside the checkpoint, not in its folder
+PRIVATE = ("to_forget", "salt", "same_speakers", "inputs")
+_RECORD = "record.json"
+#: kinds of work that a stopped request goes on with
+KINDS = ("unlearned", "adversarial")
+#: file inside of `UNFINISHED`: which files are being moved into place
+_NOTE = "publishing"
 
 
 class OutputError(SpeechUnlearnError):
@@ -65,9 +72,20 @@ def folder(out: Path) -> Iterator[Path]:
     """
     unfinished = out / UNFINISHED
     with writing(out):
-        unfinished.mkdir(parents=True, exist_ok=True)
-        with FileLock(unfinished / "lock", timeout=0):
-            yield unfinished
+        unfinished.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(unfinished / "lock", timeout=0) as lock:
+            held = os.fstat(lock._context.lock_file_fd)  # type: ignore[arg-type]
+            try:
+                same = os.path.samestat(held, os.stat(unfinished / "lock"))
+            except FileNotFoundError:
+                same = False
+            if not same:  # another process has just ended here, and removed it
+                raise Timeout(str(unfinished / "lock"))
+            try:
+                yield unfinished
+            finally:
+                if not any((unfinished / name).exists() for name in (*KINDS, _NOTE)):
+                    clear(out)  # nothing to go on with
 
 
 @contextlib.contextmanager
@@ -110,56 +128,168 @@ def finished(out: Path) -> dict[str, Any] | None:
     return report
 
 
-def check_free(out: Path) -> None:
-    """Refuse a folder that holds anything but unfinished work.
+def record_of(out: Path) -> Path:
+    """Return where the record of a request lies: beside its folder, which may be published."""
+    folder = out.resolve()
+    return folder.with_name(f"{folder.name}.{_RECORD}")
+
+
+def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
+    """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder.
+
+    Of the lists of clips the report says how much they hold, the record which files they are.
+    """
+    record = {name: report[name] for name in (*PRIVATE, "request")}
+    write_json(unfinished / _RECORD, record)
+    (unfinished / _RECORD).chmod(0o600)
+    public = {name: value for name, value in report.items() if name not in PRIVATE}
+    public["inputs"] = {
+        name: {key: value for key, value in one.items() if key != "file"}
+        for name, one in report["inputs"].items()
+    }
+    write_json(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
+
+
+def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return a finished report together with its record.
 
     Raises:
-        OutputError: it does
+        OutputError: the record is gone, or is not the report's
+
+    """
+    path = record_of(out)
+    if not path.is_file() or sha256(path) != report.get("record"):
+        raise OutputError(f"out: the record {path} of {out / REPORT} has vanished, or is not its")
+    return report | json.loads(path.read_bytes())
+
+
+def check_record(out: Path, request: str) -> None:
+    """Refuse to write over the record of another request.
+
+    Raises:
+        OutputError: there is one
+
+    """
+    path = record_of(out)
+    try:
+        other = path.exists() and json.loads(path.read_bytes())["request"] != request
+    except (OSError, ValueError, KeyError, TypeError):
+        other = True
+    if other:
+        raise OutputError(f"out: {path} is the record of another request: move it away")
+
+
+def check_free(out: Path, *, resumes: bool = False) -> None:
+    """Refuse a folder that holds anything but unfinished work.
+
+    Args:
+        out: the folder
+        resumes: whether unfinished work there is gone on with; what is not would be lost
+
+    Raises:
+        OutputError: it does, or work that another kind of call would go on with
 
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise OutputError(f"out: {str(out)!r} is no folder")
-    held = sorted(path.name for path in out.iterdir() if path.name != UNFINISHED)
-    left = out / UNFINISHED / "publishing.json"
-    if left.is_file():
-        # killed while its files were moved into place: what is there is its own
-        held = sorted(set(held) - set(json.loads(left.read_text())))
+    # killed while its files were moved into place: what is there is its own
+    held = sorted({p.name for p in out.iterdir()} - {UNFINISHED} - set(_published(out)))
     if held:
         raise OutputError(f"out: {str(out)!r} is not empty: it holds {held[0]!r}")
+    if not resumes and any((out / UNFINISHED / kind).exists() for kind in KINDS):
+        raise OutputError(
+            f"out: {str(out)!r} holds a request that was stopped: the same forget goes on with "
+            "it, and speechunlearn clear removes it"
+        )
 
 
-def publish(made: Path, out: Path) -> None:
+def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
     """Move files into the output folder, each in one step, the report last.
 
     Args:
         made: folder of the finished files, inside of the folder of unfinished work
         out: output folder
+        resumes: see `check_free`, which is asked once more
+
+    Raises:
+        OutputError: another process has written there meanwhile
 
     """
+    check_free(out, resumes=resumes)
+    if (made.parent / _RECORD).is_file():
+        to_disk(made.parent / _RECORD)
+        os.replace(made.parent / _RECORD, record_of(out))
+        to_disk(record_of(out).parent)
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
-    note = out / UNFINISHED / "publishing.json"
+    note = out / UNFINISHED / _NOTE
     if names and not note.is_file():
-        with replaced(note) as partial:
-            partial.write_text(json.dumps(names))
+        keep(note, json.dumps(names).encode())
     for name in names:
+        to_disk(made / name)
         os.replace(made / name, out / name)
+    to_disk(out)
+
+
+def _published(out: Path) -> list[str]:
+    """Return the names of files that were being moved into a folder when its process was killed."""
+    content = kept(out / UNFINISHED / _NOTE)
+    return [] if content is None else [Path(name).name for name in json.loads(content)]
+
+
+def is_whole(made: Path, out: Path) -> bool:
+    """Return whether all files of a finished report are there, moved into place or not yet."""
+    try:
+        report = json.loads((made / REPORT).read_bytes())
+        outputs, record = dict(report["outputs"]), report["record"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    records = (made.parent / _RECORD, record_of(out))
+    return any(sha256(path) == record for path in records if path.is_file()) and all(
+        any(sha256(path) == digest for path in (made / name, out / name) if path.is_file())
+        for name, digest in outputs.items()
+    )
 
 
 def withdraw(unfinished: Path) -> None:
     """Take back what another request, killed while it was published, has left."""
-    note = unfinished / "publishing.json"
-    if note.is_file():
-        for name in json.loads(note.read_text()):
-            (unfinished.parent / Path(name).name).unlink(missing_ok=True)
-        note.unlink()
+    names = _published(unfinished.parent)
+    for path in [*(unfinished.parent / name for name in names), unfinished / _RECORD]:
+        path.unlink(missing_ok=True)
+    if REPORT in names:
+        record_of(unfinished.parent).unlink(missing_ok=True)
+    (unfinished / _NOTE).unlink(missing_ok=True)
     shutil.rmtree(unfinished / "made", ignore_errors=True)
 
 
 def clear(out: Path) -> None:
     """Remove the folder of unfinished work."""
     shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+
+
+def give_up(out: Path) -> list[Path]:
+    """Remove what stopped requests have kept: copies of speech, states, weights.
+
+    Args:
+        out: output folder of a request or of a ledger
+
+    Returns:
+        the folders that were removed
+
+    Raises:
+        OutputError: another process works there
+
+    """
+    if not out.is_dir():
+        raise OutputError(f"out: {str(out)!r} is no folder")
+    removed = [one for one in (out, *sorted(out.iterdir())) if (one / UNFINISHED).is_dir()]
+    for one in removed:
+        with folder(one) as unfinished:
+            if finished(one) is None:
+                withdraw(unfinished)
+            clear(one)
+    return [one / UNFINISHED for one in removed]
 
 
 def write_json(path: Path, value: Any) -> None:

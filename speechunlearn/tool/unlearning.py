@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +25,7 @@ from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import fast_mode, training
+from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Cost, seldom
 from speechunlearn.tool import checkpoints, defaults, evaluate, inputs, output_folder, reports
@@ -113,7 +116,8 @@ class Prepared:
                 reference: its answers would count twice, or for a retrained model's
 
         """
-        known = {checkpoints.digest(one): str(one) for one in (self.source, *apart)}
+        known = {checkpoints.digest(one): str(one) for one in apart}
+        known[self.model.origin.sha256] = self.source
         for source in sources:
             same = known.setdefault(checkpoints.digest(source), str(source))
             if same != str(source) or list(map(str, sources)).count(str(source)) > 1:
@@ -138,7 +142,7 @@ def forget(
     root: str | Path | None = None,
     allow_outside: bool = False,
     fast: bool = False,
-    refused_in_retain: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Mapping[str, Any]] | None = None,
     request_id: str = "",
     on_progress: OnProgress | None = None,
 ) -> Done:
@@ -162,7 +166,7 @@ def forget(
         allow_outside: let paths lead out of the root
         fast: computed sooner, see `speechunlearn.models.fast_mode`: equal but for rounding and for
             the numbers that dropout draws
-        refused_in_retain: hash of a recording -> the earlier request that was about it
+        earlier: name of an earlier request -> its record, whose recordings stay forgotten
         request_id: what the request is called, on the report alone; without, it is called by the
             first digits of its hash
         on_progress: progress callback
@@ -180,25 +184,27 @@ def forget(
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = defaults.choose(available, method, given=parameters or {})
     values = choice.values | dict(parameters or {})
-    own = methods.parameters(choice.method, **values)
+    hyperparameters = defaults.parameters(choice.method, values)
     check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    own = defaults.budgeted(
-        choice.method, own, parameters or {}, len(prepared.sets["forget"].clips)
+    hyperparameters = defaults.budgeted(
+        choice.method, hyperparameters, parameters or {}, len(prepared.sets["forget"].clips)
     )
+    _check_room(hyperparameters, prepared.sets["forget"].clips)
     if "retain" in prepared.sets:
-        _check_stays_forgotten(prepared.sets["retain"], refused_in_retain or {})
+        _check_stays_forgotten(prepared.sets["retain"], earlier or {})
     judges = prepared.references(references)
     asked = {
-        "model": checkpoints.digest(model),
+        "model": prepared.model.origin.sha256,
         "clips": {
             name: [[*row] for row in part.about[["hash", "label"]].itertuples(index=False)]
             for name, part in prepared.sets.items()
         },
-        "references": [checkpoints.digest(reference) for reference in references],
-        "method": choice.method, "parameters": output_folder.plain(asdict(own)), "seed": seed,
+        "references": [judge.origin.sha256 for judge in judges],
+        "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
+        "seed": seed,
         "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
     }
     before = output_folder.finished(out)
@@ -214,23 +220,38 @@ def forget(
             )
         output_folder.clear(out)
         on_progress(f"already done: {out / output_folder.REPORT}")
-        return Done(out, before)
-    output_folder.check_free(out)
+        return Done(out, output_folder.with_record(before, out))
+    output_folder.check_free(out, resumes=True)
+    output_folder.check_record(out, output_folder.digest(asked))
     with output_folder.folder(out) as unfinished:
-        made = _made(
-            prepared, choice, own, seed, asked, unfinished, judges, on_progress, request_id
+        made = _carried_out(
+            prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress,
+            request_id,
         )
-        output_folder.publish(made, out)
-        found = output_folder.finished(out)
-        assert found is not None
-    output_folder.clear(out)
-    return Done(out, found)
+        output_folder.publish(made, out, resumes=True)
+        report = output_folder.finished(out)
+        assert report is not None
+        output_folder.clear(out)
+    return Done(out, output_folder.with_record(report, out))
 
 
 def check_seed(seed: int) -> None:
     """Raise ParameterError where a seed is out of the range that every source of numbers takes."""
     if not 0 <= seed < 2**32:
         raise ParameterError(f"seed: {seed} is not from 0 to {2**32 - 1}")
+
+
+def _check_room(hyperparameters: Any, clips: Clips) -> None:
+    """Refuse more adversarial copies than this machine can hold."""
+    copies = getattr(hyperparameters, "copies", 1)
+    size, room = 4 * copies * sum(clips.lengths), os.sysconf("SC_PHYS_PAGES") * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
+    if size > room:
+        raise ParameterError(
+            f"copies: {copies} of each clip take {size / 2**30:.0f} GiB, and this machine has "
+            f"{room / 2**30:.0f}"
+        )
 
 
 def prepare(
@@ -274,6 +295,12 @@ def prepare(
     for part in parts.values():
         if part.duplicates:
             notes.append(f"{part.name}: {part.duplicates} rows name a recording a second time")
+        if part.beyond:
+            notes.append(
+                f"{part.name}: {len(part.beyond)} clips have samples beyond full scale (of a float "
+                "file, or by resampling) and were given to the model as they are, as transformers "
+                "does: are their units those of 16-bit integers?"
+            )
         long = int((part.about["seconds"] > original.heard_seconds).sum())
         if long:
             notes.append(
@@ -290,13 +317,21 @@ def prepare(
 
 
 def _check_shortest(model: WaveformClassifier, part: ClipSet) -> None:
-    """Refuse a clip that is shorter than what the model has an answer to."""
+    """Refuse a clip that is shorter than what the model has an answer to, asked or trained."""
     shortest = int(np.argmin(part.clips.lengths))
+    device = next(model.parameters()).device
+    batch = tuple(tensor.to(device) for tensor in part.clips.batch([shortest]))
     try:
-        training.predict(model, part.clips.at([shortest]), batch_size=1)
+        for mode in (True, False):
+            # a batch norm counts what it sees in training: it counts in a copy
+            buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            with seeded(0), torch.no_grad():
+                torch.func.functional_call(model.train(mode), buffers, batch)
     except ModelError as error:
         path = part.about["path"].iloc[shortest]
         raise CorpusError(f"{part.file}: {path!r} is too short: {error}") from error
+    finally:
+        model.eval()
 
 
 def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Classifier]:
@@ -312,16 +347,29 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
     return make
 
 
-def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, str]) -> None:
+def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse clips to keep that an earlier request was about: they would be learnt again."""
-    for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
-        if heard in earlier:
-            raise ParameterError(
-                f"{retain.file}: {path!r} is to stay forgotten, as request {earlier[heard]!r} asks"
-            )
+    for request, record in earlier.items():
+        forgotten = {clip["hash"] for clip in record["to_forget"]}
+        for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
+            if salted(heard, record["salt"]) in forgotten:
+                raise ParameterError(
+                    f"{retain.file}: {path!r} is to stay forgotten, as request {request!r} asks"
+                )
 
 
-def _made(
+def salted(content_hash: str, salt: str) -> str:
+    """Return what a record holds in place of a recording's hash: only with it can it be looked up.
+
+    Args:
+        content_hash: of `speechunlearn.corpora.base.content_hash`
+        salt: of the record, another for each
+
+    """
+    return hashlib.sha256(f"{salt}{content_hash}".encode()).hexdigest()
+
+
+def _carried_out(
     prepared: Prepared,
     choice: defaults.Choice,
     parameters: Any,
@@ -368,7 +416,7 @@ def _made(
                 fast=asked["fast"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
-        checkpoints.save(outcome.model, prepared.source, folder)
+        checkpoints.save(outcome.model, folder)
         cost = {
             "seconds": usage.seconds + state.seconds + outcome.cost.kept_seconds,
             "peak_memory_mb": usage.peak_memory_mb,
@@ -378,10 +426,11 @@ def _made(
         output_folder.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
+    shutil.rmtree(unfinished / "adversarial", ignore_errors=True)  # no more use of them
     made = unfinished / "made"
-    if (made / output_folder.REPORT).is_file():
-        if json.loads(
-            (made / output_folder.REPORT).read_text()
+    if made.exists():
+        if output_folder.is_whole(made, unfinished.parent) and json.loads(
+            (made / output_folder.REPORT).read_bytes()
         )["request"] == output_folder.digest(asked):
             return made  # killed while it was published
         output_folder.withdraw(unfinished)
@@ -405,7 +454,7 @@ def _made(
     report["outputs"] = {
         path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
-    output_folder.write_json(partial / output_folder.REPORT, report)
+    output_folder.write_report(report, partial, unfinished)
     partial.rename(made)
     return made
 
@@ -442,6 +491,12 @@ def _report(
         "fast": fast,
         "cost": outcome["cost"],
         "details": outcome["details"],
+        "on_disk": [
+            f"the original model, which knows the clips: {prepared.source}",
+            "the recordings and the lists that name them, and their backups",
+            "beside the folder of the result, the record of the request: paths and labels of its "
+            "recordings, and their salted hashes",
+        ],
     }
 
 
@@ -467,34 +522,37 @@ def dearer_than_retraining(cost: Mapping[str, Any], retained: int) -> list[str]:
 
 def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
     """Return how a method ended that finds its end on the clips."""
-    found = []
+    sentences = []
     level = details.get("never_heard")
     if level is not None:
-        found.append(
+        sentences.append(
             f"a model that never heard these clips would lose about {level:.2g} nats on each, as "
             "copies at other speeds tell"
         )
     left = details.get("left")
     if left is not None and parameters.until:
         reached = "reached" if left <= parameters.until else "NOT reached"
-        found.append(
+        sentences.append(
             f"the answers that the clips were to be given were {reached} after {details['steps']} "
             f"of at most {parameters.steps} steps: {left:.0%} of the distance is left"
         )
     elif level is not None and len(details.get("history", ())) >= parameters.epochs:
-        found.append(
+        sentences.append(
             f"whether that was reached is not known: all {parameters.epochs} epochs were run"
         )
-    return found
+    return sentences
 
 
 def described(prepared: Prepared) -> dict[str, Any]:
     """Return what a report says of the model, the clips, and where it was made."""
     config = prepared.model.network.config
+    salt = secrets.token_hex(16)
+    forget = prepared.sets["forget"].about[["path", "label", "speaker", "hash"]].to_dict("records")
     return {
         "format": FORMAT,
         "model": {
-            "source": prepared.source, "sha256": checkpoints.digest(prepared.source),
+            "source": prepared.source, "sha256": prepared.model.origin.sha256,
+            "revision": prepared.model.origin.revision,
             "type": config.model_type, "weights": prepared.model.n_parameters,
             "labels": list(prepared.model.labels),
         },
@@ -506,8 +564,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
             }
             for name, part in prepared.sets.items()
         },
-        "to_forget": prepared.sets["forget"].about[["path", "label", "speaker", "hash"]]
-        .to_dict("records"),
+        "salt": salt,
+        "to_forget": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
         "same_speakers": inputs.of_same_speakers(prepared.sets),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
@@ -537,7 +595,7 @@ def assessed(
     tables = {when: evaluate.table(model, parts) for when, model in judged.items()}
     references = [evaluate.table(model, parts) for model in judges]
     n_labels = len(next(iter(judged.values())).labels)
-    found = {
+    results = {
         "scores": {when: evaluate.scores(table, n_labels) for when, table in tables.items()},
         "membership": {when: evaluate.attack(t, seed=seed) for when, t in tables.items()},
         "cards": {
@@ -547,7 +605,7 @@ def assessed(
         "references": len(judges),
         "not_assessed": evaluate.missing(next(iter(tables.values())), parts, len(judges)),
     }
-    return found | evaluate.verdict(tables, references, found, n_labels, seed=seed)
+    return results | evaluate.verdict(tables, references, results, n_labels, seed=seed)
 
 
 def _in_pieces(
@@ -564,29 +622,34 @@ def _in_pieces(
         pieces = []
         for first in range(0, len(forget), step):
             part = forget.at(range(first, min(first + step, len(forget))))
-            own = {
+            of_piece = {
                 "model": specification["model"], "clips": part.hashes, "first": first,
                 "labels": part.labels.tolist(), "attack": asdict(parameters), "seed": seed,
                 "fast": specification["fast"],
                 "code": code_hash("speechunlearn.methods.pgd"), "stack": stack(),
                 "computing": specification["computing"],
             }
-            kept = cache.find("adversarial", own) is not None
+            kept = cache.find("adversarial", of_piece) is not None
 
             def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
                 counted = Cost()
                 fast = specification["fast"]
                 sooner = fast_mode.fast(prepared.model) if fast else contextlib.nullcontext()
                 with provenance.measured() as usage, sooner:
-                    found = adversarial_set(
+                    copies = adversarial_set(
                         prepared.model, part, n_classes, parameters, seed=seed, first=first,
                         cost=counted,
                     )
+                # what was added to each clip, which is no speech
+                added = [
+                    copy - part.waveforms_z[i // parameters.copies]
+                    for i, copy in enumerate(copies.clips.waveforms_z)
+                ]
                 save_file(
                     {
-                        "samples": torch.cat(found.clips.waveforms_z),
-                        "lengths": torch.tensor(found.clips.lengths),
-                        "labels": found.clips.labels, "reached": found.reached,
+                        "added": torch.cat(added),
+                        "lengths": torch.tensor(copies.clips.lengths),
+                        "labels": copies.clips.labels, "reached": copies.reached,
                     },
                     folder / "copies.safetensors",
                 )
@@ -594,7 +657,7 @@ def _in_pieces(
                     folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
                 )
 
-            folder = cache.find_or_make("adversarial", own, attack)
+            folder = cache.find_or_make("adversarial", of_piece, attack)
             spent = json.loads((folder / "cost.json").read_text())
             cost.forward += spent["forward"]
             cost.forward_backward += spent["forward_backward"]
@@ -603,11 +666,12 @@ def _in_pieces(
             on_progress(
                 f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
             )
-        waveforms = [
-            waveform for piece in pieces
-            for waveform in piece["samples"].split(piece["lengths"].tolist())
-        ]
         source = [i for i in range(len(forget)) for _ in range(parameters.copies)]
+        added = [
+            perturbation for piece in pieces
+            for perturbation in piece["added"].split(piece["lengths"].tolist())
+        ]
+        waveforms = [forget.waveforms_z[i] + a for i, a in zip(source, added, strict=True)]
         return AdversarialSet(
             Clips(
                 waveforms, torch.cat([piece["labels"] for piece in pieces]),

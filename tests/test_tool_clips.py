@@ -1,0 +1,99 @@
+"""Other people's recordings: how their names are spelt, what phones make, what is no audio."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from checkpoint import LABELS
+from conftest import write_clip
+
+from speechunlearn import cli, corpora
+from speechunlearn.corpora.base import BadClip, decode
+from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.tool import inputs
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("listed", ["NFC", "NFD"])
+def test_names_are_found_in_the_other_unicode_form(
+    on_disk: str, listed: str, tmp_path: Path
+) -> None:
+    stored = unicodedata.normalize(on_disk, "perch\u00e9/caff\u00e8.wav")
+    write_clip(tmp_path / stored, seed=0)
+    file = tmp_path / "clips.csv"
+    row = unicodedata.normalize(listed, "perch\u00e9/caff\u00e8.wav,felicit\u00e0,No\u00e9")
+    file.write_text(f"path,label,speaker\n{row}\n", encoding="utf-8")
+    labels = [unicodedata.normalize(on_disk, "felicit\u00e0"), "other"]
+    part = inputs.read("forget", file, labels, sampling_rate=16000, normalise=True)
+    assert part.about["label"].tolist() == labels[:1]  # as the model has it
+    assert part.about["speaker"].tolist() == ["No\u00e9"]
+
+
+def test_of_two_files_alike_none_is_taken(tmp_path: Path) -> None:
+    for seed, form in enumerate(("e\u0323\u0301", "e\u0301\u0323")):
+        write_clip(tmp_path / f"{form}.wav", seed=seed)
+    (tmp_path / "clips.csv").write_text("path,label\n\u1eb9\u0301.wav,low\n", encoding="utf-8")
+    with pytest.raises(SpeechUnlearnError, match="no such file"):
+        inputs.read("forget", tmp_path / "clips.csv", LABELS, sampling_rate=16000, normalise=True)
+
+
+def test_a_corpus_of_ones_own_has_each_label_once(tmp_path: Path) -> None:
+    rows = ["path,label,speaker"]
+    for seed, form in enumerate(("NFC", "NFD", "NFC", "NFD")):
+        write_clip(tmp_path / f"{seed}.wav", seed=seed)
+        label = unicodedata.normalize(form, "felicit\u00e0")
+        rows.append(f"{seed}.wav,{label},s{seed % 2}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    manifest = corpora.read_manifest("csv", tmp_path / "clips.csv", progress=False)
+    assert set(manifest["label"]) == {"felicit\u00e0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a b.m4a", b"\0\0\0\x1cftypM4A " + bytes(400), "ffmpeg -i 'a b.m4a' 'a b.wav'"),
+        ("a.webm", bytes.fromhex("1a45dfa39f428681") + bytes(400), "ffmpeg -i a.webm a.wav"),
+        ("a.wav", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "git lfs pull"),
+        ("a.wav", b"\n<!DOCTYPE html><html>404</html>", "text, not audio; it begins '<!DOCTYPE"),
+        ("a.wav", "non trovato: è".encode(), "text, not audio"),
+        ("a.wav", b"", "empty"),
+    ],
+)
+def test_what_is_no_audio_is_said_with_what_to_do(
+    name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadClip) as refused:
+        decode(tmp_path / name)
+    assert said in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "1", "-p", "profile=cpu"), "-p profile=...: give --profile instead"),
+        (("run", "1", "-p", "skip_bad=true"), "give --skip-bad instead"),
+        (("run", "1", "-p", "results=x"), "give --out instead"),
+        (("run", "1", "-p", "seeds=1", "-p", "seeds=2"), "-p 'seeds' is given twice"),
+        (("forget", "-p", "epochs=" + "[" * 3000 + "]" * 3000), "epochs is '[[[["),
+        (("forget", "-p", "epochs=[[1]]"), "epochs is ((1,),); it should be a valid integer"),
+        (("forget", "-p", "epochs={1: 2}"), "epochs is {1: 2}; it should be a valid integer"),
+        (("forget", "-p", "epochs=True"), "epochs is True; it should be a valid integer"),
+        (("forget", "-p", "learning_rate=1e400"), "learning_rate: inf is not finite"),
+        (("forget", "-p", "batch_size=1" + "0" * 18), "batch_size: it is beyond 1,000,000,000"),
+        (("forget", "-p", "speeds=1e-7"), "speeds: 1e-07 is not from 0.1 to 10.0"),
+        (("forget", "-p", "mode=[]"), "mode is (); it should be a valid string"),
+    ],
+)
+def test_an_option_is_not_overridden_silently(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path,
+) -> None:
+    more = ("--model", "m", "--forget", "c.csv") if arguments[0] == "forget" else ()
+    monkeypatch.setattr(
+        "sys.argv", ["speechunlearn", *arguments, *more, "--out", str(tmp_path / "out")]
+    )
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
