@@ -276,7 +276,12 @@ def test_a_finished_request_leaves_a_checkpoint_that_may_be_published_and_its_re
     call = {"method": method, "parameters": FAST | more, "retain": desk / "retain.csv"}
     done = forget(desk / "model", listed, desk / "out", **call)
     hashes = [content_hash(decode(person / f"{i}.wav")[0]) for i in range(6)]
-    for path in (desk / "out").rglob("*"):
+    page = desk / "out" / "report.html"  # is for the letter alone: it is not uploaded
+    assert (desk / "out" / ".gitignore").read_text() == "report.html\n"
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert f"{person.name}/5.wav" in page.read_text()
+    assert not any(one in page.read_text() for one in hashes)
+    for path in {*(desk / "out").rglob("*")} - {page}:
         content = path.read_bytes()
         for said in (person.name, str(desk / "forget.csv"), "retain/0.wav", *hashes):
             assert said.encode() not in content, (path.name, said)
@@ -290,7 +295,7 @@ def test_a_finished_request_leaves_a_checkpoint_that_may_be_published_and_its_re
         hashlib.sha256(f"{told['salt']}{one}".encode()).hexdigest() for one in hashes
     ]
     assert {path.name for path in (desk / "out").iterdir()} == {
-        "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
+        ".gitignore", "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
         "report.html", "report.json",
     }
     # what stays is said, and the same call again is done with it

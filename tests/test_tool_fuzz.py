@@ -537,8 +537,9 @@ def bomb(folder: Path) -> None:
 
 
 def index(named: Any, suffix: str = "safetensors") -> Callable[[Path], Any]:
-    """Return what writes the list of the parts of a checkpoint."""
+    """Return what writes the list of the parts of a checkpoint, in place of its whole weights."""
     def make(folder: Path) -> None:
+        (folder / WEIGHTS).unlink(missing_ok=True)
         name = "model.safetensors.index.json" if suffix == "safetensors" else (
             "pytorch_model.bin.index.json"
         )
@@ -718,7 +719,7 @@ def checkpoint_cases() -> list[Case]:
         Case("an adapter", lambda folder: (folder / "adapter_config.json").write_text(
             '{"base_model_name_or_path": "owner/name"}'), REFUSED),
         Case("another extractor file", lambda folder: (folder / "processor_config.json").write_text(
-            '{"feature_extractor": {"auto_map": {"AutoFeatureExtractor": "x.Y"}}}'), USED),
+            '{"feature_extractor": {"auto_map": {"AutoFeatureExtractor": "x.Y"}}}'), REFUSED),
     ]
     return cases
 

@@ -182,7 +182,7 @@ def test_the_clips_of_a_batch_are_bounded_by_their_samples(monkeypatch: pytest.M
             seen.append(tuple(waveform_z.shape))
             return torch.zeros(len(lengths), 2)
 
-    monkeypatch.setattr(training, "_MOST_SAMPLES", 100)
+    monkeypatch.setattr(training, "at_once", lambda model: 100)
     lengths = [90, 40, 30, 20, 10]
     part = training.Clips(
         [torch.ones(n) for n in lengths], torch.zeros(5, dtype=torch.long), list("abcde"),

@@ -51,6 +51,9 @@ _MAX_CARD = 2**20
 def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> None:
     """Write ``report.html`` and, for an unlearned model, ``README.md``.
 
+    The page names recordings and people: its owner alone can read it, and of an unlearned model,
+    whose folder may be published, git and huggingface_hub leave it out.
+
     Args:
         report: of `speechunlearn.tool.forget` or `speechunlearn.tool.audit`
         folder: to write to
@@ -58,7 +61,9 @@ def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> N
 
     """
     (folder / HTML).write_text(page(report), encoding="utf-8")
+    (folder / HTML).chmod(0o600)
     if report["kind"] == "forget":
+        (folder / ".gitignore").write_text(f"{HTML}\n")
         # later requests' sections follow earlier ones
         before = card.rstrip() + "\n\n" if card and card.strip() else ""
         (folder / CARD).write_text(before + section(report), encoding="utf-8")
@@ -104,7 +109,7 @@ def _rendered(template: str, report: Mapping[str, Any]) -> str:
         resampled=next(
             (_resampled(attack) for w in whens if (attack := report["membership"][w])), ""
         ),
-        plain=_PLAIN[report["verdict"]["value"]], speakers=_speakers(report),
+        plain=_PLAIN[report["verdict"]["value"]], named=_named(report),
         cards={
             when: "passes" if card["passed"] else "does not pass"
             for when in whens if (card := report["cards"][when])
@@ -143,8 +148,11 @@ def _resampled(attack: Mapping[str, Any]) -> str:
     return f"{to_forget} (to forget) and {unseen} (unseen)"
 
 
-def _speakers(report: Mapping[str, Any]) -> list[str]:
-    return sorted({clip["speaker"] for clip in report["to_forget"]} - {""})
+def _named(report: Mapping[str, Any]) -> str:
+    """Return the names of the speakers that a request is about, at most five, in brackets."""
+    speakers = sorted({clip["speaker"] for clip in report["to_forget"]} - {""})
+    names = ", ".join(speakers[:5]) + (", …" if len(speakers) > 5 else "")
+    return f" ({names})" if names else ""
 
 
 def _others(report: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import fast_mode
+from speechunlearn.models import fast_mode, training
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Cost, seldom
 from speechunlearn.tool import checkpoints, defaults, evaluate, inputs, output_folder, reports
@@ -495,7 +495,8 @@ def _report(
             f"the original model, which knows the clips: {prepared.source}",
             "the recordings and the lists that name them, and their backups",
             "beside the folder of the result, the record of the request: paths and labels of its "
-            "recordings, and their salted hashes",
+            "recordings, and their salted hashes; and this page, which lists them: git and "
+            "huggingface_hub leave it out where the folder is published",
         ],
     }
 
