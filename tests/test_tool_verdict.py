@@ -323,7 +323,7 @@ def test_it_is_the_first_line_of_all_that_is_written(desk, tmp_path):
     assert report["same_speakers"]["retain"] == [f"retain/{i}.wav" for i in range(6)]
     assert "retain/0.wav" in body
     # a printer shows what a reader would have to open
-    assert "<details>" not in page and page.count("<details open>") == 1
+    assert "<details>" not in page and page.count("<details open>") == 3
 
 
 def test_answers_that_moved_are_said_to_have_moved_and_no_more(desk, tmp_path):
