@@ -104,7 +104,8 @@ def main() -> int:
             with ProcessPoolExecutor(asked["jobs"], mp_context=get_context("spawn")) as processes:
                 for line in processes.map(answer, [asked] * len(models), models):
                     print(line, flush=True)
-        pools.Pool.read(Path(asked["out"]))
+        summary = pools.summary(pools.Pool.read(Path(asked["out"])))
+        summary.to_csv(Path(asked["out"]) / "summary.csv", index=False, float_format="%.3f")
     except SpeechUnlearnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

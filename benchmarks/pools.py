@@ -24,8 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from sklearn.metrics import roc_auc_score
 
 from speechunlearn import methods, provenance, schema
+from speechunlearn.audit import metrics
 from speechunlearn.audit import predictions as per_clip
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
@@ -490,6 +492,42 @@ class Pool:
             {part: self.clips["hash"][chosen].tolist() for part, chosen in rows.items()},
             self.clips, self.design.labels,
         )
+
+
+def summary(pool: Pool) -> pd.DataFrame:
+    """Return what a pool's originals and references say of each set, a row a set.
+
+    Returns:
+        set, clips; number of originals and of references; then of either the mean loss on the set
+        in nats, its UAR, and the AUC of the attack on the loss beside the spare clips, as means
+        over models, and the standard deviation of the references' mean loss
+
+    """
+    tables = []
+    for one in pool.design.sets:
+        row: dict[str, Any] = {"set": one.name, "clips": len(one.hashes)}
+        sides = {
+            "originals": pool.originals(one.name), "references": pool.references(one.name)
+        }
+        row |= {side: len(models) for side, models in sides.items()}
+        for side, models in sides.items():
+            said = [pool.predictions(k, one.name) for k in models]
+            scores = pd.DataFrame([_scores_of(table, len(pool.design.labels)) for table in said])
+            row |= {f"{name}, {side}": scores[name].mean() for name in scores}
+            if side == "references":
+                row["sd of the loss, references"] = scores["loss"].std()
+        tables.append(row)
+    return pd.DataFrame(tables)
+
+
+def _scores_of(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
+    forget, spare = (table[table["split"] == part] for part in ("forget", "spare"))
+    inside = np.repeat([1, 0], [len(forget), len(spare)])
+    return {
+        "loss": forget["loss"].mean(),
+        "UAR": metrics.uar(forget["label"], forget["prediction"], n_labels),
+        "AUC": roc_auc_score(inside, -np.concatenate([forget["loss"], spare["loss"]])),
+    }
 
 
 def _design(file: Path) -> Design:

@@ -291,3 +291,24 @@ def copied(folder, to):
     """Copy a pool's files."""
     for file in folder.iterdir():
         (to / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.mark.parametrize("folder", sorted(pools.FOLDER.glob("*")), ids=lambda path: path.name)
+def test_a_committed_pool_is_balanced_and_its_table_is_of_its_models(folder):
+    pool = pools.Pool.read(folder)
+    assert pool.models["model"].tolist() == list(range(len(pool.models)))
+    assert len(pool.models) >= pools.FIRST
+    table = pools.summary(pool).set_index("set")
+    assert (table["originals"] + table["references"] == len(pool.models)).all()
+    assert (table["originals"] - table["references"]).abs().max() <= 2
+    shown = pd.read_csv(folder / "summary.csv", index_col="set")
+    pd.testing.assert_frame_equal(table.round(3), shown, check_exact=False, atol=1e-3)
+    # by hand, from what is stored: the mean of -log p of the label over a set's clips
+    name = table.index[-1]
+    k = pool.references(name)[0]
+    chosen = (pool.clips["part"] == name).to_numpy()
+    logits = pool.logits[k][chosen].astype(float)
+    truth = [pool.design.labels.index(label) for label in pool.clips["label"][chosen]]
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(truth)), truth]
+    forget = pool.predictions(k, name).query("split == 'forget'")
+    assert forget["loss"].mean() == pytest.approx(losses.mean(), abs=1e-4)
