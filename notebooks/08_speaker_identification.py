@@ -213,7 +213,8 @@ protocol.costs(class_results)
 # %% [markdown]
 # ## The audit
 #
-# A report card of two scores. The original has to fail, and a retrained model to pass.
+# A report card of two scores. The original has to fail, and retrained models to pass, but for one
+# in twenty.
 
 # %%
 pages.cards(clip_results)
