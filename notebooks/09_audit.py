@@ -88,10 +88,11 @@ def likelihood_ratio(value, heard, never):
 
 
 def of_one_more(right, quantile):
-    """Where the share of right answers would lie under one more model: a row a model."""
+    """Where the share of right answers would be under one more model; a row a model."""
     k, n = right.shape
     shares = right.mean(axis=1)
-    of_clips = (right / n).var(axis=0, ddof=1).sum() + 1 / (2 * k * n**2)  # half an error more
+    # half an error more
+    of_clips = (right / n).var(axis=0, ddof=1).sum() + 1 / (2 * k * n**2)
     reach = quantile * np.sqrt((1 + 1 / k) * max(shares.var(ddof=1), of_clips))
     return shares.mean() - reach, shares.mean() + reach
 
@@ -145,7 +146,8 @@ print("likelihood ratio of one clip: the same, where each clip has its own sprea
 forgotten = [
     table[table["split"] == "forget"].sort_values("hash") for table in tables.retrained
 ]
-right = np.array([part["label"] == part["prediction"] for part in forgotten], dtype=float)
+right = np.array([part["label"] == part["prediction"] for part in forgotten])
+right = right.astype(float)
 n_clips = right.shape[1]
 chance = scoring.chance_of_clips(right / n_clips, 1 / n_clips)
 assert np.allclose(

@@ -68,7 +68,8 @@ def measured() -> Iterator[Usage]:
     finally:
         usage.seconds = time.perf_counter() - start
         peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_peak_mb()
-        usage.peak_memory_mb = peak
+        # the kernel counts pages in lots: the peak of a small block may seem below its start
+        usage.peak_memory_mb = max(peak, usage.start_memory_mb)
 
 
 def trim() -> None:

