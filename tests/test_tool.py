@@ -125,9 +125,9 @@ def test_what_is_written_loads_unchanged(tmp_path: Path, kind: str, method: str)
     ]
     assert moved
     # the report speaks of what was written
-    paths = [tmp_path / clip["path"] for clip in done.report["to_forget"]]
+    paths = [tmp_path / clip["path"] for clip in done.report["forgotten"]]
     right = _transformers_logits(tmp_path / "out", paths).argmax(1).tolist()
-    labels = [clip["label"] for clip in done.report["to_forget"]]
+    labels = [clip["label"] for clip in done.report["forgotten"]]
     share = np.mean([LABELS[k] == label for k, label in zip(right, labels, strict=True)])
     assert done.report["scores"]["after"]["forget"]["accuracy"] == pytest.approx(share)
 

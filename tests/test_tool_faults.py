@@ -288,10 +288,10 @@ def test_a_finished_request_leaves_a_checkpoint_that_may_be_published_and_its_re
     record = desk / "out.record.json"
     assert record.stat().st_mode & 0o777 == 0o600
     told = json.loads(record.read_text())
-    paths = [clip["path"] for clip in told["to_forget"]]
+    paths = [clip["path"] for clip in told["forgotten"]]
     assert paths == [f"{person.name}/{i}.wav" for i in range(6)]
     assert not any(one in record.read_text() for one in hashes)
-    assert [clip["hash"] for clip in told["to_forget"]] == [
+    assert [clip["hash"] for clip in told["forgotten"]] == [
         hashlib.sha256(f"{told['salt']}{one}".encode()).hexdigest() for one in hashes
     ]
     assert {path.name for path in (desk / "out").iterdir()} == {

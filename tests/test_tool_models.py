@@ -155,8 +155,8 @@ def test_what_is_written_answers_in_transformers_as_the_report_says(
     done = forget(model, listed, tmp_path / "out", method="ran_lab", parameters={
         "epochs": 1, "learning_rate": 1e-3,
     })  # fmt: skip
-    paths = [listed.parent / clip["path"] for clip in done.report["to_forget"]]
-    truth = torch.tensor([LABELS.index(clip["label"]) for clip in done.report["to_forget"]])
+    paths = [listed.parent / clip["path"] for clip in done.report["forgotten"]]
+    truth = torch.tensor([LABELS.index(clip["label"]) for clip in done.report["forgotten"]])
     for when, folder in (("before", model), ("after", tmp_path / "out")):
         loss = torch.nn.functional.cross_entropy(by_transformers(folder, paths), truth)
         said = done.report["scores"][when]["forget"]["mean_loss"]

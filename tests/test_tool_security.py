@@ -316,7 +316,7 @@ def test_a_report_is_strict_json(hostile, which):
     if which == 0:
         record = hostile[which].with_name(f"{hostile[which].name}.record.json")
         report |= json.loads(record.read_text(encoding="utf-8"), parse_constant=no)
-    assert [clip["label"] for clip in report["to_forget"][:3]] == list(hostile[2]["labels"])
+    assert [clip["label"] for clip in report["forgotten"][:3]] == list(hostile[2]["labels"])
 
 
 def test_text_of_a_card_is_plain():

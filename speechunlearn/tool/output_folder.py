@@ -20,7 +20,7 @@ from speechunlearn.files import sha256 as sha256
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
 #: what of a report names recordings and people: it lies beside the checkpoint, not in its folder
-PRIVATE = ("to_forget", "salt", "same_speakers", "inputs")
+PRIVATE = ("forgotten", "salt", "same_speakers", "inputs")
 _RECORD = "record.json"
 #: kinds of work that a stopped request goes on with
 KINDS = ("unlearned", "adversarial")

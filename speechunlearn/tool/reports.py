@@ -150,7 +150,7 @@ def _resampled(attack: Mapping[str, Any]) -> str:
 
 def _named(report: Mapping[str, Any]) -> str:
     """Return the names of the speakers that a request is about, at most five, in brackets."""
-    speakers = sorted({clip["speaker"] for clip in report["to_forget"]} - {""})
+    speakers = sorted({clip["speaker"] for clip in report["forgotten"]} - {""})
     names = ", ".join(speakers[:5]) + (", …" if len(speakers) > 5 else "")
     return f" ({names})" if names else ""
 

@@ -350,7 +350,7 @@ def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Clas
 def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse clips to keep that an earlier request was about: they would be learnt again."""
     for request, record in earlier.items():
-        forgotten = {clip["hash"] for clip in record["to_forget"]}
+        forgotten = {clip["hash"] for clip in record["forgotten"]}
         for heard, path in zip(retain.about["hash"], retain.about["path"], strict=True):
             if salted(heard, record["salt"]) in forgotten:
                 raise ParameterError(
@@ -566,7 +566,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
             for name, part in prepared.sets.items()
         },
         "salt": salt,
-        "to_forget": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
+        "forgotten": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
         "same_speakers": inputs.of_same_speakers(prepared.sets),
         "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
