@@ -61,6 +61,8 @@ SETTING = "validation"
 SPEED = ROOT / "data" / "benchmarks" / "request.csv"
 #: requests of ``benchmarks/requests.py``
 REQUESTS = ROOT / "data" / "benchmarks" / "requests.csv"
+#: what the models of ``benchmarks/pool.py`` say of each set
+POOL = ROOT / "data" / "pools" / "cpu-ravdess-nano-pretrained" / "summary.csv"
 CONTENDERS = {
     "fast": "this package, `--fast`",
     "exact": "this package, as it is by default",
@@ -92,6 +94,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     status_page(source / "generated" / "status.md", notebooks)
     speed_page(source / "generated" / "speed.md")
     requests_page(source / "generated" / "requests.md")
+    pool_page(source / "generated" / "pool.md")
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
         keep_intervals(notebook)
@@ -566,6 +569,16 @@ def requests_page(target: Path) -> None:
     head = ["clips", "requests", "mean forget loss", "forget UAR", "attack on the loss, AUC",
             "utility relative to the original"]
     target.write_text(table(head, shown) + f"\n\n{machine}; commit {commits}.\n")
+
+
+def pool_page(target: Path) -> None:
+    """Write the table of the committed pool, two decimals."""
+    rows = pd.read_csv(POOL)
+    shown = [
+        [str(value) if isinstance(value, (str, int)) else f"{value:.2f}" for value in row]
+        for row in rows.astype(object).itertuples(index=False)
+    ]
+    target.write_text(table(list(rows), shown) + "\n")
 
 
 # Landing page
