@@ -573,7 +573,8 @@ def requests_page(target: Path) -> None:
 
 def pool_page(target: Path) -> None:
     """Write the table of the committed pool, two decimals."""
-    rows = pd.read_csv(POOL)
+    rows = pd.read_csv(POOL).drop(columns=["originals", "references"])  # six of either
+    rows = rows.rename(columns=lambda name: name.replace("sd of the loss, references", "sd"))
     shown = [
         [str(value) if isinstance(value, (str, int)) else f"{value:.2f}" for value in row]
         for row in rows.astype(object).itertuples(index=False)
