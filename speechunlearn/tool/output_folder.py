@@ -19,7 +19,7 @@ from speechunlearn.files import sha256 as sha256
 #: folder inside of the output folder, that holds unfinished work
 UNFINISHED = ".unfinished"
 REPORT = "report.json"
-#: what of a report names recordings and people: it lies beside the checkpoint, not in its folder
+#: what of a report names recordings and people: it lies beside the folder, not in `REPORT`
 PRIVATE = ("forgotten", "salt", "same_speakers", "inputs")
 _RECORD = "record.json"
 #: kinds of work that a stopped request goes on with
@@ -269,7 +269,7 @@ def clear(out: Path) -> None:
 
 
 def give_up(out: Path) -> list[Path]:
-    """Remove what stopped requests have kept: copies of speech, states, weights.
+    """Remove what stopped requests have kept: what was added to clips, states, weights.
 
     Args:
         out: output folder of a request or of a ledger
