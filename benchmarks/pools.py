@@ -33,8 +33,8 @@ from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.files import replaced
 from speechunlearn.lab import forget_sets
-from speechunlearn.lab.forget_sets import ForgetSet
-from speechunlearn.lab.study import DEVELOPMENT, Study
+from speechunlearn.lab.forget_sets import DEVELOPMENT, ForgetSet
+from speechunlearn.lab.study import Study
 from speechunlearn.methods import importance
 from speechunlearn.models import classifier, training
 from speechunlearn.models.classifier import Classifier

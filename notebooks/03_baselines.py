@@ -128,7 +128,8 @@ def exact(clips):
 
 
 few = exact(forget.at(range(min(8, len(forget)))))
-kept = exact(study.retain(forget_set).at(range(8)))
+retain = study.retain(forget_set)
+kept = exact(retain.at(range(min(8, len(retain)))))
 how = {"learning_rate": 1e-3, "batch_size": 8, "mode": "eval"}
 for name, retain in (("ran_lab", None), ("remain", kept)):
     asked = registry.UnlearningData(few, n_classes, retain=retain)

@@ -99,8 +99,10 @@ print("UAR: the same")
 paired = statistics.paired_bootstrap(
     original, ran_lab, n_resamples=300, generator=np.random.default_rng(0)
 )
-assert np.allclose(paired[:3], [difference, low, high])
-print("paired bootstrap: the same interval, from the same resamples")
+assert np.isclose(paired.value, difference)
+if original["speaker"].nunique() >= statistics.FEW:  # else clips within are drawn, too
+    assert np.allclose(paired[:3], [difference, low, high])
+    print("paired bootstrap: the same interval, from the same resamples")
 
 # the smallest difference that the paper marks with p < 0.001: N = 10, 3,024 clips
 numbers = 0.855, 0.746, 3024

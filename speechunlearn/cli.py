@@ -145,8 +145,10 @@ def run(
 
         speechunlearn run 5 6 --profile cpu --corpus ravdess --root PATH --out runs
     """
+    from speechunlearn import corpora as registry
     from speechunlearn import provenance
     from speechunlearn.chapters import context
+    from speechunlearn.dataset import tasks
     from speechunlearn.lab import profiles
 
     provenance.need_checkout("speechunlearn run")
@@ -156,6 +158,8 @@ def run(
         option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
         raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
     chosen = profiles.get(profile)
+    if not corpus and registry.get(chosen.corpus).task == tasks.ANY:
+        corpus = chosen.corpus  # also of the chapters on other tasks
     paths = [context.find_chapter(name) for name in chapter or []]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
@@ -170,6 +174,8 @@ def run(
     }
     from speechunlearn.chapters import grid  # which takes seconds to import
 
+    if corpus:
+        paths = grid.supported(paths, values, named=bool(chapter), on_progress=_say)
     grid.execute(
         paths, values, out.resolve(), jobs=jobs, evaluations=evaluations, profile_dir=profile_dir,
         on_progress=_say
@@ -286,22 +292,34 @@ def list_methods() -> None:
 @app.command()
 def leaderboard(
     corpus: Annotated[str, typer.Argument(help="part of its name; all without it")] = "",
+    out: OfRun = None,
 ) -> None:
-    """Print the committed leaderboards: both distances from retraining, and what is kept."""
+    """Print leaderboards, the committed or a run's: both distances from retraining, what is kept.
+
+    For example:
+
+        speechunlearn leaderboard csv --out runs/mine
+    """
     import pandas as pd
 
     from speechunlearn import provenance
     from speechunlearn.lab import leaderboard as boards
 
-    provenance.need_checkout("speechunlearn leaderboard")
-    found = sorted(boards.FOLDER.glob(f"*{corpus}*/ranking.csv"))
-    if not found:
-        known = ", ".join(sorted(path.parent.name for path in boards.FOLDER.glob("*/ranking.csv")))
-        raise SpeechUnlearnError(f"corpus: {corpus!r} is in no leaderboard's name: {known}")
+    if out is None:
+        provenance.need_checkout("speechunlearn leaderboard without --out")
+    folder = boards.FOLDER if out is None else out / "results" / "leaderboard"
+    known = sorted(folder.glob("*/ranking.csv"))
+    rankings = [path for path in known if corpus in path.parent.name]
+    if not known:
+        raise SpeechUnlearnError(f"no leaderboard in {str(folder)!r}: chapter 10 writes it")
+    if not rankings:
+        names = ", ".join(path.parent.name for path in known)
+        raise SpeechUnlearnError(f"corpus: {corpus!r} is in no leaderboard's name: {names}")
     columns = ["method", "needs", "gap", "forgetting", "utility", "relative_utility", "changed",
                "cards_passed", "cards", "runs"]
-    for path in found:
-        typer.echo(f"{path.parent.name}, development results of a reduced variant: {path}")
+    about = "" if out else ", development results of a reduced variant"
+    for path in rankings:
+        typer.echo(f"{path.parent.name}{about}: {path}")
         table = pd.read_csv(path)[columns].fillna("")
         typer.echo(table.to_string(index=False, float_format="%.3f") + "\n")
 
@@ -481,7 +499,9 @@ def results(
             raise ParameterError(f"{column}: {value!r} is not in these results: {known}")
         rows = rows[rows[column] == value] if value else rows
     if format == "summary":
-        by = ["profile", "corpus", "setting", "method", "n_forget", "split"]
+        by = ["profile", "corpus", "task", "setting", "method", "n_forget", "split"]
+        about = rows[["corpus", "corpus_hash"]].astype(str)
+        rows = rows.assign(corpus=list(map(protocol.named, *about.to_dict("list").values())))
         shown = rows[rows["variant"].fillna("") == ""]
         shown = shown if metric else shown[shown["metric"] == "uar"]
         groups = shown.groupby([*by, "metric"], sort=False)["value"]

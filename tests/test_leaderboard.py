@@ -9,8 +9,7 @@ from speechunlearn.audit import scoring
 from speechunlearn.chapters import pages
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import leaderboard
-from speechunlearn.lab.experiments import COMPONENT, IN_SEQUENCE
-from speechunlearn.lab.results import ANOTHER_SEED, Results
+from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, Results
 
 #: how much of the forget set each model remembers
 STRENGTHS = {"original": 3.0, "delete": 0.2, "ran_lab": -3.0, "jit": 3.0, "finetune": 1.0}

@@ -14,7 +14,8 @@ import pytest
 from speechunlearn import methods
 from speechunlearn.audit import report_card, scoring
 from speechunlearn.lab import leaderboard, tuning
-from speechunlearn.lab.experiments import COMPONENT, IN_SEQUENCE, NOT_CONCATENATED
+from speechunlearn.lab.experiments import COMPONENT, NOT_CONCATENATED
+from speechunlearn.lab.results import IN_SEQUENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())

@@ -20,7 +20,8 @@ from speechunlearn import provenance
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import forget_sets, profiles
-from speechunlearn.lab.study import DEVELOPMENT, Study
+from speechunlearn.lab.forget_sets import DEVELOPMENT
+from speechunlearn.lab.study import Study
 from speechunlearn.models import training
 from speechunlearn.provenance import REPOSITORY
 

@@ -10,7 +10,8 @@ import pytest
 from speechunlearn.audit import report_card
 from speechunlearn.lab import experiments, leaderboard, tuning
 from speechunlearn.lab import results as protocol
-from speechunlearn.lab.experiments import IN_SEQUENCE, NOT_CONCATENATED
+from speechunlearn.lab.experiments import NOT_CONCATENATED
+from speechunlearn.lab.results import IN_SEQUENCE
 
 SMOKE = """
 import json

@@ -13,8 +13,9 @@ from speechunlearn.chapters import figures, pages
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, leaderboard, sentences
 from speechunlearn.lab import results as protocol
+from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.results import Results
-from speechunlearn.lab.study import DEVELOPMENT, Evaluation
+from speechunlearn.lab.study import Evaluation
 
 SPEAKERS = [f"s{i}" for i in range(6)]
 

@@ -12,9 +12,8 @@ import tiny_study
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
-from speechunlearn.lab.forget_sets import clips
+from speechunlearn.lab.forget_sets import DEVELOPMENT, clips
 from speechunlearn.lab.results import Results
-from speechunlearn.lab.study import DEVELOPMENT
 from speechunlearn.models import training
 
 METHODS = ("original", "retrain", "remain", "remain_superloss", "ran_lab", "adv", "adv_ela")

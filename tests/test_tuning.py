@@ -10,8 +10,9 @@ from speechunlearn.cache import Cache
 from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, profiles, tuning
+from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.results import Results
-from speechunlearn.lab.study import DEVELOPMENT, Study
+from speechunlearn.lab.study import Study
 
 
 def test_candidates_by_hand():

@@ -6,16 +6,18 @@ asked for: it reads manifests and what is finished, and makes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import pandas as pd
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
@@ -23,7 +25,7 @@ from speechunlearn import methods, provenance, schema
 from speechunlearn.cache import Artefact, Cache
 from speechunlearn.chapters import context, workflow
 from speechunlearn.chapters.workflow import Plan
-from speechunlearn.errors import NotMade, ParameterError
+from speechunlearn.errors import CorpusError, NotMade, ParameterError
 from speechunlearn.lab import experiments, forget_sets
 from speechunlearn.lab.experiments import ChapterRun
 from speechunlearn.lab.results import Results
@@ -133,16 +135,66 @@ def asked(notebook: Path, parameters: Mapping[str, Any], store: Cache) -> experi
 
     """
     ask = experiments.CHAPTERS.get(notebook.stem)
-    if ask is None:
-        return {}
+    return {} if ask is None else _of(ask, *_started(notebook, parameters, store=store))
+
+
+def _started(
+    notebook: Path, parameters: Mapping[str, Any], **others: Any
+) -> tuple[ChapterRun, dict[str, Any]]:
+    """Return a chapter's run, with others of its fields, and its parameters with their defaults."""
     values = context.parameters_of(notebook) | dict(parameters)
     cells = json.loads(notebook.read_text())["cells"]
     _, start, *_ = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     space = dict(values)
     exec(compile(start, str(notebook), "exec"), space)
+    return dataclasses.replace(space["run"], **others), values
+
+
+def _of(
+    ask: Callable[..., experiments.Asked], run: ChapterRun, values: Mapping[str, Any]
+) -> experiments.Asked:
     others = [name for name in inspect.signature(ask).parameters if name != "run"]
-    run = dataclasses.replace(space["run"], store=store)
     return ask(run, **{name: values[name] for name in others})
+
+
+def supported(
+    notebooks: Sequence[Path],
+    values: Mapping[str, Any],
+    *,
+    named: bool,
+    on_progress: Callable[[str], None] = print,
+) -> list[Path]:
+    """Return the chapters that a corpus has enough for; nothing is made.
+
+    Args:
+        notebooks: chapters
+        values: parameters
+        named: each chapter was asked for; else one that the corpus is too small for is left out
+        on_progress: told what is left out, and why
+
+    Raises:
+        CorpusError: one that was asked for, or all of them, cannot be run on the corpus
+
+    """
+    manifests: dict[str, pd.DataFrame] = {}
+    refused: dict[Path, str] = {}
+    for path in notebooks:
+        checked = context.check_parameters(path, values)
+        store = Recorder(Plan(str(Cache(values.get("cache") or None).root.absolute())))
+        run, parameters = _started(path, checked, store=store, manifests=manifests)
+        ask = experiments.CHAPTERS.get(path.stem, lambda run: {"none": [run.study().manifest]})
+        try:
+            with contextlib.suppress(NotMade):
+                for evaluations in _of(ask, run, parameters).values():
+                    list(evaluations)
+        except CorpusError as error:
+            where = f"{run.root}: "
+            refused[path] = where + str(error).removeprefix(where)
+            if named or len(refused) == len(notebooks):
+                raise CorpusError(f"{path.stem}: {refused[path]}") from error
+    for path, reason in refused.items():
+        on_progress(f"{path.stem} is left out: {reason}")
+    return [path for path in notebooks if path not in refused]
 
 
 def execute(

@@ -19,6 +19,7 @@ from speechunlearn.audit import report_card, statistics
 from speechunlearn.audit.report_card import Auditor
 from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments, leaderboard, results, scaling, sentences, tuning
+from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.results import TITLES, Results
 
 
@@ -164,7 +165,7 @@ def tests_and_claims(shown: Results, setting: str) -> pd.DataFrame:
 
 def figure2(shown: Results) -> pd.DataFrame:
     """Show UAR over tau on the development forget set: the figure and its table."""
-    evaluations = shown.select(forget_id=experiments.DEVELOPMENT)
+    evaluations = shown.select(forget_id=DEVELOPMENT)
     _about(evaluations)
     rows = evaluations.rows().query("split == 'unseen' and metric == 'uar'")
     before = rows.query("method == 'original'")["value"].iloc[0]

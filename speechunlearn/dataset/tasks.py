@@ -60,9 +60,13 @@ class Task:
         if (counts < 2).any():
             lonely = counts.index[counts < 2][0]
             raise CorpusError(
-                f"label {lonely!r} has one {self.apart} only: it cannot be tested on another"
+                f"{self.label} {lonely!r} has one {self.apart} only: it cannot be tested on another; "
+                "add one, or leave its clips out"
             )
-        if made_for_it and not (table["split"] == "").all():
+        trained = set(label[table["split"] == "train"])
+        # a split that keeps speakers apart is none for their identification
+        fits = self.label != "speaker" or trained == set(label)
+        if made_for_it and fits and not (table["split"] == "").all():
             return seen
         # the split keeps "speakers" apart and balances "label"
         gender = seen["gender"] if self.apart == "speaker" else ""

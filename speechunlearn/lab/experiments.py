@@ -15,6 +15,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,14 +27,22 @@ from scipy.special import softmax
 from speechunlearn import corpora, methods, provenance
 from speechunlearn.audit import closeness, predictions, scoring, statistics
 from speechunlearn.cache import Cache
-from speechunlearn.errors import ParameterError
-from speechunlearn.lab import forget_sets, sentences, tuning
+from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.lab import fitting, forget_sets, sentences, tuning
 from speechunlearn.lab import leaderboard as board
-from speechunlearn.lab.forget_sets import ForgetSet, clips
+from speechunlearn.lab.forget_sets import DEVELOPMENT, ForgetSet, clips
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.lab.relearning import relearn
-from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, TITLES, Results, across
-from speechunlearn.lab.study import DEVELOPMENT, Evaluation, OnProgress, Study
+from speechunlearn.lab.results import (
+    ANOTHER_SEED,
+    COMPONENT,
+    TITLES,
+    Results,
+    across,
+    folder_name,
+    in_sequence,
+)
+from speechunlearn.lab.study import Evaluation, OnProgress, Study, ranked_size_of
 from speechunlearn.methods.pgd import AttackParameters
 from speechunlearn.models import training
 
@@ -43,7 +52,6 @@ SEQUENTIAL_SPEAKERS = "sequential"
 REFERENCES = ("original", "retrain")
 BASELINES = (*REFERENCES, "remain", "remain_superloss", "ran_lab")
 
-N_REQUESTS = 5
 #: methods whose sequential unlearning is evaluated
 SEQUENTIAL = ("ran_lab", "adv_ela", "neggrad", "delete", "perturbed")
 
@@ -90,9 +98,9 @@ class ChapterRun:
     """One execution of a chapter: its profile, and where things are.
 
     Args:
-        profile: sizes, with the chapter's own parameters in place
+        asked: sizes, with the chapter's own parameters in place
         base: the profile as it is without them and without a task
-        changed: those parameters, for the studies of other tasks
+        changed: those parameters, for the studies of other tasks; they are not fitted
         corpus: name of a reader
         root: the corpus's folder or CSV; None is its default
         skip_bad: leave out clips that cannot be used
@@ -102,7 +110,7 @@ class ChapterRun:
 
     """
 
-    profile: Profile
+    asked: Profile
     base: Profile
     changed: Mapping[str, Any]
     corpus: str
@@ -111,12 +119,41 @@ class ChapterRun:
     store: Cache
     results_folder: Path | None
     on_progress: OnProgress | None = None
+    #: what was read of the corpus; a run that is made of this one need not read it again
+    manifests: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     #: so that clips are in memory once
     _studies: dict[str, Study] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def _manifest(self) -> pd.DataFrame:
+        if self.corpus not in self.manifests:
+            read = corpora.read_manifest(self.corpus, self.root, self.skip_bad)
+            self.manifests[self.corpus] = read
+        return self.manifests[self.corpus]
+
+    @cached_property
+    def fit(self) -> fitting.Fit:
+        """The profile as the corpus allows it, and what that changes.
+
+        Raises:
+            CorpusError: a corpus that no chapter can be run on
+
+        """
+        corpus = corpora.get(self.corpus)
+        try:
+            return fitting.fit(self.asked, self._manifest(), corpus, self.changed)
+        except CorpusError as error:
+            where = self.root or corpus.default_root or corpus.name
+            raise CorpusError(f"{where}: {error}") from error
+
+    @property
+    def profile(self) -> Profile:
+        """Sizes as the corpus allows them."""
+        return self.fit.profile
+
     def study(self, setting: str = "validation", **values: Any) -> Study:
         """Return the study of one setting, with values in place of the profile's."""
-        return self._study(self.profile.with_values(**values), self.corpus, self.root, setting)
+        profile = self.profile.with_values(**values)
+        return self._study(profile, self.corpus, self.root, setting, self._manifest)
 
     def study_of(self, task: str, corpus: str) -> Study:
         """Return the study of another task, on a corpus that needs no folder, in this profile."""
@@ -124,12 +161,15 @@ class ChapterRun:
         other = self.base.for_task(task).with_values(**kept)
         return self._study(other, corpus, None, "validation")
 
-    def _study(self, profile: Profile, corpus: str, root: Path | None, setting: str) -> Study:
+    def _study(
+        self, profile: Profile, corpus: str, root: Path | None, setting: str,
+        read: Callable[[], pd.DataFrame] | None = None,
+    ) -> Study:
         key = repr((profile, corpus, root, setting))
         if key not in self._studies:
             self._studies[key] = Study(
                 profile, corpus, root, setting=setting, cache=self.store,
-                skip_bad=self.skip_bad, on_progress=self.on_progress,
+                skip_bad=self.skip_bad, on_progress=self.on_progress, read=read,
             )
         return self._studies[key]
 
@@ -169,8 +209,8 @@ class ChapterRun:
             tried = self.results(trials(self.study(spare=True), missing), "trials")
             tables.append(tuning.trial_table(tried))
             if self.results_folder is not None:
-                file = tuning.path(self.profile.name, self.corpus, self.profile.task).name
-                tuning.freeze(tables[-1], self.results_folder / "tuning" / file)
+                file = self.results_folder / "tuning" / f"{tried.folder_name}.csv"
+                tuning.freeze(tables[-1], file)
         return pd.concat(tables, ignore_index=True)
 
     def tuned_hyperparameters(self) -> dict[str, dict[str, Any]]:
@@ -192,7 +232,8 @@ class ChapterRun:
         if self.results_folder is not None:
             folder = self.results_folder / name
             folder.mkdir(parents=True, exist_ok=True)
-            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
+            about = folder_name(self.profile.name, self.corpus, "", self.study().corpus_hash)
+            table.to_csv(folder / f"{about}.csv", index=False)
 
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""
@@ -203,7 +244,7 @@ class ChapterRun:
             f"Profile {self.profile.name}; corpus: {corpora.get(self.corpus).title}; "
             f"encoder {self.profile.encoder}{narrowed}; "
             f"runs (training seed/forget set): {runs}; "
-            f"machine: {provenance.describe()}.",
+            f"machine: {provenance.describe()}. {self.fit.sentence}",
             width=88,
         )
 
@@ -442,9 +483,10 @@ def ranked_forget_set(study: Study, forget_id: int | str) -> ForgetSet:
             nothing beside it and a development forget set as large
 
     """
-    size, available = study.profile.ranked_size, len(study.train_manifest)
-    n = int(size) if size >= 1 else round(size * available)
+    available = len(study.train_manifest)
+    n = ranked_size_of(study.profile, available)
     if not 0 < n < available / 2:
+        size = study.profile.ranked_size
         raise ParameterError(f"size: {size:g} is {n} clips, of {available} training clips")
     return clips(n, forget_id)
 
@@ -537,13 +579,14 @@ def sequential(
 
     """
     for seed, forget_id in study.runs:
-        steps = forget_sets.in_steps(ranked_forget_set(study, forget_id), N_REQUESTS)
+        forget_set = ranked_forget_set(study, forget_id)
+        steps = forget_sets.in_steps(forget_set, min(fitting.N_REQUESTS, forget_set.n))
         for method in (name for name in SEQUENTIAL if name in chosen):
             tuned = hyperparameters.get(method, {})
-            yield study.evaluate(method, steps, seed, **tuned).as_variant(IN_SEQUENCE)
+            yield study.evaluate(method, steps, seed, **tuned).as_variant(in_sequence(len(steps)))
             if method == "perturbed":
                 evaluation = study.evaluate(method, steps, seed, **{**tuned, "splices": 0.0})
-                yield evaluation.as_variant(f"{IN_SEQUENCE}, {NOT_CONCATENATED}")
+                yield evaluation.as_variant(f"{in_sequence(len(steps))}, {NOT_CONCATENATED}")
 
 
 def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from speechunlearn.dataset import splits
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import CorpusError, ParameterError
+
+#: name of the forget set on which parameters are chosen; reported forget sets share no clip with it
+DEVELOPMENT = "development"
 
 
 @dataclass(frozen=True)
@@ -146,18 +149,107 @@ def listed(name: str, hashes: Collection[str]) -> ForgetSet:
     return ForgetSet("listed", n=len(hashes), forget_id=name, names=tuple(hashes))
 
 
-def choose_reported(values: Collection[str], n: int) -> list[str]:
-    """Choose n values to report on; one more is kept to develop on.
+def apart(train: pd.DataFrame, forget_set: ForgetSet, largest: int) -> list[str]:
+    """Return the contents of a random forget set, apart from those of the development forget set.
+
+    A class of which the random order would leave no clip keeps its last in that order.
+
+    Args:
+        train: manifest of the training clips, as the task sees it
+        forget_set: random clips
+        largest: size of the largest forget set of its number
+
+    Returns:
+        content hashes; those of the same number and largest size are nested
 
     Raises:
-        ParameterError: fewer than n + 2 values: nothing would be left
+        ParameterError: more clips than there are
+
+    """
+    kept = _last_of_each_class(train, DEVELOPMENT)
+    development = splits.random_forget_set(train, largest, DEVELOPMENT, exclude=kept)
+    if forget_set.forget_id == DEVELOPMENT:
+        return development[forget_set.offset : forget_set.n]
+    kept = _last_of_each_class(train, forget_set.forget_id, development)
+    return forget_set.hashes(train, exclude={*development, *kept})
+
+
+def _last_of_each_class(
+    train: pd.DataFrame, forget_id: int | str, exclude: Collection[str] = frozenset()
+) -> list[str]:
+    """Return the last clip in the random order of each class that has no excluded clip."""
+    labels = train.drop_duplicates("hash").set_index("hash")["label"]
+    order = labels.loc[splits.random_forget_set(train, len(labels), forget_id)]
+    last = {label: content for content, label in order.items()}
+    for content in exclude:
+        last.pop(labels[content], None)
+    return list(last.values())
+
+
+def removable(
+    kind: str, train: pd.DataFrame, tested: Collection[str], n: int, *, in_sequence: bool = False
+) -> list[str]:
+    """Return the classes or speakers whose removal is reported, chosen by a seed.
+
+    Of the speakers, those with few clips are passed over, where others can be removed: half of all
+    come into question. So are who alone says a class, and a class beside which no unseen clip would
+    be left.
+
+    Args:
+        kind: ``class`` or ``speaker``
+        train: manifest of the training clips, as the task sees it
+        tested: classes of the unseen clips
+        n: how many, if so many can be; of three or more, at least one stays, and another is left to
+            develop on
+        in_sequence: all of them are removed, one after another
+
+    Raises:
+        CorpusError: none can be removed
+
+    """
+    counts = train["label" if kind == "class" else "speaker"].value_counts()
+    possible = [name for name in counts.index if _leaves(kind, [name], train, tested)]
+    preferred = (  # of a class it is to be seen what becomes of unseen clips
+        set(tested) if kind == "class" else set(counts.index[counts >= counts.median()])
+    )
+    possible = [name for name in possible if name in preferred] or possible
+    if not possible:
+        raise CorpusError(
+            f"no {kind} can be removed whole: of the training clips' {kind}(s), "
+            f"{', '.join(sorted(counts.index)[:10])}, one has to be left, and every class to keep; "
+            f"add clips of another {kind}"
+        )
+    chosen = choose_reported(possible, n)
+    while in_sequence and not _leaves(kind, chosen, train, tested):
+        chosen.pop()
+    return chosen
+
+
+def _leaves(
+    kind: str, names: Sequence[str], train: pd.DataFrame, tested: Collection[str]
+) -> bool:
+    """Return whether a removal leaves clips to train on and to test, and every class to keep."""
+    forget_set = ForgetSet(kind, names=tuple(names))
+    try:
+        forget_set.hashes(train)
+    except ParameterError:
+        return False
+    return bool(set(tested) - set(forget_set.classes_of(train)))
+
+
+def choose_reported(values: Collection[str], n: int) -> list[str]:
+    """Choose n values to report on, or as many as leave one, and one more to develop on.
+
+    Raises:
+        ParameterError: no values, or none asked for
+
+    Examples:
+        >>> choose_reported(["a", "b", "c", "d"], 1), choose_reported(["a", "b"], 5)
+        (['c'], ['b'])
 
     """
     ordered = sorted(set(values))
-    if n < 1 or n + 2 > len(ordered):
-        raise ParameterError(
-            f"{n} classes or speakers to remove and one to develop on, of {len(ordered)}: "
-            "at least one must stay"
-        )
+    if n < 1 or not ordered:
+        raise ParameterError(f"{n} classes or speakers to remove, of {len(ordered)}")
     order = np.random.default_rng(0).permutation(len(ordered))
-    return [ordered[i] for i in order[:n]]
+    return [ordered[i] for i in order[: max(1, min(n, len(ordered) - 2))]]

@@ -20,7 +20,7 @@ from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import SCORES, SPLITS
 from speechunlearn.audit.report_card import ON_A_CARD, Auditor, Card
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, IN_SEQUENCE, TITLES, Results
+from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, SEQUENTIAL, TITLES, Results
 from speechunlearn.provenance import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "leaderboard"
@@ -224,7 +224,7 @@ def sequential(results: Results) -> pd.DataFrame:
         rows of each method, at once and in several, see `_beside`
 
     """
-    several = results.evaluations[results.evaluations["variant"].str.startswith(IN_SEQUENCE)]
+    several = results.evaluations[results.evaluations["variant"].str.contains(SEQUENTIAL)]
     variants = several.groupby("method")["variant"].unique()
     rows = [
         (method, variant, f"{TITLES[method]}, {variant or 'at once'}")
@@ -475,7 +475,7 @@ def write_tables(folder: Path) -> pd.DataFrame:
     variants = written.evaluations["variant"]
     if variants.str.startswith(COMPONENT).any():
         component_ablation(written).round(6).to_csv(folder / "component_ablation.csv")
-    if (variants == IN_SEQUENCE).any():
+    if variants.str.contains(SEQUENTIAL).any():
         sequential(written).round(6).to_csv(folder / "sequential.csv")
     return scores
 

@@ -20,9 +20,11 @@ from scipy.stats import ttest_ind
 
 from speechunlearn import corpora, methods
 from speechunlearn.audit import metrics, scoring, statistics
+from speechunlearn.dataset import tasks
 from speechunlearn.errors import NotMade, ParameterError
 from speechunlearn.files import one_at_a_time, replaced
-from speechunlearn.lab.study import DEVELOPMENT, Evaluation
+from speechunlearn.lab.forget_sets import DEVELOPMENT
+from speechunlearn.lab.study import Evaluation
 from speechunlearn.provenance import REPOSITORY
 
 COMMITTED = REPOSITORY / "data" / "results"
@@ -39,8 +41,10 @@ _SAME = ["corpus", "setting", "encoder", "seed", "forget_id"]
 #: variant of models that were retrained from further seeds, for the spread between them
 ANOTHER_SEED = "another seed"
 
-#: variant of evaluations of the leaderboard's request made in parts, one request after another
-IN_SEQUENCE = "in 5 sequential requests"
+#: in the variant of evaluations of the leaderboard's request made in parts, one after another
+SEQUENTIAL = "sequential requests"
+#: that variant where the forget set has as many clips or more, see `in_sequence`
+IN_SEQUENCE = f"in 5 {SEQUENTIAL}"
 
 #: variant of evaluations of `perturbed` with one of its parts changed: followed by which
 COMPONENT = "perturbed copies: "
@@ -269,20 +273,33 @@ class Results:
     @property
     def folder_name(self) -> str:
         """Where these belong: profile and corpus, and a task that is not the corpus's own."""
-        return folder_name(*self.evaluations[["profile", "corpus", "task"]].iloc[0])
+        about = ["profile", "corpus", "task", "corpus_hash"]
+        return folder_name(*self.evaluations[about].iloc[0])
 
 
-def folder_name(profile: str, corpus: str, task: str = "") -> str:
+def folder_name(profile: str, corpus: str, task: str = "", corpus_hash: str = "") -> str:
     """Return where results of a profile, corpus and task belong.
 
     Args:
         profile: its name
         corpus: its name
         task: what the model names; empty is the corpus's own
+        corpus_hash: of its clips, labels and split: those of two CSVs are kept apart
 
     """
     usual = task in ("", corpora.get(corpus).task)
-    return f"{profile}-{corpus}" + ("" if usual else f"-{task}")
+    return f"{profile}-{named(corpus, corpus_hash)}" + ("" if usual else f"-{task}")
+
+
+def named(corpus: str, corpus_hash: str) -> str:
+    """Return what a corpus is called in results: anyone's own by its content, too."""
+    own = corpus in corpora.known() and corpora.get(corpus).task == tasks.ANY
+    return f"{corpus}-{corpus_hash[:8]}" if own else corpus
+
+
+def in_sequence(n: int) -> str:
+    """Return the variant of the leaderboard's request made in n parts, one after another."""
+    return f"in {n} {SEQUENTIAL}"
 
 
 def committed(profile: str, corpus: str, task: str = "") -> Results:
@@ -469,7 +486,8 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
             {"removed": labels[removed], "method": TITLES[record["method"]], "clips": len(table),
              "still named": f"{shares.get(removed, 0.0):.2f}", "instead": instead}
         )
-    return pd.DataFrame(rows).set_index(["removed", "method"])
+    columns = ["removed", "method", "clips", "still named", "instead"]
+    return pd.DataFrame(rows, columns=columns).set_index(["removed", "method"])
 
 
 def sequence_table(results: Results) -> pd.DataFrame:

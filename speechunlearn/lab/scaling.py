@@ -90,24 +90,26 @@ class Bench:
     def unlearning_data(self, sizes: Sizes) -> UnlearningData:
         """Return the request of a point: retained clips are there, whether or not they are used.
 
-        Raises:
-            ParameterError: more clips than there are
-
+        Where there are fewer clips than that, they are taken again from the first: what is in a
+        clip does not matter to its cost.
         """
         ends = sizes.n, sizes.n + sizes.retained
-        if ends[1] > len(self.clips):
-            raise ParameterError(
-                f"n + retained: {sizes.n} + {sizes.retained}, of {len(self.clips)} clips"
-            )
         samples = round(sizes.seconds * self.model.frontend.sampling_rate)
         forget, retain = (
-            of_length(self.clips.at(part), samples) for part in (range(ends[0]), range(*ends))
+            of_length(self._clips(part), samples) for part in (range(ends[0]), range(*ends))
         )
         return UnlearningData(
             forget, len(self.model.labels), retain=retain,
             fresh=lambda seed: widened(self.model, sizes.width, seed),
             recipe=Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
+
+    def _clips(self, part: range) -> Clips:
+        """Return clips by their position; beyond the last the first again, as other contents."""
+        clips = self.clips.at([i % len(self.clips) for i in part])
+        times = [i // len(self.clips) for i in part]
+        names = [f"{name}-{k}" if k else name for name, k in zip(clips.hashes, times, strict=True)]
+        return replace(clips, hashes=names)
 
     def parameters(self, method: str, sizes: Sizes) -> Any:
         """Return the hyperparameters of a point."""

@@ -29,7 +29,7 @@ from speechunlearn import corpora, methods, provenance, schema
 from speechunlearn.audit import predictions as per_clip
 from speechunlearn.cache import Artefact, Cache, code_hash, stack
 from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset import splits, tasks
+from speechunlearn.dataset import tasks
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError, NotMade, ParameterError
 from speechunlearn.lab import forget_sets
@@ -43,9 +43,6 @@ from speechunlearn.models.loop import Cost, Progress, Resume, Work, seldom
 from speechunlearn.models.training import Recipe
 
 log = logging.getLogger(__name__)
-
-#: name of the forget set on which parameters are chosen; reported forget sets share no clip with it
-DEVELOPMENT = "development"
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -84,6 +81,7 @@ class Study:
             makes this a plan (see `speechunlearn.chapters.grid.Recorder`)
         skip_bad: leave out clips that cannot be used, instead of refusing the corpus
         on_progress: progress callback: (what, done, total)
+        read: gives the corpus's manifest where it was read already; None reads it
 
     Raises:
         ParameterError: a value that is out of range, before anything is trained
@@ -101,6 +99,7 @@ class Study:
         cache: Cache | None = None,
         skip_bad: bool = False,
         on_progress: OnProgress | None = None,
+        read: Callable[[], pd.DataFrame] | None = None,
     ) -> None:
         if setting not in ("validation", "test"):
             raise ParameterError(f"setting: {setting!r} is not validation or test")
@@ -113,6 +112,8 @@ class Study:
         self.cache = cache or Cache()
         self.skip_bad = skip_bad
         self.on_progress = on_progress
+        self._read = read
+        self._hashes: dict[ForgetSet, list[str]] = {}
         self._computing = provenance.computing()
         if profile.spare and setting == "test":
             raise ParameterError("spare: setting 'test' leaves no unseen clips to spare")
@@ -134,18 +135,21 @@ class Study:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """Every clip of the corpus once, as the task sees it, with its split."""
-        table = corpora.read_manifest(self.corpus.name, self.root, self.skip_bad)
-        table = self.task.manifest(
-            table.drop_duplicates("hash").reset_index(drop=True),
-            self._own_task, self.profile.splits, self.profile.split_seed,
+        table = (
+            corpora.read_manifest(self.corpus.name, self.root, self.skip_bad)
+            if self._read is None else self._read()
         )
+        table = as_seen(table, self.corpus, self.profile)
         absent = {"train", "validation", "test"} - set(table["split"])
         if self.setting == "validation":
             absent -= {"test"}
         if absent:
-            raise CorpusError(f"corpus {self.corpus.name!r} has no {sorted(absent)} clips")
+            raise CorpusError(
+                f"corpus {self.corpus.name!r} has no {sorted(absent)} clips: its split is to name "
+                "some, or to be left out, and one is drawn"
+            )
         available = int(table["split"].isin(self.train_splits).sum())
-        most = max(_sizes(self.profile, available))
+        most = max(sizes_of(self.profile, available))
         if 2 * most >= available:
             raise ParameterError(
                 f"n_values: forgetting {most} clips, and as many on a development forget set, "
@@ -158,14 +162,9 @@ class Study:
         return table
 
     @property
-    def _own_task(self) -> bool:
-        """Whether the corpus's labels and split were made for this task."""
-        return self.corpus.task in (self.task.name, tasks.ANY)
-
-    @property
     def sizes(self) -> tuple[int, ...]:
         """Sizes of the random forget sets: the profile's numbers and shares."""
-        return _sizes(self.profile, len(self.train_manifest))
+        return sizes_of(self.profile, len(self.train_manifest))
 
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:
@@ -180,7 +179,7 @@ class Study:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the logits."""
-        known = self.corpus.labels if self._own_task else None
+        known = self.corpus.labels if _made_for(self.corpus, self.task) else None
         return known or tuple(sorted(self.manifest["label"].unique()))
 
     @cached_property
@@ -203,7 +202,8 @@ class Study:
     def unseen(self) -> Clips:
         """Clips of speakers that no model of this setting was trained on, in memory.
 
-        The profile says whether they are those that are reported, or the spare ones.
+        The profile says whether they are those that are reported, or the spare ones. Where no clip
+        is spare, a single trial, which chooses nothing, may read the reported ones.
         """
         return self._load(self._unseen_manifest)
 
@@ -211,20 +211,28 @@ class Study:
     def _unseen_manifest(self) -> pd.DataFrame:
         if not self.profile.spare:
             return self._rows(self.manifest["split"] == self.setting)
-        return self._rows(~self.manifest["split"].isin({*self.train_splits, self.setting}))
+        spare = ~self.manifest["split"].isin({*self.train_splits, self.setting})
+        if not spare.any():
+            if self.profile.trials > 1:
+                raise ParameterError(
+                    f"trials: {self.profile.trials}, but no unseen clip is spare to choose by: "
+                    "only 1 is possible"
+                )
+            spare = self.manifest["split"] == self.setting
+        return self._rows(spare)
 
     def hashes(self, forget_set: ForgetSet) -> list[str]:
         """Return the contents that a forget set covers.
 
         No reported forget set shares one with the development forget set.
         """
-        if forget_set.kind != "clips":
-            return forget_set.hashes(self.train_manifest)
-        largest = max(*self.sizes, forget_set.n)
-        kept_for_tuning = splits.random_forget_set(self.train_manifest, largest, DEVELOPMENT)
-        if forget_set.forget_id == DEVELOPMENT:
-            return kept_for_tuning[forget_set.offset : forget_set.n]
-        return forget_set.hashes(self.train_manifest, exclude=set(kept_for_tuning))
+        if forget_set not in self._hashes:
+            train, n = self.train_manifest, max(*self.sizes, forget_set.n)
+            self._hashes[forget_set] = (
+                forget_sets.apart(train, forget_set, n) if forget_set.kind == "clips"
+                else forget_set.hashes(train)
+            )
+        return list(self._hashes[forget_set])
 
     def forget(self, forget_set: ForgetSet) -> Clips:
         """Return the clips of a forget set; those of a random one in its order."""
@@ -267,24 +275,24 @@ class Study:
     def removable(self, kind: str, n: int = 0) -> list[str]:
         """Return the classes or speakers whose removal is reported.
 
-        They are the profile's own, or as many as it says, chosen by a seed. Of the speakers, those
-        with few clips are then passed over: half of all come into question.
+        They are the profile's own; or as many as it says, or as there can be, see
+        `forget_sets.removable`.
 
         Args:
             kind: ``class`` or ``speaker``
-            n: how many; 0 is the profile's number of removals
+            n: how many, one after another; 0 is the profile's number of removals
 
         Raises:
-            ParameterError: too few of them in the training set
+            CorpusError: none can be removed
 
         """
         named = self.profile.classes if kind == "class" else self.profile.speakers
         if named:
             return list(named[: n or None])
-        counts = self.train_manifest["label" if kind == "class" else "speaker"].value_counts()
-        if kind == "speaker":
-            counts = counts[counts >= counts.median()]
-        return forget_sets.choose_reported(list(counts.index), n or self.profile.removals)
+        tested = self._unseen_manifest["label"].unique()
+        return forget_sets.removable(
+            kind, self.train_manifest, tested, n or self.profile.removals, in_sequence=n > 0
+        )
 
     def _largest(self, forget_set: ForgetSet) -> ForgetSet:
         """Return the largest forget set that a random one is nested in; another one itself."""
@@ -742,9 +750,35 @@ def described(description: Mapping[str, Any], **others: Any) -> Study:
     return Study(**{**description, "profile": profile, **others})
 
 
-def _sizes(profile: Profile, n_train: int) -> tuple[int, ...]:
+def as_seen(table: pd.DataFrame, corpus: corpora.Corpus, profile: Profile) -> pd.DataFrame:
+    """Return a corpus's manifest as the profile's task sees it, every clip once, with its split.
+
+    Raises:
+        CorpusError: it cannot be split
+
+    """
+    task = tasks.get(profile.task or corpus.task)
+    return task.manifest(
+        table.drop_duplicates("hash").reset_index(drop=True), _made_for(corpus, task),
+        profile.splits, profile.split_seed,
+    )
+
+
+def _made_for(corpus: corpora.Corpus, task: tasks.Task) -> bool:
+    """Return whether a corpus's labels and split were made for a task."""
+    return corpus.task in (task.name, tasks.ANY)
+
+
+def sizes_of(profile: Profile, n_train: int) -> tuple[int, ...]:
+    """Return the sizes of a profile's random forget sets for so many training clips."""
     shares = (max(1, round(share * n_train)) for share in profile.shares)
     return tuple(sorted({*profile.n_values, *shares}))
+
+
+def ranked_size_of(profile: Profile, n_train: int) -> int:
+    """Return the size of a profile's forget sets of the leaderboard for so many training clips."""
+    size = profile.ranked_size
+    return int(size) if size >= 1 else round(size * n_train)
 
 
 def _what(method: str, steps: Sequence[ForgetSet], seed: int, overrides: Mapping[str, Any]) -> str:
