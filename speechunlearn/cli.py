@@ -320,7 +320,7 @@ def leaderboard(
     about = "" if out else ", development results of a reduced variant"
     for path in rankings:
         typer.echo(f"{path.parent.name}{about}: {path}")
-        table = pd.read_csv(path)[columns].fillna("")
+        table = pd.read_csv(path, dtype={"needs": str})[columns].fillna({"needs": ""})
         typer.echo(table.to_string(index=False, float_format="%.3f") + "\n")
 
 

@@ -73,8 +73,10 @@ def test_chosen_values_are_different_and_leave_one_to_develop_on():
     assert len(set(reported)) == 5
     assert forget_sets.choose_reported(values[::-1], 5) == reported
     assert forget_sets.choose_reported(values, 3) == reported[:3]
-    with pytest.raises(ParameterError, match="7 classes or speakers"):
-        forget_sets.choose_reported(values, 7)
+    assert forget_sets.choose_reported(values, 7) == forget_sets.choose_reported(values, 6)
+    assert len(forget_sets.choose_reported(values[:2], 7)) == 1
+    with pytest.raises(ParameterError, match="0 classes or speakers to remove, of 8"):
+        forget_sets.choose_reported(values, 0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])

@@ -167,7 +167,9 @@ class Auditor:
     @cached_property
     def _held_apart(self) -> Bool[np.ndarray, " outside"]:
         _, outside = self._sides(self._first)
-        return membership.hold_apart(list(outside["cluster"]), np.random.default_rng(self.seed))
+        # the clips of a single speaker are cut, too, as they are resampled
+        groups = outside["cluster" if outside["cluster"].nunique() > 1 else "hash"]
+        return membership.hold_apart(list(groups), np.random.default_rng(self.seed))
 
     def card(self, model: pd.DataFrame, *, without: int | None = None) -> Card:
         """Judge a model.
@@ -350,13 +352,13 @@ class Auditor:
         attacks: dict[str, _Attack] = {}
         if "mia_loss" in self.chosen:
             attacks["mia_loss"] = by_loss, (members, nonmembers)
-        if "mia_regression" in self.chosen:
+        n_folds = min(10, len(forget), len(outside))
+        if "mia_regression" in self.chosen and n_folds > 1:
             regression = membership.regression_attack(
-                forget["loss"], outside["loss"], seed=self.seed,
-                n_folds=min(10, len(forget), len(outside)),
+                forget["loss"], outside["loss"], seed=self.seed, n_folds=n_folds
             )
             attacks["mia_regression"] = regression, (members, nonmembers)
-        if "mia_svc" in self.chosen and len(retain):
+        if "mia_svc" in self.chosen and len(retain) and len(outside) > 1:
             learnt, asked = outside[self._held_apart], outside[~self._held_apart]
             parts = (_features(part) for part in (retain, learnt, forget, asked))
             attacks["mia_svc"] = membership.svc_attack(*parts), (members, list(asked["cluster"]))

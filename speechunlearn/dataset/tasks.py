@@ -60,8 +60,8 @@ class Task:
         if (counts < 2).any():
             lonely = counts.index[counts < 2][0]
             raise CorpusError(
-                f"{self.label} {lonely!r} has one {self.apart} only: it cannot be tested on another; "
-                "add one, or leave its clips out"
+                f"{self.label} {lonely!r} has one {self.apart} only: "
+                "it cannot be tested on another; add one, or leave its clips out"
             )
         trained = set(label[table["split"] == "train"])
         # a split that keeps speakers apart is none for their identification
