@@ -325,7 +325,8 @@ def test_a_corpus_runs_the_chapters_of_its_tasks():
     def served(corpus):
         return [path.stem[:2] for path in context.chapters_for(corpus) if path.stem < "13"]
 
-    assert served("ravdess") == ["01", "02", "03", "04", "05", "06", "12"] == served("csv")
+    assert served("ravdess") == ["01", "02", "03", "04", "05", "06", "12"]
+    assert served("csv") == [f"{number:02d}" for number in range(1, 13)]
     assert served("arabic_speech_commands") == ["07", "08", "09", "10", "11"]
     assert served("voxceleb1") == ["08"]
     assert context.chapters_for("") == context.chapters()

@@ -209,7 +209,7 @@ class ChapterRun:
             tried = self.results(trials(self.study(spare=True), missing), "trials")
             tables.append(tuning.trial_table(tried))
             if self.results_folder is not None:
-                file = self.results_folder / "tuning" / f"{tried.folder_name}.csv"
+                file = self.results_folder / "tuning" / f"{self._about(self.profile.task)}.csv"
                 tuning.freeze(tables[-1], file)
         return pd.concat(tables, ignore_index=True)
 
@@ -232,8 +232,11 @@ class ChapterRun:
         if self.results_folder is not None:
             folder = self.results_folder / name
             folder.mkdir(parents=True, exist_ok=True)
-            about = folder_name(self.profile.name, self.corpus, "", self.study().corpus_hash)
-            table.to_csv(folder / f"{about}.csv", index=False)
+            table.to_csv(folder / f"{self._about()}.csv", index=False)
+
+    def _about(self, task: str = "") -> str:
+        """Return what this run's results are called, see `results.folder_name`."""
+        return folder_name(self.profile.name, self.corpus, task, self.study().corpus_hash)
 
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""
