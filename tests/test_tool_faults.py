@@ -380,12 +380,21 @@ class TestLedger:
         with pytest.raises(ParameterError, match="'a' was done with method 'ran_lab', not 'del"):
             ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
 
-    def test_a_bit_of_its_state_is_missed(self, desk: Path) -> None:
+    def test_a_bit_of_its_state_is_missed(
+        self, desk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         file = self._write(desk, "a,forget.csv,,ran_lab")
         ledgers.run(desk / "model", file, desk / "out")
-        state = desk / "out" / "ledger.json"
-        state.write_text(state.read_text().replace('"order": [\n    "a"', '"order": [\n    "c"'))
-        with pytest.raises(output_folder.OutputError, match="not what was written"):
+        for name in ("ledger.json", "ledger.copy.json"):
+            content = (desk / "out" / name).read_text()
+            assert content.count('"order": [\n    "a"') == 1
+            damaged = content.replace('"order": [\n    "a"', '"order": [\n    "c"')
+            (desk / "out" / name).write_text(damaged)
+            if name == "ledger.json":  # the other tells what was done
+                told: list[str] = []
+                ledgers.run(desk / "model", file, desk / "out", on_progress=told.append)
+                assert told == ["a: done already"] and "cannot be read" in caplog.text
+        with pytest.raises(output_folder.OutputError, match="not what was written; restore one"):
             ledgers.run(desk / "model", file, desk / "out")
 
     def test_a_failed_request_has_its_reason_and_the_next_goes_on(self, desk: Path) -> None:

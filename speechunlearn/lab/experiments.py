@@ -27,6 +27,7 @@ from speechunlearn import corpora, methods, provenance
 from speechunlearn.audit import closeness, predictions, scoring, statistics
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import replaced
 from speechunlearn.lab import forget_sets, sentences, tuning
 from speechunlearn.lab import leaderboard as board
 from speechunlearn.lab.forget_sets import ForgetSet, clips
@@ -192,7 +193,8 @@ class ChapterRun:
         if self.results_folder is not None:
             folder = self.results_folder / name
             folder.mkdir(parents=True, exist_ok=True)
-            table.to_csv(folder / f"{self.profile.name}-{self.corpus}.csv", index=False)
+            with replaced(folder / f"{self.profile.name}-{self.corpus}.csv") as partial:
+                table.to_csv(partial, index=False)
 
     def made_by(self) -> str:
         """Return what made the numbers of this page, in one paragraph."""

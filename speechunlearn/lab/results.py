@@ -21,11 +21,14 @@ from scipy.stats import ttest_ind
 from speechunlearn import corpora, methods
 from speechunlearn.audit import metrics, scoring, statistics
 from speechunlearn.errors import NotMade, ParameterError
-from speechunlearn.files import one_at_a_time, replaced
+from speechunlearn.files import one_at_a_time, replaced, sha256
 from speechunlearn.lab.study import DEVELOPMENT, Evaluation
 from speechunlearn.provenance import REPOSITORY
 
 COMMITTED = REPOSITORY / "data" / "results"
+
+#: file of a results folder: hashes that its files may have
+_SUMS = "SHA256SUMS"
 
 #: what identifies an evaluation
 KEY = [
@@ -102,11 +105,20 @@ class Results:
         """Read a results folder.
 
         Raises:
-            ParameterError: a folder without results
+            ParameterError: a folder without results, or with others than were written
 
         """
         if not (folder / "evaluations.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no evaluations.csv")
+        if (folder / _SUMS).is_file():  # the first were written without it
+            valid = (folder / _SUMS).read_bytes().splitlines()
+            for name in ("evaluations.csv", "predictions.parquet"):
+                if f"{sha256(folder / name)}  {name}".encode() not in valid:
+                    raise ParameterError(
+                        f"{folder / name} is not what was written, by {_SUMS} there: restore it, "
+                        "or have the results written to another folder: finished work is found "
+                        "again"
+                    )
         text = dict.fromkeys(("forget_id", "variant", "commit", "lock", "needs", "protocol"), str)
         evaluations = pd.read_csv(folder / "evaluations.csv", dtype=text)
         evaluations = evaluations.fillna({"variant": "", "needs": "", "protocol": ""})
@@ -134,11 +146,17 @@ class Results:
             compact = predictions.sort_values(["evaluation"], kind="stable").astype(
                 dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
             )
-            # the predictions first: an evaluation that is read has its own
-            with replaced(folder / "predictions.parquet") as partial:
-                compact.to_parquet(partial, index=False, compression="zstd")
-            with replaced(folder / "evaluations.csv") as partial:
-                evaluations.sort_values(order).to_csv(partial, index=False)
+            places = [folder / "evaluations.csv", folder / "predictions.parquet"]
+            with replaced(places[0]) as table, replaced(places[1]) as answers:
+                compact.to_parquet(answers, index=False, compression="zstd")
+                evaluations.sort_values(order).to_csv(table, index=False)
+                # a kill may leave the files of before, or one of them
+                valid = [(table, places[0]), (answers, places[1]), *((one, one) for one in places)]
+                with replaced(folder / _SUMS) as partial:
+                    partial.write_text("".join(
+                        f"{sha256(file)}  {place.name}\n" for file, place in valid if file.exists()
+                    ))
+            # the predictions were moved first: an evaluation that is read has its own
 
     def select(self, **values: object) -> Results:
         """Return the evaluations whose columns have these values; a list means any of them."""
