@@ -1,6 +1,6 @@
 """What survives what: work that is killed, cut off, damaged or done by several processes at once.
 
-    python -m benchmarks.faults --kills 200 --flips 200 --cuts 40 --races 30
+    python -m benchmarks.faults --kill 200 --bit 200 --cut 40 --race 30
 
 Each trial is a tiny piece of work of one kind in a folder of its own. A fault befalls it; then it
 is done again, in the same folder, and what it answers (weights, numbers, files) is compared with
@@ -11,7 +11,7 @@ there. A power cut is simulated, see ``tests/powercut.py``.
 from __future__ import annotations
 
 import argparse
-import functools
+import contextlib
 import hashlib
 import http.server
 import io
@@ -45,29 +45,42 @@ from speechunlearn.tool import audit, checkpoints, forget, inputs, ledger, outpu
 from tests import answers, checkpoint, forked, powercut
 
 RESULTS = provenance.REPOSITORY / "data" / "benchmarks" / "faults.csv"
+FAULTS = {"kill": 200, "bit": 200, "cut": 40, "race": 30}
 OUTCOMES = ("same result", "refused with words", "wrong")
 #: of a report: what is judged, and not when and where
 NUMBERS = ("scores", "membership", "verdict", "cards", "result", "method", "details", "notes")
-DESCENT = {"epochs": 3, "learning_rate": 1e-3}
+#: hyperparameters of the request
+TINY = {"epochs": 3, "learning_rate": 1e-3, "copies": 2, "steps": 2}
 
-#: name of the work -> what does it, in a folder, beside the desk; returns what it answers
-Kinds = dict[str, Callable[[Path], Any]]
+#: does a piece of work in a folder; returns what it answers, in JSON's types
+Job = Callable[[Path], Any]
 
 
-def kinds(desk: Path, url: str, archive: bytes) -> Kinds:
-    """Return every kind of work that keeps something.
+@contextlib.contextmanager
+def kinds(desk: Path) -> Iterator[dict[str, Job]]:
+    """Yield every kind of work that keeps something.
 
     Args:
-        desk: folder of a checkpoint, clips and a ledger
-        url: of an archive
-        archive: its content
+        desk: folder to write a checkpoint, clips and a ledger to
 
     """
-    model, clips = desk / "model", desk / "forget.csv"
+    model = checkpoint.write(desk / "model")
+    clips, second = (checkpoint.clips(desk, f"{n}", 4, n) for n in range(2))
+    requests = desk / "ledger.csv"
+    requests.write_text(
+        f"id,forget,method\na,{clips.name},ran_lab\nb,{second.name},ran_lab\n"
+    )
+    audit(model, clips)  # imports what it imports late
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(60):
+            archive.writestr(f"{number % 5}/{number}.wav", random.Random(number).randbytes(8000))
+    known = f"sha256:{hashlib.sha256(packed.getvalue()).hexdigest()}"
+    url, server = serve(packed.getvalue())
+    corpus = Corpus("x", "x", "x", "x", "x", None, archives=(Archive("1", url, known),))
 
     def of_forget(folder: Path) -> Any:
-        more = {"copies": 2, "steps": 2}
-        done = forget(model, clips, folder / "out", method="adv", parameters=DESCENT | more)
+        done = forget(model, clips, folder / "out", method="adv", parameters=TINY)
         return [done.report[name] for name in NUMBERS], sorted(done.report["outputs"])
 
     def of_audit(folder: Path) -> Any:
@@ -78,17 +91,17 @@ def kinds(desk: Path, url: str, archive: bytes) -> Kinds:
         return None if report is None else report["scores"]
 
     def of_ledger(folder: Path) -> Any:
-        table = ledger.run(model, desk / "ledger.csv", folder / "out")
+        table = ledger.run(model, requests, folder / "out")
         newest = checkpoints.load(folder / "out" / table["id"].iloc[-1])
         return table[["id", "status", "verdict", "why"]].to_csv(), newest.origin.sha256
 
     def of_training(folder: Path) -> Any:
         network = checkpoints.load(model)
-        table = inputs.read("forget", clips, network.labels, sampling_rate=16_000, normalise=True)
+        read = inputs.read("forget", clips, network.labels, sampling_rate=16_000, normalise=True)
 
         def make(place: Path, resume: Path) -> None:
             work = Work(seed=0, resume=Resume(resume))
-            training.train(network, table.clips, training.Recipe(epochs=4), seed=0, cost=work)
+            training.train(network, read.clips, training.Recipe(epochs=4), seed=0, cost=work)
             checkpoints.save(network, place)
 
         return digest(Cache(folder).find_or_make("models", {"seed": 0}, make))
@@ -100,8 +113,7 @@ def kinds(desk: Path, url: str, archive: bytes) -> Kinds:
                 (place / "below" / f"{number}.bin").write_bytes(bytes([number]) * 20_000)
                 time.sleep(0.005)
 
-        found = Cache(folder).find_or_make("kind", {"seed": 0}, make)
-        return digest(found / "below")
+        return digest(Cache(folder).find_or_make("kind", {"seed": 0}, make))
 
     def of_results(folder: Path) -> Any:
         for method in ("original", "retrain"):
@@ -111,17 +123,40 @@ def kinds(desk: Path, url: str, archive: bytes) -> Kinds:
         return read.evaluations.to_csv(), read.predictions.to_csv()
 
     def of_download(folder: Path) -> Any:
-        known = f"sha256:{hashlib.sha256(archive).hexdigest()}"
-        corpus = Corpus("x", "x", "x", "x", "x", None, archives=(Archive("1", url, known),))
         root = folder / "corpus"
         if not root.exists():  # what is there is complete
             download(corpus, root, progress=False)
         return digest(root)
 
-    return {
-        "forget": of_forget, "audit": of_audit, "ledger": of_ledger, "training": of_training,
-        "artefact": of_artefact, "results": of_results, "download": of_download,
-    }
+    try:
+        yield {
+            "forget": of_forget, "audit": of_audit, "ledger": of_ledger, "training": of_training,
+            "artefact": of_artefact, "results": of_results, "download": of_download,
+        }
+    finally:
+        os.kill(server, signal.SIGKILL)
+        forked.status(server)
+
+
+def serve(content: bytes) -> tuple[str, int]:
+    """Serve a file, slowly, from a child; return its address and the child's number."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            start = int((self.headers.get("Range") or "bytes=0-")[6:].rstrip("-"))
+            self.send_response(416 if start >= len(content) else 206 if start else 200)
+            self.send_header("Content-Length", str(max(0, len(content) - start)))
+            self.end_headers()
+            for at in range(start, len(content), 1 << 16):
+                self.wfile.write(content[at : at + (1 << 16)])
+                time.sleep(0.01)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with server:  # whose socket is the child's from then on
+        return f"http://127.0.0.1:{server.server_port}/a.zip", forked.start(server.serve_forever)
 
 
 def digest(folder: Path) -> list[str]:
@@ -130,18 +165,18 @@ def digest(folder: Path) -> list[str]:
     return [f"{f.relative_to(folder)} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in files]
 
 
-def begin(work: Callable[[Path], Any], folder: Path) -> tuple[int, int]:
+def begin(work: Job, folder: Path) -> tuple[int, int]:
     """Start work in a child; return its number, and where its answer can be read."""
     read, write = os.pipe()
 
     def call() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            said = ["answer", work(folder)]
+            said = [OUTCOMES[0], work(folder)]
         except SpeechUnlearnError as error:
-            said = ["refused", str(error)]
+            said = [OUTCOMES[1], str(error)]
         except Exception as error:
-            said = ["wrong", f"{type(error).__name__}: {error}"]
+            said = [OUTCOMES[2], f"{type(error).__name__}: {error}"]
         with os.fdopen(write, "w") as pipe:
             pipe.write(json.dumps(said, default=str))
 
@@ -150,22 +185,16 @@ def begin(work: Callable[[Path], Any], folder: Path) -> tuple[int, int]:
     return child, read
 
 
-def end(child: int, read: int) -> list[Any]:
-    """Wait for work in a child; return what it said."""
+def end(child: int, read: int) -> tuple[str, Any]:
+    """Wait for work in a child; return which of `OUTCOMES` it ended with, and what it said."""
     with os.fdopen(read) as pipe:
         said = pipe.read()
     forked.status(child)
-    return json.loads(said) if said else ["killed", ""]
+    came, what = json.loads(said) if said else (OUTCOMES[2], "it was killed")
+    return came, what
 
 
-def outcome(said: list[Any], expected: Any) -> str:
-    """Return which of `OUTCOMES` an answer is."""
-    if said[0] == "answer":
-        return OUTCOMES[0] if said[1] == expected else OUTCOMES[2]
-    return OUTCOMES[1] if said[0] == "refused" else OUTCOMES[2]
-
-
-def killed(work: Callable[[Path], Any], folder: Path, seconds: float) -> None:
+def kill(work: Job, folder: Path, seconds: float) -> None:
     """Kill work at a moment."""
     child, read = begin(work, folder)
     time.sleep(seconds)
@@ -173,10 +202,11 @@ def killed(work: Callable[[Path], Any], folder: Path, seconds: float) -> None:
     end(child, read)
 
 
-def flipped(folder: Path, draw: random.Random, *, all_files: bool = True) -> str:
+def flip(folder: Path, draw: random.Random) -> str:
     """Flip a bit of a file in a folder; return which file, or nothing where there is none."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    files = [path for path in files if all_files or not path.is_relative_to(folder / "corpus")]
+    # a corpus, once it is unpacked, is the user's: manifests hold the hashes of its clips
+    files = [path for path in files if not path.is_relative_to(folder / "corpus")]
     if not files:
         return ""
     file = draw.choice(files)
@@ -186,7 +216,7 @@ def flipped(folder: Path, draw: random.Random, *, all_files: bool = True) -> str
     return str(file.relative_to(folder))
 
 
-def cut(work: Callable[[Path], Any], folder: Path, event: int, seed: int) -> int:
+def cut(work: Job, folder: Path, event: int, seed: int) -> int:
     """Do work whose power is cut at an event, or after its end; return how many there were."""
 
     def under(folder: Path) -> int:
@@ -197,116 +227,84 @@ def cut(work: Callable[[Path], Any], folder: Path, event: int, seed: int) -> int
         disk.cut()
         return events
 
-    return end(*begin(under, folder))[1]
-
-
-def server(archive: bytes) -> tuple[str, int]:
-    """Serve an archive, slowly, from a child; return its address and the child's number."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
-            start = int((self.headers.get("Range") or "bytes=0-")[6:].rstrip("-"))
-            self.send_response(416 if start >= len(archive) else 206 if start else 200)
-            self.send_header("Content-Length", str(max(0, len(archive) - start)))
-            self.end_headers()
-            for at in range(start, len(archive), 1 << 16):
-                self.wfile.write(archive[at : at + (1 << 16)])
-                time.sleep(0.01)
-
-        def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
-
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    return f"http://127.0.0.1:{served.server_port}/a.zip", forked.start(served.serve_forever)
+    came, events = end(*begin(under, folder))
+    return events if came == OUTCOMES[0] else 0
 
 
 def trials(
-    kinds: Kinds, folder: Path, asked: dict[str, int], draw: random.Random
+    jobs: dict[str, Job], folder: Path, asked: dict[str, int], draw: random.Random
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Yield fault, kind, outcome and what was said, of one trial after another."""
+    """Yield fault, kind of work, outcome and what was said, of one trial after another.
+
+    Args:
+        jobs: of `kinds`
+        folder: to work in
+        asked: fault -> trials, of the kinds in turn
+        draw: of the moments, bits and processes
+
+    """
     expected, seconds, events = {}, {}, {}
-    for kind, work in kinds.items():
+    for kind, work in jobs.items():
         begun = time.monotonic()
-        said = end(*begin(work, folder / f"whole {kind}"))
-        assert said[0] == "answer", said
-        expected[kind], seconds[kind] = said[1], time.monotonic() - begun
+        came, expected[kind] = end(*begin(work, folder / f"whole {kind}"))
+        assert came == OUTCOMES[0], expected[kind]
+        seconds[kind] = time.monotonic() - begun
         events[kind] = cut(work, folder / f"counted {kind}", 0, 0)
-    for fault, count in asked.items():
-        for number in range(count):
-            kind = list(kinds)[number % len(kinds)]
-            work, one = kinds[kind], folder / "trials" / f"{fault} {number}"
-            again = functools.partial(begin, work, one)
-            what = ""
-            if fault == "kill":
-                killed(work, one, draw.uniform(0, seconds[kind]))
-            elif fault == "bit":
-                if draw.random() < 0.5:
-                    killed(work, one, draw.uniform(0.3, 1.0) * seconds[kind])
-                else:
-                    shutil.copytree(folder / f"whole {kind}", one)
-                what = flipped(one, draw, all_files=kind != "download")
-            elif fault == "cut":
-                cut(work, one, draw.randrange(1, events[kind] + 2), number)
-            else:
-                if draw.random() < 0.5:
-                    killed(work, one, draw.uniform(0.3, 1.0) * seconds[kind])
-                if kind == "artefact":
-                    what = flipped(one, draw)
-                racing = [again() for _ in range((2, 8)[number % 2])]
-                said = [end(*process) for process in racing]
-                bad = [one for one in said if outcome(one, expected[kind]) == OUTCOMES[2]]
-                if bad:
-                    yield fault, kind, OUTCOMES[2], str(bad[0])
-                    continue
-            said = end(*again())
-            yield fault, kind, outcome(said, expected[kind]), f"{what} {str(said)[:300]}"
-            shutil.rmtree(one, ignore_errors=True)
+    for fault, number in ((fault, i) for fault, count in asked.items() for i in range(count)):
+        kind = list(jobs)[number % len(jobs)]
+        work, one, said = jobs[kind], folder / f"{fault} {number}", []
+        if fault == "cut":
+            cut(work, one, draw.randrange(1, events[kind] + 2), number)
+        elif fault == "kill" or draw.random() < 0.5:
+            kill(work, one, draw.uniform(0, 1) * seconds[kind])
+        elif fault == "bit":
+            shutil.copytree(folder / f"whole {kind}", one)
+        what = flip(one, draw) if fault == "bit" or (fault, kind) == ("race", "artefact") else ""
+        if fault == "race":
+            # the eight and the two fall on every kind
+            racing = [begin(work, one) for _ in range(8 if number // len(jobs) % 2 else 2)]
+            said = [end(*process) for process in racing]
+            said = [ended for ended in said if ended[0] != OUTCOMES[1]]  # another works there
+        said.append(end(*begin(work, one)))
+        for came, answer in said:
+            if came == OUTCOMES[0] and answer != expected[kind]:
+                came = OUTCOMES[2]
+            if came != OUTCOMES[0]:
+                break
+        yield fault, kind, came, f"{what} {answer}"[:300]
+        shutil.rmtree(one, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for fault, count in (("kills", 200), ("flips", 200), ("cuts", 40), ("races", 30)):
-        parser.add_argument(f"--{fault}", type=int, default=count)
+    for fault, count in FAULTS.items():
+        parser.add_argument(f"--{fault}", type=int, default=count, help="trials")
     parser.add_argument("--only", nargs="*", help="kinds of work", default=[])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    draw = random.Random(options.seed)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for number in range(60):
-            archive.writestr(f"{number % 5}/{number}.wav", draw.randbytes(8000))
-    url, serving = server(packed.getvalue())
     seen: Counter[tuple[str, str, str]] = Counter()
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            desk = Path(scratch) / "desk"
-            checkpoint.write(desk / "model")
-            for seed, name in enumerate(("forget", "second")):
-                checkpoint.clips(desk, name, 4, seed)
-            rows = ["id,forget,method", "a,forget.csv,ran_lab", "b,second.csv,ran_lab"]
-            (desk / "ledger.csv").write_text("\n".join(rows) + "\n")
-            audit(desk / "model", desk / "forget.csv")  # imports what it imports late
-            of = kinds(desk, url, packed.getvalue())
-            of = {name: of[name] for name in options.only or of}
-            asked = {"kill": options.kills, "bit": options.flips, "cut": options.cuts,
-                     "race": options.races}
-            for fault, kind, came, said in trials(of, Path(scratch), asked, draw):
-                seen[fault, kind, came] += 1
-                if came != OUTCOMES[0]:
-                    print(fault, kind, came, said, flush=True)
-    finally:
-        os.kill(serving, signal.SIGKILL)
-    table = pd.DataFrame([
-        {"fault": fault, "work": kind, "tried": sum(seen[fault, kind, one] for one in OUTCOMES)}
-        | {one: seen[fault, kind, one] for one in OUTCOMES}
-        | {"commit": provenance.commit(), "lock": provenance.lock_hash(),
-           "machine": provenance.describe()}
-        for fault in asked for kind in of if any(seen[fault, kind, one] for one in OUTCOMES)
-    ])
+    with tempfile.TemporaryDirectory() as scratch, kinds(Path(scratch) / "desk") as jobs:
+        jobs = {name: jobs[name] for name in options.only or jobs}
+        asked = {fault: getattr(options, fault) for fault in FAULTS}
+        for fault, kind, came, said in trials(jobs, Path(scratch), asked, random.Random(
+            options.seed
+        )):
+            seen[fault, kind, came] += 1
+            if came != OUTCOMES[0]:
+                print(f"{fault} {kind}: {came}: {said}", flush=True)
+    rows = []
+    for fault, kind in dict.fromkeys((fault, kind) for fault, kind, _ in seen):
+        counts = {came: seen[fault, kind, came] for came in OUTCOMES}
+        rows.append({
+            "fault": fault, "work": kind, "tried": sum(counts.values()), **counts,
+            "commit": provenance.commit(), "lock": provenance.lock_hash(),
+            "machine": provenance.describe(),
+        })
+    table = pd.DataFrame(rows)
     print(table.iloc[:, :6].to_string(index=False))
     table.to_csv(options.out, index=False)
 

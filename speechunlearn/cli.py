@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -267,7 +268,7 @@ def example(
         study, experiments.ranked_forget_set(study, forget_id), seed, folder,
         references=range(references),
     )
-    _say(f"cd {folder}")
+    _say(f"cd {shlex.quote(str(folder))}")
     _say(
         f"speechunlearn forget --model {made.model} --forget {made.forget} --unseen {made.unseen} "
         f"{' '.join(f'--reference {name}' for name in made.references)} --out unlearned"

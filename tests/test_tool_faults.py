@@ -385,15 +385,18 @@ class TestLedger:
     ) -> None:
         file = self._write(desk, "a,forget.csv,,ran_lab")
         ledgers.run(desk / "model", file, desk / "out")
-        for name in ("ledger.json", "ledger.copy.json"):
-            content = (desk / "out" / name).read_text()
-            assert content.count('"order": [\n    "a"') == 1
-            damaged = content.replace('"order": [\n    "a"', '"order": [\n    "c"')
-            (desk / "out" / name).write_text(damaged)
-            if name == "ledger.json":  # the other tells what was done
-                told: list[str] = []
-                ledgers.run(desk / "model", file, desk / "out", on_progress=told.append)
-                assert told == ["a: done already"] and "cannot be read" in caplog.text
+        states = [desk / "out" / name for name in ("ledger.json", "ledger.copy.json")]
+        content = states[0].read_text()
+        damaged = content.replace('"order": [\n    "a"', '"order": [\n    "c"')
+        assert damaged != content == states[1].read_text()
+        for state in states:  # the other tells what was done
+            state.write_text(damaged)
+            told: list[str] = []
+            ledgers.run(desk / "model", file, desk / "out", on_progress=told.append)
+            assert told == ["a: done already"] and f"{state} cannot be read" in caplog.text
+            assert state.read_text() == content
+        for state in states:
+            state.write_text(damaged)
         with pytest.raises(output_folder.OutputError, match="not what was written; restore one"):
             ledgers.run(desk / "model", file, desk / "out")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,9 @@ from speechunlearn.provenance import REPOSITORY
 
 COMMITTED = REPOSITORY / "data" / "results"
 
-#: file of a results folder: hashes that its files may have
+#: a results folder's; whoever reads the first has the second of then, or a later one
+_FILES = ("evaluations.csv", "predictions.parquet")
+#: beside them: the hashes that they may have
 _SUMS = "SHA256SUMS"
 
 #: what identifies an evaluation
@@ -110,20 +113,11 @@ class Results:
         """
         if not (folder / "evaluations.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no evaluations.csv")
-        if (folder / _SUMS).is_file():  # the first were written without it
-            valid = (folder / _SUMS).read_bytes().splitlines()
-            for name in ("evaluations.csv", "predictions.parquet"):
-                if f"{sha256(folder / name)}  {name}".encode() not in valid:
-                    raise ParameterError(
-                        f"{folder / name} is not what was written, by {_SUMS} there: restore it, "
-                        "or have the results written to another folder: finished work is found "
-                        "again"
-                    )
         text = dict.fromkeys(("forget_id", "variant", "commit", "lock", "needs", "protocol"), str)
-        evaluations = pd.read_csv(folder / "evaluations.csv", dtype=text)
+        table, answers = _as_written(folder)
+        evaluations = pd.read_csv(io.BytesIO(table), dtype=text)
         evaluations = evaluations.fillna({"variant": "", "needs": "", "protocol": ""})
-        with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
-            return cls(evaluations, pd.read_parquet(file))
+        return cls(evaluations, pd.read_parquet(io.BytesIO(answers)))
 
     def write(self, folder: Path) -> None:
         """Add these evaluations to a results folder; one that is there already is replaced.
@@ -146,7 +140,7 @@ class Results:
             compact = predictions.sort_values(["evaluation"], kind="stable").astype(
                 dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
             )
-            places = [folder / "evaluations.csv", folder / "predictions.parquet"]
+            places = [folder / name for name in _FILES]
             with replaced(places[0]) as table, replaced(places[1]) as answers:
                 compact.to_parquet(answers, index=False, compression="zstd")
                 evaluations.sort_values(order).to_csv(table, index=False)
@@ -288,6 +282,27 @@ class Results:
     def folder_name(self) -> str:
         """Where these belong: profile and corpus, and a task that is not the corpus's own."""
         return folder_name(*self.evaluations[["profile", "corpus", "task"]].iloc[0])
+
+
+def _as_written(folder: Path) -> list[bytes]:
+    """Return what the two files of a results folder hold, while another process may add to it."""
+    sums, before = folder / _SUMS, None
+    while True:
+        valid = sums.read_text("latin-1") if sums.is_file() else None
+        contents = [(folder / name).read_bytes() for name in _FILES]
+        hashes = [hashlib.sha256(content).hexdigest() for content in contents]
+        damaged = [
+            name for name, value in zip(_FILES, hashes, strict=True)
+            if valid is not None and f"{value}  {name}\n" not in valid
+        ]
+        if not damaged:  # the first folders were written without hashes
+            return contents
+        if valid == before:
+            raise ParameterError(
+                f"{folder / damaged[0]} is not what was written, by {_SUMS} there: restore it, or "
+                "have results written to another folder: finished work is found again"
+            )
+        before = valid
 
 
 def folder_name(profile: str, corpus: str, task: str = "") -> str:

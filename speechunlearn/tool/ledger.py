@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
-from speechunlearn.errors import LackError, ParameterError, SpeechUnlearnError
+from speechunlearn.errors import LackError, ParameterError, SpeechUnlearnError, lack_is_told
 from speechunlearn.files import as_stored, replaced
 from speechunlearn.tool import checkpoints, defaults, output_folder
 from speechunlearn.tool.unlearning import forget
@@ -96,6 +96,7 @@ def read(file: str | Path) -> list[Entry]:
     return entries
 
 
+@lack_is_told()
 def run(
     model: str | Path,
     ledger: str | Path,
@@ -227,15 +228,16 @@ def _record(out: Path) -> dict[str, Any]:
 
 
 def _read(out: Path, model: str) -> dict[str, Any]:
-    state, error = None, None
+    whole, error = [], None
     for path in (out / _COPY, out / STATE):  # the copy is written first: it knows no less
         try:
-            state = state or output_folder.read_sealed(path)
+            whole.append(output_folder.read_sealed(path))
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as damage:
             error = damage
             log.warning("%s cannot be read: %s", path, damage)
+    state = whole[0] if whole else None
     if state is None and error is None:
         other = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
         if other:
@@ -244,10 +246,12 @@ def _read(out: Path, model: str) -> dict[str, Any]:
             )
         state = {"model": model, "order": [], "done": {}, "failed": {}}
         _write(out, state)
-    if state is None:
+    elif state is None:
         raise output_folder.OutputError(
             f"out: {out / STATE} and its copy {_COPY} cannot be read: {error}; restore one of them"
         )
+    elif error is not None:
+        _write(out, state)
     if state["model"] != model:
         raise output_folder.OutputError(f"out: {str(out)!r} holds the requests of another model")
     return state
