@@ -3,6 +3,7 @@
 A few trials of each kind; ``benchmarks/faults.py`` makes hundreds.
 """
 
+import errno
 import json
 import os
 import random
@@ -30,7 +31,7 @@ from speechunlearn.tool import ledger as ledgers
 from speechunlearn.tool.checkpoints import WaveformClassifier
 
 ROOT = Path(__file__).resolve().parent.parent
-FAST = {"epochs": 3, "learning_rate": 1e-3}
+CALL = {"method": "ran_lab", "parameters": {"epochs": 3, "learning_rate": 1e-3}}
 
 
 @pytest.fixture
@@ -101,10 +102,8 @@ def test_who_waits_for_a_folder_gets_it_although_it_was_removed(tmp_path: Path) 
     assert order == ["cleared", [".lock"]] and not folder.exists()
 
 
-@pytest.mark.parametrize("moved", [1, 4])
-def test_a_damaged_note_of_what_is_being_published_is_no_end(desk: Path, moved: int) -> None:
-    call = {"method": "ran_lab", "parameters": FAST}
-    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **call)
+def _killed_when_published(desk: Path, moved: int) -> None:
+    """Kill a request once its record and so many files are in their place."""
 
     def stopped() -> None:
         settle, counted = output_folder.settle, iter(range(moved + 2))
@@ -115,27 +114,41 @@ def test_a_damaged_note_of_what_is_being_published_is_no_end(desk: Path, moved: 
             settle(written, place)
 
         output_folder.settle = settling
-        forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+        forget(desk / "model", desk / "forget.csv", desk / "out", **CALL)
 
     assert forked.status(forked.start(stopped)) == -signal.SIGKILL
+    assert len(list((desk / "out").iterdir())) == 1 + moved and (desk / "out.record.json").exists()
+
+
+def test_what_was_being_published_is_given_up_for_another_request(desk: Path) -> None:
+    _killed_when_published(desk, 2)
+    with pytest.raises(output_folder.OutputError, match="the record of another request"):
+        forget(desk / "model", desk / "second.csv", desk / "out", **CALL)
+    output_folder.give_up(desk / "out")
+    assert list((desk / "out").iterdir()) == [] and not (desk / "out.record.json").exists()
+    assert forget(desk / "model", desk / "second.csv", desk / "out", **CALL).report
+
+
+@pytest.mark.parametrize("moved", [1, 4])
+def test_a_damaged_note_of_what_is_being_published_is_no_end(desk: Path, moved: int) -> None:
+    whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **CALL)
+    _killed_when_published(desk, moved)
     note = desk / "out" / ".unfinished" / "publishing"
-    assert len(list((desk / "out").iterdir())) == 1 + moved
     note.write_bytes(note.read_bytes()[:-3])
-    done = forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    done = forget(desk / "model", desk / "forget.csv", desk / "out", **CALL)
     name = "model.safetensors"
     assert done.report["outputs"][name] == whole.report["outputs"][name]
     assert not (desk / "out" / ".unfinished").exists()
 
 
 def test_no_number_of_a_published_report_is_believed_that_was_not_written(desk: Path) -> None:
-    call = {"method": "ran_lab", "parameters": FAST}
-    forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+    forget(desk / "model", desk / "forget.csv", desk / "out", **CALL)
     report = desk / "out" / "report.json"
     whole = json.loads(report.read_text())
     whole["scores"]["after"]["forget"]["uar"] = 0.125
     report.write_text(json.dumps(whole, indent=2, sort_keys=True))
     with pytest.raises(output_folder.OutputError, match="not what was written; .* another folder"):
-        forget(desk / "model", desk / "forget.csv", desk / "out", **call)
+        forget(desk / "model", desk / "forget.csv", desk / "out", **CALL)
 
 
 class TestLedger:
@@ -186,7 +199,7 @@ class TestLedger:
         # the first has no record to read, the last is before none
         assert len(counts) == 4 and counts[1] == counts[2] > counts[3] > 0
 
-    def test_lack_of_memory_is_no_failed_request(
+    def test_lack_of_memory_or_disk_is_no_failed_request(
         self, desk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = _ledger(desk, "a,forget.csv,,ran_lab")
@@ -202,6 +215,15 @@ class TestLedger:
         with monkeypatch.context() as patched:
             patched.setattr(WaveformClassifier, "logits", lacking)
             with pytest.raises(LackError, match="out of memory: run it again when there is more"):
+                ledgers.run(desk / "model", file, desk / "out")
+        assert not json.loads((desk / "out" / "ledger.json").read_text())["failed"]
+
+        def full(*given: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(output_folder, "settle", full)
+            with pytest.raises(output_folder.OutputError, match="cannot write to .*No space left"):
                 ledgers.run(desk / "model", file, desk / "out")
         assert not json.loads((desk / "out" / "ledger.json").read_text())["failed"]
         assert list(ledgers.run(desk / "model", file, desk / "out")["status"]) == ["done"]

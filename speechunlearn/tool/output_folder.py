@@ -234,10 +234,10 @@ def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
 
     """
     check_free(out, resumes=resumes)
-    if (made.parent / _RECORD).is_file():
-        settle(made.parent / _RECORD, record_of(out))
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
     keep(out / UNFINISHED / _NOTE, json.dumps(sorted({*_published(out), *names})).encode())
+    if (made.parent / _RECORD).is_file():
+        settle(made.parent / _RECORD, record_of(out))
     for name in names:
         settle(made / name, out / name)
 

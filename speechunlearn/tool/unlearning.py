@@ -22,6 +22,7 @@ from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import CorpusError, ModelError, ParameterError, lack_is_told
+from speechunlearn.files import settle
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
@@ -468,7 +469,7 @@ def _carried_out(
         path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
     output_folder.write_report(report, partial, unfinished)
-    partial.rename(made)
+    settle(partial, made)
     return made
 
 
