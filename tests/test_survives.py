@@ -129,12 +129,15 @@ def test_what_was_being_published_is_given_up_for_another_request(desk: Path) ->
     assert forget(desk / "model", desk / "second.csv", desk / "out", **CALL).report
 
 
-@pytest.mark.parametrize("moved", [1, 4])
-def test_a_damaged_note_of_what_is_being_published_is_no_end(desk: Path, moved: int) -> None:
+@pytest.mark.parametrize(
+    ("moved", "damaged"), [(1, "out/.unfinished/publishing"), (3, "out.record.json")]
+)
+def test_what_is_damaged_while_it_is_published_is_no_end(
+    desk: Path, moved: int, damaged: str
+) -> None:
     whole = forget(desk / "model", desk / "forget.csv", desk / "whole", **CALL)
     _killed_when_published(desk, moved)
-    note = desk / "out" / ".unfinished" / "publishing"
-    note.write_bytes(note.read_bytes()[:-3])
+    (desk / damaged).write_bytes((desk / damaged).read_bytes()[:-3])
     done = forget(desk / "model", desk / "forget.csv", desk / "out", **CALL)
     name = "model.safetensors"
     assert done.report["outputs"][name] == whole.report["outputs"][name]

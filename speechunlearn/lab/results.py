@@ -290,12 +290,13 @@ def _as_written(folder: Path) -> list[bytes]:
     while True:
         valid = sums.read_text("latin-1") if sums.is_file() else None
         contents = [(folder / name).read_bytes() for name in _FILES]
-        hashes = [hashlib.sha256(content).hexdigest() for content in contents]
+        if valid is None:  # the first folders were written without
+            return contents
         damaged = [
-            name for name, value in zip(_FILES, hashes, strict=True)
-            if valid is not None and f"{value}  {name}\n" not in valid
+            name for name, content in zip(_FILES, contents, strict=True)
+            if f"{hashlib.sha256(content).hexdigest()}  {name}\n" not in valid
         ]
-        if not damaged:  # the first folders were written without hashes
+        if not damaged:
             return contents
         if valid == before:
             raise ParameterError(
