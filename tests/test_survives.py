@@ -17,12 +17,14 @@ from pathlib import Path
 import forked
 import pytest
 import torch
+import yaml
 from checkpoint import clips, write
 from filelock import Timeout
 from typer.testing import CliRunner
 
 from benchmarks import faults
 from speechunlearn import cli
+from speechunlearn.chapters import workflow
 from speechunlearn.corpora import base, ravdess
 from speechunlearn.errors import LackError
 from speechunlearn.files import alone, clear
@@ -309,3 +311,25 @@ def test_a_path_that_is_given_to_make_runs_no_command(tmp_path: Path, given: str
         for name, value in hostile.items():
             assert (f"[{value}]" in done.stdout) == ((name == "NOTEBOOKS") == (target == "html"))
     assert not (tmp_path / "pwned").exists()
+
+
+def test_no_path_is_read_as_yaml_by_snakemake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ``/runs #1/plan.json`` its command line would take what is before the comment."""
+    commands: list[list[str]] = []
+
+    def stopped(command: list[str], **more: object) -> None:
+        commands.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", stopped)
+    plan = workflow.Plan(str(tmp_path), jobs={"models/abc": {}})
+    out = tmp_path / "runs #1: $b"
+    with pytest.raises(KeyboardInterrupt):
+        workflow.execute(plan, out)
+    (command,) = commands
+    name, _, file = command[command.index("--config") + 1].partition("=")
+    assert name == "plan" and yaml.safe_load(file) == file
+    assert command[command.index("--directory") + 1] == str(out / ".workflow")
+    assert (out / ".workflow" / file).is_file()
