@@ -73,21 +73,18 @@ book: $(READY)
 	$(BIN)/speechunlearn run --profile smoke --jobs 2 --out _build/executed
 	$(BIN)/python book/build.py --notebooks _build/executed
 
-# What failed is kept as *.failed.ipynb in OUT, and the same command goes on from there.
-PROFILE ?= smoke
-CORPUS ?=
-ROOT ?=
-OUT ?= runs/$(PROFILE)
-run: export PROFILE := $(PROFILE)
-run: export CORPUS := $(CORPUS)
-run: export ROOT := $(ROOT)
-run: export OUT := $(OUT)
-run: $(READY)
-	$(BIN)/speechunlearn run --profile "$$PROFILE" --corpus "$$CORPUS" --root "$$ROOT" --out "$$OUT"
+# Paths are handed to the shell as they are, from the environment or the command line: `$` and `#` in
+# one are no command of make's.
+PATHS := PROFILE CORPUS ROOT OUT NOTEBOOKS
+$(foreach name,$(PATHS),$(eval override export $(name) := $$(value $(name))))
 
-NOTEBOOKS ?= notebooks
+# What failed is kept as *.failed.ipynb in OUT, and the same command goes on from there.
+run: $(READY)
+	$(BIN)/speechunlearn run --profile "$${PROFILE:-smoke}" --corpus "$$CORPUS" --root "$$ROOT" \
+	    --out "$${OUT:-runs/$${PROFILE:-smoke}}"
+
 html: $(READY)
-	$(BIN)/python book/build.py --notebooks "$(NOTEBOOKS)"
+	$(BIN)/python book/build.py --notebooks "$${NOTEBOOKS:-notebooks}"
 
 # After make book or make html: what was built last is tested.
 test-book: $(READY)

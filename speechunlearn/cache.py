@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.files import remove, sha256, to_disk
+from speechunlearn.files import remove, settle, sha256
 from speechunlearn.provenance import REPOSITORY, in_checkout
 
 log = logging.getLogger(__name__)
@@ -148,12 +148,9 @@ class Cache:
                 }
                 record = {"specification": specification, "files": files}
                 (temporary / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
-                for path in [*temporary.rglob("*"), temporary]:
-                    to_disk(path)
                 if os.path.lexists(folder):  # damaged: moved away in one step
                     os.replace(folder, folder.with_name(f".{folder.name}-damaged"))
-                os.replace(temporary, folder)
-                to_disk(folder.parent)
+                settle(temporary, folder)
             except BaseException:
                 remove(temporary)
                 raise

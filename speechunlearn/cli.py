@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from speechunlearn.errors import CONTROL, SpeechUnlearnError
+from speechunlearn.errors import CONTROL, SpeechUnlearnError, lack_is_told
 
 _CSV = "CSV with the columns path, label and, where known, speaker"
 
@@ -110,7 +112,10 @@ def manifest(
 ) -> None:
     """Read and check every clip of a corpus and write its manifest as CSV."""
     from speechunlearn import corpora as registry
+    from speechunlearn.files import replaced
 
+    if out is not None and (out.exists() and not out.is_file()):
+        raise SpeechUnlearnError(f"out: {str(out)!r} is no file")
     if out is not None and not out.resolve().parent.is_dir():
         raise SpeechUnlearnError(f"out: the folder of {str(out)!r} does not exist")
     table = registry.read_manifest(corpus, root, skip_bad)
@@ -120,7 +125,8 @@ def manifest(
         typer.echo(table.to_csv(index=False), nl=False)
     else:
         try:
-            table.to_csv(out, index=False)
+            with replaced(out.resolve()) as partial:
+                table.to_csv(partial, index=False)
         except OSError as error:
             raise SpeechUnlearnError(f"out: cannot write to {str(out)!r}: {error}") from error
         _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
@@ -268,7 +274,7 @@ def example(
         study, experiments.ranked_forget_set(study, forget_id), seed, folder,
         references=range(references),
     )
-    _say(f"cd {folder}")
+    _say(f"cd {shlex.quote(str(folder))}")
     _say(
         f"speechunlearn forget --model {made.model} --forget {made.forget} --unseen {made.unseen} "
         f"{' '.join(f'--reference {name}' for name in made.references)} --out unlearned"
@@ -527,8 +533,11 @@ def _escaped(found: re.Match[str]) -> str:
 def main() -> None:
     """Run the command line; what a user got wrong ends with its message and status 2."""
     try:
-        app()
-    except SpeechUnlearnError as error:
+        with lack_is_told():
+            app()
+    except (SpeechUnlearnError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         _say(f"speechunlearn: {CONTROL.sub(_escaped, str(error))}")
         sys.exit(2)
 

@@ -1,7 +1,9 @@
 """The errors a user can cause. Each message names the file or parameter and its value."""
 
+import contextlib
+import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -23,6 +25,50 @@ class ParameterError(SpeechUnlearnError):
 
 class ModelError(SpeechUnlearnError):
     """An encoder or checkpoint that cannot be loaded."""
+
+
+class LackError(SpeechUnlearnError):
+    """Memory that this machine lacks now: the same call may go on later, or elsewhere."""
+
+
+#: what torch, its kernels, safetensors and the system say where memory is short
+_LACK = re.compile(
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
+    "could not create a primitive|failed to allocate|unable to allocate", re.IGNORECASE
+)
+
+
+@contextlib.contextmanager
+def lack_is_told() -> Iterator[None]:
+    """Turn what is raised where memory is short, whatever was made of it, into LackError.
+
+    Examples:
+        >>> with lack_is_told():
+        ...     raise CorpusError("clips.csv: unusable") from MemoryError()
+        Traceback (most recent call last):
+        speechunlearn.errors.LackError: out of memory: run it again when there is more: MemoryError
+
+    """
+    try:
+        yield
+    except LackError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not _is_lack(cause):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        what = f"{type(cause).__name__}: {cause}".rstrip(": ").splitlines()[0][:200]
+        raise LackError(f"out of memory: run it again when there is more: {what}") from error
+
+
+def _is_lack(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, SpeechUnlearnError):  # which may cite anything
+        return False
+    return isinstance(error, MemoryError) or bool(_LACK.search(str(error)))
 
 
 class NotMade(SpeechUnlearnError):

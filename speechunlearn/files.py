@@ -30,6 +30,73 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def alone(folder: Path, timeout: float = -1.0) -> Iterator[Path]:
+    """Hold a folder of unfinished work for this process alone.
+
+    Args:
+        folder: made if it is not there, for this user alone; removed at the end if it is empty
+        timeout: seconds to wait for another process; below 0 as long as it takes
+
+    Raises:
+        Timeout: another process still works there
+
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(folder / LOCK, timeout=timeout)
+        try:
+            lock.acquire()
+        except FileNotFoundError:  # it was removed a moment ago
+            continue
+        try:
+            held = os.fstat(lock._context.lock_file_fd)  # type: ignore[arg-type]
+            if not _is(folder / LOCK, held):  # of another process that has ended here meanwhile
+                continue
+            try:
+                yield folder
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            return
+        finally:
+            lock.release()
+
+
+def _is(path: Path, held: os.stat_result) -> bool:
+    """Return whether a path leads to an open file."""
+    try:
+        return os.path.samestat(held, os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def clear(folder: Path) -> None:
+    """Remove all that is in a folder but who holds it: see `alone`."""
+    for path in folder.glob("*"):
+        if path.name != LOCK:
+            remove(path)
+
+
+def settle(written: Path, place: Path) -> None:
+    """Move a file or a folder to its place in one step, once all that is in it is on the disk.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "new").mkdir()
+        >>> settle(folder / "new", folder / "place")
+        >>> [path.name for path in folder.iterdir()]
+        ['place']
+
+    """
+    for path in (*written.rglob("*"), written):
+        to_disk(path)
+    os.replace(written, place)
+    to_disk(place.parent)
+
+
+@contextlib.contextmanager
 def replaced(file: Path) -> Iterator[Path]:
     """Yield a path to write to, which takes the file's place at the end of the block.
 
@@ -47,9 +114,7 @@ def replaced(file: Path) -> Iterator[Path]:
     partial = file.with_name(f".{file.name}.partial")
     try:
         yield partial
-        to_disk(partial)
-        os.replace(partial, file)
-        to_disk(file.parent)
+        settle(partial, file)
     finally:
         partial.unlink(missing_ok=True)
 

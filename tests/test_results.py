@@ -267,7 +267,23 @@ def test_a_write_that_is_cut_off_leaves_what_was_there(tmp_path, monkeypatch):
     other.write(tmp_path)
     assert sorted(Results.read(tmp_path).evaluations["n_forget"]) == [1, 2]
     names = {path.name for path in tmp_path.iterdir()} - {files.LOCK}
-    assert names == {"evaluations.csv", "predictions.parquet"}
+    assert names == {"evaluations.csv", "predictions.parquet", "SHA256SUMS"}
+
+
+@pytest.mark.parametrize("name", ["evaluations.csv", "predictions.parquet"])
+def test_no_bit_of_results_is_believed(tmp_path, name):
+    part = Results.of([evaluation("adv", 1, {"forget": 0, "retain": 1, "unseen": 1})])
+    part.write(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    for share in (0.2, 0.45, 0.7, 0.95):
+        flipped = bytearray(content)
+        flipped[int(share * len(content))] ^= 4
+        (tmp_path / name).write_bytes(flipped)
+        for call in (Results.read, part.write):
+            with pytest.raises(ParameterError, match=f"{name} is not what was written"):
+                call(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    assert list(Results.read(tmp_path).evaluations["n_forget"]) == [1]
 
 
 def of_distances(**distances: tuple[float, ...]) -> Results:

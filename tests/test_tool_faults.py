@@ -380,12 +380,24 @@ class TestLedger:
         with pytest.raises(ParameterError, match="'a' was done with method 'ran_lab', not 'del"):
             ledgers.run(desk / "model", self._write(desk, *rows), desk / "out")
 
-    def test_a_bit_of_its_state_is_missed(self, desk: Path) -> None:
+    def test_a_bit_of_its_state_is_missed(
+        self, desk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         file = self._write(desk, "a,forget.csv,,ran_lab")
         ledgers.run(desk / "model", file, desk / "out")
-        state = desk / "out" / "ledger.json"
-        state.write_text(state.read_text().replace('"order": [\n    "a"', '"order": [\n    "c"'))
-        with pytest.raises(output_folder.OutputError, match="not what was written"):
+        states = [desk / "out" / name for name in ("ledger.json", "ledger.copy.json")]
+        content = states[0].read_text()
+        damaged = content.replace('"order": [\n    "a"', '"order": [\n    "c"')
+        assert damaged != content == states[1].read_text()
+        for state in states:  # the other tells what was done
+            state.write_text(damaged)
+            told: list[str] = []
+            ledgers.run(desk / "model", file, desk / "out", on_progress=told.append)
+            assert told == ["a: done already"] and f"{state} cannot be read" in caplog.text
+            assert state.read_text() == content
+        for state in states:
+            state.write_text(damaged)
+        with pytest.raises(output_folder.OutputError, match="not what was written; restore one"):
             ledgers.run(desk / "model", file, desk / "out")
 
     def test_a_failed_request_has_its_reason_and_the_next_goes_on(self, desk: Path) -> None:

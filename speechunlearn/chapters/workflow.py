@@ -153,7 +153,7 @@ def execute(
     command = [
         sys.executable, "-m", "speechunlearn.chapters.workflow", "--snakefile", str(SNAKEFILE),
         "--directory", str(folder), "--profile", str(profile_dir), "--jobs", str(jobs),
-        "--config", f"plan={plan.write(folder)}", *slurm_options(profile_dir),
+        "--config", f"plan={plan.write(folder).name}", *slurm_options(profile_dir),
     ]  # fmt: skip
     log = folder / "snakemake.log"
     progress = out / "progress.log"

@@ -192,12 +192,20 @@ def read_folder(
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder")
     # Links to folders are followed: corpora on shared machines are often linked together.
-    paths = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(root, followlinks=True)
-        for name in names
-        if is_audio(name)
-    )
+    # They may lead in a circle: each folder is read once, by its own path where that is below.
+    paths: list[Path] = []
+    waiting, seen = [str(root)], set[str]()
+    for top in waiting:
+        for folder, below, names in os.walk(top):
+            place = os.path.realpath(folder)
+            if place in seen:
+                below.clear()
+                continue
+            seen.add(place)
+            links = (os.path.join(folder, name) for name in sorted(below))
+            waiting += filter(os.path.islink, links)
+            paths += [Path(folder, name) for name in names if is_audio(name)]
+    paths.sort()
     if not paths:
         raise CorpusError(f"{root}: no {' or '.join(AUDIO_SUFFIXES)} file in this folder")
 

@@ -1,7 +1,6 @@
 """Download a corpus: by its hash, to be continued after an interruption, unpacked safely."""
 
 import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from speechunlearn.corpora.base import Archive, Corpus
 from speechunlearn.errors import CorpusError
+from speechunlearn.files import alone, clear, remove, settle
 
 _BLOCK = 2**16  # bytes; a connection that breaks loses what came of the last block
 _TIMEOUT = 60  # s without a byte
@@ -26,7 +26,7 @@ def download(
 
     Until it is whole, all lies in the hidden folder ``.<root>.download`` beside the root, which
     appears by a single renaming at the end: a root that is there is complete. What an
-    interruption leaves is continued by the next call.
+    interruption leaves is continued by the next call. A second process waits for the first.
 
     Args:
         corpus: what to download
@@ -44,21 +44,25 @@ def download(
     """
     archive = _choose(corpus, version)
     root = Path(os.path.abspath(Path(root).expanduser()))
-    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+    if _is_taken(root):
         raise CorpusError(f"{root}: there already, and not an empty folder")
     work = root.with_name(f".{root.name}.download")
     unpacked = work / "unpacked"
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        file = fetch(archive, work, progress)
-        if unpacked.exists():  # of an extraction that was interrupted
-            shutil.rmtree(unpacked)
-        unpack(file, unpacked)
-        unpacked.replace(root)
-        shutil.rmtree(work)
+        with alone(work):
+            if not _is_taken(root):  # by another process that downloaded it meanwhile
+                file = fetch(archive, work, progress)
+                remove(unpacked)  # of an extraction that was interrupted
+                unpack(file, unpacked)
+                settle(unpacked, root)
+            clear(work)
     except OSError as error:
         raise CorpusError(f"{root}: {error}") from error
     return root
+
+
+def _is_taken(root: Path) -> bool:
+    return root.exists() and not (root.is_dir() and not any(root.iterdir()))
 
 
 def _choose(corpus: Corpus, version: str | None) -> Archive:

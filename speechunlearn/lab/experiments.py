@@ -28,6 +28,7 @@ from speechunlearn import corpora, methods, provenance
 from speechunlearn.audit import closeness, predictions, scoring, statistics
 from speechunlearn.cache import Cache
 from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.files import replaced
 from speechunlearn.lab import fitting, forget_sets, sentences, tuning
 from speechunlearn.lab import leaderboard as board
 from speechunlearn.lab.forget_sets import DEVELOPMENT, ForgetSet, clips
@@ -232,7 +233,8 @@ class ChapterRun:
         if self.results_folder is not None:
             folder = self.results_folder / name
             folder.mkdir(parents=True, exist_ok=True)
-            table.to_csv(folder / f"{self._about()}.csv", index=False)
+            with replaced(folder / f"{self._about()}.csv") as partial:
+                table.to_csv(partial, index=False)
 
     def _about(self, task: str = "") -> str:
         """Return what this run's results are called, see `results.folder_name`."""

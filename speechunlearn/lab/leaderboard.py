@@ -20,6 +20,7 @@ from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import SCORES, SPLITS
 from speechunlearn.audit.report_card import ON_A_CARD, Auditor, Card
 from speechunlearn.errors import ParameterError
+from speechunlearn.files import one_at_a_time, replaced
 from speechunlearn.lab.results import ANOTHER_SEED, COMPONENT, SEQUENTIAL, TITLES, Results
 from speechunlearn.provenance import REPOSITORY
 
@@ -469,14 +470,18 @@ def write_tables(folder: Path) -> pd.DataFrame:
     """
     written = Results.read(folder)
     scores = scored(written)
-    scores.round(6).to_csv(folder / "scores.csv", index=False)
     ranked = ranking(written, scores, generator=np.random.default_rng(0))
-    ranked.round(6).to_csv(folder / "ranking.csv", index=False)
+    tables = {"scores": scores.set_index(scores.columns[0]),
+              "ranking": ranked.set_index(ranked.columns[0])}
     variants = written.evaluations["variant"]
     if variants.str.startswith(COMPONENT).any():
-        component_ablation(written).round(6).to_csv(folder / "component_ablation.csv")
+        tables["component_ablation"] = component_ablation(written)
     if variants.str.contains(SEQUENTIAL).any():
-        sequential(written).round(6).to_csv(folder / "sequential.csv")
+        tables["sequential"] = sequential(written)
+    with one_at_a_time(folder):
+        for name, table in tables.items():
+            with replaced(folder / f"{name}.csv") as partial:
+                table.round(6).to_csv(partial)
     return scores
 
 

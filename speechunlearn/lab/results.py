@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +23,17 @@ from speechunlearn import corpora, methods
 from speechunlearn.audit import metrics, scoring, statistics
 from speechunlearn.dataset import tasks
 from speechunlearn.errors import NotMade, ParameterError
-from speechunlearn.files import one_at_a_time, replaced
+from speechunlearn.files import one_at_a_time, replaced, sha256
 from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.study import Evaluation
 from speechunlearn.provenance import REPOSITORY
 
 COMMITTED = REPOSITORY / "data" / "results"
+
+#: a results folder's; whoever reads the first has the second of then, or a later one
+_FILES = ("evaluations.csv", "predictions.parquet")
+#: beside them: the hashes that they may have
+_SUMS = "SHA256SUMS"
 
 #: what identifies an evaluation
 KEY = [
@@ -106,16 +112,16 @@ class Results:
         """Read a results folder.
 
         Raises:
-            ParameterError: a folder without results
+            ParameterError: a folder without results, or with others than were written
 
         """
         if not (folder / "evaluations.csv").is_file():
             raise ParameterError(f"no results in {str(folder)!r}: it has no evaluations.csv")
         text = dict.fromkeys(("forget_id", "variant", "commit", "lock", "needs", "protocol"), str)
-        evaluations = pd.read_csv(folder / "evaluations.csv", dtype=text)
+        table, answers = _as_written(folder)
+        evaluations = pd.read_csv(io.BytesIO(table), dtype=text)
         evaluations = evaluations.fillna({"variant": "", "needs": "", "protocol": ""})
-        with (folder / "predictions.parquet").open("rb") as file:  # by its path it is opened twice
-            return cls(evaluations, pd.read_parquet(file))
+        return cls(evaluations, pd.read_parquet(io.BytesIO(answers)))
 
     def write(self, folder: Path) -> None:
         """Add these evaluations to a results folder; one that is there already is replaced.
@@ -138,11 +144,17 @@ class Results:
             compact = predictions.sort_values(["evaluation"], kind="stable").astype(
                 dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
             )
-            # the predictions first: an evaluation that is read has its own
-            with replaced(folder / "predictions.parquet") as partial:
-                compact.to_parquet(partial, index=False, compression="zstd")
-            with replaced(folder / "evaluations.csv") as partial:
-                evaluations.sort_values(order).to_csv(partial, index=False)
+            places = [folder / name for name in _FILES]
+            with replaced(places[0]) as table, replaced(places[1]) as answers:
+                compact.to_parquet(answers, index=False, compression="zstd")
+                evaluations.sort_values(order).to_csv(table, index=False)
+                # a kill may leave the files of before, or one of them
+                valid = [(table, places[0]), (answers, places[1]), *((one, one) for one in places)]
+                with replaced(folder / _SUMS) as partial:
+                    partial.write_text("".join(
+                        f"{sha256(file)}  {place.name}\n" for file, place in valid if file.exists()
+                    ))
+            # the predictions were moved first: an evaluation that is read has its own
 
     def select(self, **values: object) -> Results:
         """Return the evaluations whose columns have these values; a list means any of them."""
@@ -275,6 +287,28 @@ class Results:
         """Where these belong: profile and corpus, and a task that is not the corpus's own."""
         about = ["profile", "corpus", "task", "corpus_hash"]
         return folder_name(*self.evaluations[about].iloc[0])
+
+
+def _as_written(folder: Path) -> list[bytes]:
+    """Return what the two files of a results folder hold, while another process may add to it."""
+    sums, before = folder / _SUMS, None
+    while True:
+        valid = sums.read_text("latin-1") if sums.is_file() else None
+        contents = [(folder / name).read_bytes() for name in _FILES]
+        if valid is None:  # the first folders were written without
+            return contents
+        damaged = [
+            name for name, content in zip(_FILES, contents, strict=True)
+            if f"{hashlib.sha256(content).hexdigest()}  {name}\n" not in valid
+        ]
+        if not damaged:
+            return contents
+        if valid == before:
+            raise ParameterError(
+                f"{folder / damaged[0]} is not what was written, by {_SUMS} there: restore it, or "
+                "have results written to another folder: finished work is found again"
+            )
+        before = valid
 
 
 def folder_name(profile: str, corpus: str, task: str = "", corpus_hash: str = "") -> str:

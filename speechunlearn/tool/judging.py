@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from speechunlearn.errors import lack_is_told
 from speechunlearn.tool import evaluate, output_folder, reports
 from speechunlearn.tool.unlearning import Done, assessed, check_seed, described, prepare
 
 
+@lack_is_told()
 def audit(
     model: str | Path,
     forget: str | Path,
@@ -63,7 +65,7 @@ def audit(
         complete.mkdir()
         reports.write(output_folder.plain(report), complete)
         report["outputs"] = {reports.HTML: output_folder.sha256(complete / reports.HTML)}
-        output_folder.write_json(complete / output_folder.REPORT, report)
+        output_folder.write_sealed(complete / output_folder.REPORT, report)
         output_folder.publish(complete, folder)
-    output_folder.clear(folder)
+        output_folder.clear(unfinished)
     return Done(folder, output_folder.plain(report))

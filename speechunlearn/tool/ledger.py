@@ -5,7 +5,7 @@ before left. What is done is kept in ``ledger.json`` beside the results, with th
 each. The recordings that a request was about cannot come back in a later one as clips to keep.
 """
 
-import json
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,17 @@ from typing import Any
 import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
-from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.errors import LackError, ParameterError, SpeechUnlearnError, lack_is_told
 from speechunlearn.files import as_stored, replaced
 from speechunlearn.tool import checkpoints, defaults, output_folder
 from speechunlearn.tool.unlearning import forget
 
+log = logging.getLogger(__name__)
+
 REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
 STATE = "ledger.json"
+#: the same, written before it, and read where it is damaged
+_COPY = "ledger.copy.json"
 
 #: an id becomes the name of a folder
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -92,6 +96,7 @@ def read(file: str | Path) -> list[Entry]:
     return entries
 
 
+@lack_is_told()
 def run(
     model: str | Path,
     ledger: str | Path,
@@ -133,8 +138,12 @@ def run(
     entries = read(ledger)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     first = checkpoints.load(model).origin.sha256
-    with output_folder.folder(out):
+    with output_folder.folder(out) as unfinished:
         state = _read(out, first)
+        for name in state["order"][-1:]:  # what later requests begin with
+            if output_folder.finished(out / name) is None:
+                raise output_folder.OutputError(f"out: the result of {name!r} has vanished")
+        records: dict[str, dict[str, Any]] = {}
         for entry in entries:
             done = state["done"].get(entry.id)
             if done is None:
@@ -156,6 +165,10 @@ def run(
                 on_progress(f"{entry.id}: done already")
                 continue
             order = state["order"]
+            if entry.retain is not None:  # which what was forgotten must not come back with
+                records |= {
+                    name: _record(out / name) for name in order if name not in records
+                }
             source = str(out / order[-1]) if order else str(model)
             on_progress(f"{entry.id}: on {source}")
             try:
@@ -163,9 +176,9 @@ def run(
                     source, entry.forget, out / entry.id, retain=entry.retain,
                     unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
                     allow_outside=allow_outside, on_progress=on_progress,
-                    earlier=_records(out, order), request_id=entry.id,
+                    earlier=records, request_id=entry.id,
                 )
-            except output_folder.OutputError:
+            except (output_folder.OutputError, LackError):
                 raise  # no request's own fault, and the next would meet it too
             except SpeechUnlearnError as error:
                 on_progress(f"{entry.id}: failed: {error}")
@@ -183,7 +196,7 @@ def run(
             for weights in sorted((out / name).glob("*.safetensors*")):
                 weights.unlink()
                 on_progress(f"{name}: removed {weights.name}, which a later request superseded")
-        output_folder.clear(out)
+        output_folder.clear(unfinished)
     return _table(entries, state, out)
 
 
@@ -203,50 +216,49 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _records(out: Path, order: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the records of earlier requests, by their names."""
-    records = {}
-    for name in order:
-        try:
-            report = json.loads((out / name / output_folder.REPORT).read_bytes())
-        except (OSError, ValueError) as error:
-            raise output_folder.OutputError(
-                f"out: the result of request {name!r} has vanished"
-            ) from error
-        records[name] = output_folder.with_record(report, out / name)
-    return records
+def _record(out: Path) -> dict[str, Any]:
+    """Return the record of an earlier request."""
+    try:
+        report = output_folder.read_sealed(out / output_folder.REPORT)
+    except (OSError, ValueError) as error:
+        raise output_folder.OutputError(
+            f"out: the report of request {out.name!r} cannot be read: {error}"
+        ) from error
+    return output_folder.with_record(report, out)
 
 
 def _read(out: Path, model: str) -> dict[str, Any]:
-    path = out / STATE
-    if not path.is_file():
-        other = sorted(p.name for p in out.iterdir() if p.name != output_folder.UNFINISHED)
+    whole, error = [], None
+    for path in (out / _COPY, out / STATE):  # the copy is written first: it knows no less
+        try:
+            whole.append(output_folder.read_sealed(path))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as damage:
+            error = damage
+            log.warning("%s cannot be read: %s", path, damage)
+    state = whole[0] if whole else None
+    if state is None and error is None:
+        other = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
         if other:
             raise output_folder.OutputError(
                 f"out: {str(out)!r} is not empty: it holds {other[0]!r}"
             )
         state = {"model": model, "order": [], "done": {}, "failed": {}}
         _write(out, state)
-        return state
-    try:
-        state = json.loads(path.read_text())
-        if state["sha256"] != _sealed(state):
-            raise ValueError("it is not what was written")
-        held = state["model"], state["order"], state["done"], state["failed"]
-        for done in state["done"].values():
-            done["verdict"]["value"], done["verdict"]["why"], done["method"], done["seed"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise output_folder.OutputError(f"out: {path} cannot be read: {error}") from error
-    if held[0] != model:
+    elif state is None:
+        raise output_folder.OutputError(
+            f"out: {out / STATE} and its copy {_COPY} cannot be read: {error}; restore one of them"
+        )
+    elif error is not None:
+        _write(out, state)
+    if state["model"] != model:
         raise output_folder.OutputError(f"out: {str(out)!r} holds the requests of another model")
     return state
 
 
 def _write(out: Path, state: dict[str, Any]) -> None:
-    with replaced(out / STATE) as partial:
-        output_folder.write_json(partial, state | {"sha256": _sealed(state)})
-        partial.chmod(0o600)
-
-
-def _sealed(state: dict[str, Any]) -> str:
-    return output_folder.digest({name: state[name] for name in state if name != "sha256"})
+    for name in (_COPY, STATE):
+        with replaced(out / name) as partial:
+            output_folder.write_sealed(partial, state)
+            partial.chmod(0o600)

@@ -5,15 +5,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
-from speechunlearn.files import keep, kept, to_disk
+from speechunlearn.files import alone, clear, keep, kept, settle
 from speechunlearn.files import sha256 as sha256
 
 #: folder inside of the output folder, that holds unfinished work
@@ -26,6 +26,7 @@ _RECORD = "record.json"
 KINDS = ("unlearned", "adversarial")
 #: file inside of `UNFINISHED`: which files are being moved into place
 _NOTE = "publishing"
+_RESTORE = "it was changed or damaged: restore it from a copy, or give another folder"
 
 
 class OutputError(SpeechUnlearnError):
@@ -70,22 +71,12 @@ def folder(out: Path) -> Iterator[Path]:
         OutputError: another process works there, or it can't be written
 
     """
-    unfinished = out / UNFINISHED
-    with writing(out):
-        unfinished.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(unfinished / "lock", timeout=0) as lock:
-            held = os.fstat(lock._context.lock_file_fd)  # type: ignore[arg-type]
-            try:
-                same = os.path.samestat(held, os.stat(unfinished / "lock"))
-            except FileNotFoundError:
-                same = False
-            if not same:  # another process has just ended here, and removed it
-                raise Timeout(str(unfinished / "lock"))
-            try:
-                yield unfinished
-            finally:
-                if not any((unfinished / name).exists() for name in (*KINDS, _NOTE)):
-                    clear(out)  # nothing to go on with
+    with writing(out), alone(out / UNFINISHED, timeout=0.0) as unfinished:
+        try:
+            yield unfinished
+        finally:
+            if not any((unfinished / name).exists() for name in (*KINDS, _NOTE)):
+                clear(unfinished)  # nothing to go on with
 
 
 @contextlib.contextmanager
@@ -116,16 +107,42 @@ def finished(out: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        report = json.loads(path.read_text())
+        report = read_sealed(path)
         outputs = dict(report["outputs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"out: {path} cannot be read: {error}") from error
+        raise OutputError(f"out: {path} cannot be read: {error}; {_RESTORE}") from error
     for name, digest in outputs.items():
         if Path(name).name != name or not (out / name).is_file():
-            raise OutputError(f"out: {name!r}, of {path}, is missing")
+            raise OutputError(f"out: {name!r}, of {path}, is missing; {_RESTORE}")
         if sha256(out / name) != digest:
-            raise OutputError(f"out: {out / name} is not what {REPORT} says it is")
+            raise OutputError(f"out: {out / name} is not what {REPORT} says it is; {_RESTORE}")
     return report
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return what `write_sealed` wrote.
+
+    Raises:
+        ValueError: it is not what was written
+        OSError: it cannot be read
+
+    """
+    try:
+        value = json.loads(path.read_bytes())
+        if isinstance(value, dict) and value.get("sha256") == _seal(value):
+            return value
+    except RecursionError:
+        pass
+    raise ValueError("it is not what was written")
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON that holds a hash of all else in it."""
+    write_json(path, {**value, "sha256": _seal(value)})
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    return digest({name: value[name] for name in value if name != "sha256"})
 
 
 def record_of(out: Path) -> Path:
@@ -147,7 +164,7 @@ def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
         name: {key: value for key, value in one.items() if key != "file"}
         for name, one in report["inputs"].items()
     }
-    write_json(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
+    write_sealed(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
 
 
 def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -159,7 +176,9 @@ def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
     """
     path = record_of(out)
     if not path.is_file() or sha256(path) != report.get("record"):
-        raise OutputError(f"out: the record {path} of {out / REPORT} has vanished, or is not its")
+        raise OutputError(
+            f"out: the record {path} of {out / REPORT} has vanished, or is not its; {_RESTORE}"
+        )
     return report | json.loads(path.read_bytes())
 
 
@@ -174,7 +193,7 @@ def check_record(out: Path, request: str) -> None:
     try:
         other = path.exists() and json.loads(path.read_bytes())["request"] != request
     except (OSError, ValueError, KeyError, TypeError):
-        other = True
+        other = REPORT not in _published(out)  # a damaged one of what is published is made again
     if other:
         raise OutputError(f"out: {path} is the record of another request: move it away")
 
@@ -218,35 +237,38 @@ def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
 
     """
     check_free(out, resumes=resumes)
-    if (made.parent / _RECORD).is_file():
-        to_disk(made.parent / _RECORD)
-        os.replace(made.parent / _RECORD, record_of(out))
-        to_disk(record_of(out).parent)
     names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
-    note = out / UNFINISHED / _NOTE
-    if names and not note.is_file():
-        keep(note, json.dumps(names).encode())
+    keep(out / UNFINISHED / _NOTE, json.dumps(sorted({*_published(out), *names})).encode())
+    if (made.parent / _RECORD).is_file():
+        settle(made.parent / _RECORD, record_of(out))
     for name in names:
-        to_disk(made / name)
-        os.replace(made / name, out / name)
-    to_disk(out)
+        settle(made / name, out / name)
 
 
 def _published(out: Path) -> list[str]:
     """Return the names of files that were being moved into a folder when its process was killed."""
-    content = kept(out / UNFINISHED / _NOTE)
-    return [] if content is None else [Path(name).name for name in json.loads(content)]
+    note = out / UNFINISHED / _NOTE
+    content = kept(note)
+    if content is not None:
+        return [Path(name).name for name in json.loads(content)]
+    try:  # a note that is damaged: the report, which is moved last, names them as well
+        made = note.exists() and read_sealed(out / UNFINISHED / "made" / REPORT)
+    except (OSError, ValueError):
+        made = False
+    return [Path(name).name for name in (*made["outputs"], REPORT)] if made else []
 
 
-def is_whole(made: Path, out: Path) -> bool:
-    """Return whether all files of a finished report are there, moved into place or not yet."""
+def is_whole(made: Path, out: Path, request: str) -> bool:
+    """Return whether all files of a request's report are there, moved into place or not yet."""
     try:
-        report = json.loads((made / REPORT).read_bytes())
+        report = read_sealed(made / REPORT)
         outputs, record = dict(report["outputs"]), report["record"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     records = (made.parent / _RECORD, record_of(out))
-    return any(sha256(path) == record for path in records if path.is_file()) and all(
+    return report.get("request") == request and any(
+        sha256(path) == record for path in records if path.is_file()
+    ) and all(
         any(sha256(path) == digest for path in (made / name, out / name) if path.is_file())
         for name, digest in outputs.items()
     )
@@ -261,11 +283,6 @@ def withdraw(unfinished: Path) -> None:
         record_of(unfinished.parent).unlink(missing_ok=True)
     (unfinished / _NOTE).unlink(missing_ok=True)
     shutil.rmtree(unfinished / "made", ignore_errors=True)
-
-
-def clear(out: Path) -> None:
-    """Remove the folder of unfinished work."""
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
 
 
 def give_up(out: Path) -> list[Path]:
@@ -288,7 +305,7 @@ def give_up(out: Path) -> list[Path]:
         with folder(one) as unfinished:
             if finished(one) is None:
                 withdraw(unfinished)
-            clear(one)
+            clear(unfinished)
     return [one / UNFINISHED for one in removed]
 
 

@@ -44,6 +44,10 @@ NOT_DONE = (
     "The recordings themselves and their backups, the original model, and other models that were "
     "trained on them: none of these was touched"
 )
+#: a model card keeps the sections of so many requests: with all, those of a ledger would grow
+#: as the square of its rows
+_MAX_SECTIONS = 10
+_LEFT_OUT = "\n\nOf earlier requests than the ones below, the sections are left out."
 #: a model card larger than this is none
 _MAX_CARD = 2**20
 
@@ -65,8 +69,12 @@ def write(report: Mapping[str, Any], folder: Path, card: str | None = None) -> N
     if report["kind"] == "forget":
         (folder / ".gitignore").write_text(f"{HTML}\n")
         # later requests' sections follow earlier ones
-        before = card.rstrip() + "\n\n" if card and card.strip() else ""
-        (folder / CARD).write_text(before + section(report), encoding="utf-8")
+        before, *sections = re.split(r"^(?=## Unlearning$)", card or "", flags=re.MULTILINE)
+        if len(sections) >= _MAX_SECTIONS:
+            before = before.replace(_LEFT_OUT, "").rstrip() + _LEFT_OUT
+        parts = [before, *sections[1 - _MAX_SECTIONS :], section(report)]
+        text = "\n\n".join(part.strip() for part in parts if part.strip())
+        (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 
 def page(report: Mapping[str, Any]) -> str:

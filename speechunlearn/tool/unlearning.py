@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips
-from speechunlearn.errors import CorpusError, ModelError, ParameterError
+from speechunlearn.errors import CorpusError, ModelError, ParameterError, lack_is_told
+from speechunlearn.files import settle
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
@@ -39,7 +40,7 @@ _COPIES_A_PIECE = 128
 _LARGE = 30_000_000
 
 #: of ``report.json``; it changes with the names in it
-FORMAT = 3
+FORMAT = 4
 
 OnProgress = Callable[[str], None]
 
@@ -128,6 +129,7 @@ class Prepared:
         return [self.load(source, "references") for source in sources]
 
 
+@lack_is_told()
 def forget(
     model: str | Path,
     forget: str | Path,
@@ -207,31 +209,45 @@ def forget(
         "seed": seed,
         "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
     }
-    before = output_folder.finished(out)
-    if before is not None:
-        if before.get("request") != output_folder.digest(asked):
-            raise output_folder.OutputError(
-                f"out: {str(out)!r} holds the result of another request"
-            )
-        if before.get("format") != FORMAT:
-            raise output_folder.OutputError(
-                f"out: {str(out / output_folder.REPORT)!r} was written by another version: its "
-                f"format is {before.get('format')!r}, not {FORMAT}"
-            )
-        output_folder.clear(out)
+    request = output_folder.digest(asked)
+    done = _done(out, request)
+    if done is None:
+        output_folder.check_free(out, resumes=True)
+        output_folder.check_record(out, request)
+    elif not (out / output_folder.UNFINISHED).exists():
         on_progress(f"already done: {out / output_folder.REPORT}")
-        return Done(out, output_folder.with_record(before, out))
-    output_folder.check_free(out, resumes=True)
-    output_folder.check_record(out, output_folder.digest(asked))
+        return done
     with output_folder.folder(out) as unfinished:
-        made = _carried_out(
-            prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress,
-            request_id,
+        done = _done(out, request)  # by another process meanwhile
+        if done is None:
+            made = _carried_out(
+                prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress,
+                request_id,
+            )
+            output_folder.publish(made, out, resumes=True)
+            done = _done(out, request)
+        output_folder.clear(unfinished)
+    assert done is not None
+    return done
+
+
+def _done(out: Path, request: str) -> Done | None:
+    """Return a request that is finished in a folder.
+
+    Raises:
+        OutputError: another one is, or one of another version
+
+    """
+    report = output_folder.finished(out)
+    if report is None:
+        return None
+    if report.get("request") != request:
+        raise output_folder.OutputError(f"out: {str(out)!r} holds the result of another request")
+    if report.get("format") != FORMAT:
+        raise output_folder.OutputError(
+            f"out: {str(out / output_folder.REPORT)!r} was written by another version: its "
+            f"format is {report.get('format')!r}, not {FORMAT}"
         )
-        output_folder.publish(made, out, resumes=True)
-        report = output_folder.finished(out)
-        assert report is not None
-        output_folder.clear(out)
     return Done(out, output_folder.with_record(report, out))
 
 
@@ -429,9 +445,7 @@ def _carried_out(
     shutil.rmtree(unfinished / "adversarial", ignore_errors=True)  # no more use of them
     made = unfinished / "made"
     if made.exists():
-        if output_folder.is_whole(made, unfinished.parent) and json.loads(
-            (made / output_folder.REPORT).read_bytes()
-        )["request"] == output_folder.digest(asked):
+        if output_folder.is_whole(made, unfinished.parent, output_folder.digest(asked)):
             return made  # killed while it was published
         output_folder.withdraw(unfinished)
     partial = unfinished / "making"
@@ -455,7 +469,7 @@ def _carried_out(
         path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
     output_folder.write_report(report, partial, unfinished)
-    partial.rename(made)
+    settle(partial, made)
     return made
 
 
