@@ -219,7 +219,25 @@ def _old_names(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
-@pytest.mark.parametrize("changed", [_as_processor, _pickled, _old_names])
+def _in_shards(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"model-{place % 2}.safetensors" for place, name in enumerate(weights)}
+    for file in set(files.values()):
+        own = {name: weight for name, weight in weights.items() if files[name] == file}
+        save_file(own, folder / file, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _without_defaults(folder: Path) -> None:
+    settings = {"feature_size": 1, "padding_value": 0.0, "return_attention_mask": False}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    "changed", [_as_processor, _pickled, _old_names, _in_shards, _without_defaults]
+)
 def test_a_folder_that_transformers_reads_is_read_and_written(
     changed: Callable[[Path], None], listed: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +310,35 @@ def test_what_is_no_classifier_of_one_label_is_refused(
     config.write_text(json.dumps(json.loads(config.read_text()) | settings))
     with pytest.raises(ModelError, match=reason):
         checkpoints.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        (lambda weights: {f"module.{name}": weight for name, weight in weights.items()},
+         r"no weights of 'classifier.bias' .*some of 'module.classifier.bias'.*save_pretrained"),
+        (lambda weights: {"state_dict": weights, "epoch": 3}, "holds no weights by their names"),
+        (lambda weights: {
+            name: weight for name, weight in weights.items() if "classifier" not in name
+        }, r"no weights of 'classifier.bias' \(2 missing\): a classifier that was fine-tuned"),
+    ],
+)
+def test_weights_under_other_names_are_named(
+    kept: Callable[[dict[str, torch.Tensor]], object], reason: str, tmp_path: Path
+) -> None:
+    model = checkpoint(tmp_path / "model", "wav2vec2")
+    torch.save(kept(load_file(model / "model.safetensors")), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=reason):
+        checkpoints.load(model)
+
+
+def test_where_the_folder_lies_is_said(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "run" / "checkpoint-20", "wav2vec2")
+    with pytest.raises(ModelError, match="no config.json; there is one in checkpoint-20"):
+        checkpoints.load(tmp_path / "run")
+    with pytest.raises(ModelError, match="it is a file: name the folder"):
+        checkpoints.load(model / "config.json")
 
 
 def test_a_pickle_that_holds_less_than_it_says_is_refused(tmp_path: Path) -> None:
