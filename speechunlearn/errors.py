@@ -1,7 +1,8 @@
 """The errors a user can cause. Each message names the file or parameter and its value."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -25,8 +26,35 @@ class ModelError(SpeechUnlearnError):
     """An encoder or checkpoint that cannot be loaded."""
 
 
+class NoMemory(SpeechUnlearnError):
+    """Memory that this machine does not have now: no fault of a request."""
+
+
 class NotMade(SpeechUnlearnError):
     """What is asked for is not there, and is not to be made now: it is being planned."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether memory was asked for in vain: of torch, that is a RuntimeError as others."""
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(
+        sign in text for sign in ("allocate memory", "OutOfMemoryError", "out of memory")
+    )
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turn whatever is raised where memory is not enough into NoMemory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise NoMemory(
+            f"memory is not enough ({reason[:200]}): give the same command again where there is "
+            "more; what is finished is kept"
+        ) from error
 
 
 @dataclass(frozen=True)

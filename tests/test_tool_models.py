@@ -22,10 +22,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from speechunlearn.dataset import audio
-from speechunlearn.errors import ModelError
+from speechunlearn.errors import ModelError, NoMemory
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, Frontend, quiet, seeded
-from speechunlearn.tool import checkpoints, forget, output_folder
+from speechunlearn.tool import checkpoints, forget, ledger, output_folder
 from speechunlearn.tool.unlearning import prepare
 
 TABLE = Path(__file__).parents[1] / "book" / "models.csv"
@@ -331,6 +331,30 @@ def test_weights_under_other_names_are_named(
     (model / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=reason):
         checkpoints.load(model)
+
+
+@pytest.mark.parametrize(
+    "lack", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_lack_of_memory_is_no_fault_of_a_request(
+    lack: Exception, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = checkpoint(tmp_path / "model", "wav2vec2"), tmp_path / "out"
+    table = tmp_path / "ledger.csv"
+    table.write_text(f"id,forget,method\na,{listed},ran_lab\n")
+    answers = checkpoints.WaveformClassifier.logits
+
+    def fails(own: object, waveform_z: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            raise lack
+        return answers(own, waveform_z, lengths)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.WaveformClassifier, "logits", fails)
+        with pytest.raises(NoMemory, match="memory is not enough.*what is finished is kept"):
+            ledger.run(model, table, out, root=listed.parent)
+    assert json.loads((out / ledger.STATE).read_text())["failed"] == {}
+    assert list(ledger.run(model, table, out, root=listed.parent)["status"]) == ["done"]
 
 
 def test_where_the_folder_lies_is_said(tmp_path: Path) -> None:

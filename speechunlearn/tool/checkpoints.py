@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from speechunlearn.dataset.clips import Lengths, Logits, Waveforms
-from speechunlearn.errors import CONTROL, ModelError
+from speechunlearn.errors import CONTROL, ModelError, lacks_memory
 from speechunlearn.files import nfc
 from speechunlearn.models.classifier import Classifier, Frontend, quiet
 from speechunlearn.tool import output_folder
@@ -140,9 +140,9 @@ class WaveformClassifier(Classifier):
         """
         try:
             return self.logits(waveform_z, lengths)
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, ValueError) as error:
+            if lacks_memory(error):
+                raise
             seconds = [round(n / self.frontend.sampling_rate, 3) for n in lengths.tolist()]
             raise ModelError(
                 f"model {self.source!r} has no answer to clips of {min(seconds)} to "
@@ -697,6 +697,8 @@ def _named(source: str | Path) -> Iterator[None]:
     except _Unfit as error:
         raise ModelError(f"model {str(source)!r}: {error}") from error
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise ModelError(f"model {str(source)!r} cannot be loaded: {_reason(error)}") from error
 
 

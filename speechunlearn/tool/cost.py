@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from speechunlearn import methods, provenance
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, enough_memory
 from speechunlearn.methods import planner
 from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.planner import Estimate
@@ -63,6 +63,7 @@ class Forecast:
         return reports.filled("cost.txt.j2", plan=self, title=title).rstrip("\n")
 
 
+@enough_memory()
 def forecast(
     model: str | Path,
     forget: str | Path,

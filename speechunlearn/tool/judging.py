@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from speechunlearn.errors import enough_memory
 from speechunlearn.tool import evaluate, output_folder, reports
 from speechunlearn.tool.unlearning import Done, assessed, check_seed, described, prepare
 
 
+@enough_memory()
 def audit(
     model: str | Path,
     forget: str | Path,

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from speechunlearn.corpora.csv import read_table
-from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.errors import NoMemory, ParameterError, SpeechUnlearnError
 from speechunlearn.files import as_stored, replaced
 from speechunlearn.tool import checkpoints, defaults, output_folder
 from speechunlearn.tool.unlearning import forget
@@ -165,7 +165,7 @@ def run(
                     allow_outside=allow_outside, on_progress=on_progress,
                     earlier=_records(out, order), request_id=entry.id,
                 )
-            except output_folder.OutputError:
+            except (output_folder.OutputError, NoMemory):
                 raise  # no request's own fault, and the next would meet it too
             except SpeechUnlearnError as error:
                 on_progress(f"{entry.id}: failed: {error}")

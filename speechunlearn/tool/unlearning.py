@@ -23,7 +23,7 @@ from torch import Tensor
 from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips, OnDisk
-from speechunlearn.errors import CorpusError, ModelError, ParameterError
+from speechunlearn.errors import CorpusError, ModelError, ParameterError, enough_memory
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import Resume, UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
@@ -133,6 +133,7 @@ class Prepared:
         return judges
 
 
+@enough_memory()
 def forget(
     model: str | Path,
     forget: str | Path,
