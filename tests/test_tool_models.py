@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from speechunlearn.dataset import audio
-from speechunlearn.errors import ModelError, NoMemory
+from speechunlearn.errors import CorpusError, ModelError, NoMemory
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, Frontend, quiet, seeded
 from speechunlearn.tool import checkpoints, forget, ledger, output_folder
@@ -331,6 +331,26 @@ def test_weights_under_other_names_are_named(
     (model / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=reason):
         checkpoints.load(model)
+
+
+def test_a_request_is_done_though_its_recordings_were_deleted(tmp_path: Path) -> None:
+    model, file = checkpoint(tmp_path / "model", "wav2vec2"), clips(tmp_path, "forget", 4, 0)
+    request = {"method": "ran_lab", "parameters": {"epochs": 1}}
+    done = forget(model, file, tmp_path / "out", **request)
+    for recording in (tmp_path / "forget").iterdir():
+        recording.unlink()
+    said: list[str] = []
+    again = forget(model, file, tmp_path / "out", on_progress=said.append, **request)
+    assert again.report == done.report and said == [f"already done: {tmp_path / 'out/report.json'}"]
+    other = checkpoint(tmp_path / "other", "wav2vec2", hidden_size=32)
+    changed = tmp_path / "changed.csv"
+    changed.write_text(file.read_text().replace("forget/3.wav", "forget/4.wav"))
+    for one, listed, more in (
+        (other, file, {}), (model, changed, {}), (model, file, {"seed": 1}),
+        (model, file, {"parameters": {"epochs": 2}}), (model, file, {"method": "neggrad"}),
+    ):
+        with pytest.raises(CorpusError, match="no such file"):
+            forget(one, listed, tmp_path / "out", **request | more)
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,18 @@ def forget(
     check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
-    prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    try:
+        prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    except CorpusError:
+        # once a request is done, its recordings may be deleted: as far as it can be told without
+        # them, this is the same request
+        before = output_folder.finished(out)
+        if before is not None and _seems_to_be(
+            before, model=model, files=files, method=choice.method, parameters=parameters or {},
+            seed=seed, fast=fast, references=len(references),
+        ):
+            return _already_done(before, out, on_progress)
+        raise
     hyperparameters = defaults.budgeted(
         choice.method, hyperparameters, parameters or {}, len(prepared.sets["forget"].clips)
     )
@@ -218,14 +229,7 @@ def forget(
             raise output_folder.OutputError(
                 f"out: {str(out)!r} holds the result of another request"
             )
-        if before.get("format") != FORMAT:
-            raise output_folder.OutputError(
-                f"out: {str(out / output_folder.REPORT)!r} was written by another version: its "
-                f"format is {before.get('format')!r}, not {FORMAT}"
-            )
-        output_folder.clear(out)
-        on_progress(f"already done: {out / output_folder.REPORT}")
-        return Done(out, output_folder.with_record(before, out))
+        return _already_done(before, out, on_progress)
     output_folder.check_free(out, resumes=True)
     output_folder.check_record(out, output_folder.digest(asked))
     with output_folder.folder(out) as unfinished:
@@ -238,6 +242,44 @@ def forget(
         assert report is not None
         output_folder.clear(out)
     return Done(out, output_folder.with_record(report, out))
+
+
+def _seems_to_be(
+    report: Mapping[str, Any], *, model: str | Path, files: Mapping[str, str | Path | None],
+    method: str, parameters: Mapping[str, Any], **equal: Any,
+) -> bool:
+    """Return whether a report is of a request whose recordings cannot be read any more."""
+    listed = {
+        name: output_folder.sha256(output_folder.path(name, file))
+        for name, file in files.items() if file is not None and Path(file).is_file()
+    }
+    if (report.get("kind"), report.get("format")) != ("forget", FORMAT):
+        return False
+    done_with = report["method"]["parameters"]
+    return (
+        listed == {name: part["sha256"] for name, part in report["inputs"].items()}
+        and report["model"]["sha256"] == checkpoints.digest(model)
+        and report["method"]["name"] == method
+        and done_with == done_with | output_folder.plain(dict(parameters))
+        and all(report[name] == value for name, value in equal.items())
+    )
+
+
+def _already_done(before: dict[str, Any], out: Path, on_progress: OnProgress) -> Done:
+    """Return the finished request of a folder.
+
+    Raises:
+        OutputError: another version wrote it
+
+    """
+    if before.get("format") != FORMAT:
+        raise output_folder.OutputError(
+            f"out: {str(out / output_folder.REPORT)!r} was written by another version: its "
+            f"format is {before.get('format')!r}, not {FORMAT}"
+        )
+    output_folder.clear(out)
+    on_progress(f"already done: {out / output_folder.REPORT}")
+    return Done(out, output_folder.with_record(before, out))
 
 
 def check_seed(seed: int) -> None:
