@@ -1,6 +1,8 @@
 """The attack moves clips as its formula says, within tau, and leaves everything else alone."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from speechunlearn.dataset.audio import pad
 from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods import pgd
+from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import (
     AttackParameters,
     adversarial_set,
@@ -20,6 +23,7 @@ from speechunlearn.methods.pgd import (
     signal_to_noise_db,
     targeted_pgd,
 )
+from speechunlearn.models.classifier import Classifier, Frontend
 from speechunlearn.models.loop import Cost, Work
 
 torch.set_num_threads(1)
@@ -403,6 +407,32 @@ def test_the_live_memory_of_an_attack_does_not_grow_with_the_copies():
         assert alive[0] == 0
         most.append(peak[0])
     assert most[0] == most[1] > 0
+
+
+def resident_mb() -> float:
+    held = re.search(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())
+    return int(held[1]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.parametrize("kind", ["targeted", "moved"])
+def test_memory_holds_no_copies(kind):
+    """Eight clips of 5 s are 2.4 MiB, twenty copies of each 49."""
+    clips, n = clips_of_equal_length(8, 80_000), 20
+    network = tiny.Linear(1e-3 * torch.randn(2, 80_000, generator=generators(1)[0]))
+    before = resident_mb()
+    if kind == "targeted":
+        parameters = AttackParameters(copies=n, steps=1, batch_size=4)
+        copies = adversarial_set(network, clips, 2, parameters, seed=0).clips
+    else:
+        model = Classifier(network, ["a", "b"], Frontend())
+        model.forward = network.forward
+        repeated = clips.at([i for i in range(8) for _ in range(n)])
+        copies = pgd_copies(model, repeated, PGDParameters(0.1, batch_size=4), Cost())
+    assert copies.lengths == 8 * n * [80_000]
+    for i, clip in enumerate(clips.waveforms_z):
+        assert 0 < (copies.waveforms_z[n * i + n - 1] - clip).abs().max() < 1
+    assert resident_mb() - before < 25
 
 
 @pytest.mark.parametrize("alike", [False, True])

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import audmetric
 import numpy as np
@@ -592,3 +593,15 @@ def test_distance_to_retrained_refuses():
         to_retrained(0.5, [0.5, math.nan])
     with pytest.raises(ParameterError, match="value must be finite, got inf"):
         to_retrained(math.inf, [0.5, 0.5])
+
+
+def test_the_memory_of_intervals_is_less_than_the_clips_own():
+    """A clip of half a second holds 32,000 bytes; its share of the resamples, less."""
+    generator, peaks = np.random.default_rng(0), []
+    for n in (200, 800):
+        scores = Scores(generator.normal(size=n), generator.normal(size=n))
+        tracemalloc.start()
+        performance(scores, (range(n), range(n, 2 * n)), generator=generator)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (2 * 800 - 2 * 200) < 32_000

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 from checkpoint import KINDS, LABELS, clips, write
+from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from speechunlearn.audit import membership
 from speechunlearn.audit.membership import Scores
+from speechunlearn.cache import Cache
 from speechunlearn.corpora.base import decode
 from speechunlearn.dataset import audio
 from speechunlearn.errors import CorpusError, ModelError, ParameterError
 from speechunlearn.methods.pgd import AttackParameters, adversarial_set
 from speechunlearn.models import fast_mode
-from speechunlearn.tool import audit, checkpoints, forget, inputs, output_folder
+from speechunlearn.models.loop import Cost
+from speechunlearn.tool import audit, checkpoints, forget, inputs, output_folder, unlearning
 
 FAST = {"epochs": 3, "learning_rate": 1e-3}
 
@@ -191,7 +194,7 @@ def test_references_give_a_card_and_absent_sets_are_named(desk: Path, tmp_path: 
 
 def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path) -> None:
     """Models next to each other are alike: their own kind passes, another one fails."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     files = {name: clips(tmp_path, name, 60, i) for i, name in enumerate(("forget", "unseen"))}
     weights, alike = load_file(write(tmp_path / "a") / "model.safetensors"), []
@@ -208,7 +211,6 @@ def test_a_model_among_its_references_passes_and_another_does_not(tmp_path: Path
 @pytest.mark.parametrize("method", ["perturbed", "adv_ela"])
 def test_quick_is_the_same_method(desk: Path, tmp_path: Path, method: str) -> None:
     """In eval mode nothing is drawn: the weights agree up to rounding."""
-    from safetensors.torch import load_file
 
     own = {"epochs": 2, "learning_rate": 1e-4, "mode": "eval"}
     own |= {"copies": 2, "steps": 2} if method == "adv_ela" else {}
@@ -260,6 +262,27 @@ def test_copies_made_in_pieces_are_those_made_at_once(desk: Path) -> None:
     assert all(same)
 
 
+def test_copies_are_read_from_disk_as_they_were_made(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = _prepared(desk / "model", desk / "forget.csv")
+    part, parameters = prepared.sets["forget"].clips, AttackParameters(copies=2, steps=1)
+    monkeypatch.setattr(unlearning, "_COPIES_A_PIECE", 4)
+    specification = {"model": "", "fast": False, "computing": {}}
+    make = unlearning._in_pieces(Cache(tmp_path), prepared, specification, lambda text: None)
+    copies = make(prepared.model, parameters, 4, Cost())
+    assert copies.clips.lengths == [length for length in part.lengths for _ in range(2)]
+    for first in range(0, len(part), 2):
+        chosen = part.at(range(first, first + 2))
+        piece = adversarial_set(prepared.model, chosen, 3, parameters, seed=4, first=first)
+        at = range(2 * first, 2 * first + 4)
+        assert torch.equal(copies.clips.labels[list(at)], piece.clips.labels)
+        assert torch.equal(copies.reached[list(at)], piece.reached)
+        for place, moved in zip(at, piece.clips.waveforms_z, strict=True):
+            clip = part.waveforms_z[place // 2]
+            assert torch.equal(copies.clips.waveforms_z[place], clip + (moved - clip))
+
+
 def test_waveforms_that_are_not_normalised_are_scaled_without_rounding(tmp_path: Path) -> None:
     write(tmp_path / "model", "wav2vec2, not normalised")
     prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 5, 0))
@@ -301,8 +324,10 @@ def test_what_cannot_be_used_is_refused_before_work(desk: Path, tmp_path: Path) 
     other = write(tmp_path / "raw", "wav2vec2, not normalised")
     refused(ParameterError, "takes other waveforms", references=[other])
     copied = shutil.copytree(desk / "model", tmp_path / "copy")
+    (copied / "model.safetensors").unlink()  # the same weights, kept in another way
+    torch.save(load_file(desk / "model" / "model.safetensors"), copied / "pytorch_model.bin")
     one, two = (write(tmp_path / name, seed=5) for name in ("one", "two"))
-    same = "references: .*{}' has the config and weights of .*{}'".format
+    same = "references: .*{}' has the weights of .*{}'".format
     refused(ParameterError, same("copy", "model"), references=[copied])
     refused(ParameterError, same("two", "one"), references=[one, two])
     refused(ParameterError, same("one", "one"), references=[one, one])
@@ -327,7 +352,7 @@ def test_the_root_decides_where_paths_begin(desk: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_its_head_is_no_classifier(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     folder = write(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
@@ -345,7 +370,6 @@ def test_half_precision_stays_half_precision(desk: Path, tmp_path: Path) -> None
         tmp_path / "half", desk / "forget.csv", tmp_path / "out", method="ran_lab",
         parameters=FAST,
     )
-    from safetensors.torch import load_file
 
     written = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in written.values()} == {torch.float16}

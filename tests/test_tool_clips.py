@@ -1,9 +1,12 @@
 """Other people's recordings: how their names are spelt, what phones make, what is no audio."""
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from checkpoint import LABELS
 from conftest import write_clip
 
@@ -66,6 +69,38 @@ def test_what_is_no_audio_is_said_with_what_to_do(
     with pytest.raises(BadClip) as refused:
         decode(tmp_path / name)
     assert said in refused.value.reason
+
+
+def _streamed(path: Path) -> None:
+    """A WAV as a pipe gets it: its sizes were not known when they were written."""
+    content = bytearray(path.read_bytes())
+    for place in (4, content.index(b"data") + 4):
+        content[place : place + 4] = b"\xff" * 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "near"),
+    [
+        ({"format": "WAV", "subtype": "PCM_U8"}, None, 0.01),
+        ({"format": "WAV", "subtype": "ULAW"}, None, 0.02),
+        ({"format": "WAV", "subtype": "GSM610"}, None, 0.2),
+        ({"format": "WAV", "subtype": "PCM_16"}, _streamed, 1e-4),
+        ({"format": "FLAC"}, None, 1e-4),
+        ({"format": "MP3"}, None, 0.05),  # whatever its name
+        ({"format": "OGG", "subtype": "OPUS"}, None, 0.1),
+    ],
+)
+def test_what_libsndfile_reads_is_read(
+    kind: dict[str, str], changed: Callable[[Path], None] | None, near: float, tmp_path: Path
+) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 400 * np.arange(16000) / 16000)
+    soundfile.write(tmp_path / "a.wav", tone, 16000, **kind)
+    if changed is not None:
+        changed(tmp_path / "a.wav")
+    waveform, seconds = decode(tmp_path / "a.wav")
+    assert 1 <= seconds < 1.2
+    assert abs(waveform[2000:14000].std() - 0.5 / np.sqrt(2)) < near * 0.5
 
 
 @pytest.mark.parametrize(

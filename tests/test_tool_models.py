@@ -22,10 +22,10 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from speechunlearn.dataset import audio
-from speechunlearn.errors import ModelError
+from speechunlearn.errors import CorpusError, LackError, ModelError
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, Frontend, quiet, seeded
-from speechunlearn.tool import checkpoints, forget, output_folder
+from speechunlearn.tool import checkpoints, forget, ledger, output_folder
 from speechunlearn.tool.unlearning import prepare
 
 TABLE = Path(__file__).parents[1] / "book" / "models.csv"
@@ -219,7 +219,25 @@ def _old_names(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
-@pytest.mark.parametrize("changed", [_as_processor, _pickled, _old_names])
+def _in_shards(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"model-{place % 2}.safetensors" for place, name in enumerate(weights)}
+    for file in set(files.values()):
+        own = {name: weight for name, weight in weights.items() if files[name] == file}
+        save_file(own, folder / file, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _without_defaults(folder: Path) -> None:
+    settings = {"feature_size": 1, "padding_value": 0.0, "return_attention_mask": False}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    "changed", [_as_processor, _pickled, _old_names, _in_shards, _without_defaults]
+)
 def test_a_folder_that_transformers_reads_is_read_and_written(
     changed: Callable[[Path], None], listed: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +310,79 @@ def test_what_is_no_classifier_of_one_label_is_refused(
     config.write_text(json.dumps(json.loads(config.read_text()) | settings))
     with pytest.raises(ModelError, match=reason):
         checkpoints.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [
+        (lambda weights: {f"module.{name}": weight for name, weight in weights.items()},
+         r"no weights of 'classifier.bias' .*some of 'module.classifier.bias'.*save_pretrained"),
+        (lambda weights: {"state_dict": weights, "epoch": 3}, "holds no weights by their names"),
+        (lambda weights: {
+            name: weight for name, weight in weights.items() if "classifier" not in name
+        }, r"no weights of 'classifier.bias' \(2 missing\): a classifier that was fine-tuned"),
+    ],
+)
+def test_weights_under_other_names_are_named(
+    kept: Callable[[dict[str, torch.Tensor]], object], reason: str, tmp_path: Path
+) -> None:
+    model = checkpoint(tmp_path / "model", "wav2vec2")
+    torch.save(kept(load_file(model / "model.safetensors")), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=reason):
+        checkpoints.load(model)
+
+
+def test_a_request_is_done_though_its_recordings_were_deleted(tmp_path: Path) -> None:
+    model, file = checkpoint(tmp_path / "model", "wav2vec2"), clips(tmp_path, "forget", 4, 0)
+    request = {"method": "ran_lab", "parameters": {"epochs": 1}}
+    done = forget(model, file, tmp_path / "out", **request)
+    for recording in (tmp_path / "forget").iterdir():
+        recording.unlink()
+    said: list[str] = []
+    again = forget(model, file, tmp_path / "out", on_progress=said.append, **request)
+    assert again.report == done.report and said == [f"already done: {tmp_path / 'out/report.json'}"]
+    other = checkpoint(tmp_path / "other", "wav2vec2", hidden_size=32)
+    changed = tmp_path / "changed.csv"
+    changed.write_text(file.read_text().replace("forget/3.wav", "forget/4.wav"))
+    for one, listed, more in (
+        (other, file, {}), (model, changed, {}), (model, file, {"seed": 1}),
+        (model, file, {"parameters": {"epochs": 2}}), (model, file, {"method": "neggrad"}),
+    ):
+        with pytest.raises(CorpusError, match="no such file"):
+            forget(one, listed, tmp_path / "out", **request | more)
+
+
+@pytest.mark.parametrize(
+    "lack", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_lack_of_memory_is_no_fault_of_a_request(
+    lack: Exception, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = checkpoint(tmp_path / "model", "wav2vec2"), tmp_path / "out"
+    table = tmp_path / "ledger.csv"
+    table.write_text(f"id,forget,method\na,{listed},ran_lab\n")
+    answers = checkpoints.WaveformClassifier.logits
+
+    def fails(own: object, waveform_z: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            raise lack
+        return answers(own, waveform_z, lengths)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.WaveformClassifier, "logits", fails)
+        with pytest.raises(LackError, match="out of memory: run it again when there is more"):
+            ledger.run(model, table, out, root=listed.parent)
+    assert json.loads((out / ledger.STATE).read_text())["failed"] == {}
+    assert list(ledger.run(model, table, out, root=listed.parent)["status"]) == ["done"]
+
+
+def test_where_the_folder_lies_is_said(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "run" / "checkpoint-20", "wav2vec2")
+    with pytest.raises(ModelError, match="no config.json; there is one in checkpoint-20"):
+        checkpoints.load(tmp_path / "run")
+    with pytest.raises(ModelError, match="it is a file: name the folder"):
+        checkpoints.load(model / "config.json")
 
 
 def test_a_pickle_that_holds_less_than_it_says_is_refused(tmp_path: Path) -> None:

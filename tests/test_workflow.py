@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import nbformat
@@ -407,9 +409,15 @@ def _no_slurm() -> str:
     return "Slurm is not installed"
 
 
+def _of_root(*command: str) -> None:
+    """Do what only the owner of a Slurm may."""
+    subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command], check=True)
+
+
 @pytest.mark.skipif(bool(_no_slurm()), reason=_no_slurm())
 def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
-    """Its first job is cancelled on the way: it is begun again, as often as the profile says."""
+    """Its first job is cancelled, its controller begun anew, its node drained for a while."""
+    node = f"nodename={os.uname().nodename.partition('.')[0]}"
     planned = planner(demos_root, tmp_path / "cache")
     for method in ("ran_lab", "original"):
         planned.evaluate(method, clips(1, 0), 0)
@@ -424,12 +432,21 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
     def tell(line: str) -> None:
         if "epoch" in line and not any("epoch" in earlier for earlier in said):
             subprocess.run(["scancel", "--state", "RUNNING", "--me"], check=True)
+            _of_root("scontrol", "shutdown", "slurmctld")
+            _of_root("slurmctld")
+        if line.endswith(" done") and not any(earlier.endswith(" done") for earlier in said):
+            _of_root("scontrol", "update", node, "state=drain", "reason=test")
+            again = ("scontrol", "update", node, "state=resume")
+            threading.Timer(15, _of_root, again).start()
         said.append(line)
 
-    workflow.execute(
-        planned.cache.plan, tmp_path / "out", jobs=2, profile_dir=profile, on_progress=tell
+    plan = planned.cache.plan
+    workflow.execute(plan, tmp_path / "out", jobs=2, profile_dir=profile, on_progress=tell)
+    assert plan.missing() == []
+    # what was finished was not done again
+    assert sorted(line.strip() for line in said if line.endswith(" done")) == sorted(
+        f"{job['title']} done" for job in plan.jobs.values()
     )
-    assert planned.cache.plan.missing() == []
     assert any(line.startswith("  Slurm: ") for line in said)
     torch.set_num_threads(1)
     found = [
@@ -437,6 +454,31 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
         for cache in (tmp_path / "cache", tmp_path / "alone")
     ]
     pd.testing.assert_frame_equal(*found)
+    # a job that cannot be done names its cell and its log
+    planned = planner(demos_root, tmp_path / "cache")
+    planned.ask("models", without=None, seed=1)
+    (job,) = (planned.cache.plan.jobs[name] for name in planned.cache.plan.missing())
+    job["call"]["seed"] = -1
+    config["retries"] = 0
+    (profile / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SpeechUnlearnError, match=r"original model, seed 1: .*snakemake.log'"):
+        workflow.execute(planned.cache.plan, tmp_path / "out", profile_dir=profile)
+
+
+def test_a_cancelled_job_is_named_by_its_cell(tmp_path, monkeypatch):
+    job = {"title": "a cell", "needs": [], "study": "", "call": {}}
+    plan = workflow.Plan(str(tmp_path / "cache"), jobs={"models/1f": job, "models/2f": job})
+    said = "Error in rule model:\n    jobid: 3\n    output: done/models/1f\n    log: x\n"
+    monkeypatch.setattr(
+        workflow.subprocess, "Popen",
+        lambda command, stdout, **more: stdout.write(said) and subprocess_that_failed(),
+    )
+    with pytest.raises(SpeechUnlearnError, match="^a cell: Snakemake ended with status 1: see "):
+        workflow.execute(plan, tmp_path / "out")
+
+
+def subprocess_that_failed():
+    return SimpleNamespace(wait=lambda seconds=None: 1, send_signal=lambda signal: None)
 
 
 def test_a_failed_job_says_why_and_leaves_no_marker(demos_root, tmp_path):

@@ -36,6 +36,8 @@ Logits = Num[np.ndarray, "clips classes"]
 Labels = Int[np.ndarray, " _clips"]
 LogProbabilities = Float[np.ndarray, "clips classes"]
 Curve = Float[np.ndarray, "resample points"]
+#: resamples whose curves are held at a time
+_ROWS = 50
 
 
 class Scores(NamedTuple):
@@ -677,14 +679,18 @@ def performance(
         members, nonmembers = (
             draw_clips(side, n_resamples, generator) for side in (of_members, of_others)
         )
-    both = (members.sum(axis=1) > 0) & (nonmembers.sum(axis=1) > 0)
-    members, nonmembers = members[both], nonmembers[both]
-    curves = _curves(scores, members, nonmembers)
-    tpr, fpr = _hits(*curves, max_fpr)
+    both = np.flatnonzero((members.sum(axis=1) > 0) & (nonmembers.sum(axis=1) > 0))
+    of_rows = []
+    for first in range(0, len(both), _ROWS):  # the curves of all are as long as clips are many
+        rows = both[first : first + _ROWS]
+        curves = _curves(scores, members[rows], nonmembers[rows])
+        aucs = auc_of_resamples(*scores, members[rows], nonmembers[rows])
+        of_rows.append([aucs, _eers(*curves), *_hits(*curves, max_fpr)])
+    aucs, eers, tpr, fpr = (np.concatenate(values) for values in zip(*of_rows, strict=True))
     few = min(filter(None, map(few_clips, (of_members, of_others))), default=None)
     return Performance(
-        interval(auc_of_resamples(*scores, members, nonmembers), level, few),
-        interval(_eers(*curves), level, few),
+        interval(aucs, level, few),
+        interval(eers, level, few),
         interval(tpr, level, few),
         float(fpr[0]),
         n_members,

@@ -177,8 +177,14 @@ def execute(
     if status != 0:
         errors = sorted((folder / "errors").rglob("*.txt"), key=lambda file: file.stat().st_mtime)
         if errors:
-            raise SpeechUnlearnError(errors[0].read_text())
-        raise SpeechUnlearnError(f"Snakemake ended with status {status}: see {str(log)!r}")
+            raise SpeechUnlearnError(f"{errors[0].read_text()} (log: {str(log)!r})")
+        # one that was cancelled, or whose machine went, could not say so itself
+        ended = re.findall(
+            r"Error in rule \w+:.*?output: done/(\S+)", log.read_text(errors="replace"), re.DOTALL
+        )
+        names = {plan.jobs[name]["title"]: None for name in ended if name in plan.jobs}
+        what = f"{', '.join(names)}: " if names else ""
+        raise SpeechUnlearnError(f"{what}Snakemake ended with status {status}: see {str(log)!r}")
 
 
 def slurm_options(profile_dir: Path) -> list[str]:

@@ -316,7 +316,8 @@ def decode(
         with soundfile.SoundFile(path) as file:
             _check_size(path, file)  # by the header, before memory is asked for
             rate = file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
+            # as many as the header says: GSM, for one, cannot be asked for "all"
+            samples = file.read(file.frames, dtype="float32", always_2d=True)
     except BadClip:
         raise
     # TypeError: a name that ends in .raw; ValueError: a name that is not Unicode
@@ -353,7 +354,8 @@ def _what_it_is(path: Path, error: Exception) -> str:
     if not any(byte < 9 or 13 < byte < 32 for byte in start):
         line = start.decode("utf-8", "replace").strip().partition("\n")[0].strip()
         return f"it is text, not audio; it begins {line[:60]!r}"
-    names = shlex.quote(path.name), shlex.quote(f"{path.stem}.wav")
+    converted = f"{path.stem}.wav" if path.suffix != ".wav" else f"{path.stem}.flac"
+    names = shlex.quote(path.name), shlex.quote(converted)
     return (
         f"{error}; WAV, FLAC, Ogg and MP3 are read, not what phones record as M4A, AAC, 3GP or "
         f"WebM: convert it, as by ffmpeg -i {names[0]} {names[1]}"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,20 +33,23 @@ class Clips:
     """Clips of one manifest, in its order.
 
     Args:
-        waveforms_z: one z-normalised float32 waveform a clip, shape ``[time]``, unequal lengths
+        waveforms_z: one z-normalised float32 waveform a clip, shape ``[time]``, unequal lengths: a
+            list, or `OnDisk`
         labels: class index of each clip, shape ``[clips]``
         hashes: content hash of each clip
         speakers: speaker of each clip
 
     """
 
-    waveforms_z: list[Tensor]
+    waveforms_z: Sequence[Tensor]
     labels: Int[Tensor, " clips"]
     hashes: list[str]
     speakers: list[str]
 
     @classmethod
-    def of(cls, manifest: pd.DataFrame, labels: Sequence[str], waveforms_z: list[Tensor]) -> Clips:
+    def of(
+        cls, manifest: pd.DataFrame, labels: Sequence[str], waveforms_z: Sequence[Tensor]
+    ) -> Clips:
         """Return the clips of a manifest.
 
         Args:
@@ -68,6 +76,8 @@ class Clips:
     @property
     def lengths(self) -> list[int]:
         """Samples in each clip."""
+        if isinstance(self.waveforms_z, OnDisk):
+            return self.waveforms_z.lengths
         return [len(waveform_z) for waveform_z in self.waveforms_z]
 
     def at(self, positions: Sequence[int]) -> Clips:
@@ -89,6 +99,63 @@ class Clips:
     def batch(self, positions: Sequence[int]) -> Batch:
         """Pad the clips at these positions into one batch (waveform_z, lengths in samples)."""
         return audio.pad([self.waveforms_z[int(i)] for i in positions])
+
+
+class OnDisk(Sequence[Tensor]):
+    """Waveforms of which memory holds none: each is read when it is asked for.
+
+    Args:
+        lengths: samples of each
+
+    """
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, position: int | slice) -> Any:
+        places = range(len(self))[position]
+        return self.read(places) if isinstance(places, int) else [self.read(i) for i in places]
+
+    def read(self, position: int) -> Float[Tensor, " time"]:
+        """Return the waveform at a position from 0."""
+        raise NotImplementedError
+
+
+class Replaced(OnDisk):
+    """Waveforms of which some are replaced, one by one.
+
+    The new ones lie in a file without a name, in ``$TMPDIR``, which is gone when the process is.
+
+    Args:
+        waveforms_z: what they are at first
+
+    """
+
+    def __init__(self, waveforms_z: Sequence[Tensor]) -> None:
+        super().__init__([len(waveform_z) for waveform_z in waveforms_z])
+        self._first, self._replaced = waveforms_z, [False] * len(waveforms_z)
+        self._starts = [0, *accumulate(4 * length for length in self.lengths)]
+        self._file, path = tempfile.mkstemp()
+        os.unlink(path)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, position: int) -> Float[Tensor, " time"]:
+        """See `OnDisk`."""
+        if not self._replaced[position]:
+            return self._first[position]
+        waveform_z = torch.empty(self.lengths[position])
+        os.preadv(self._file, [waveform_z.numpy().data], self._starts[position])
+        return waveform_z
+
+    def __setitem__(self, position: int, waveform_z: Float[Tensor, " time"]) -> None:
+        rest, start = waveform_z.numpy().tobytes(), self._starts[position]
+        while rest:  # a disk that fills up takes a part, and then says so
+            written = os.pwrite(self._file, rest, start)
+            rest, start = rest[written:], start + written
+        self._replaced[position] = True
 
 
 def load(

@@ -67,7 +67,7 @@ def drawn(clips: int, share: float, seed: int) -> list[int]:
 
 def _joined(first: Clips, second: Clips) -> Clips:
     return Clips(
-        first.waveforms_z + second.waveforms_z, torch.cat([first.labels, second.labels]),
+        [*first.waveforms_z, *second.waveforms_z], torch.cat([first.labels, second.labels]),
         first.hashes + second.hashes, first.speakers + second.speakers,
     )
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, Replaced
 from speechunlearn.errors import Checked, Positive, one_of
 from speechunlearn.methods.pgd import frozen, projected_step_
 from speechunlearn.models.classifier import Classifier
@@ -63,7 +63,7 @@ def pgd_copies(
 
     """
     device = next(model.parameters()).device
-    moved = [waveform_z.clone() for waveform_z in clips.waveforms_z]
+    moved = Replaced(clips.waveforms_z)
     with frozen(model):
         for positions in cost.phase(
             "PGD copies", list(clips_module.sorted_batches(clips.lengths, moves.batch_size)),
@@ -91,7 +91,7 @@ def pgd_copies(
                     fraction=moves.step_fraction, norm=moves.norm, targeted=moves.targeted,
                 )
             for row, position in zip((waveform_z + delta).cpu(), positions, strict=True):
-                moved[position].copy_(row[: clips.lengths[position]])
+                moved[position] = row[: moved.lengths[position]]
     return Clips(moved, clips.labels, clips.hashes, clips.speakers)
 
 

@@ -36,14 +36,12 @@ class Estimate(NamedTuple):
     Attributes:
         level: mean loss, in nats, that a model that never heard the clips would have
         losses: mean loss of the copies at each speed of `LADDER` and its inverse
-        copies: at each speed, the slower first
-        answers: the model's logits of these
+        answers: the model's logits of the copies at each speed, the slower first
 
     """
 
     level: float
     losses: list[float]
-    copies: list[list[Clips]]
     answers: list[list[Float[Tensor, "clips classes"]]]
 
 
@@ -61,18 +59,16 @@ def estimate(
         cost: counted into
 
     """
-    copies = [
-        [perturb(clips, speed=speed, normalised=model.frontend.do_normalize)
-         for speed in (1 / rate, rate)]
+    answers = [
+        [predict(model, played(model, clips, speed), cost=cost) for speed in (1 / rate, rate)]
         for rate in LADDER
     ]
-    answers = [[predict(model, part, cost=cost) for part in both] for both in copies]
     losses = [
         float(np.mean([cross_entropy(answer, labels).item() for answer in both]))
         for both in answers
     ]
     level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
-    return Estimate(max(level, losses[0]), losses, copies, answers)
+    return Estimate(max(level, losses[0]), losses, answers)
 
 
 def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float:
@@ -89,6 +85,11 @@ def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float
     """
     x, y = np.log(near) ** 2, np.log(far) ** 2
     return float(near_loss - x * (far_loss - near_loss) / (y - x))
+
+
+def played(model: Classifier, clips: Clips, speed: float) -> Clips:
+    """Return copies of clips at another speed, as a model takes them."""
+    return perturb(clips, speed=speed, normalised=model.frontend.do_normalize)
 
 
 def perturb(

@@ -229,8 +229,9 @@ def find_aim(
     rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
     weight, far = min(weights[rung], _FURTHEST), max(rung, never_heard.FAR)
     targets = drawn(before, torch.stack(answers[rung]), weight)
-    rate = never_heard.LADDER[rung]
-    return Aim(targets, before, heard.copies[far], answers[far], {
+    rate, held = never_heard.LADDER[rung], never_heard.LADDER[far]
+    copies = [never_heard.played(model, data.forget, speed) for speed in (1 / held, held)]
+    return Aim(targets, before, copies, answers[far], {
         "weight": weight, "speeds": [1 / rate, rate], "never_heard": level,
         "losses": [_loss(before, said), *heard.losses], "targets_loss": _loss(targets, said),
     })

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.dataset.clips import Clips, Labels, Lengths, Waveforms, sorted_batches
+from speechunlearn.dataset.clips import Clips, Labels, Lengths, Replaced, Waveforms, sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
@@ -253,8 +253,8 @@ def adversarial_set(
     Source: Ren et al. 2025, section 2.2.1. The draws of a clip depend on the seed and its place
     alone, so the set of the first n clips is the same however many follow.
 
-    Clips and copies stay on the CPU; on the model's device there is one batch at a time (inside
-    `speechunlearn.models.fast_mode.fast`, one a worker), of ``batch_size`` copies and
+    Clips stay in memory and copies on disk; on the model's device there is one batch at a time
+    (inside `speechunlearn.models.fast_mode.fast`, one a worker), of ``batch_size`` copies and
     `CHUNK_SAMPLES` samples at most, or of a single clip that is longer.
 
     Args:
@@ -277,8 +277,7 @@ def adversarial_set(
     aims = torch.cat(targets)
     repeated = clips.at([i for i in range(len(clips)) for _ in range(copies)]).relabelled(aims)
     device = next(model.parameters()).device
-    # all of their memory is taken now
-    moved = [waveform_z.clone() for waveform_z in repeated.waveforms_z]
+    moved = Replaced(repeated.waveforms_z)
     reached = torch.zeros(len(repeated), dtype=torch.bool)
     drawing = parameters.mode == "train"  # dropout: from one generator, batch after batch
 
@@ -290,8 +289,8 @@ def adversarial_set(
         )
         with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
             reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
-        for row, position in zip(answer, positions, strict=True):
-            moved[position].copy_(row[: len(moved[position])])
+        for row, position in zip(answer.cpu(), positions, strict=True):
+            moved[position] = row[: moved.lengths[position]]
 
     batches = list(
         sorted_batches(

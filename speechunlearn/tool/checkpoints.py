@@ -140,8 +140,6 @@ class WaveformClassifier(Classifier):
         """
         try:
             return self.logits(waveform_z, lengths)
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, ValueError) as error:
             seconds = [round(n / self.frontend.sampling_rate, 3) for n in lengths.tolist()]
             raise ModelError(
@@ -301,9 +299,11 @@ def load(source: str | Path) -> WaveformClassifier:
             raise _Unfit("its files changed while they were read")
         missing = sorted(info["missing_keys"])
         if missing:
+            others = sorted(set(shapes) - set(empty.state_dict()))
+            instead = f"; there are some of {others[0]!r}" if others else ""
             raise _Unfit(
-                f"no weights of {missing[0]!r} ({len(missing)} missing): "
-                "a classifier that was fine-tuned is needed"
+                f"no weights of {missing[0]!r} ({len(missing)} missing){instead}: a classifier "
+                "that was fine-tuned is needed, saved by save_pretrained"
             )
         check_finite(source, network)
         labels = [str(config.id2label[i]) for i in range(config.num_labels)]
@@ -348,6 +348,15 @@ def digest(source: str | Path) -> str:
         return _origin(folder, revision).sha256
 
 
+def fingerprint(model: WaveformClassifier) -> str:
+    """Return a SHA-256 over the weights of a model, whatever files they came from."""
+    digests = hashlib.sha256()
+    for name, weight in sorted(model.network.state_dict().items()):
+        digests.update(name.encode() + b"\0")
+        digests.update(weight.cpu().contiguous().numpy().data)
+    return digests.hexdigest()
+
+
 def check_finite(source: str | Path, network: torch.nn.Module) -> None:
     """Raise ModelError if a weight is NaN or infinite."""
     _check_finite(source, network.state_dict())
@@ -366,7 +375,8 @@ def _folder(source: str | Path) -> tuple[Path, str]:
     if folder.is_dir():
         return folder, ""
     if text.startswith((".", "/", "~")) or text.count("/") != 1 or folder.exists():
-        raise ModelError(f"model {text!r}: no such folder, and not a hub id (owner/name)")
+        file = " (it is a file: name the folder it lies in)" if folder.is_file() else ""
+        raise ModelError(f"model {text!r}: no such folder{file}, and not a hub id (owner/name)")
     with _named(source):
         snapshot = _snapshot(text)
     return snapshot, snapshot.name
@@ -442,7 +452,8 @@ def _times(folder: Path) -> dict[str, tuple[int, int]]:
 def _json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
-        raise _Unfit(f"no {name}")
+        inside = sorted(other.parent.name for other in folder.glob(f"*/{name}"))
+        raise _Unfit(f"no {name}" + f"; there is one in {', '.join(inside)}" * bool(inside))
     if path.stat().st_size > _MAX_JSON:
         raise _Unfit(f"{name} has more than {_MAX_JSON} bytes")
     try:
@@ -583,6 +594,8 @@ def _tensors(
                     shapes[_new(name)] = tuple(weight.shape)
                     if weight.dtype in _PRECISIONS.values():
                         precisions[_new(name)] = weight.dtype
+    if not shapes:
+        raise _Unfit(f"{files[0].name} holds no weights by their names: save_pretrained writes it")
     return shapes, precisions
 
 

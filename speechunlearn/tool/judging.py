@@ -50,10 +50,10 @@ def audit(
         output_folder.check_free(folder)
     files = {"forget": forget, "retain": retain, "unseen": unseen}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
-    judges = prepared.references(references, [] if original is None else [original])
     judged = {"model": prepared.model}
     if original is not None:
         judged = {"original": prepared.load(original, "original")} | judged
+    judges = prepared.references(references, *judged.values())
     report: dict[str, Any] = described(prepared) | {"kind": "audit", "seed": seed}
     report |= assessed(judged, prepared.sets, judges, seed=seed)
     report["notes"] = [*report["notes"], *evaluate.doubts(report)]

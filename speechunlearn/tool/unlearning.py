@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, OnDisk
 from speechunlearn.errors import CorpusError, ModelError, ParameterError, lack_is_told
 from speechunlearn.files import settle
 from speechunlearn.methods import never_heard
@@ -34,7 +36,7 @@ from speechunlearn.tool.checkpoints import WaveformClassifier
 from speechunlearn.tool.inputs import ClipSet
 
 #: adversarial copies are kept in pieces of at least so many: less is lost by a kill
-_COPIES_A_PIECE = 128
+_COPIES_A_PIECE, _COPIES = 128, "copies.safetensors"
 
 #: weights of a model whose memory is given back at once, which takes time
 _LARGE = 30_000_000
@@ -104,29 +106,32 @@ class Prepared:
         return other.to(next(self.model.parameters()).device)
 
     def references(
-        self, sources: Sequence[str | Path], apart: Sequence[str | Path] = ()
+        self, sources: Sequence[str | Path], *apart: WaveformClassifier
     ) -> list[WaveformClassifier]:
         """Load the models that a result is judged by.
 
         Args:
             sources: of retrained models
-            apart: other checkpoints of the request, which none of them may be
+            apart: other models of the request, which none of them may be
 
         Raises:
-            ParameterError: one that is the model itself, another of the request or another
-                reference: its answers would count twice, or for a retrained model's
+            ParameterError: one with the weights of the model itself, of another of the request or
+                of another reference, however they are kept: its answers would count twice, or for
+                a retrained model's
 
         """
-        known = {checkpoints.digest(one): str(one) for one in apart}
-        known[self.model.origin.sha256] = self.source
+        known = {checkpoints.fingerprint(one): one.source for one in (self.model, *apart)}
+        judges = []
         for source in sources:
-            same = known.setdefault(checkpoints.digest(source), str(source))
-            if same != str(source) or list(map(str, sources)).count(str(source)) > 1:
+            judges.append(self.load(source, "references"))
+            weights = checkpoints.fingerprint(judges[-1])
+            if weights in known:
                 raise ParameterError(
-                    f"references: {str(source)!r} has the config and weights of {same!r}: a "
+                    f"references: {str(source)!r} has the weights of {known[weights]!r}: a "
                     "reference is a model of its own, retrained without the forget clips"
                 )
-        return [self.load(source, "references") for source in sources]
+            known[weights] = str(source)
+        return judges
 
 
 @lack_is_told()
@@ -190,11 +195,24 @@ def forget(
     check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
     files = {"forget": forget, "retain": retain, "unseen": unseen}
-    prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    try:
+        prepared = prepare(model, files, root=root, allow_outside=allow_outside)
+    except CorpusError:
+        # once a request is done, its recordings may be deleted: as far as it can be told without
+        # them, this is the same request
+        before = output_folder.finished(out)
+        if before is not None and _seems_to_be(
+            before, model=model, files=files, method=choice.method, parameters=parameters or {},
+            seed=seed, fast=fast, references=len(references),
+        ):
+            done = _done(out, before["request"])
+            assert done is not None
+            on_progress(f"already done: {out / output_folder.REPORT}")
+            return done
+        raise
     hyperparameters = defaults.budgeted(
         choice.method, hyperparameters, parameters or {}, len(prepared.sets["forget"].clips)
     )
-    _check_room(hyperparameters, prepared.sets["forget"].clips)
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], earlier or {})
     judges = prepared.references(references)
@@ -251,23 +269,31 @@ def _done(out: Path, request: str) -> Done | None:
     return Done(out, output_folder.with_record(report, out))
 
 
+def _seems_to_be(
+    report: Mapping[str, Any], *, model: str | Path, files: Mapping[str, str | Path | None],
+    method: str, parameters: Mapping[str, Any], **equal: Any,
+) -> bool:
+    """Return whether a report is of a request whose recordings cannot be read any more."""
+    listed = {
+        name: output_folder.sha256(output_folder.path(name, file))
+        for name, file in files.items() if file is not None and Path(file).is_file()
+    }
+    if (report.get("kind"), report.get("format")) != ("forget", FORMAT):
+        return False
+    done_with = report["method"]["parameters"]
+    return (
+        listed == {name: part["sha256"] for name, part in report["inputs"].items()}
+        and report["model"]["sha256"] == checkpoints.digest(model)
+        and report["method"]["name"] == method
+        and done_with == done_with | output_folder.plain(dict(parameters))
+        and all(report[name] == value for name, value in equal.items())
+    )
+
+
 def check_seed(seed: int) -> None:
     """Raise ParameterError where a seed is out of the range that every source of numbers takes."""
     if not 0 <= seed < 2**32:
         raise ParameterError(f"seed: {seed} is not from 0 to {2**32 - 1}")
-
-
-def _check_room(hyperparameters: Any, clips: Clips) -> None:
-    """Refuse more adversarial copies than this machine can hold."""
-    copies = getattr(hyperparameters, "copies", 1)
-    size, room = 4 * copies * sum(clips.lengths), os.sysconf("SC_PHYS_PAGES") * os.sysconf(
-        "SC_PAGE_SIZE"
-    )
-    if size > room:
-        raise ParameterError(
-            f"copies: {copies} of each clip take {size / 2**30:.0f} GiB, and this machine has "
-            f"{room / 2**30:.0f}"
-        )
 
 
 def prepare(
@@ -634,7 +660,7 @@ def _in_pieces(
         model: Classifier, parameters: AttackParameters, seed: int, cost: Cost
     ) -> AdversarialSet:
         step = piece_of(parameters)
-        pieces = []
+        files: list[Path] = []
         for first in range(0, len(forget), step):
             part = forget.at(range(first, min(first + step, len(forget))))
             of_piece = {
@@ -666,7 +692,7 @@ def _in_pieces(
                         "lengths": torch.tensor(copies.clips.lengths),
                         "labels": copies.clips.labels, "reached": copies.reached,
                     },
-                    folder / "copies.safetensors",
+                    folder / _COPIES,
                 )
                 output_folder.write_json(
                     folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
@@ -677,26 +703,55 @@ def _in_pieces(
             cost.forward += spent["forward"]
             cost.forward_backward += spent["forward_backward"]
             cost.kept_seconds += spent["seconds"] if kept else 0.0
-            pieces.append(load_file(folder / "copies.safetensors"))
+            files.append(folder / _COPIES)
             on_progress(
                 f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
             )
         source = [i for i in range(len(forget)) for _ in range(parameters.copies)]
-        added = [
-            perturbation for piece in pieces
-            for perturbation in piece["added"].split(piece["lengths"].tolist())
-        ]
-        waveforms = [forget.waveforms_z[i] + a for i, a in zip(source, added, strict=True)]
+        kept_in_files = _Copies(forget, parameters.copies, step, files)
         return AdversarialSet(
             Clips(
-                waveforms, torch.cat([piece["labels"] for piece in pieces]),
+                kept_in_files, kept_in_files.joined("labels"),
                 [forget.hashes[i] for i in source], [forget.speakers[i] for i in source],
             ),
-            torch.cat([piece["reached"] for piece in pieces]),
+            kept_in_files.joined("reached"),
             parameters.copies,
         )
 
     return make
+
+
+class _Copies(OnDisk):
+    """Adversarial copies: what was added to a clip is read from its piece when it is asked for.
+
+    Args:
+        clips: of which they are, and which are in memory
+        copies: M, copies a clip
+        step: clips a piece
+        files: of the pieces
+
+    """
+
+    def __init__(self, clips: Clips, copies: int, step: int, files: Sequence[Path]) -> None:
+        super().__init__([length for length in clips.lengths for _ in range(copies)])
+        self._clips, self._copies, self._step, self._files = clips, copies, step, files
+
+    def read(self, position: int) -> Float[Tensor, " time"]:
+        """See `OnDisk`."""
+        clip = position // self._copies
+        piece = clip // self._step
+        start = sum(self.lengths[piece * self._step * self._copies : position])
+        with safe_open(self._files[piece], framework="pt") as file:
+            added = file.get_slice("added")[start : start + self.lengths[position]]
+            return self._clips.waveforms_z[clip] + added
+
+    def joined(self, name: str) -> Tensor:
+        """Return one number of every copy."""
+        parts = []
+        for path in self._files:
+            with safe_open(path, framework="pt") as file:
+                parts.append(file.get_tensor(name).clone())
+        return torch.cat(parts)
 
 
 def piece_of(parameters: AttackParameters) -> int:
