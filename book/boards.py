@@ -135,7 +135,7 @@ def long_table() -> tuple[list[str], list[list[object]]]:
             rows.append([
                 TITLES[str(method)] if reference else f"{{ref}}`{TITLES[str(method)]} "
                 f"<method-{method}>`",
-                board.words, f"`{board.encoder}`", "–" if reference else row["needs"],
+                board.words, board.encoder, "–" if reference else row["needs"],
                 f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]",
                 f"{row['forgetting']:.3f}", f"{row['utility']:.3f}",
                 f"{row['cards_passed']} of {row['cards']}",

@@ -230,9 +230,7 @@ def corpus_pages(folder: Path) -> None:
             ["Citation", linked(facts["citation"])],
             ["Reader", source_link(file)],
         ]
-        text = f"{corpus.title}.\n\n" + table(
-            ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-corpus-{name}"
-        )
+        text = f"{corpus.title}.\n\n" + table(["", f"`{name}`"], lines)
         text += "\nIt is **not**\n\n" + "".join(f"- {line}\n" for line in facts["is_not"])
         (folder / "corpora" / f"{name}.md").write_text(text)
     (folder / "corpora.md").write_text(
@@ -270,17 +268,18 @@ def method_pages(folder: Path) -> None:
         told = inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text())) or "")
         summary, _, rest = told.partition("\n\n")
         source = rest.removeprefix("Source:").strip().replace("``", "`")
-        year = re.search(r"\b(?:19|20)\d\d\b", source)
+        dated = re.search(r"\b(?:19|20)\d\d\b", source)
+        year = dated[0] if dated else "ours" if source.startswith("ours") else None
         emotions = boards.committed()[0]
         rows.append([
             f"{{ref}}`{method.title} <method-{name}>`: {_said(summary)}",
-            year[0] if year else "ours", ", ".join(sorted(method.needs)),
+            year, ", ".join(sorted(method.needs)),
             emotions.cost(name) if name in emotions.ranking.index else None,
             *(boards.place(board, name) for board in boards.committed()),
         ])
         lines = [
             ["Name in commands", f"`{name}`"],
-            ["Year", year[0] if year else "2026, ours"],
+            ["Year", year],
             ["Data used", needs],
             [
                 "Hyperparameter tuned",
@@ -292,26 +291,22 @@ def method_pages(folder: Path) -> None:
         text = f"{summary}\n\n"
         if name in when:
             text += f"## When to use it\n\n{when[name].strip()}\n\n"
-        text += table(
-            ["", method.title.replace("|", "")], lines, f"Facts of {method.title}.",
-            f"facts-method-{name}",
-        )
+        text += table(["", method.title], lines)
         text += f"\n## How to call it\n\n{how_to_call(method)}\n"
         fields = dataclasses.fields(method.parameters)
         if fields:
             meaning = _meanings(method.parameters)
-            text += "\n" + table(
+            text += "\n`-p` and the profiles set other values of these:\n\n" + table(
                 ["Hyperparameter", "Default", "What it is"],
                 [[f"`{f.name}`", f"`{f.default!r}`", meaning.get(f.name, "")] for f in fields],
-                f"Hyperparameters of {method.title}: `-p` and the profiles set other values.",
-                f"hyperparameters-{name}",
             )
         (folder / "methods" / f"{name}.md").write_text(text)
-        standing = boards.rows_of(name) or "It is on no committed leaderboard.\n"
-        (folder / "methods" / f"{name}-file.md").write_text(
-            f"{standing}\nProfile `cpu`, means over runs; {{doc}}`all rows <../leaderboard>`.\n\n"
-            + shown_file(path)
+        standing = boards.rows_of(name)
+        standing += (
+            "\nProfile `cpu`, means over runs; {doc}`all rows <../leaderboard>`.\n" if standing
+            else "It is on no committed leaderboard.\n"
         )
+        (folder / "methods" / f"{name}-file.md").write_text(f"{standing}\n{shown_file(path)}")
     header = ["Method", "Year", "Data used", "Cost, × retraining",
               *(f"{board.words}: average gap (place)" for board in boards.committed())]
     rows.sort(key=lambda row: [row[4] or "", row[0]])  # on the first corpus, nearest first
@@ -682,10 +677,6 @@ CLAIMS = (
 )
 
 
-#: a link to a chapter by its number
-CHAPTER = "{{doc}}`Chapter {} <../notebooks/{}>`"
-TABLE, ABLATION = "05_table1", "06_ablation"
-
 #: committed runs of the other tasks: in words, corpus, task, and where
 MORE = (
     ("Arabic words", "arabic_speech_commands", "keyword", "07_keyword_spotting"),
@@ -716,7 +707,7 @@ def landing_page(folder: Path) -> dict[str, str]:
     )
     decided = landing.of_claims(shown.evaluations, verdicts, n_speakers)
     (folder / "claims.md").write_text(
-        f"{decided}\n\n{claims(shown, numbers, verdicts, committed)}\n{experiments.RULE}\n"
+        f"{claims(shown, numbers, verdicts, committed)}\n{decided}\n\n{experiments.RULE}\n"
     )
     (folder / "more.md").write_text(
         table(["Question", "What we find", "Where"], words_and_voices(),
@@ -741,7 +732,7 @@ def landing_page(folder: Path) -> dict[str, str]:
 
 
 def shown_figure(caption: str, said: list[str]) -> str:
-    """Return the figure of the first page, whose alternative text says what its sentences say."""
+    """Return the figure of our Table 1, whose alternative text says what its sentences say."""
     plain = " ".join(said).replace("*", "").replace('"', "'")
     return (
         "```{figure} ../generated/result.svg\n:name: result\n:width: 600px\n"
@@ -760,7 +751,7 @@ def claims(
     shown: results.Results, numbers: pd.DataFrame, verdicts: pd.DataFrame,
     committed: results.Results,
 ) -> str:
-    """Return the table of the paper's claims: its numbers, ours beside them, and how sure.
+    """Return the table of the paper's claims: its numbers, ours, how sure, and what was not run.
 
     Args:
         shown: reported evaluations
@@ -776,22 +767,26 @@ def claims(
     rows: list[list[object]] = []
     for (words, key), (paper, here) in zip(CLAIMS, both, strict=True):
         tests = verdicts[verdicts["claim"].str.contains(key, regex=False)]
-        rows.append([words, paper, here, f"{landing.how_sure(tests)} {CHAPTER.format(5, TABLE)}"])
+        rows.append([words, paper, here, f"{landing.how_sure(tests)} {chapter('table1')}"])
     shape = experiments.shape_over_tau(committed)
     rows.append([
         "**tau has an interior optimum**: below 0.4 at the smallest tau, lower again at the "
         "largest.", "a curve without numbers: its Figure 2",
         f"smallest tau: {landing.span(shape['smallest tau'], 2)}; "
         f"{int(shape['rises, then falls'].sum())} of {len(shape)} curves rise, then fall",
-        f"{'not tested here' if unlike else 'no verdict'}: one run a point, no intervals. "
-        f"{CHAPTER.format(6, ABLATION)}",
+        f"{'not tested here' if unlike else 'no verdict'}: one run a point. "
+        f"{chapter('ablation')}",
     ])
-    title = "The paper's claims (UAR), and what was measured on "
+    title = "The paper's claims, in UAR, and what was measured on "
     title += f"{landing.provenance(shown.evaluations)}."
-    if unlike:
-        title += f" Not run as in the paper: {unlike}."
-    header = ["Claim", "The paper", "Here", "How sure"]
-    return table(header, rows, title, "claims-table")
+    text = table(["Claim", "The paper", "Here", "How sure"], rows, title, "claims-table", "compact")
+    return text + (f"\nNot run as in the paper: {unlike}." if unlike else "")
+
+
+def chapter(name: str) -> str:
+    """Return a link to a chapter by its number: what it is called is too long for a cell."""
+    (path,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb")
+    return f"{{doc}}`Chapter {int(path.stem[:2])} <../notebooks/{path.stem}>`"
 
 
 def words_and_voices() -> list[list[object]]:
@@ -827,17 +822,16 @@ def _speakers(shown: results.Results) -> int:
 
 def request_page(target: Path, notebooks: list[Path]) -> None:
     """Write what the reports of the request's chapter said first, without references and with."""
-    (chapter,) = (path for path in notebooks if path.stem.endswith("_request"))
+    (path,) = (path for path in notebooks if path.stem.endswith("_request"))
     said = []
-    for cell in json.loads(chapter.read_text())["cells"]:
+    for cell in json.loads(path.read_text())["cells"]:
         for output in cell.get("outputs", []):
             text = "".join(output.get("text", ""))
             if text.startswith("verdict: "):
                 said.append(text.partition("\n")[0])
     before, beside = said[:2]
     target.write_text(
-        "Without retrained models, the request of "
-        f"{{doc}}`chapter {int(chapter.stem[:2])} <../notebooks/{chapter.stem}>` ends with\n\n"
+        f"Without retrained models, the request of {chapter('request')} ends with\n\n"
         f"> {before}\n\nand the same model, beside retrained ones, with\n\n> {beside}\n"
     )
 

@@ -1,4 +1,4 @@
-"""What the first page and README say of one run: its caption, the claims, and the figure.
+"""What the page on the paper says of one run: its caption, the claims, and the figure.
 
 The sentences of the methods are `speechunlearn.lab.sentences`, which chapters show, too.
 """
@@ -123,7 +123,7 @@ def _one_or_span(values: pd.Series, digits: int) -> str:
 
 
 def how_sure(tests: pd.DataFrame) -> str:
-    """Return the verdict on a claim, and how many differences are for and against it.
+    """Return the verdict on a claim, and how many comparisons are for and against it.
 
     Args:
         tests: rows of `speechunlearn.lab.experiments.claims` that test it
@@ -132,8 +132,8 @@ def how_sure(tests: pd.DataFrame) -> str:
     verdict = ", ".join(dict.fromkeys(tests["verdict"]))
     count = tests["difference"].value_counts()
     return (
-        f"{verdict}; {len(tests)} differences: {count.get('above 0', 0)} for it, "
-        f"{count.get('below 0', 0)} against, {count.get('undecided', 0)} undecided."
+        f"{verdict}: {count.get('above 0', 0)} for, {count.get('below 0', 0)} against, "
+        f"{count.get('undecided', 0)} undecided."
     )
 
 

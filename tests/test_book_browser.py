@@ -403,6 +403,14 @@ def test_a_page_that_is_no_chapter_has_less_than_twelve_screens(
     assert tab.run("document.documentElement.scrollHeight") < 12 * DESKTOP[1]
 
 
+def test_the_papers_claims_stand_on_one_screen(site: str, tab: browser.Browser) -> None:
+    tab.size(*DESKTOP)
+    tab.open(urljoin(site, "book/paper.html"))
+    table = "document.querySelector('table.compact')"
+    assert tab.run(f"{table}.getBoundingClientRect().bottom") <= DESKTOP[1]
+    assert tab.run(f"{table}.tBodies[0].rows.length") == 6
+
+
 ON_EACH_SCREEN = pytest.mark.parametrize(
     ("size", "theme"), [(s, t) for s in (PHONE, DESKTOP) for t in ("light", "dark")]
 )
@@ -455,7 +463,12 @@ def test_a_request_from_the_door_to_the_report(
         "speechunlearn forget --model"
     )
     (chapter,) = [page for page in CHAPTERS if page.endswith("_request.html")]
-    go(tab, f"document.querySelector('article a[href$=\"{Path(chapter).name}\"]')", chapter)
+    # one whose middle is within it: not broken over lines
+    link = (
+        f"[...document.querySelectorAll('article a[href$=\"{Path(chapter).name}\"]')]"
+        ".find(a => a.getClientRects().length === 1)"
+    )
+    go(tab, link, chapter)
     report = "document.querySelector('iframe[title=\"The report of the audit\"]')"
     tab.run(f"{report}.scrollIntoView()")
     tab.wait(f"{report}.contentDocument?.body?.innerText.includes('Verdict:')")

@@ -1,4 +1,4 @@
-"""What README, the first page and the chapters say of results is what the committed data say."""
+"""What README.md, pages and chapters say of results is what the committed data say."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import pytest
 import typer
 import yaml
 
+from benchmarks.summary import kept, summary
 from speechunlearn import cli, methods
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, sentences
@@ -121,7 +122,7 @@ def test_how_sure_a_claim_is_follows_its_tests():
          "difference": ["above 0", "above 0", "undecided"]}
     )
     assert landing.how_sure(tests) == (
-        "holds, undecided; 3 differences: 2 for it, 0 against, 1 undecided."
+        "holds, undecided: 2 for, 0 against, 1 undecided."
     )
 
 
@@ -406,3 +407,23 @@ def test_bibtex_is_that_of_the_citation_file(generated):
     text = (generated / "citing.md").read_text()
     assert f"title = {{{cff['title']}}}" in text and f"version = {{{cff['version']}}}" in text
     assert "@misc{ren2025forget" in text and "arXiv:2510.04251" in text
+
+
+def test_the_page_on_cost_says_what_a_large_model_took():
+    text = " ".join((ROOT / "book/metrics/cost.md").read_text().split())
+    table = pd.read_csv(ROOT / "data/benchmarks/large_model.csv").set_index("work")
+    assert (table["clips"] == 16).all() and (table["seconds"] == 10).all()
+    request, training = (
+        f"held {row['peak_memory_mb'] / 1024:.1f} GiB and took {row['processor_seconds']:.0f}"
+        for _, row in table.loc[["perturbed", "training"]].iterrows()
+    )
+    assert f"{request} processor seconds; an epoch of training on the same clips {training}" in text
+
+
+def test_the_page_on_self_distillation_says_what_five_requests_cost():
+    text = " ".join((ROOT / "book/methods/perturbed.md").read_text().split())
+    table = summary(kept(ROOT / "data/benchmarks/requests.csv")).set_index("kind")
+    row = table.loc["in a row"]
+    lost = 100 * (1 - float(row["utility"].split()[0]))
+    words = {4: "four"}[row["requests"]]
+    assert f"{lost:.0f} % of the UAR on unseen speakers are lost ({words} models)" in text
