@@ -127,7 +127,7 @@ def shown() -> str:
 def long_table() -> tuple[list[str], list[list[object]]]:
     """Return all rows of all leaderboards, the smallest gap first, and their header."""
     header = ["Method", "Corpus", "Encoder", "Data used", "Average gap [95 % interval]",
-              "Forgetting distance", "Utility distance", "Cards passed", "Cost, × retraining"]
+              "Forgetting distance", "Utility distance", "Cards passed", "Cost"]
     rows: list[list[object]] = []
     for board in committed():
         for method, row in board.ranking.sort_values("gap").iterrows():
