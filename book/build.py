@@ -13,11 +13,13 @@ A chapter that the run did not write (it serves another task, or failed) is the 
 """
 
 import argparse
+import copy
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import complete
 import yaml
@@ -33,7 +35,7 @@ def stage(notebooks: Path, source: Path) -> list[Path]:
         the notebooks that are shown, where they were taken from
 
     """
-    ignored = shutil.ignore_patterns("*.py", "__*", "captions.yml", "_static")
+    ignored = shutil.ignore_patterns("*.py", "__*", "captions.yml", "methods.yml", "_static")
     shutil.copytree(ROOT / "book", source / "book", ignore=ignored)
     shutil.copytree(ROOT / "book" / "_static", source / "_static")
     # pages show whole files of the package
@@ -53,11 +55,34 @@ def stage(notebooks: Path, source: Path) -> list[Path]:
     return shown
 
 
-def substitute(config: Path, numbers: dict[str, str]) -> None:
-    """Give the pages the numbers that stand in their prose."""
-    content = yaml.safe_load(config.read_text())
+def configure(content: dict[str, Any], numbers: dict[str, str], made: str) -> dict[str, Any]:
+    """Return the configuration of a build.
+
+    Args:
+        content: that of ``_config.yml``
+        numbers: those that stand in prose, by the name of their substitution
+        made: version and day, for the foot of each page
+
+    Returns:
+        the same with these; without buttons where the repository has no public address
+
+    """
+    content = copy.deepcopy(content)
     content["parse"]["myst_substitutions"] = numbers
-    config.write_text(yaml.safe_dump(content, sort_keys=False))
+    content["html"]["extra_footer"] = f"<p>{made}</p>\n{content['html']['extra_footer']}"
+    if not content["repository"]["url"]:
+        del content["launch_buttons"], content["repository"]
+        content["html"] |= {"use_issues_button": False, "use_repository_button": False}
+    return content
+
+
+def version_and_day() -> str:
+    """Return what is built: the version, and the day of the last commit."""
+    version = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    day = subprocess.run(
+        ["git", "log", "-1", "--format=%cs"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return f"Version {version}" + (f", last updated {day}" if day else "")
 
 
 def main() -> int:
@@ -77,7 +102,11 @@ def main() -> int:
     shown = stage(notebooks, source)
     import generate  # after the stage is known to be complete: it takes seconds
 
-    substitute(source / "_config.yml", generate.everything(source, shown))
+    config = source / "_config.yml"
+    content = configure(
+        yaml.safe_load(config.read_text()), generate.everything(source, shown), version_and_day()
+    )
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
 
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     # the extensions in book/, and the package of this checkout

@@ -17,7 +17,6 @@ import platform
 import re
 import subprocess
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -36,19 +35,20 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("agg")
 
+import boards  # noqa: E402
 import landing  # noqa: E402
+import measured  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from benchmarks.summary import summary  # noqa: E402
 from speechunlearn import corpora, methods, provenance  # noqa: E402
-from speechunlearn.chapters import pages  # noqa: E402
+from speechunlearn.chapters import tables  # noqa: E402
 from speechunlearn.lab import (  # noqa: E402
     experiments,
     leaderboard,
     results,
     sentences,
-    tuning,
 )
 
 PACKAGE = ROOT / "speechunlearn"
@@ -95,6 +95,10 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     speed_page(source / "generated" / "speed.md")
     requests_page(source / "generated" / "requests.md")
     pool_page(source / "generated" / "pool.md")
+    measured.pages(source / "book" / "metrics", source / "generated" / "metrics")
+    request_page(source / "generated" / "request.md", notebooks)
+    (source / "generated" / "citing.md").write_text(citing())
+    boards.save(source / "_static" / "social.png", dpi=200)
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
         keep_intervals(notebook)
@@ -116,14 +120,25 @@ def registry_pages(source: Path) -> None:
 # Tables
 
 
-def table(header: list[str], rows: list[list[object]], title: str = "", name: str = "") -> str:
-    """Return a table in Markdown; with a title it is numbered."""
-    lines = [header, ["---"] * len(header), *rows]
-    text = "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+def table(
+    header: list[str], rows: list[list[object]], title: str = "", name: str = "", kind: str = "",
+) -> str:
+    """Return a table in Markdown; with a title it is numbered.
+
+    Args:
+        header: a heading a column
+        rows: the cells
+        title: what stands above it
+        name: of its place
+        kind: class of the table: ``filtered`` gets menus, see `_static/sortable.js`
+
+    """
+    text = tables.markdown(header, rows)
     if not title:
         return text + "\n"
+    options = f":name: {name}\n" + (f":class: {kind}\n" if kind else "")
     # colons: between backticks, a title could hold none
-    return f"::::{{table}} {title}\n:name: {name}\n\n{text}\n::::\n"
+    return f"::::{{table}} {title}\n{options}\n{text}\n::::\n"
 
 
 def narrower(header: list[str], rows: list[list[object]], title: str, name: str) -> str:
@@ -135,17 +150,15 @@ def narrower(header: list[str], rows: list[list[object]], title: str, name: str)
     return (f"In all rows: {words}.\n\n" if words else "") + text
 
 
-def _cell(value: object) -> str:
-    return str(value).replace("\n", " ").replace("|", "\\|")
-
-
 def source_link(path: Path) -> str:
-    """Return a link to a module's file in the repository, and to its part of the API pages."""
+    """Return a module's file, linked where the repository has an address, and its API page."""
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     relative = path.relative_to(ROOT)
-    address = f"{repository['url']}/blob/{repository['branch']}/{relative.as_posix()}"
+    file = f"`{relative.as_posix()}`"
+    if repository["url"]:
+        file = f"[{file}]({repository['url']}/blob/{repository['branch']}/{relative.as_posix()})"
     module = ".".join(relative.with_suffix("").parts)
-    return f"[`{relative.as_posix()}`]({address}), {{py:mod}}`in the API <{module}>`"
+    return f"{file}, {{py:mod}}`in the API <{module}>`"
 
 
 def shown_file(path: Path) -> str:
@@ -217,9 +230,7 @@ def corpus_pages(folder: Path) -> None:
             ["Citation", linked(facts["citation"])],
             ["Reader", source_link(file)],
         ]
-        text = f"{corpus.title}.\n\n" + table(
-            ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-corpus-{name}"
-        )
+        text = f"{corpus.title}.\n\n" + table(["", f"`{name}`"], lines)
         text += "\nIt is **not**\n\n" + "".join(f"- {line}\n" for line in facts["is_not"])
         (folder / "corpora" / f"{name}.md").write_text(text)
     (folder / "corpora.md").write_text(
@@ -248,18 +259,28 @@ def own_methods() -> list[methods.Method]:
 
 
 def method_pages(folder: Path) -> None:
-    """Write the facts of each method, from the registry and its file."""
-    rows = []
+    """Write the facts of each method, from the registry, its file and the leaderboards."""
+    when = yaml.safe_load((ROOT / "book" / "methods.yml").read_text())
+    rows: list[list[object]] = []
     for method in own_methods():
         name, path = method.name, PACKAGE / "methods" / f"{method.name}.py"
         needs = ", ".join(words for need, words in NEEDS.items() if need in method.needs)
-        rows.append([f"{{ref}}`{name} <method-{name}>`", method.title, needs])
         told = inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text())) or "")
         summary, _, rest = told.partition("\n\n")
         source = rest.removeprefix("Source:").strip().replace("``", "`")
+        dated = re.search(r"\b(?:19|20)\d\d\b", source)
+        year = dated[0] if dated else "ours" if source.startswith("ours") else None
+        emotions = boards.committed()[0]
+        rows.append([
+            f"{{ref}}`{method.title} <method-{name}>`: {_said(summary)}",
+            year, ", ".join(sorted(method.needs)),
+            emotions.cost(name) if name in emotions.ranking.index else None,
+            *(boards.place(board, name) for board in boards.committed()),
+        ])
         lines = [
-            ["In tables", method.title],
-            ["Data needed", needs],
+            ["Name in commands", f"`{name}`"],
+            ["Year", year],
+            ["Data used", needs],
             [
                 "Hyperparameter tuned",
                 f"`{method.hyperparameter}`" if method.hyperparameter else f"none: {method.untuned}"
@@ -267,22 +288,54 @@ def method_pages(folder: Path) -> None:
             ["Source", linked(source[:1].upper() + source[1:])],
             ["File", source_link(path)],
         ]
-        text = summary + "\n\n" + table(
-            ["", f"`{name}`"], lines, f"Facts of `{name}`.", f"facts-method-{name}"
-        )
+        text = f"{summary}\n\n"
+        if name in when:
+            text += f"## When to use it\n\n{when[name].strip()}\n\n"
+        text += table(["", method.title], lines)
+        text += f"\n## How to call it\n\n{how_to_call(method)}\n"
         fields = dataclasses.fields(method.parameters)
         if fields:
             meaning = _meanings(method.parameters)
-            text += "\n" + table(
+            text += "\n`-p` and the profiles set other values of these:\n\n" + table(
                 ["Hyperparameter", "Default", "What it is"],
                 [[f"`{f.name}`", f"`{f.default!r}`", meaning.get(f.name, "")] for f in fields],
-                f"Hyperparameters of `{name}`: `-p` and the profiles set other values.",
-                f"hyperparameters-{name}",
             )
         (folder / "methods" / f"{name}.md").write_text(text)
-        (folder / "methods" / f"{name}-file.md").write_text(shown_file(path))
+        standing = boards.rows_of(name)
+        standing += (
+            "\nProfile `cpu`, means over runs; {doc}`all rows <../leaderboard>`.\n" if standing
+            else "It is on no committed leaderboard.\n"
+        )
+        (folder / "methods" / f"{name}-file.md").write_text(f"{standing}\n{shown_file(path)}")
+    header = ["Method", "Year", "Data used", "Cost, × retraining",
+              *(f"{board.words}: average gap (place)" for board in boards.committed())]
+    rows.sort(key=lambda row: [row[4] or "", row[0]])  # on the first corpus, nearest first
     (folder / "methods.md").write_text(
-        table(["Name", "In tables", "Needs"], rows, "The methods.", "methods-table")
+        table(header, rows, "The methods.", "methods-table", "filtered")
+    )
+
+
+def _said(summary: str) -> str:
+    """Return what the first sentence of a docstring says after the method's name."""
+    words = summary.replace("``", "`").replace("\n", " ").partition(": ")
+    return words[2] or words[0]
+
+
+def how_to_call(method: methods.Method) -> str:
+    """Return the command that carries out a request by a method, or the chapter that runs it."""
+    if method.trains_anew or "validation" in method.needs:
+        why = (
+            "it trains anew, by a recipe that a checkpoint does not tell" if method.trains_anew
+            else "it needs clips for validation, which a request does not have"
+        )
+        return (
+            f"Not in a deletion request: {why}. In the leaderboard's chapter:\n\n"
+            f"```sh\nspeechunlearn run 10 --profile smoke -p methods={method.name}\n```\n"
+        )
+    retain = " --retain retain.csv" if method.needs - {"forget"} else ""
+    return (
+        f"```sh\nspeechunlearn forget --model my-model --forget forget.csv{retain} \\\n"
+        f"    --method {method.name} --out unlearned\n```\n"
     )
 
 
@@ -307,36 +360,61 @@ def _meanings(parameters: type) -> dict[str, str]:
 # API
 
 
-def modules() -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the modules of each API page."""
-    for path in sorted(PACKAGE.glob("*.py")):
-        if path.stem != "__init__":
-            yield f"speechunlearn.{path.stem}", [f"speechunlearn.{path.stem}"]
-    for package in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
-        name = f"speechunlearn.{package.name}"
-        inner = sorted(
-            [p.stem for p in package.glob("*.py") if p.stem != "__init__"]
-            + [p.parent.name for p in package.glob("*/__init__.py")]
-        )
-        yield name, [name, *(f"{name}.{stem}" for stem in inner)]
+def modules() -> Iterator[str]:
+    """Yield the modules of the package: each has a page."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if name != PACKAGE.name:
+            yield name
+
+
+#: lines of source that one page documents, about: twelve screens of a desk
+PAGE_LINES = 330
 
 
 def api_pages(folder: Path, overview: Path) -> None:
-    """Write a page for every module, whose docstrings are put in by Sphinx, and a list of them."""
+    """Write a page for every module, whose docstrings are put in by Sphinx, and a list of them.
+
+    What a long module defines goes on on a second page.
+    """
     folder.mkdir(parents=True)
     rows: list[list[object]] = []
-    for title, names in modules():
-        path = PACKAGE.parent.joinpath(*title.split("."))
+    for name in modules():
+        path = ROOT.joinpath(*name.split("."))
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        said = ast.get_docstring(ast.parse(file.read_text())) or ""
-        rows.append([f"{{doc}}`{title} <api/{title}>`", said.partition("\n")[0]])
-        text = f"# {title}\n"
-        for name in names:
-            if name != title:
-                text += f"\n## {name}\n"
-            text += f"\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
-        (folder / f"{title}.md").write_text(text)
+        tree = ast.parse(file.read_text())
+        said = ast.get_docstring(tree) or ""
+        first, *more = split(tree)
+        rows.append([f"{{doc}}`{name.removeprefix('speechunlearn.')} <api/{name}>`",
+                     said.partition("\n")[0]])
+        left_out = ", ".join(node.name for part in more for node in part)
+        text = f".. automodule:: {name}\n" + f"   :exclude-members: {left_out}\n" * bool(more)
+        (folder / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n{text}```\n")
+        for number, part in enumerate(more, start=2):
+            text = f".. currentmodule:: {name}\n"
+            for node in part:
+                kind = "class" if isinstance(node, ast.ClassDef) else "function"
+                text += f"\n.. auto{kind}:: {node.name}\n"
+            (folder / f"{name}-{number}.md").write_text(
+                f"# {name}, part {number}\n\n```{{eval-rst}}\n{text}```\n"
+            )
     overview.write_text(table(["Module", "What it is"], rows, "The modules.", "api-modules"))
+
+
+def split(tree: ast.Module) -> list[list[ast.FunctionDef | ast.ClassDef]]:
+    """Return the public functions and classes of a module, those of a page together."""
+    parts: list[list[ast.FunctionDef | ast.ClassDef]] = [[]]
+    lines = 0
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        length = (node.end_lineno or 0) - node.lineno
+        if parts[-1] and lines + length > PAGE_LINES:
+            parts.append([])
+            lines = 0
+        parts[-1].append(node)
+        lines += length
+    return parts
 
 
 # Captions
@@ -585,18 +663,17 @@ def pool_page(target: Path) -> None:
 # Landing page
 
 
-#: the paper's claims, in the order of the page on the paper: words, the claims of
-#: `experiments.claims` that test them, and where
+#: the paper's claims: words, the claims of `experiments.claims` that test them, and the chapter
 CLAIMS = (
-    ("**Forgetting.** UAR on the forget set falls below chance.", "forgetting: ", "05_table1"),
+    ("**Forgetting.** UAR on the forget set falls below chance.", "forgetting: "),
     ("**Retention.** UAR on unseen speakers stays adequate (here: it loses less than 0.10).",
-     "retention: ", "05_table1"),
+     "retention: "),
     ("**Adversarial copies help**: both methods beat random labels on unseen speakers.",
-     " has a higher UAR than Ran. Lab.", "05_table1"),
-    ("**Elastic weights help** further: Adv. + Ela. beats Adv.", "elastic weights help",
-     "05_table1"),
-    ("**More to forget is harder**: UAR on unseen speakers falls with N.", " falls with N",
-     "05_table1"),
+     " has a higher UAR than Ran. Lab."),
+    ("**Elastic weights help** further: Adv. + Ela. beats Adv. on unseen speakers.",
+     "elastic weights help"),
+    ("**More to forget is harder**: UAR on unseen speakers falls from N = 10 to 100.",
+     " falls with N"),
 )
 
 
@@ -608,18 +685,10 @@ MORE = (
 )
 
 
-#: committed leaderboards: in words, and folder
-LEADERBOARDS = (
-    ("RAVDESS emotions", "cpu-ravdess"),
-    ("Arabic words", "cpu-arabic_speech_commands"),
-    ("Arabic speakers", "cpu-arabic_speech_commands-speaker"),
-)
-
-
 def landing_page(folder: Path) -> dict[str, str]:
-    """Write the figure, tables and sentences of the first page; return the numbers in its prose.
+    """Write the figures, tables and sentences of results; return the numbers in prose.
 
-    README.md has the table and the sentences, too: ``results.md``, and ``leaderboards.md``.
+    README.md has ``in_short.md``, too.
     """
     committed = results.committed(*SHOWN)
     shown = committed.reported().select(setting=SETTING, forget_kind="clips")
@@ -637,7 +706,9 @@ def landing_page(folder: Path) -> dict[str, str]:
         shown, SETTING, chance=chance, generator=np.random.default_rng(0)
     )
     decided = landing.of_claims(shown.evaluations, verdicts, n_speakers)
-    (folder / "claims.md").write_text(claims(shown, verdicts, committed) + f"\n{decided}\n")
+    (folder / "claims.md").write_text(
+        f"{claims(shown, numbers, verdicts, committed)}\n{decided}\n\n{experiments.RULE}\n"
+    )
     (folder / "more.md").write_text(
         table(["Question", "What we find", "Where"], words_and_voices(),
               "Keyword spotting and speaker identification, profile `cpu`.", "more-table")
@@ -650,25 +721,18 @@ def landing_page(folder: Path) -> dict[str, str]:
     ]
     header = ["UAR on the forget set / on unseen speakers", *(f"N = {n}" for n in sizes)]
     (folder / "result.md").write_text(table(header, rows))
-    (folder / "results.md").write_text("\n".join([
-        filled(caption), table(header, rows), *(filled(sentence, "- ") for sentence in said), "",
-        filled(decided),
-    ]))
-    (folder / "leaderboards.md").write_text(leaderboards())
-    (folder / "leaderboards_said.md").write_text(said_of_leaderboards())
+    boards.save(folder / "leaderboard.svg")
+    (folder / "in_short.md").write_text(boards.in_short())
+    (folder / "found.md").write_text(boards.shown())
+    (folder / "leaderboard.md").write_text(
+        table(*boards.long_table(), "The committed leaderboards.", "leaderboard-table", "filtered")
+    )
+    (folder / "leaderboards_said.md").write_text(boards.sentences())
     return {"provenance": landing.provenance(shown.evaluations)}
 
 
-def filled(text: str, mark: str = "") -> str:
-    """Return a paragraph, or an item of a list, in lines of README's width."""
-    return textwrap.fill(
-        text, 119, initial_indent=mark, subsequent_indent=" " * len(mark),
-        break_long_words=False, break_on_hyphens=False,
-    ) + "\n" * (not mark)
-
-
 def shown_figure(caption: str, said: list[str]) -> str:
-    """Return the figure of the first page, whose alternative text says what its sentences say."""
+    """Return the figure of our Table 1, whose alternative text says what its sentences say."""
     plain = " ".join(said).replace("*", "").replace('"', "'")
     return (
         "```{figure} ../generated/result.svg\n:name: result\n:width: 600px\n"
@@ -683,33 +747,46 @@ def shown_figure(caption: str, said: list[str]) -> str:
     )
 
 
-def claims(shown: results.Results, verdicts: pd.DataFrame, committed: results.Results) -> str:
-    """Return the rule of a verdict, and the table of the paper's claims with the verdict on each.
+def claims(
+    shown: results.Results, numbers: pd.DataFrame, verdicts: pd.DataFrame,
+    committed: results.Results,
+) -> str:
+    """Return the table of the paper's claims: its numbers, ours, how sure, and what was not run.
 
     Args:
-        shown: reported cells
+        shown: reported evaluations
+        numbers: their table, of `speechunlearn.lab.results.table_of_methods`
         verdicts: of `speechunlearn.lab.experiments.claims`
-        committed: with the cells over tau
+        committed: with the evaluations over tau
 
     """
     unlike = sentences.unlike_the_paper(shown.evaluations, ("ran_lab", *experiments.ADVERSARIAL))
-    rows = []
-    for words, key, where in CLAIMS:
-        own = verdicts[verdicts["claim"].str.contains(key, regex=False)]
-        verdict = ", ".join(dict.fromkeys(own["verdict"]))
-        rows.append([words, verdict, found(own), f"{{doc}}`../notebooks/{where}`"])
-    rows.append(
-        ["**tau has an interior optimum**: UAR on unseen speakers is below 0.4 at the smallest "
-         "tau, and falls again at the largest.",
-         "not tested here" if unlike else "one run: no verdict",
-         found_over_tau(experiments.shape_over_tau(committed)), "{doc}`../notebooks/06_ablation`"]
-    )
-    title = "The paper's claims, and what was measured on "
+    ours = numbers.pivot(index=["method", "n_forget"], columns="split", values="value")
+    both = zip(landing.claimed(results.paper_table1(), 3), landing.claimed(ours.reset_index(), 2),
+               strict=True)
+    rows: list[list[object]] = []
+    for (words, key), (paper, here) in zip(CLAIMS, both, strict=True):
+        tests = verdicts[verdicts["claim"].str.contains(key, regex=False)]
+        rows.append([words, paper, here, f"{landing.how_sure(tests)} {chapter('table1')}"])
+    shape = experiments.shape_over_tau(committed)
+    rows.append([
+        "**tau has an interior optimum**: below 0.4 at the smallest tau, lower again at the "
+        "largest.", "a curve without numbers: its Figure 2",
+        f"smallest tau: {landing.span(shape['smallest tau'], 2)}; "
+        f"{int(shape['rises, then falls'].sum())} of {len(shape)} curves rise, then fall",
+        f"{'not tested here' if unlike else 'no verdict'}: one run a point. "
+        f"{chapter('ablation')}",
+    ])
+    title = "The paper's claims, in UAR, and what was measured on "
     title += f"{landing.provenance(shown.evaluations)}."
-    if unlike:
-        title += f" Not tested here: {unlike}."
-    header = ["Claim of the paper", "Verdict", "The difference measured", "Where"]
-    return f"{experiments.RULE}\n\n" + table(header, rows, title, "claims-table")
+    text = table(["Claim", "The paper", "Here", "How sure"], rows, title, "claims-table", "compact")
+    return text + (f"\nNot run as in the paper: {unlike}." if unlike else "")
+
+
+def chapter(name: str) -> str:
+    """Return a link to a chapter by its number: what it is called is too long for a cell."""
+    (path,) = (ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb")
+    return f"{{doc}}`Chapter {int(path.stem[:2])} <../notebooks/{path.stem}>`"
 
 
 def words_and_voices() -> list[list[object]]:
@@ -735,151 +812,41 @@ def words_and_voices() -> list[list[object]]:
     ]
 
 
-def _ranked() -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Return the ranking, the requests in several and the trials of each committed leaderboard."""
-    return {
-        words: (
-            pd.read_csv(leaderboard.FOLDER / name / "ranking.csv").set_index("method"),
-            pd.read_csv(leaderboard.FOLDER / name / "sequential.csv").set_index("method"),
-            pd.read_csv(tuning.FOLDER / f"{name}.csv"),
-        )
-        for words, name in LEADERBOARDS
-    }
-
-
-def leaderboards() -> str:
-    """Return the committed leaderboards in short: a row a model, those of a corpus together."""
-    rows: list[list[object]] = []
-    for words, (ranking, several, _) in _ranked().items():
-        others = ranking.drop(index=["original", "retrain", leaderboard.OURS]).sort_values("gap")
-        forget_only, more = others[others["forget_only"]].index[0], others[
-            ~others["forget_only"]
-        ].index[0]
-        rows.append([f"**{words}**", "", "", "", ""])
-        for method, title in (
-            ("retrain", "Retrained, leave-one-out"),
-            ("original", "Original"),
-            (leaderboard.OURS, "Self-distillation to perturbed copies (ours)"),
-            (forget_only, f"{methods.get(forget_only).title}: best other forget-set-only method"),
-            (more, f"{methods.get(more).title}: best method with access to retained data"),
-        ):
-            row = ranking.loc[method]
-            gap = f"{row['gap']:.3f} [{row['gap_low']:.3f}, {row['gap_high']:.3f}]"
-            rows.append([title, gap, *_halves_and_cards(row)])
-            if method == leaderboard.OURS:
-                row = several.loc[f"{methods.get(method).title}, in 5 sequential requests"]
-                rows.append(
-                    [
-                        "The same, five sequential requests", f"{row['gap']:.3f}",
-                        *_halves_and_cards(row)
-                    ]
-                )
-    header = ["", "average gap", "forgetting distance", "utility distance", "cards passed"]
-    return table(header, rows)
-
-
-def _halves_and_cards(row: pd.Series) -> list[object]:
-    return [
-        f"{row['forgetting']:.3f}", f"{row['utility']:.3f}",
-        f"{row['cards_passed']:.0f} of {row['cards']:.0f}",
-    ]
-
-
-def said_of_leaderboards() -> str:
-    """Return what the committed leaderboards say, in sentences: README.md has them, too."""
-    found = _ranked()
-    first, apart, passed, several, utility, forgetting = [], [], [], [], [], []
-    for words, (ranking, sequential, _) in found.items():
-        ours, original, retrained = (
-            ranking.loc[name] for name in (leaderboard.OURS, "original", "retrain")
-        )
-        forget_only = ranking[ranking["forget_only"]].sort_values("gap")
-        best = forget_only.index[0]
-        told = forget_only["p"].drop(best) < 0.05
-        first.append(f"{methods.get(best).title} on {words}")
-        apart.append(f"{told.sum()} of the {len(told)} others on {words}")
-        once = sequential.loc[f"{methods.get(leaderboard.OURS).title}, at once"]
-        five = sequential.loc[f"{methods.get(leaderboard.OURS).title}, in 5 sequential requests"]
-        several.append(
-            f"from {once['forgetting']:.3f} to {five['forgetting']:.3f} and from "
-            f"{once['utility']:.3f} to {five['utility']:.3f} on {words}"
-        )
-        utility.append(f"{ours['utility']:.3f} on {words} (retrained: {retrained['utility']:.3f})")
-        forgetting.append(f"{closed(ranking, leaderboard.OURS):.0f} % on {words}")
-        passed.append(
-            f"on {words} {ours['cards_passed']} of {ours['cards']} of self-distillation, "
-            f"{original['cards_passed']} of {original['cards']} of the original, "
-            f"{retrained['cards_passed']} of {retrained['cards']} of retrained models"
-        )
-    words, (ranking, _, trials) = next(iter(found.items()))
-    amun, original = ranking.loc["amun"], ranking.loc["original"]
-    points = 100 * (original["retain_uar"] - amun["retain_uar"])
-    lines = [
-        f"**First of the forget-set-only methods:** {_listed(first)}. A test against the first "
-        f"(n = {ranking['runs'].iloc[0]} runs, Holm's correction) tells apart from it "
-        f"{_listed(apart)}; AMUN and self-distillation it never tells apart.",
-        f"**What self-distillation does.** It keeps utility: its distance is {_listed(utility)}. "
-        f"It closes part of the original's distance in forgetting: {_listed(forgetting)}.",
-        f"**What AMUN does.** On {words} it closes {closed(ranking, 'amun'):.0f} % of the distance "
-        f"in forgetting, at a cost of {points:.0f} points of UAR on the retain set.",
-        f"**Cards passed:** {'; '.join(passed)}.",
-        "**Sequential unlearning**, in five requests, changes the distances of self-distillation "
-        f"in forgetting and in utility {'; '.join(several)}.",
-        f"**Not the same budget.** {pages.budget(trials)} {leaderboard.REDESIGNED}",
-    ]
-    return "".join(
-        textwrap.fill(line, 118, initial_indent="- ", subsequent_indent="  ",
-                      break_long_words=False, break_on_hyphens=False) + "\n"
-        for line in lines
-    )
-
-
-def closed(ranking: pd.DataFrame, method: str) -> float:
-    """Return how much of the original's forgetting distance a method closes, in percent."""
-    distance = ranking["forgetting"]
-    return 100 * (1 - distance[method] / distance["original"])
-
-
-def _listed(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + f" and {parts[-1]}"
-
-
 def _speakers(shown: results.Results) -> int:
     predictions = shown.predictions
     return predictions[predictions["split"] == "unseen"]["speaker"].nunique()
 
 
-def found(verdicts: pd.DataFrame) -> str:
-    """Return where the differences of a claim lie, method by method, with their sizes."""
-    parts = []
-    for claim, rows in verdicts.groupby("claim", sort=False):
-        text = str(claim)
-        named = [title for title in results.TITLES.values() if title in text]
-        name = min(named, key=lambda title: (text.index(title), -len(title)))
-        if "elastic" in text:
-            name = "Adv. + Ela."
-        by_side = rows.groupby("difference", sort=False)["n_forget"]
-        words = [
-            f"{side} at N = {', '.join(str(n) for n in sizes)}"
-            if len(rows) > 1 and by_side.ngroups > 1
-            else f"{side}" + (" at every N" if len(rows) > 1 else "")
-            for side, sizes in by_side
-        ]
-        parts.append(f"{name}: " + "; ".join(words) + ".")
-    return "<br>".join(parts)
+# A request, and how to cite
 
 
-def found_over_tau(shape: pd.DataFrame) -> str:
-    """Return in words whether UAR over tau rises and falls again."""
-    parts = []
-    for method, rows in shape.groupby("method", sort=False):
-        middle = [str(n) for n in rows["N"][rows["rises, then falls"]]]
-        low = [str(n) for n in rows["N"][rows["smallest tau"] < 0.4]]
-        words = [
-            f"below 0.4 at the smallest tau at N = {', '.join(low)}" if low
-            else "never below 0.4 at the smallest tau",
-            f"an interior optimum at N = {', '.join(middle)}" if middle
-            else "an interior optimum nowhere",
-        ]
-        parts.append(f"{method}: {'; '.join(words)}.")
-    return "<br>".join(parts) + "<br>One training run a point: no intervals."
+def request_page(target: Path, notebooks: list[Path]) -> None:
+    """Write what the reports of the request's chapter said first, without references and with."""
+    (path,) = (path for path in notebooks if path.stem.endswith("_request"))
+    said = []
+    for cell in json.loads(path.read_text())["cells"]:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("text", ""))
+            if text.startswith("verdict: "):
+                said.append(text.partition("\n")[0])
+    before, beside = said[:2]
+    target.write_text(
+        f"Without retrained models, the request of {chapter('request')} ends with\n\n"
+        f"> {before}\n\nand the same model, beside retrained ones, with\n\n> {beside}\n"
+    )
+
+
+def citing() -> str:
+    """Return BibTeX of this software, from ``CITATION.cff``, and of the paper."""
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    fields = {
+        "author": " and ".join(f"{{{author['name']}}}" for author in cff["authors"]),
+        "title": cff["title"], "version": cff["version"],
+        "year": _git("log", "-1", "--format=%cd", "--date=format:%Y"), "license": cff["license"],
+        "url": cff.get("repository-code", ""),
+    }
+    lines = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items() if value)
+    bibliography = (ROOT / "book" / "references.bib").read_text()
+    paper = re.search(r"@misc{ren2025forget,.*?\n}\n", bibliography, re.DOTALL)
+    assert paper is not None
+    return f"```bibtex\n@software{{speechunlearn,\n{lines}}}\n\n{paper[0]}```\n"

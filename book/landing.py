@@ -1,4 +1,4 @@
-"""What the first page and README say of one run: its caption, the claims, and the figure.
+"""What the page on the paper says of one run: its caption, the claims, and the figure.
 
 The sentences of the methods are `speechunlearn.lab.sentences`, which chapters show, too.
 """
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from speechunlearn import corpora
 from speechunlearn.chapters import figures
 from speechunlearn.lab import sentences
+from speechunlearn.lab.experiments import ADVERSARIAL
 from speechunlearn.lab.results import COMMITTED, TITLES
 
 
@@ -80,6 +81,62 @@ def of_claims(evaluations: pd.DataFrame, verdicts: pd.DataFrame, n_speakers: int
     return text
 
 
+def span(values: pd.Series, digits: int) -> str:
+    """Return the range of some values: ``0.25 to 0.73``."""
+    return f"{values.min():.{digits}f} to {values.max():.{digits}f}".replace("-", "−")
+
+
+def claimed(table: pd.DataFrame, digits: int) -> list[str]:
+    """Return what the numbers of a table say of the paper's first five claims.
+
+    Args:
+        table: columns method, n_forget, forget, unseen; a row a method, N and, possibly, setting
+        digits: of the numbers
+
+    """
+    by_size = ["n_forget", *(["setting"] if "setting" in table else [])]
+    values = table.set_index(["method", *by_size])
+    forget, unseen = values["forget"], values["unseen"]
+    proposed = list(ADVERSARIAL)
+    copies, elastic = (unseen.loc[method] for method in proposed)
+    gains = pd.concat([copies - unseen.loc["ran_lab"], elastic - unseen.loc["ran_lab"]])
+    fallen = pd.concat([
+        unseen.xs(10, level="n_forget").loc[method] - unseen.xs(100, level="n_forget").loc[method]
+        if "setting" in table else
+        pd.Series([unseen[method, 10] - unseen[method, 100]])
+        for method in ("ran_lab", *proposed)
+    ])
+    return [
+        f"both: {span(forget.loc[proposed], digits)}"
+        + (f"; retrained: {span(forget.loc['retrain'], digits)}" if "retrain" in forget else ""),
+        f"both: {span(unseen.loc[proposed], digits)}; original: "
+        f"{_one_or_span(unseen.loc['original'], digits)}",
+        f"difference {span(gains, digits)}",
+        f"difference {span(elastic - copies, digits)}",
+        f"difference {span(fallen, digits)}",
+    ]
+
+
+def _one_or_span(values: pd.Series, digits: int) -> str:
+    low, _, high = span(values, digits).partition(" to ")
+    return low if low == high else f"{low} to {high}"
+
+
+def how_sure(tests: pd.DataFrame) -> str:
+    """Return the verdict on a claim, and how many comparisons are for and against it.
+
+    Args:
+        tests: rows of `speechunlearn.lab.experiments.claims` that test it
+
+    """
+    verdict = ", ".join(dict.fromkeys(tests["verdict"]))
+    count = tests["difference"].value_counts()
+    return (
+        f"{verdict}: {count.get('above 0', 0)} for, {count.get('below 0', 0)} against, "
+        f"{count.get('undecided', 0)} undecided."
+    )
+
+
 def _counted(n: int, one: str, several: str = "") -> str:
     words = dict(enumerate(("no", "one", "two", "three", "four", "five", "six")))
     return f"{words.get(n, n)} {one if n == 1 else several or one + 's'}"
@@ -96,7 +153,7 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
 
     """
     shown = ["original", "remain", "ran_lab", "adv", "adv_ela"]
-    styles = figures.styles(m for m in shown if m in set(table["method"]))
+    styles = {m: figures.OF_METHOD[m] for m in shown if m in set(table["method"])}
     # one above the other: side by side they could not be read on a phone
     figure, axes = figures.panels(6, 6.8, 2, 1, sharex=True)
     titles = {"forget": "on the forget set", "unseen": "on unseen speakers"}

@@ -80,6 +80,9 @@ target = Path(sys.argv[1]) / "generated"
 (target / "methods").mkdir(parents=True)
 generate.method_pages(target)
 numbers = generate.landing_page(target)
+generate.request_page(target / "request.md", sorted((generate.ROOT / "notebooks").glob("*.ipynb")))
+generate.measured.pages(generate.ROOT / "book" / "metrics", target / "metrics")
+(target / "citing.md").write_text(generate.citing())
 torchless.check()
 assert numbers["provenance"]
 """
@@ -87,7 +90,7 @@ assert numbers["provenance"]
 
 @pytest.fixture(scope="session")
 def generated(made_once: Callable[..., Path]) -> Path:
-    """The snippets of the first page and of the methods' pages, made from committed data.
+    """The snippets of the pages that show results, made from committed data.
 
     A torch that cannot be imported is first on the path, as where none is installed.
     """

@@ -1,5 +1,6 @@
 """The pages of the book agree with the registries, and are made without torch."""
 
+import copy
 import inspect
 import json
 import re
@@ -97,8 +98,7 @@ def test_captions_and_alternative_texts_state_no_number():
 def test_what_is_generated_needs_no_torch(generated):
     assert (generated / "result.svg").stat().st_size > 10_000
     assert (generated / "claims.md").read_text().count("{doc}") == 6
-    for name in ("results.md", "leaderboards.md", "leaderboards_said.md"):
-        assert (generated / name).read_text() in (ROOT / "README.md").read_text()
+    assert (generated / "in_short.md").read_text() in (ROOT / "README.md").read_text()
     assert "lambda_adv" in (generated / "methods" / "adv.md").read_text()
 
 
@@ -286,3 +286,56 @@ def test_no_line_of_a_table_ends_within_an_interval(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(BOOK), str(path)], check=True, cwd=ROOT)
     found = json.loads(path.read_text())["cells"][0]["outputs"][0]["data"]["text/html"]
     assert found == table.replace("0.20, 0.05", "0.20,&nbsp;0.05")
+
+
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+ADDRESS = "https://example.org/speech"
+
+
+def test_buttons_and_links_wait_for_the_address_of_the_repository(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import build
+
+    without = build.configure(CONFIG, {"a": "1"}, "Version 7")
+    assert "launch_buttons" not in without and "repository" not in without
+    assert not without["html"]["use_repository_button"]
+    assert not without["html"]["use_issues_button"]
+    public = copy.deepcopy(CONFIG)
+    public["repository"]["url"] = ADDRESS
+    having = build.configure(public, {"a": "1"}, "Version 7")
+    assert having["launch_buttons"] == CONFIG["launch_buttons"]
+    assert having["repository"]["url"] == ADDRESS and having["html"]["use_repository_button"]
+    for content in (without, having):
+        assert content["parse"]["myst_substitutions"] == {"a": "1"}
+        assert content["html"]["extra_footer"].startswith("<p>Version 7</p>")
+    assert "myst_substitutions" not in CONFIG["parse"]  # a copy was changed
+
+
+def test_a_page_tells_what_it_is_about(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import findable
+
+    text = findable.tags('A "title"', "about <it>", "", "book/intro")
+    assert '<meta name="description" content="about &lt;it&gt;">' in text
+    assert 'property="og:title" content="A &quot;title&quot;"' in text
+    assert "og:image" not in text and "og:url" not in text
+    text = findable.tags("T", "about", f"{ADDRESS}/", "book/intro")
+    assert f'property="og:image" content="{ADDRESS}/_static/social.png"' in text
+    assert f'property="og:url" content="{ADDRESS}/book/intro.html"' in text
+    assert findable.description(None) == findable.DESCRIPTION
+    assert findable.plain("<em>A</em> &amp; B") == "A & B"
+
+
+def test_a_long_module_goes_on_on_a_second_page():
+    script = (
+        "import ast, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import generate\n"
+        "body = '\\n'.join(f'def {n}():\\n' + '    x = 1\\n' * k for n, k in "
+        "[('a', 200), ('_b', 900), ('c', 100), ('d', 100), ('e', 400), ('f', 1)])\n"
+        "print([[node.name for node in part] for part in generate.split(ast.parse(body))])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(BOOK)], check=True, cwd=ROOT, capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[['a', 'c'], ['d'], ['e'], ['f']]"

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from typing import Any
+from urllib.parse import quote_plus, unquote, urljoin, urlsplit
 
 import browser
 import pytest
+import yaml
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "book"))
@@ -293,7 +296,7 @@ def test_a_link_of_the_menu_leads_to_its_page(
     assert tab.errors() == []
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", [*CHAPTERS, "book/leaderboard.html", "book/methods.html"])
 def test_no_table_or_code_of_a_chapter_is_wider_than_its_page(
     page: str, site: str, tab: browser.Browser
 ) -> None:
@@ -310,7 +313,7 @@ def test_no_table_or_code_of_a_chapter_is_wider_than_its_page(
     assert wide == []
 
 
-@pytest.mark.parametrize("page", [*CHAPTERS, "book/status.html"])
+@pytest.mark.parametrize("page", [*CHAPTERS, "book/status.html", "book/leaderboard.html"])
 def test_a_table_wider_than_a_phone_says_so_and_keeps_its_first_column(
     page: str, site: str, tab: browser.Browser
 ) -> None:
@@ -371,15 +374,196 @@ def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -
     assert tab.errors() == []
 
 
-def test_launch_and_copy_buttons(site: str, tab: browser.Browser) -> None:
+def test_copy_buttons_and_launch_buttons_where_the_repository_has_an_address(
+    site: str, tab: browser.Browser
+) -> None:
     tab.size(*DESKTOP)
     tab.open(urljoin(site, "notebooks/05_table1.html"))
     launches = tab.run(
         "[...document.querySelectorAll('.dropdown-launch-buttons a')].map(a => a.href)"
     )
-    assert any("mybinder.org" in a and "notebooks/05_table1.ipynb" in a for a in launches)
-    assert any(
-        "colab.research.google.com/github" in a and a.endswith("notebooks/05_table1.ipynb")
-        for a in launches
-    )
+    if yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]:
+        assert any("mybinder.org" in a and "notebooks/05_table1.ipynb" in a for a in launches)
+        assert any(
+            "colab.research.google.com/github" in a and a.endswith("notebooks/05_table1.ipynb")
+            for a in launches
+        )
+    else:
+        assert launches == []
+        assert tab.run("document.querySelectorAll('.btn-source-issues-button').length") == 0
     assert tab.run("document.querySelectorAll('button.copybtn').length") > 0
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("book/")])
+def test_a_page_that_is_no_chapter_has_less_than_twelve_screens(
+    page: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*DESKTOP)
+    tab.open(urljoin(site, page))
+    assert tab.run("document.documentElement.scrollHeight") < 12 * DESKTOP[1]
+
+
+def test_the_papers_claims_stand_on_one_screen(site: str, tab: browser.Browser) -> None:
+    tab.size(*DESKTOP)
+    tab.open(urljoin(site, "book/paper.html"))
+    table = "document.querySelector('table.compact')"
+    assert tab.run(f"{table}.getBoundingClientRect().bottom") <= DESKTOP[1]
+    assert tab.run(f"{table}.tBodies[0].rows.length") == 6
+
+
+ON_EACH_SCREEN = pytest.mark.parametrize(
+    ("size", "theme"), [(s, t) for s in (PHONE, DESKTOP) for t in ("light", "dark")]
+)
+DOORS = {
+    "I have a deletion request": ("book/request.html", "A deletion request"),
+    "I know the paper": ("book/paper.html", "The paper"),
+    "I want to learn it": ("notebooks/01_corpus.html", "1. "),
+}
+
+
+def go(tab: browser.Browser, element: str, page: str) -> None:
+    """Click something that leads to a page of the book, and wait until it is there."""
+    tab.click(element)
+    tab.wait(f"location.pathname === '/{page}' && document.readyState === 'complete'")
+
+
+@pytest.mark.parametrize("words", list(DOORS))
+@ON_EACH_SCREEN
+def test_a_door_of_the_first_screen_opens(
+    words: str, size: tuple[int, int], theme: str, site: str, tab: browser.Browser
+) -> None:
+    page, title = DOORS[words]
+    tab.size(*size)
+    tab.theme(theme)
+    tab.open(urljoin(site, START))
+    door = (
+        "[...document.querySelectorAll('.doors .sd-card')]"
+        f".find(card => card.innerText.includes({json.dumps(words)}))"
+    )
+    assert tab.run(f"{door}.getBoundingClientRect().bottom") <= size[1]
+    go(tab, door, page)
+    assert tab.run("document.querySelector('article h1').innerText").startswith(title)
+    assert tab.errors() == []
+
+
+@ON_EACH_SCREEN
+def test_a_request_from_the_door_to_the_report(
+    size: tuple[int, int], theme: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.theme(theme)
+    tab.open(urljoin(site, START))
+    go(tab, "document.querySelector('.doors .sd-card')", "book/request.html")
+    headings = tab.run(
+        "[...document.querySelectorAll('article h2')].map(h => h.firstChild.textContent)"
+    )
+    assert headings == ["What you need", "The command", "How to read the report",
+                        "When to retrain instead", "What to write back"]
+    assert tab.run("document.querySelector('article .highlight').innerText").startswith(
+        "speechunlearn forget --model"
+    )
+    (chapter,) = [page for page in CHAPTERS if page.endswith("_request.html")]
+    # one whose middle is within it: not broken over lines
+    link = (
+        f"[...document.querySelectorAll('article a[href$=\"{Path(chapter).name}\"]')]"
+        ".find(a => a.getClientRects().length === 1)"
+    )
+    go(tab, link, chapter)
+    report = "document.querySelector('iframe[title=\"The report of the audit\"]')"
+    tab.run(f"{report}.scrollIntoView()")
+    tab.wait(f"{report}.contentDocument?.body?.innerText.includes('Verdict:')")
+    assert tab.errors() == []
+
+
+@ON_EACH_SCREEN
+def test_the_leaderboard_is_filtered_and_sorted(
+    size: tuple[int, int], theme: str, site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.theme(theme)
+    tab.open(urljoin(site, "book/leaderboard.html"))
+
+    def choose(name: str, value: str) -> None:
+        tab.run(
+            f"(menu => {{ menu.value = {json.dumps(value)}; "
+            "menu.dispatchEvent(new Event('change')); })([...document.querySelectorAll("
+            f"'.filters label')].find(l => l.innerText.startsWith('{name}'))"
+            ".querySelector('select'))"
+        )
+
+    def column(name: str) -> list[str]:
+        return tab.run(
+            "(table => { const at = [...table.tHead.rows[0].cells].findIndex("
+            f"c => c.innerText.trim().startsWith('{name}')); return [...table.tBodies[0].rows]"
+            ".filter(row => row.checkVisibility()).map(row => row.cells[at].innerText.trim()); })"
+            "(document.querySelector('table.filtered'))"
+        )
+
+    everything = column("Method")
+    for name, value in {
+        "Data used": "forget", "Corpus": "Arabic words", "Encoder": "nano-english", "Cost": "0.1"
+    }.items():
+        choose(name, value)
+    rows = column("Method")
+    assert 0 < len(rows) < len(everything) / 3
+    assert set(column("Data used")) == {"forget"} and set(column("Corpus")) == {"Arabic words"}
+    assert set(column("Encoder")) == {"nano-english"}
+    assert all(float(cost) <= 0.1 for cost in column("Cost"))
+    count = tab.run("document.querySelector('.filters output').value")
+    assert count == f"{len(rows)} of {len(everything)} rows"
+    heading = (
+        "[...document.querySelectorAll('table.filtered th')]"
+        ".find(th => th.innerText.startsWith('Utility distance'))"
+    )
+    tab.run(f"{heading}.click()")
+    distances = [float(text) for text in column("Utility distance")]
+    assert distances == sorted(distances) and len(distances) == len(rows)
+    assert "▲" in tab.run(f"getComputedStyle({heading}, '::after').content")
+    for name in ("Data used", "Corpus", "Encoder", "Cost"):
+        choose(name, "")
+    assert sorted(column("Method")) == sorted(everything)
+    assert tab.errors() == []
+
+
+QUESTIONS = yaml.safe_load((Path(__file__).parent / "questions.yml").read_text())
+
+
+@functools.cache
+def article(page: str) -> str:
+    """The words of a page, without menus."""
+    text = (HTML / page).read_text()
+    found = BeautifulSoup(text, "html.parser").find("article", class_="bd-article")
+    return " ".join(found.get_text(" ").split())
+
+
+@functools.cache
+def linked(page: str) -> frozenset[str]:
+    """The pages that a page links to, in its text and its menu."""
+    targets = (
+        ((HTML / page).parent / unquote(urlsplit(address).path)).resolve()
+        for address in names(HTML / page).addresses
+        if not urlsplit(address).scheme and urlsplit(address).path.endswith(".html")
+    )
+    return frozenset(
+        path.relative_to(HTML.resolve()).as_posix() for path in targets if path.is_file()
+    )
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: asked["question"])
+def test_a_newcomers_question_is_answered_within_two_clicks_and_one_search(
+    asked: dict[str, Any], site: str, tab: browser.Browser
+) -> None:
+    answering = {page for page in asked["pages"] if asked["answer"] in article(page)}
+    assert answering == set(asked["pages"])
+    one = linked(START)
+    assert answering & one or any(answering & linked(page) for page in one)
+    tab.size(*PHONE)
+    tab.open(urljoin(site, f"search.html?q={quote_plus(asked['search'])}"))
+    tab.wait("/finished|matching/i.test(document.querySelector('#search-results').innerText)"
+             " && document.querySelectorAll('#search-results li a').length > 0")
+    hits = tab.run(
+        "[...document.querySelectorAll('#search-results li a')].slice(0, 8)"
+        ".map(a => new URL(a.href).pathname.slice(1))"
+    )
+    assert answering & set(hits), hits
+    assert tab.errors() == []

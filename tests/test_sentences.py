@@ -1,18 +1,23 @@
-"""What README, the first page and the chapters say of results is what the committed data say."""
+"""What README.md, pages and chapters say of results is what the committed data say."""
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
+import yaml
 
-from speechunlearn import methods
+from benchmarks.summary import kept, summary
+from speechunlearn import cli, methods
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import experiments, sentences
 from speechunlearn.lab import results as protocol
+from speechunlearn.tool import verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "book"))
@@ -21,8 +26,16 @@ import landing  # noqa: E402
 README = (ROOT / "README.md").read_text()
 INTRO = (ROOT / "book" / "intro.md").read_text()
 
-#: what the first page shows of results, beside the leaderboards
-INCLUDED = ["result-figure", "result", "sentences", "claims", "more"]
+PAPER = (ROOT / "book" / "paper.md").read_text()
+LEADERBOARD = (ROOT / "book" / "leaderboard.md").read_text()
+
+#: what pages show of results; they say none in words of their own
+INCLUDED = {
+    "intro": ["found"],
+    "paper": ["claims", "result-figure", "result", "sentences"],
+    "leaderboard": ["leaderboard", "leaderboards_said", "more"],
+    "request": ["request"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,65 +57,93 @@ def numbers(shown) -> pd.DataFrame:
     )
 
 
-def readme_faults(text: str, generated: str) -> list[str]:
-    """Return the lines of README's results that are not those computed, up to the leaderboards."""
-    section = text.partition("\n## Results\n\n")[2].partition("\n## ")[0].splitlines()
-    wanted = generated.splitlines()
-    return [
-        f"README says {said!r}, the data {told!r}"
-        for said, told in zip(section, wanted, strict=False) if said != told
-    ] + wanted[len(section):]
-
-
-def intro_faults(text: str) -> list[str]:
-    """Return the numbers and the judging words on the first page that stand outside of includes."""
-    sections = text.split("\n## ")
-    own = ("The result in one figure", "The paper's claims")
-    shown = [section for section in sections if section.startswith(own)]
-    assert len(shown) == 2
-    bare = r"```.*?```|^:{3,}.*?$|^The .*?$"  # without includes, and the headings
-    prose = "\n".join(re.sub(bare, "", part, flags=re.DOTALL | re.MULTILINE) for part in shown)
+def told(text: str, section: str = "") -> list[str]:
+    """Return the numbers and the judging words of a page that stand outside of includes."""
+    shown = text.partition(section)[2].partition("\n## ")[0] if section else text
+    bare = r"```.*?```|^:{3,}.*?$|^#.*?$|`[^`]*`|{\w+}`[^`]*`"  # without includes and headings
+    prose = re.sub(bare, "", shown, flags=re.DOTALL | re.MULTILINE).replace("wav2vec 2.0", "")
     judging = (
         r"\b(?:above|below|better|worse|holds?|fails?|undecided|closest|more than|less than)\b"
     )
-    return re.findall(rf"\d[\d.]*|{judging}", prose)
+    return re.findall(rf"\d\.\d+|{judging}", prose)
 
 
-def test_readme_has_the_numbers_and_words_that_the_data_give(generated):
-    assert readme_faults(README, (generated / "results.md").read_text()) == []
+@pytest.mark.parametrize("page", list(INCLUDED))
+def test_a_page_includes_what_is_made_of_results(page):
+    text = (ROOT / "book" / f"{page}.md").read_text()
+    assert re.findall(r"{include} \.\./generated/([\w-]+)\.md", text) == INCLUDED[page]
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("0.75 to 0.84", "0.75 to 0.85"),
-        ("| Ran. Lab. | 0.02 / 0.34", "| Ran. Lab. | 0.02 / 0.35"),
-        ("above Ran. Lab. at every N", "below Ran. Lab. at every N"),
-        ("No claim of the paper is decided", "Most claims of the paper are decided"),
-        ("M = 2, P = 10", "M = 20, P = 50"),
-        ("8 weight updates", "195 weight updates"),
-        ("is the model retrained without all\n100", "is the model retrained without all\n10"),
-        ("four unseen speakers", "six unseen speakers"),
-    ],
+    ("text", "section"),
+    [(INTRO, "\n## What was found\n"), (PAPER, "\n## Our Table 1\n"),
+     (PAPER.partition("\n## ")[0], ""), (LEADERBOARD.partition("\n## ")[0], "")],
 )
-def test_a_changed_number_or_word_in_readme_is_found(generated, old, new):
-    words = re.compile(re.escape(old).replace(r"\ ", r"\s+").replace("\\\n", r"\s+"))
-    changed, count = words.subn(new, README, count=1)
-    assert count == 1, old
-    assert readme_faults(changed, (generated / "results.md").read_text())
-
-
-def test_the_first_page_includes_what_is_made_and_says_no_result_of_its_own():
-    included = re.findall(r"{include} \.\./generated/([\w-]+)\.md", INTRO)
-    assert [name for name in included if name in INCLUDED] == INCLUDED
-    assert intro_faults(INTRO) == []
-    heading = "\n## The paper's claims"
+def test_no_result_is_typed_where_results_are_shown(text, section):
+    assert told(text, section) == []
     for planted in ("Its UAR is 0.75.", "Adv. is better than random labels.", "One claim holds."):
-        assert intro_faults(INTRO.replace(heading, f"\n{planted}\n{heading}"))
+        assert told(text.replace("```\n", f"```\n\n{planted}\n", 1) if not section else
+                    text.replace(section, f"{section}{planted}\n"), section)
+
+
+def test_the_papers_numbers_and_ours_stand_beside_each_claim(generated, numbers):
+    """Of the first two claims and the third, computed a second time."""
+    rows = [line.split(" | ") for line in (generated / "claims.md").read_text().splitlines()
+            if line.startswith("| **")]
+    assert len(rows) == 6
+    paper = protocol.paper_table1()
+    both = paper[paper["method"].isin(["adv", "adv_ela"])]
+    assert rows[0][1] == f"both: {both['forget'].min():.3f} to {both['forget'].max():.3f}"
+    ours = numbers[numbers["method"].isin(["adv", "adv_ela"])]
+    here = ours[ours["split"] == "forget"]["value"]
+    assert rows[0][2].startswith(f"both: {here.min():.2f} to {here.max():.2f}; retrained: ")
+    here = ours[ours["split"] == "unseen"]["value"]
+    assert rows[1][2].startswith(f"both: {here.min():.2f} to {here.max():.2f}; original: ")
+    gains = []
+    for setting in ("validation", "test"):
+        for n in (10, 30, 50, 100):
+            cell = paper[(paper["setting"] == setting) & (paper["n_forget"] == n)]
+            unseen = cell.set_index("method")["unseen"]
+            gains += [unseen["adv"] - unseen["ran_lab"], unseen["adv_ela"] - unseen["ran_lab"]]
+    shown = f"difference {min(gains):.3f} to {max(gains):.3f}".replace("-", "−")
+    assert rows[2][1] == shown
+    falls = [
+        float(paper[(paper["setting"] == setting) & (paper["method"] == method)]
+              .set_index("n_forget")["unseen"].loc[[10, 100]].diff().iloc[1] * -1)
+        for setting in ("validation", "test") for method in ("ran_lab", "adv", "adv_ela")
+    ]
+    assert rows[4][1] == f"difference {min(falls):.3f} to {max(falls):.3f}"
+    assert all("not tested here" in row[3] for row in rows)
+
+
+def test_how_sure_a_claim_is_follows_its_tests():
+    tests = pd.DataFrame(
+        {"verdict": ["holds", "holds", "undecided"],
+         "difference": ["above 0", "above 0", "undecided"]}
+    )
+    assert landing.how_sure(tests) == (
+        "holds, undecided: 2 for, 0 against, 1 undecided."
+    )
+
+
+def test_readmes_picture_is_that_of_the_committed_results(generated):
+    picture = (generated / "leaderboard.svg").read_text()
+    assert (ROOT / "book/images/leaderboard.svg").read_text() == picture, (
+        "python book/boards.py draws it anew"
+    )
+    assert "](book/images/leaderboard.svg)" in README
+
+
+def test_readme_is_a_shop_window():
+    assert len(README.splitlines()) <= 120
+    first_screen = "\n".join(README.splitlines()[:36])
+    for command in ("make env", "speechunlearn example try", "speechunlearn forget --model model"):
+        assert command in first_screen
+    assert "unlearned/report.html" in first_screen and "Article 17" in first_screen
 
 
 def test_the_rule_of_a_verdict_is_worded_in_one_place(generated):
-    assert (generated / "claims.md").read_text().startswith(experiments.RULE)
+    assert (generated / "claims.md").read_text().rstrip().endswith(experiments.RULE)
     rule = re.compile(r"\*?(holds|fails)\*? (if|where|when)", re.IGNORECASE)
     pages = [*ROOT.glob("*.md"), *ROOT.glob("book/**/*.md"), *ROOT.glob("notebooks/*.py")]
     assert [path.name for path in pages if rule.search(path.read_text())] == []
@@ -227,8 +268,8 @@ def test_a_comparison_without_power_is_told_from_one_with_it():
     assert "no power" not in sentences.of_power(sharp)
 
 
-def test_the_first_page_compares_no_images(generated):
-    assert "image" not in INTRO and "image" not in (generated / "more.md").read_text()
+def test_the_leaderboard_compares_no_images(generated):
+    assert "image" not in LEADERBOARD and "image" not in (generated / "more.md").read_text()
 
 
 @pytest.mark.parametrize("corpus", ["arabic_speech_commands", "speech_commands_10"])
@@ -277,7 +318,7 @@ def test_only_the_papers_own_methods_speak_of_the_paper(generated):
 )
 def test_a_page_says_where_its_descent_is_not_the_authors(name):
     page = (ROOT / "book" / "methods" / f"{name}.md").read_text()
-    section = page.partition("## Otherwise than in the authors' code\n")[2].partition("\n## ")[0]
+    section = page.partition("## Deviations from the authors' code\n")[2].partition("\n## ")[0]
     assert "The descent is Adam" in section and "SGD" in section
 
 
@@ -292,20 +333,97 @@ def test_ten_clips_of_seven_classes_rarely_hold_all_of_them():
     assert counts[7] == pytest.approx(stated, abs=5e-4)
 
 
-def test_readme_says_of_a_request_what_chapter_eleven_shows():
+def test_the_request_page_quotes_the_reports_of_the_chapter(generated):
+    """The first lines of the request's report and of the audit's, as they were printed."""
     notebook = json.loads((ROOT / "notebooks" / "11_request.ipynb").read_text())
     printed = "".join(
-        "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
-        for cell in notebook["cells"] for output in cell.get("outputs", [])
+        "".join(output.get("text", "")) for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    ).splitlines()
+    verdicts_said = [line for line in printed if line.startswith("verdict: ")]
+    quoted = [line.removeprefix("> ") for line in (generated / "request.md").read_text().split("\n")
+              if line.startswith("> ")]
+    assert quoted == verdicts_said[:2]
+    assert quoted[0].startswith(f"verdict: {verdicts.UNKNOWN}: no retrained models were given")
+
+
+def test_the_request_page_and_readme_name_the_three_verdicts():
+    page = (ROOT / "book" / "request.md").read_text()
+    for verdict in (verdicts.LIKE, verdicts.NOT_LIKE, verdicts.UNKNOWN):
+        assert f"\n{verdict}\n: " in page  # a definition of its own
+        assert f"*{verdict}*" in " ".join(README.split())
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of a page, in words, without comments."""
+    lines = re.sub(r"[\[\]]", " ", text.replace("\\\n", " ")).splitlines()
+    lines += re.findall(r"`(speechunlearn [^`]*)`", " ".join(text.split()))
+    found = [re.search(r"(?:^|&& )\s*(speechunlearn .*)", line) for line in lines]
+    return [shlex.split(match[1].split(" && ")[0], comments=True)[1:] for match in found if match]
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/request.md", "book/reproduce.md"])
+def test_commands_of_a_page_have_options_that_there_are(page):
+    known = typer.main.get_command(cli.app).commands
+    shown = commands((ROOT / page).read_text())
+    assert len(shown) > 2
+    for name, *words in shown:
+        if name.startswith("-"):
+            continue
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options, (page, name, words)
+
+
+def test_a_method_page_says_when_to_use_it_and_where_it_stands(generated):
+    when = yaml.safe_load((ROOT / "book" / "methods.yml").read_text())
+    assert list(when) == sorted(methods.METHODS)
+    assert not [name for name, text in when.items() if re.search(r"\d", text)]
+    ranking = pd.read_csv(ROOT / "data/leaderboard/cpu-ravdess/ranking.csv").set_index("method")
+    ranked = list(ranking.drop(index=["original", "retrain"]).sort_values("gap").index)
+    passes = ranking["forward_backward"]
+    for name in methods.METHODS:
+        facts = (generated / "methods" / f"{name}.md").read_text()
+        assert "\n## When to use it\n" in facts and "\n## How to call it\n" in facts
+        row = (generated / "methods" / f"{name}-file.md").read_text().splitlines()[2]
+        gap = f"{ranking.loc[name, 'gap']:.3f}"
+        cost = f"{passes[name] / passes['retrain'] + 1e-9:.2f}"
+        place = f"{ranked.index(name) + 1} of {len(ranked)}" if name in ranked else "–"
+        assert row.startswith(f"| RAVDESS emotions | {gap} | {place} | "), name
+        assert row.endswith(f" | {cost} |"), name
+
+
+def test_a_worked_number_of_a_metric_is_the_tested_example(generated):
+    text = (generated / "metrics" / "tow.md").read_text()
+    assert ">>> tow({\"forget\": 1.0, \"retain\": 1.0, \"unseen\": 0.75}, retrained)\n0.375" in text
+    shown = (generated / "metrics" / "uar.md").read_text()
+    ranking = pd.read_csv(ROOT / "data/leaderboard/cpu-ravdess/ranking.csv").set_index("method")
+    for name, title in (("retrain", "Retrained"), ("amun", "AMUN")):
+        assert f"{title} {ranking.loc[name, 'forget_uar']:.2f}" in shown
+    assert (generated / "metrics" / "uar.svg").stat().st_size > 5000
+
+
+def test_bibtex_is_that_of_the_citation_file(generated):
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    text = (generated / "citing.md").read_text()
+    assert f"title = {{{cff['title']}}}" in text and f"version = {{{cff['version']}}}" in text
+    assert "@misc{ren2025forget" in text and "arXiv:2510.04251" in text
+
+
+def test_the_page_on_cost_says_what_a_large_model_took():
+    text = " ".join((ROOT / "book/metrics/cost.md").read_text().split())
+    table = pd.read_csv(ROOT / "data/benchmarks/large_model.csv").set_index("work")
+    assert (table["clips"] == 16).all() and (table["seconds"] == 10).all()
+    request, training = (
+        f"held {row['peak_memory_mb'] / 1024:.1f} GiB and took {row['processor_seconds']:.0f}"
+        for _, row in table.loc[["perturbed", "training"]].iterrows()
     )
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    changed, before, after, retrained, outside, scores = re.search(
-        r"of chapter 11's 16 clips (\d+) change their answers \(forget UAR ([\d.]+) to ([\d.]+), "
-        r"retrained models ([\d.]+)\).*for (\d+) of (\d+) scores", readme
-    ).groups()
-    assert f"of 16 predictions {changed} changed" in printed
-    assert f"UAR, forget (16 clips): before {before}, after {after}" in printed
-    assert f"; {outside} of {scores} scores lie outside" in printed
-    assert re.search(rf"UAR, forget set +\d\.\d\d +{retrained} ", printed)
-    assert "says *distinguishable from retraining*" in readme
-    assert "verdict: distinguishable from retraining:" in printed
+    assert f"{request} processor seconds; an epoch of training on the same clips {training}" in text
+
+
+def test_the_page_on_self_distillation_says_what_five_requests_cost():
+    text = " ".join((ROOT / "book/methods/perturbed.md").read_text().split())
+    table = summary(kept(ROOT / "data/benchmarks/requests.csv")).set_index("kind")
+    row = table.loc["in a row"]
+    lost = 100 * (1 - float(row["utility"].split()[0]))
+    words = {4: "four"}[row["requests"]]
+    assert f"{lost:.0f} % of the UAR on unseen speakers are lost ({words} models)" in text

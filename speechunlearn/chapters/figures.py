@@ -38,6 +38,11 @@ def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+#: a method's marker and colour in every figure, by its name and by its title
+OF_METHOD = styles(TITLES)
+OF_METHOD |= {TITLES[name]: style for name, style in OF_METHOD.items()}
+
+
 def panels(
     width: float | int, height: float | int, rows: int = 1, columns: int = 1, **shared: Any
 ) -> Any:
@@ -46,8 +51,8 @@ def panels(
 
 
 def _curves(axis: Axes, table: pd.DataFrame, **how: Any) -> None:
-    """Draw each column over the index."""
-    style_of = styles(table)
+    """Draw each column over the index; one that is called as a method looks as the method does."""
+    style_of = styles(table) | OF_METHOD
     for (name, column), line in zip(table.items(), cycle(LINES), strict=False):
         axis.plot(column, label=name, **{**style_of[name], "linestyle": line, **how})
     axis.legend(frameon=False)
@@ -141,7 +146,7 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
     """
     sizes = sorted(table["n_forget"].unique())
     order = [m for m in TITLES if m in set(table["method"])]
-    style_of, place = styles(TITLES), {method: y for y, method in enumerate(order)}
+    place = {method: y for y, method in enumerate(order)}
     figure, axes = panels(
         2.2 + 2.1 * len(sizes), max(5, 0.6 * len(order)), 2, len(sizes), sharex=True, sharey=True,
         squeeze=False,
@@ -151,7 +156,7 @@ def by_method(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
         for axis, n in zip(row, sizes, strict=True):
             part = table[(table["n_forget"] == n) & (table["split"] == split)].set_index("method")
             for method in (m for m in order if m in part.index):
-                score, y, how = part.loc[method], place[method], style_of[method]
+                score, y, how = part.loc[method], place[method], OF_METHOD[method]
                 axis.plot([score["low"], score["high"]], [y, y], color=how["color"], linewidth=2)
                 axis.plot(score["value"], y, markersize=7, **how)
             if paper is not None:
@@ -221,9 +226,8 @@ def forgetting_and_cost(table: pd.DataFrame) -> Figure:
 
     """
     figure, axes = panels(9, 4 + 0.05 * len(table), 1, 2, sharey=True)
-    style_of = styles(TITLES)
     for row in table.itertuples():
-        how = style_of[row.method]
+        how = OF_METHOD[row.method]
         face = how["color"] if row.forget_only else "none"
         for axis, across in zip(axes, (row.relative_utility, row.forward_backward), strict=True):
             axis.plot([across] * 2, [row.gap_low, row.gap_high], color=how["color"], linewidth=0.8)
@@ -250,8 +254,10 @@ def growth(table: pd.DataFrame, axes: Mapping[str, str]) -> Figure:
         table.assign(method=table["method"].map(TITLES)), kind="line", x="size", y="seconds",
         col="axis", col_order=[axis for axis in axes if axis in set(table["axis"])], col_wrap=3,
         hue="method", style="method", hue_order=names, style_order=names, estimator="median",
-        errorbar=("pi", 100), err_style="bars", markers=_MARKERS[: len(names)], palette=PALETTE,
-        height=2.7, aspect=1.15, facet_kws={"sharex": False},
+        errorbar=("pi", 100), err_style="bars",
+        markers=[OF_METHOD[name]["marker"] for name in names],
+        palette=[OF_METHOD[name]["color"] for name in names], height=2.7, aspect=1.15,
+        facet_kws={"sharex": False},
     )
     for axis, panel in grid.axes_dict.items():
         sizes = sorted(table.loc[table["axis"] == axis, "size"].unique())

@@ -1,7 +1,7 @@
 """Sentences about results, made from them: with what they were run, and what their tables say.
 
-A word that judges (above, below, at every N) is computed as the numbers beside it are. README and
-the first page hold these sentences as they are returned here, which a test sees to.
+A word that judges (above, below, at every N) is computed as the numbers beside it are. The
+page on the paper holds these sentences as they are returned here, which a test sees to.
 """
 
 from __future__ import annotations
