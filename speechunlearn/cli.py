@@ -156,7 +156,7 @@ def run(
         option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
         raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
     chosen = profiles.get(profile)
-    paths = [context.find_chapter(name) for name in chapter or []]
+    paths = [path for name in chapter or [] for path in context.find_chapters(name)]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
         context.check_root(
