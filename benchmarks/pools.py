@@ -351,9 +351,7 @@ def answer(study: Study, design: Design, k: int, folder: Path) -> Path:
     listed = "\n".join(study.train_manifest["hash"][heard])
     if hashlib.sha256(listed.encode()).hexdigest()[:16] != card["specification"]["clips"]:
         raise ParameterError(f"pool: model {k} was trained on other clips than the design says")
-    model = study.retrained(seed, absent)
-    clips = {"train": study.train, "others": study._load(untrained(study))}
-    logits = training.answers(model, clips)
+    logits = logits_of(study.retrained(seed, absent), study)
     about = {key: card[key] for key in _CARD} | {
         "model": k, "seed": seed, "clips": int(heard.sum()), "design": design.digest,
         "training_loss": card["history"][-1], "protocol": provenance.protocol_hash(),
@@ -362,9 +360,16 @@ def answer(study: Study, design: Design, k: int, folder: Path) -> Path:
     with replaced(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
             stream, heard=heard, about=np.array(json.dumps(about, sort_keys=True)),
-            logits=np.concatenate([logits["train"], logits["others"]]).astype(np.float16),
+            logits=logits,
         )
     return file
+
+
+def logits_of(model: Classifier, study: Study) -> Float[np.ndarray, "clips classes"]:
+    """Return what a model says of every clip of `about_clips`, in half precision."""
+    clips = {"train": study.train, "others": study._load(untrained(study))}
+    logits = training.answers(model, clips)
+    return np.concatenate([logits["train"], logits["others"]]).astype(np.float16)
 
 
 _CARD = ("seconds", "peak_memory_mb", "forward_backward", "commit", "lock", "machine")
@@ -483,8 +488,12 @@ class Pool:
         Its splits are ``forget`` (the set), ``retain`` (what every model of the pool hears, so that
         it is the same for all), ``spare`` and ``unseen``.
         """
+        return self.table(self.logits[self.models["model"].tolist().index(k)], name)
+
+    def table(self, logits: Float[np.ndarray, "clips classes"], name: str) -> pd.DataFrame:
+        """Return `predictions` of a set from a model's logits."""
         parts = {"forget": name, "retain": "always", "spare": "spare", "unseen": "unseen"}
-        logits = self.logits[self.models["model"].tolist().index(k)].astype(float)
+        logits = logits.astype(float)
         rows = {part: self.clips["part"] == value for part, value in parts.items()}
         rows = {part: chosen.to_numpy() for part, chosen in rows.items() if chosen.any()}
         return per_clip.table(
@@ -512,7 +521,7 @@ def summary(pool: Pool) -> pd.DataFrame:
         row |= {side: len(models) for side, models in sides.items()}
         for side, models in sides.items():
             said = [pool.predictions(k, one.name) for k in models]
-            scores = pd.DataFrame([_scores_of(table, len(pool.design.labels)) for table in said])
+            scores = pd.DataFrame([scores_of(table, len(pool.design.labels)) for table in said])
             row |= {f"{name}, {side}": scores[name].mean() for name in scores}
             if side == "references":
                 row["sd of the loss, references"] = scores["loss"].std()
@@ -520,7 +529,7 @@ def summary(pool: Pool) -> pd.DataFrame:
     return pd.DataFrame(tables)
 
 
-def _scores_of(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
+def scores_of(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
     forget, spare = (table[table["split"] == part] for part in ("forget", "spare"))
     inside = np.repeat([1, 0], [len(forget), len(spare)])
     return {

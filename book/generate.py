@@ -36,6 +36,7 @@ import matplotlib  # noqa: E402
 matplotlib.use("agg")
 
 import boards  # noqa: E402
+import folded  # noqa: E402
 import landing  # noqa: E402
 import measured  # noqa: E402
 import numpy as np  # noqa: E402
@@ -102,6 +103,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
         keep_intervals(notebook)
+        folded.tag(notebook)
     return landing_page(source / "generated")
 
 

@@ -1,6 +1,14 @@
 # %% [markdown]
 # # The corpus and its split
 #
+# *Who trains a model here, who tests it, and which recordings is it asked to forget?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("01_corpus")
+
+# %% [markdown]
 # A model that is to forget must first have learnt from somebody. This chapter reads a corpus, looks
 # at it, and cuts it three times: into **training, validation and test speakers**, of whom no one is
 # in two parts; and the training clips into a **forget set** of N clips, drawn at random, and the
@@ -25,6 +33,9 @@ from speechunlearn.chapters import context
 run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
+
+# %% [markdown]
+# ## The corpus of this run
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -142,7 +153,27 @@ for name in ("development", 0, 1):
 print("random forget sets: the same clips in the same order")
 
 # %% [markdown]
-# ## What the emotions sound like
+# ## On real speech
+#
+# What the committed runs of profile `cpu` were made on. Clips are counted of one run, with what is judged:
+# the clips to forget, a sample of the retained ones, and all of the unseen units. These are speakers; words, where
+# a model names speakers.
+
+# %%
+from speechunlearn.chapters import pages
+
+pages.committed_corpora()
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 01 --profile cpu --corpus ravdess --root PATH
+
+# %% [markdown]
+# ### What the emotions sound like
 #
 # One clip of each class, all by the same training speaker.
 
@@ -155,7 +186,7 @@ for label, clips in manifest[manifest["speaker"] == speaker].groupby("label"):
     display(Audio(filename=clips["path"].iloc[0], rate=16000))
 
 # %% [markdown]
-# ## Nobody is on two sides
+# ### Nobody is on two sides
 #
 # The split is by speaker, and a clip that occurs twice under two names counts once: otherwise a
 # model could be asked to forget a recording that it keeps a copy of.
@@ -170,7 +201,7 @@ print("speakers shared:", [len(speakers[a] & speakers[b]) for a, b in pairs])
 print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 
 # %% [markdown]
-# ## The forget sets
+# ### The forget sets
 #
 # A *random forget set* of size N is the first N clips of a random order of the training clips. So
 # those of one number are nested, and a method's fall with N is not the luck of other clips.

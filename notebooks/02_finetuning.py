@@ -1,6 +1,14 @@
 # %% [markdown]
 # # Fine-tuning: the model that is to forget
 #
+# *Does a fine-tuned model remember the recordings that it was trained on?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("02_finetuning")
+
+# %% [markdown]
 # Ren et al. fine-tune wav2vec 2.0 for 20 epochs with Adam at 3e-5 and batches of 16, in two
 # settings: train on the training speakers and test on the **validation** speakers; train on both and
 # test on the **test** speakers. Their UAR on unseen speakers is .907 and .897.
@@ -26,14 +34,14 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## A step of fine-tuning, rebuilt
 #
 # All training here is one step, repeated: the loss of a batch, its gradient, and the weights moved
 # against it.
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %% tags=["component"]
 import torch
@@ -112,6 +120,27 @@ for ours, weight in zip(model.parameters(), theirs.parameters(), strict=True):
     assert torch.allclose(ours, weight, rtol=0, atol=1e-6)
 print("losses and weights: equal to 1e-6")
 
+# %% [markdown]
+# ## On real speech
+#
+# The committed run of this chapter in profile `cpu`: the corpus, encoder and machine are named in
+# the table. The paper's numbers are those of wav2vec2-base on DEMoS, a larger pre-trained model
+# on another corpus.
+
+# %%
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
+
+pages.originals(protocol.committed("cpu", "ravdess"))
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 02 --profile cpu --corpus ravdess --root PATH
+
 # %%
 import numpy as np
 import pandas as pd
@@ -157,7 +186,7 @@ table.index.names = ["setting", "model"]
 table
 
 # %% [markdown]
-# ## Does it remember?
+# ### Does it remember?
 #
 # A membership attack guesses from a clip's loss whether it was trained on. Its AUC is the chance
 # that a training clip has a lower loss than a clip of an unseen speaker; .5 would be blind. The
@@ -171,7 +200,7 @@ attack = rows[rows["metric"] == "mia_auc"].set_index(["setting", "method"])["val
 attack.round(2).unstack().rename_axis(columns="attack AUC")
 
 # %% [markdown]
-# ## Where the model errs
+# ### Where the model errs
 #
 # Unseen speakers of the first setting; each row is a class, in shares of its clips.
 
@@ -179,19 +208,6 @@ attack.round(2).unstack().rename_axis(columns="attack AUC")
 first = run.profile.settings[0]
 unseen = evaluations[first, "original"].predictions.query("split == 'unseen'")
 figures.confusion(unseen, studies[first].labels);
-
-# %% [markdown]
-# ## On real speech
-#
-# The committed run of this chapter in profile `cpu`: the corpus, encoder and machine are named in
-# the table. The paper's numbers are those of wav2vec2-base on DEMoS, a larger pre-trained model
-# on another corpus.
-
-# %%
-from speechunlearn.chapters import pages
-from speechunlearn.lab import results as protocol
-
-pages.originals(protocol.committed("cpu", "ravdess"))
 
 # %% [markdown]
 # ## What to remember

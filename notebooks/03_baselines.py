@@ -1,6 +1,14 @@
 # %% [markdown]
 # # The baselines: retraining, remaining data, random labels
 #
+# *What do random labels forget, and what do they cost?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("03_baselines")
+
+# %% [markdown]
 # Three ways to make the model forget, before the paper's own:
 #
 # - **Retrained**: train again from the start without the forget set. It is the definition of
@@ -31,15 +39,15 @@ run = context.start(
     n_values=n_values
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## Wrong labels, rebuilt
 #
 # A wrong label is one of the other classes, each as likely. A step of Ran. Lab. moves the weights
 # towards the wrong labels of the forget set; Remain. Unl. adds the loss of the true labels of the
 # retain set. (With the curriculum, the wrong labels' losses are weighted in addition.)
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %% tags=["component"]
 import torch
@@ -145,6 +153,27 @@ for name, retain in (("ran_lab", None), ("remain", kept)):
         assert torch.allclose(weight, other, rtol=0, atol=1e-6)
     print(f"{name}: weights equal to 1e-6 after 3 steps")
 
+# %% [markdown]
+# ## On real speech
+#
+# The same methods in the committed run of profile `cpu`, with the paper's numbers (wav2vec2-base
+# on DEMoS) beside them.
+
+# %%
+from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments
+from speechunlearn.lab import results as protocol
+
+pages.table(protocol.committed("cpu", "ravdess"), "validation", experiments.BASELINES)
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 03 --profile cpu --corpus ravdess --root PATH
+
 # %%
 import numpy as np
 
@@ -169,17 +198,6 @@ protocol.distances(table)
 
 # %%
 protocol.costs(results)
-
-# %% [markdown]
-# ## On real speech
-#
-# The same methods in the committed run of profile `cpu`, with the paper's numbers (wav2vec2-base
-# on DEMoS) beside them.
-
-# %%
-from speechunlearn.chapters import pages
-
-pages.table(protocol.committed("cpu", "ravdess"), "validation", experiments.BASELINES)
 
 # %% [markdown]
 # ## What to remember

@@ -1,6 +1,14 @@
 # %% [markdown]
 # # Adversarial copies and elastic weights: the paper's method
 #
+# *Do adversarial copies and elastic weights forget as retraining does?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("04_adversarial_and_elastic")
+
+# %% [markdown]
 # Random labels destroy more than the forget set. The paper holds the rest in place without the
 # retain set, in two ways.
 #
@@ -36,14 +44,14 @@ run = context.start(
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## The method, rebuilt
 #
 # The attack: a small step against the sign of the gradient of the target's loss, then back inside
 # the bound, over and over.
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %% tags=["component"]
 import torch
@@ -191,6 +199,31 @@ drift = penalty(theirs, anchor, matters)
 assert torch.isclose(drift, elastic_penalty(theirs, anchor, matters))
 print("penalty: the same")
 
+# %% [markdown]
+# ## On real speech
+#
+# The committed run of profile `cpu`, for the smallest N: one run, and no intervals. What it was run
+# with stands above the table. Two of the rows have the paper's M = 20 and P = 50, though not its epochs.
+
+# %%
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
+
+pages.open_choices(protocol.committed("cpu", "ravdess"))
+
+# %% [markdown]
+# **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the paper's weight of
+# 1000, UAR on the forget set is that of the model before unlearning: nothing is forgotten. In the two rows with
+# the paper's M and P it is furthest below the retrained model's.
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 04 --profile cpu --corpus ravdess --root PATH
+
 # %%
 import pandas as pd
 from IPython.display import Audio, Markdown, display
@@ -204,7 +237,7 @@ n = min(run.profile.n_values)
 sampling_rate = 16000
 
 # %% [markdown]
-# ## The attack
+# ### The attack
 #
 # How many copies reach their target, and how loud the perturbation is. tau is in units of the
 # normalised waveform's standard deviation: at tau = 1 it would be as loud as the speech.
@@ -231,7 +264,7 @@ pd.DataFrame(
 ).rename_axis("tau")
 
 # %% [markdown]
-# ## Hear it
+# ### Hear it
 #
 # A clip of the forget set, and its first adversarial copy at the largest tau.
 
@@ -252,7 +285,7 @@ figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
 # The difference is noise-like and spread over all frequencies: it is not another emotion that one
 # could hear, it is what this model takes for one.
 #
-# ## What the paper leaves open
+# ### What the paper leaves open
 #
 # The paper does not say how large a step is, whether delta is clipped after each step, when the
 # copies are made, whether the Fisher information is squared a clip or a batch at a time, or whether
@@ -271,23 +304,6 @@ experiments.variants(run.results(asked["open_choices"])).round(2)
 if other_copies and other_steps:
     more = run.results(asked["sizes"])
     display(experiments.variants(more).round(2))
-
-# %% [markdown]
-# ## On real speech
-#
-# The committed run of profile `cpu`, for the smallest N: one run, and no intervals. What it was run
-# with stands above the table. Two of the rows have the paper's M = 20 and P = 50, though not its epochs.
-
-# %%
-from speechunlearn.chapters import pages
-from speechunlearn.lab import results as protocol
-
-pages.open_choices(protocol.committed("cpu", "ravdess"))
-
-# %% [markdown]
-# **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the paper's weight of
-# 1000, UAR on the forget set is that of the model before unlearning: nothing is forgotten. In the two rows with
-# the paper's M and P it is furthest below the retrained model's.
 
 # %% [markdown]
 # ## What to remember

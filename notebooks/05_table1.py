@@ -1,6 +1,14 @@
 # %% [markdown]
 # # Table 1: does the paper's method keep more than random labels?
 #
+# *Does the paper's method keep more than random labels do?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("05_table1")
+
+# %% [markdown]
 # All methods on every run (a training seed and a forget set). tau is chosen on the *development forget set*
 # by the paper's rule (highest UAR on the validation speakers) and then frozen: the reported forget sets
 # share no clip with it. Choosing it used validation speech, so "forget set alone" is true of the
@@ -29,15 +37,15 @@ run = context.start(
     runs=runs
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## The statistics, rebuilt
 #
 # UAR is the mean, over the classes, of the share of a class's clips that is right. With a count for
 # each clip it is the UAR of a resample; and a resample draws *speakers*, each with all clips, since
 # the clips of a speaker are alike.
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %% tags=["component"]
 import numpy as np
@@ -109,6 +117,35 @@ numbers = 0.855, 0.746, 3024
 assert np.allclose(z_test(*numbers), statistics.uar_z_test(*numbers))
 print("z-test: the same, on the paper's numbers")
 
+# %% [markdown]
+# ## On real speech
+#
+# The committed run of profile `cpu`, with the paper's numbers beside it.
+
+# %%
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
+
+real = protocol.committed("cpu", "ravdess")
+pages.table(real, "validation", list(protocol.TITLES))
+
+# %%
+pages.tests_and_claims(real, "validation")
+
+# %% [markdown]
+# **In words.** The rows are of a reduced variant of the paper's methods (what they were run with stands above
+# each table), so that no claim of the paper is decided here. What the means say of each method stands below
+# the first table, and what the intervals say in the column *difference* of the last. The rest, with the
+# paper's M, P and epochs, and wav2vec2-base on DEMoS, is for the `paper` profile.
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 05 --profile cpu --corpus ravdess --root PATH
+
 # %%
 from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments
@@ -138,13 +175,13 @@ figures.by_method(table, paper);
 # %% [markdown]
 # Grey crosses: the paper. Grey line: the retrained model, where forgetting should end up.
 #
-# ## Distance to the retrained model
+# ### Distance to the retrained model
 
 # %%
 protocol.distances(table)
 
 # %% [markdown]
-# ## Tests against random labels
+# ### Tests against random labels
 #
 # The paper's one-tailed z-test takes the clips as independent and the two models as tested on
 # different clips. Both are wrong: clips of a speaker go together, and the models see the same
@@ -157,7 +194,7 @@ tests = protocol.tests_against(
 tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"]).round(3)
 
 # %% [markdown]
-# ## What becomes of the paper's claims
+# ### What becomes of the paper's claims
 #
 # Each claim as a difference of UARs that is above 0 where it is right.
 
@@ -172,7 +209,7 @@ claims = experiments.claims(
 claims.set_index(["claim", "n_forget"]).round(2)
 
 # %% [markdown]
-# ## The other setting
+# ### The other setting
 #
 # Trained on training and validation speakers, tested on test speakers; tau as chosen above, so no
 # test speaker was used for any choice.
@@ -186,26 +223,6 @@ for other in others:
 
 # %%
 protocol.costs(results)
-
-# %% [markdown]
-# ## On real speech
-#
-# The committed run of profile `cpu`, with the paper's numbers beside it.
-
-# %%
-from speechunlearn.chapters import pages
-
-real = protocol.committed("cpu", "ravdess")
-pages.table(real, "validation", list(protocol.TITLES))
-
-# %%
-pages.tests_and_claims(real, "validation")
-
-# %% [markdown]
-# **In words.** The rows are of a reduced variant of the paper's methods (what they were run with stands above
-# each table), so that no claim of the paper is decided here. What the means say of each method stands below
-# the first table, and what the intervals say in the column *difference* of the last. The rest, with the
-# paper's M, P and epochs, and wav2vec2-base on DEMoS, is for the `paper` profile.
 
 # %% [markdown]
 # ## What to remember

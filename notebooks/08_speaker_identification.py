@@ -1,6 +1,14 @@
 # %% [markdown]
 # # Speaker identification: to forget a voice
 #
+# *Can a model that names speakers forget a voice?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("08_speaker_identification")
+
+# %% [markdown]
 # The second task of Cheng & Amiri (2025), by the protocol of the chapter on keyword spotting, which
 # is ours. The model names the speaker; it is tested on *words* that it was not trained on. Here the
 # deletion of a speaker's recordings is the removal of a class: after it, the model should not know
@@ -29,14 +37,14 @@ run = context.start(
     shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## A removal and a target, rebuilt
 #
 # Removing a class cuts the corpus in four: its training clips (*forget*), the others' (*retain*),
 # its unseen clips (*removed*) and the others' (*unseen*).
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %% tags=["component"]
 import torch
@@ -125,7 +133,42 @@ for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
 print("DELETE: weights equal to 1e-6 after 5 steps")
 
 # %% [markdown]
-# ## The task
+# ## On real speech
+#
+# The committed run of profile `cpu`.
+
+# %%
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
+
+voices = protocol.committed("cpu", "arabic_speech_commands", "speaker")
+pages.forget_sets_of(voices, "clips")
+
+# %% [markdown]
+# A speaker:
+
+# %%
+pages.forget_sets_of(voices, "class")
+
+# %% [markdown]
+# One speaker after another, and the audit of the first table:
+
+# %%
+pages.speakers_in_a_row(voices)
+
+# %%
+pages.cards(voices.select(forget_kind="clips"))
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 08 --profile cpu --corpus arabic_speech_commands --root PATH
+
+# %% [markdown]
+# ### The task
 #
 # No word lies on both sides of the split, and every speaker on each.
 
@@ -147,7 +190,7 @@ study.manifest.groupby("split").agg(
 experiments.forget_set_table(study)
 
 # %% [markdown]
-# ## The trained model
+# ### The trained model
 
 # %%
 asked = experiments.kinds_of_forget_sets(run)
@@ -161,7 +204,7 @@ original = clip_results.reported().select(method="original").evaluations["evalua
 figures.confusion(clip_results.of_evaluation(original, "unseen"), study.labels);
 
 # %% [markdown]
-# ## Some clips
+# ### Some clips
 #
 # UAR on the forgotten clips, on a sample of the others and on unseen words. The right value on the
 # forget set is the retrained model's.
@@ -173,7 +216,7 @@ protocol.readable(clip_table)
 protocol.distances(clip_table)
 
 # %% [markdown]
-# ## A speaker
+# ### A speaker
 
 # %%
 class_results = run.results(asked["class"])
@@ -193,14 +236,14 @@ protocol.distances(class_table)
 protocol.confused_with(class_results, study.labels)
 
 # %% [markdown]
-# ## One speaker after another
+# ### One speaker after another
 
 # %%
 sequence_results = run.results(asked["sequential"])
 protocol.sequence_table(sequence_results)
 
 # %% [markdown]
-# ## What it cost
+# ### What it cost
 #
 # Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
 
@@ -211,21 +254,13 @@ protocol.costs(clip_results)
 protocol.costs(class_results)
 
 # %% [markdown]
-# ## The audit
+# ### The audit
 #
 # A report card of two scores. The original has to fail, and retrained models to pass, but for one
 # in twenty.
 
 # %%
 pages.cards(clip_results)
-
-# %% [markdown]
-# ## On real speech
-#
-# The committed run of profile `cpu`.
-
-# %%
-pages.kinds_of_forget_sets(protocol.committed("cpu", "arabic_speech_commands", "speaker"))
 
 # %% [markdown]
 # ## What to remember

@@ -1,6 +1,14 @@
 # %% [markdown]
 # # The audit of one run
 #
+# *How can one tell whether a model forgot?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("09_audit")
+
+# %% [markdown]
 # A model was asked to forget some clips. Did it? This chapter asks one model every question that
 # the book knows, step by step, and ends in a report card. The rule of all steps: the forgotten
 # clips are not strangers to begin with, they may be easy or hard, so no score is read against 0 or
@@ -28,15 +36,15 @@ run = context.start(
     ranked=[method], ranked_size=size, references=references
 )
 
-# %% tags=["nbval-ignore-output"]
-print(run.made_by())
-
 # %% [markdown]
 # ## The models
 #
 # What was to be forgotten is a random forget set. Beside the model that was to forget them stand the original, and
 # several models of either kind from further seeds: trained on everything, and retrained from the
 # start without the clips.
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
 
 # %%
 import numpy as np
@@ -156,7 +164,23 @@ assert np.allclose(
 print("interval of one more retrained model: the same")
 
 # %% [markdown]
-# ## What the losses say
+# ## On real speech
+#
+# The committed leaderboard of profile `cpu`, Arabic words, the first run: the same method.
+
+# %%
+pages.committed_card("cpu-arabic_speech_commands", method)
+
+# %% [markdown]
+# ## Run it yourself
+#
+# In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
+# that the code works, and decides nothing. With a profile, corpus and parameters of your own:
+#
+#     speechunlearn run 09 --profile cpu --corpus arabic_speech_commands --root PATH
+
+# %% [markdown]
+# ### What the losses say
 #
 # The loss on each forgotten clip. A model that remembers has small ones; one that was pushed too
 # far has larger ones than a model that never heard the clips.
@@ -168,7 +192,7 @@ figures.losses(
 );
 
 # %% [markdown]
-# ## Attacks
+# ### Attacks
 #
 # Each attack tells the forgotten clips from others by what the model says: by the loss alone; by a
 # regression that knows the other clips' membership; by a support vector machine that learnt from
@@ -195,7 +219,7 @@ pages.attacks(auditor, tables.judged[method], generator)
 pages.imbalance(auditor)
 
 # %% [markdown]
-# ## Closeness
+# ### Closeness
 #
 # Measures of the literature on one table. Those of a model retrained from another seed show what is
 # the best that can be expected: no method can be asked to be closer.
@@ -211,7 +235,7 @@ closeness.filter(regex="^(?!GUM)", axis=0)
 closeness.filter(like="GUM", axis=0)
 
 # %% [markdown]
-# ## Relearning
+# ### Relearning
 #
 # Traces that no output shows can still speed up learning. The anamnesis index is the number of steps
 # until the clips are known again, by that of the retrained model: below 1, the model comes back
@@ -223,7 +247,7 @@ experiments.relearning_table(
 ).round(2)
 
 # %% [markdown]
-# ## The report card
+# ### The report card
 #
 # The original, which forgot nothing, should fail. Shown beside, not judged: the
 # {ref}`average gap <metric-average_gap>` and its halves, in forgetting and in utility.
@@ -233,14 +257,6 @@ pages.card(auditor.card(tables.judged["original"]))
 
 # %%
 pages.card(auditor.card(tables.judged[method]))
-
-# %% [markdown]
-# ## On real speech
-#
-# The committed leaderboard of profile `cpu`, Arabic words, the first run: the same method.
-
-# %%
-pages.committed_card("cpu-arabic_speech_commands", method)
 
 # %% [markdown]
 # ## What to remember

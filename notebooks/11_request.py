@@ -1,6 +1,14 @@
 # %% [markdown]
 # # A deletion request on your own model
 #
+# *What happens to a deletion request on a model of one's own?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("11_request")
+
+# %% [markdown]
 # You hold a trained speech classifier and a letter that asks for a deletion. This chapter answers
 # it with the tool of this project, from the model's folder to the report. The model is one of the
 # book's, written to a folder as transformers writes any: take yours in its place. On the command

@@ -1,6 +1,14 @@
 # %% [markdown]
 # # What forgetting costs
 #
+# *What does unlearning cost beside retraining?*
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("12_cost")
+
+# %% [markdown]
 # Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
 # memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
 # steps, the length of the clips, the size of the model, and R, the clips that are retained. A method

@@ -166,7 +166,7 @@ def run(
     chosen = profiles.get(profile)
     if not corpus and registry.get(chosen.corpus).task == tasks.ANY:
         corpus = chosen.corpus  # also of the chapters on other tasks
-    paths = [context.find_chapter(name) for name in chapter or []]
+    paths = [path for name in chapter or [] for path in context.find_chapters(name)]
     paths = paths or context.chapters_for(corpus or ("" if profile == "smoke" else chosen.corpus))
     for path in paths:
         context.check_root(

@@ -16,7 +16,9 @@ import torch
 from speechunlearn.chapters import figures
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))[:10]
+#: the first notebook of each number: what comes after it is a part, and works with the same code
+FIRST = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"), reverse=True)}
+CHAPTERS = [FIRST[f"{i:02d}"] for i in range(1, 11)]
 WIDTH = 88  # of a page's code column
 A_DOZEN = 16  # lines of a definition, docstring included
 

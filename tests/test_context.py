@@ -118,10 +118,12 @@ def test_an_executed_chapter_has_the_parameters_and_reports_progress(chapter, tm
 
 
 def test_chapters_are_found_by_number_and_name():
-    assert context.find_chapter("4").stem == "04_adversarial_and_elastic"
-    assert context.find_chapter("04") == context.find_chapter("adversarial_and_elastic")
+    assert [path.stem for path in context.find_chapters("4")] == ["04_adversarial_and_elastic"]
+    assert context.find_chapters("04") == context.find_chapters("adversarial_and_elastic")
+    assert len(context.find_chapters("7")) == 3
+    assert len(context.find_chapters("keyword_spotting")) == 1
     with pytest.raises(ParameterError, match="chapter 'x' is none of 01_corpus"):
-        context.find_chapter("x")
+        context.find_chapters("x")
 
 
 def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
@@ -333,13 +335,13 @@ def test_a_corpus_runs_the_chapters_of_its_tasks():
 
 
 def test_a_chapter_reads_the_corpus_of_its_task_and_no_other():
-    words = context.find_chapter("keyword_spotting")
+    (words,) = context.find_chapters("keyword_spotting")
     assert context.corpus_of(words, "smoke") == "embedded_keywords"
     assert context.corpus_of(words, "cpu") == "arabic_speech_commands"
     assert context.corpus_of(words, "cpu", "speech_commands_10") == "speech_commands_10"
     with pytest.raises(ParameterError, match="corpus 'ravdess' is of task 'emotion'"):
         context.corpus_of(words, "cpu", "ravdess")
-    board = context.find_chapter("leaderboard")
+    (board,) = context.find_chapters("leaderboard")
     assert context.corpus_of(board, "cpu", "ravdess", "emotion") == "ravdess"
     assert context.corpus_of(board, "smoke", "", "emotion") == "embedded"
 

@@ -255,17 +255,14 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "FOLDER", tmp_path)
     shown = []
     monkeypatch.setattr(pages, "display", lambda *things: shown.extend(things))
-    costs = pages.committed_leaderboard("cpu-somewhere")
-    assert set(costs.columns) == {"seconds", "forward_backward", "peak_memory_mb"}
-    everyone, forget_only, parts = (table for table in shown if isinstance(table, pd.DataFrame))
-    assert {"original", "retrain", "finetune", "jit (= original)"} < set(everyone.index)
-    assert everyone.loc["original", "answers changed"] == "0.0 %"
-    assert everyone.loc["original", "cards passed"] == "0 of 4"
+    forget_only = pages.committed_leaderboard("cpu-somewhere")
     assert set(forget_only.index) == {"perturbed", "delete", "jit (= original)", "ran_lab"}
+    (parts,) = (table for table in shown if isinstance(table, pd.DataFrame))
     assert list(parts.index) == ["nothing", "not held"]
     text = " ".join(thing.data for thing in shown if hasattr(thing, "data"))
+    assert "<svg" in text and "Fine-tune: forgetting distance" in text
     assert "made up" in text and "run 10 --profile cpu --corpus digits" in text
-    assert leaderboard.REDESIGNED in text and "n = 1 runs" in text and "n = 240 clips" in text
+    assert leaderboard.REDESIGNED in text and "n = 1 runs" in text
     card = pages.committed_card("cpu-somewhere", "original")
     assert "fails" in set(card[""])
     assert pages.committed_card("cpu-somewhere", "nothing") is None

@@ -188,7 +188,7 @@ def recorded(notebook, values, store, monkeypatch):
 def test_a_chapters_plan_has_what_its_notebook_asks_for(
     chapter, tmp_path, monkeypatch, fast
 ):
-    path, home = context.find_chapter(chapter), Path.cwd()
+    path, home = context.find_chapters(chapter)[0], Path.cwd()
     values = context.parameters_of(path) | {"cache": str(tmp_path)}
     if chapter.startswith("04"):
         values |= {"other_copies": 3, "other_steps": 2}

@@ -170,21 +170,27 @@ def check_root(corpus: str, root: str | Path | None) -> None:
         raise ParameterError(f"root: {str(where)!r} does not exist")
 
 
-def find_chapter(name_or_number: str) -> Path:
-    """Return the notebook of a number (``4``, ``04``) or a name (``04_…`` or what follows).
+def find_chapters(name_or_number: str) -> list[Path]:
+    """Return the notebooks of a number (``4``, ``04``: all its parts) or a name.
+
+    Args:
+        name_or_number: a name is ``04_…`` or what follows
 
     Raises:
         ParameterError: there is none
 
     """
+    found = []
     for path in chapters():
         number, name = path.stem.split("_", 1)
         if name_or_number in (path.stem, path.name, name) or (
             name_or_number.isdigit() and int(name_or_number) == int(number)
         ):
-            return path
-    known = ", ".join(path.stem for path in chapters())
-    raise ParameterError(f"chapter {name_or_number!r} is none of {known}")
+            found.append(path)
+    if not found:
+        known = ", ".join(path.stem for path in chapters())
+        raise ParameterError(f"chapter {name_or_number!r} is none of {known}")
+    return found
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:

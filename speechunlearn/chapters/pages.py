@@ -17,7 +17,7 @@ from IPython.display import Markdown, display
 from speechunlearn import corpora, methods
 from speechunlearn.audit import report_card, statistics
 from speechunlearn.audit.report_card import Auditor
-from speechunlearn.chapters import figures
+from speechunlearn.chapters import interactive
 from speechunlearn.lab import experiments, leaderboard, results, scaling, sentences, tuning
 from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.results import TITLES, Results
@@ -97,26 +97,40 @@ def table(shown: Results, setting: str, chosen: Sequence[str]) -> pd.DataFrame:
     return results.costs(evaluations)
 
 
-def kinds_of_forget_sets(shown: Results) -> pd.DataFrame:
-    """Show every kind of forget set: clips, classes, speakers, sequences, and the audit."""
-    _about(shown)
-    generator = np.random.default_rng(0)
-    clips = shown.select(forget_kind="clips")
-    numbers = results.table_of_methods(clips, "validation", generator=generator)
-    display(Markdown("**Some clips**"), results.readable(numbers), results.distances(numbers))
-    display(results.costs(clips))
-    for kind, title in (("class", "A class"), ("speaker", "A speaker")):
-        part = shown.select(forget_kind=kind)
-        if part.reported().evaluations.empty:
-            continue
-        table = results.table_of_methods(part, "validation", forget_kind=kind, generator=generator)
-        display(Markdown(f"**{title}**"), results.readable_by_method(part.reported(), table))
-        display(results.distances(table), results.costs(part))
-    sequence = shown.select(variant=experiments.SEQUENTIAL_SPEAKERS)
-    if len(sequence.evaluations):
-        display(Markdown("**One speaker after another**"), results.sequence_table(sequence))
-    _say("**The audit**")
-    return cards(clips)
+def committed_corpora() -> pd.DataFrame:
+    """Show what the committed results were made on: units and clips by part, of one run each."""
+    rows = []
+    for folder in sorted(path.parent for path in results.COMMITTED.glob("*/evaluations.csv")):
+        shown = results.Results.read(folder).reported().select(forget_kind="clips")
+        first = shown.select(method="original").evaluations.iloc[0]
+        clips = shown.of_evaluation(first["evaluation"])
+        units = clips.groupby("split")["cluster"].nunique()
+        rows.append({
+            "corpus": corpora.get(first["corpus"]).title.partition(":")[0], "task": first["task"],
+            "classes": shown.n_labels, "unseen units": units["unseen"],
+            **clips["split"].value_counts()[["forget", "retain", "unseen"]].add_prefix("clips, "),
+        })
+    return pd.DataFrame(rows).set_index(["corpus", "task"])
+
+
+def forget_sets_of(shown: Results, kind: str) -> pd.DataFrame:
+    """Show one kind of forget set (clips, class, speaker): the table, distances and costs."""
+    part = shown.select(forget_kind=kind)
+    _about(part)
+    numbers = results.table_of_methods(
+        part, "validation", forget_kind=kind, generator=np.random.default_rng(0)
+    )
+    if kind == "clips":
+        display(results.readable(numbers))
+    else:
+        display(results.readable_by_method(part.reported(), numbers))
+    display(results.distances(numbers))
+    return results.costs(part)
+
+
+def speakers_in_a_row(shown: Results) -> pd.DataFrame:
+    """Show speakers who were forgotten one after another."""
+    return results.sequence_table(shown.select(variant=experiments.SEQUENTIAL_SPEAKERS))
 
 
 def speech_and_images(speech: Mapping[str, Results], images: Results) -> pd.DataFrame:
@@ -169,7 +183,7 @@ def figure2(shown: Results) -> pd.DataFrame:
     _about(evaluations)
     rows = evaluations.rows().query("split == 'unseen' and metric == 'uar'")
     before = rows.query("method == 'original'")["value"].iloc[0]
-    figures.uar_over_tau(rows.query("method != 'original'"), before)
+    display(interactive.over_tau(rows.query("method != 'original'"), before))
     return experiments.shape_over_tau(evaluations).round(2)
 
 
@@ -378,7 +392,10 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def committed_leaderboard(folder_name: str) -> pd.DataFrame:
-    """Show a committed leaderboard: the ranking, those on the forget set alone, and the costs."""
+    """Show a committed leaderboard: what made it, both distances, forget-set-only methods.
+
+    Every row of it is on the page of the leaderboards.
+    """
     board = leaderboard.committed(folder_name)
     table, evaluations = board.ranking, board.results.evaluations
     profile, corpus, task = evaluations[["profile", "corpus", "task"]].iloc[0]
@@ -397,8 +414,7 @@ def committed_leaderboard(folder_name: str) -> pd.DataFrame:
         " ".join(said),
     ):
         _say(text)
-    display(ranking(table))
-    display(Markdown("**Forget-set-only methods**"), ranking(table, forget_only=True))
+    display(interactive.pareto(table))
     for title, more in (
         ("Component ablation of self-distillation", board.component_ablation),
         ("Sequential unlearning, in five requests", board.sequential),
@@ -406,8 +422,8 @@ def committed_leaderboard(folder_name: str) -> pd.DataFrame:
         if more is not None:
             runs = table["runs"].iloc[0]
             display(Markdown(f"**{title}** (means over n = {runs} runs)"), beside(more))
-    figures.forgetting_and_cost(table)
-    return costs(table)
+    display(Markdown("**Methods that use the forget set alone**"))
+    return ranking(table, forget_only=True)
 
 
 def slopes(table: pd.DataFrame) -> pd.DataFrame:

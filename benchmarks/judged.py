@@ -1,0 +1,310 @@
+"""Methods on the forget sets of a pool, by the protocol: tuned on development sets, scored once.
+
+    python -m benchmarks.judged tune FOLDER --root PATH --methods ran_lab delete
+    python -m benchmarks.judged score FOLDER --root PATH --methods ran_lab delete
+
+``FOLDER`` is a pool that `benchmarks.pool` made; its models are looked for in the cache. ``tune``
+tries each method's hyperparameter on the development sets and chooses what comes closest to the
+references (``tuned.csv``); ``score`` runs it with what was chosen on every reported set
+(``scored.csv``), and refuses what was scored before with anything else. Both keep every finished
+row, so that a killed command goes on.
+
+Scores and distances: section 6 of ``data/protocol.md``, tuning: section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.pools import Pool, logits_of, request, scores_of
+from speechunlearn import methods, provenance
+from speechunlearn.audit import metrics
+from speechunlearn.cache import Cache
+from speechunlearn.errors import ParameterError, SpeechUnlearnError
+from speechunlearn.files import replaced
+from speechunlearn.lab import profiles, tuning
+from speechunlearn.lab.study import Study, described
+
+#: originals of a set, at most: of tuning, and of scoring
+TUNED_ON, SCORED_ON = 4, 8
+#: trials of a method, where ends of its values go on winning
+MOST_TRIALS = 9
+#: parts of the unseen clips: what is tuned on, and what is reported
+UNSEEN = {"tune": "test", "score": "validation"}
+#: they are no answer to a request here: the first is the reference, the others have no original
+LEFT_OUT = frozenset({"retrain", "sisa", "sisa_plus"})
+
+
+def distances(
+    judged: pd.DataFrame, references: Sequence[pd.DataFrame], n_labels: int
+) -> dict[str, float]:
+    """Return the scores of a model on a set, and how far it is from models without the set.
+
+    Args:
+        judged: predictions with splits ``forget``, ``retain``, ``spare`` and ``unseen``
+        references: of models that did not hear the set, in the same order of clips
+        n_labels: number of classes
+
+    Returns:
+        loss, UAR and AUC of the set, ``above`` (share of its clips whose loss is above the
+        references' median of that clip), retain and unseen UAR; ``forgetting`` and ``utility``:
+        mean distances to the references' means, of the last of which to one half
+
+    """
+    scores = [_scores(table, n_labels) for table in (judged, *references)]
+    bars = {name: np.mean([other[name] for other in scores[1:]]) for name in scores[0]}
+    losses = np.median([_of(table, "forget")["loss"] for table in references], axis=0)
+    above = float((_of(judged, "forget")["loss"].to_numpy() > losses).mean())
+    far = {name: abs(scores[0][name] - bar) for name, bar in bars.items()}
+    return scores[0] | {
+        "above": above,
+        "forgetting": float(np.mean([far["UAR"], far["AUC"], abs(above - 0.5)])),
+        "utility": float(np.mean([far["retain"], far["unseen"]])),
+        **{f"{name}, bar": float(bar) for name, bar in bars.items()},
+    }
+
+
+def _of(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    return table[table["split"] == split]
+
+
+def _scores(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
+    return scores_of(table, n_labels) | {
+        split: metrics.uar(part["label"], part["prediction"], n_labels)
+        for split in ("retain", "unseen") for part in [_of(table, split)]
+    }
+
+
+def choose(rows: pd.DataFrame) -> tuple[float, bool]:
+    """Return the value that comes closest to the references, and whether it lies inside.
+
+    Args:
+        rows: of one method's trials: ``value``, ``forgetting``, ``utility``; each value on the same
+            requests
+
+    Returns:
+        the value of the smallest sum of both mean distances; whether smaller and larger ones were
+        tried
+
+    Examples:
+        >>> table = pd.DataFrame({"value": [1, 3, 9], "forgetting": [.3, .1, .2], "utility": 0.0})
+        >>> choose(table), choose(table[table["value"] < 9])
+        ((3.0, True), (3.0, False))
+
+    """
+    apart = rows.groupby("value")[["forgetting", "utility"]].mean().sum(axis=1)
+    best = float(apart.idxmin())
+    return best, bool(apart.index.min() < best < apart.index.max())
+
+
+def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> list[float | int]:
+    """Return values of a method's hyperparameter that were not tried and are to be.
+
+    Five at first; then one beyond the end that wins, by a factor of three, nine in all at most.
+
+    Args:
+        name: of the method
+        profile: its own values are in the middle
+        rows: of the trials that are finished
+
+    """
+    hyperparameter = methods.get(name).hyperparameter
+    if not hyperparameter:
+        return []
+    first = [
+        trial[hyperparameter]
+        for trial in tuning.candidates(name, profile.methods.get(name, {}), len(tuning.FACTORS))
+    ]
+    tried = set(rows["value"]) if len(rows) else set()
+    if missing := [value for value in first if value not in tried]:
+        return missing
+    best, inside = choose(rows)
+    if inside or len(tried) >= MOST_TRIALS:
+        return []
+    beyond = best * 3 if best == max(tried) else best / 3
+    kind = type(first[0])
+    further = kind(round(beyond)) if kind is int else float(f"{beyond:.3g}")
+    return [] if further in tried or further <= 0 else [further]
+
+
+class Judge:
+    """A pool, its study and its models.
+
+    Args:
+        folder: of the pool
+        root: folder of the corpus; empty: its own place
+        stage: ``tune`` or ``score``
+        cache: where its models are
+
+    Raises:
+        ParameterError: no pool, one of another protocol, or another corpus than it was made of
+
+    """
+
+    def __init__(self, folder: Path, root: str, stage: str, cache: Cache | None = None) -> None:
+        self.folder, self.stage, self.pool = folder, stage, Pool.read(folder)
+        if (of := self.pool.models["protocol"].iloc[0]) != provenance.protocol_hash():
+            raise ParameterError(
+                f"pool: {str(folder)!r} was made under protocol {of!r}, which is not that of "
+                f"data/protocol.md, {provenance.protocol_hash()!r}"
+            )
+        self.study: Study = described(
+            self.pool.design.study | {"root": root or None}, cache=cache
+        )
+        if self.study.corpus_hash != self.pool.design.corpus_hash:
+            raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
+        self.n_labels = len(self.pool.design.labels)
+        self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
+        self.rows = pd.read_csv(self.file) if self.file.is_file() else pd.DataFrame()
+        for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
+            raise ParameterError(f"{self.file}: a row is of protocol {other!r}")
+
+    def requests(self, most: int) -> Iterator[tuple[str, int]]:
+        """Yield each set of the stage with each original, so many of a set at most."""
+        for one in self.pool.design.sets:
+            if one.development == (self.stage == "tune"):
+                for k in self.pool.originals(one.name)[:most]:
+                    yield one.name, k
+
+    def judge(self, name: str, overrides: dict[str, Any], set_name: str, k: int) -> dict[str, Any]:
+        """Have a model forget a set, and return the row of it."""
+        told = methods.get(name)
+        parameters = methods.parameters(
+            name, **{**self.study.profile.methods.get(name, {}), **overrides}
+        )
+        model = self.pool.model(k, self.study.cache)
+        data = request(self.study, self.pool.design, k, set_name, told.needs)
+        with provenance.measured() as usage:
+            outcome = told.unlearn(
+                model, data, parameters, seed=self.pool.design.seed_of(k), fast=True
+            )
+        before = self._predictions(k, set_name)
+        after = self._answers(outcome.model, set_name)
+        moved = _of(before, "unseen")["prediction"].to_numpy() != _of(after, "unseen")["prediction"]
+        references = [self._predictions(r, set_name) for r in self.pool.references(set_name)]
+        return {
+            "method": name, "set": set_name, "model": k, "clips": len(data.forget),
+            "hyperparameters": json.dumps(asdict(parameters), sort_keys=True),
+            **distances(after, references, self.n_labels), "changed": float(moved.mean()),
+            "seconds": round(usage.seconds, 1), "forward_backward": outcome.cost.forward_backward,
+            "references": len(references), "protocol": provenance.protocol_hash(),
+            "commit": provenance.commit(), "lock": provenance.lock_hash(),
+            "machine": provenance.describe(),
+        }
+
+    def _predictions(self, k: int, set_name: str) -> pd.DataFrame:
+        return self._of_stage(self.pool.predictions(k, set_name))
+
+    def _of_stage(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Leave out the unseen clips of the other stage."""
+        unit = self.pool.clips.set_index("hash")["split"][table["hash"]].to_numpy()
+        return table[(table["split"] != "unseen") | (unit == UNSEEN[self.stage])]
+
+    def _answers(self, model: Any, set_name: str) -> pd.DataFrame:
+        return self._of_stage(self.pool.table(logits_of(model, self.study), set_name))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row to the file."""
+        self.rows = pd.concat([self.rows, pd.DataFrame([row])], ignore_index=True)
+        with replaced(self.file) as partial:
+            self.rows.to_csv(partial, index=False, float_format="%.6g")
+
+    def finished(self, **values: Any) -> pd.DataFrame:
+        """Return the rows of these values."""
+        rows = self.rows
+        for name, value in values.items():
+            rows = rows[rows[name] == value] if len(rows) else rows
+        return rows
+
+
+def tune(judge: Judge, name: str, say: Callable[[str], None]) -> None:
+    """Try a method's hyperparameter on the development sets, until an inner value wins."""
+    hyperparameter = methods.get(name).hyperparameter
+    while values := values_to_try(name, judge.study.profile, judge.finished(method=name)):
+        for value in values:
+            for set_name, k in judge.requests(TUNED_ON):
+                if len(judge.finished(method=name, value=value, set=set_name, model=k)):
+                    continue
+                row = judge.judge(name, {hyperparameter: value}, set_name, k)
+                judge.add(row | {"value": value})
+                said = f"{name} {hyperparameter} = {value:g}, {set_name}, model {k}"
+                say(f"{said}: {row['forgetting']:.3f}, {row['utility']:.3f}")
+
+
+def chosen(folder: Path, name: str) -> dict[str, Any]:
+    """Return what tuning chose of a method.
+
+    Raises:
+        ParameterError: it was not tuned
+
+    """
+    hyperparameter = methods.get(name).hyperparameter
+    if not hyperparameter:
+        return {}
+    file = folder / "tuned.csv"
+    rows = pd.read_csv(file) if file.is_file() else pd.DataFrame({"method": []})
+    rows = rows[rows["method"] == name]
+    if rows.empty:
+        raise ParameterError(f"method {name!r} was not tuned on this pool: run 'tune' first")
+    value, _ = choose(rows)
+    kind = type(getattr(methods.parameters(name), hyperparameter))
+    return {hyperparameter: kind(value)}
+
+
+def score(judge: Judge, name: str, say: Callable[[str], None]) -> None:
+    """Run a method with what was chosen on every reported set, once.
+
+    Raises:
+        ParameterError: it was scored on one of the sets with other hyperparameters
+
+    """
+    overrides = chosen(judge.folder, name)
+    base = judge.study.profile.methods.get(name, {})
+    text = json.dumps(asdict(methods.parameters(name, **{**base, **overrides})), sort_keys=True)
+    for row in judge.finished(method=name).itertuples():
+        if row.hyperparameters != text:
+            raise ParameterError(
+                f"method {name!r} was scored on {row.set!r} with {row.hyperparameters}: its "
+                "reported sets are development sets now, and are not scored again"
+            )
+    for set_name, k in judge.requests(SCORED_ON):
+        if not len(judge.finished(method=name, set=set_name, model=k)):
+            row = judge.judge(name, overrides, set_name, k)
+            judge.add(row)
+            say(f"{name}, {set_name}, model {k}: {row['forgetting']:.3f}, {row['utility']:.3f}")
+
+
+def main() -> int:
+    """Do what the arguments ask for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("tune", "score"))
+    parser.add_argument("folder", type=Path, help="a pool")
+    parser.add_argument("--root", default="", help="folder of its corpus")
+    parser.add_argument("--cache", default="", help="where its models are")
+    parser.add_argument("--methods", nargs="*", default=[], help="all by default")
+    asked = parser.parse_args()
+    try:
+        judge = Judge(asked.folder, asked.root, asked.stage, Cache(asked.cache or None))
+        profiles.prepare_process(judge.study.profile)
+        for name in asked.methods or [name for name in methods.METHODS if name not in LEFT_OUT]:
+            {"tune": tune, "score": score}[asked.stage](judge, name, partial(print, flush=True))
+    except SpeechUnlearnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

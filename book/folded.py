@@ -1,0 +1,65 @@
+"""What of a chapter is folded: code that is not the chapter's subject, and the smoke run.
+
+`tag` marks the cells of a staged notebook, for MyST-NB; as a Sphinx extension, this wraps the
+section `SECTION` of a chapter in ``<details>``. Where the notebook was run with another profile
+than smoke, that run is what the page is about, and is open.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+
+SECTION = "Run it yourself"
+#: cells of which the code is shown: the component, and that the package does the same
+SHOWN = {"component", "agrees"}
+
+
+def tag(notebook: Path) -> None:
+    """Say of each code cell whether its code is shown, folded or left out.
+
+    Left out are the start, which every chapter has, what papermill was given, and the code beside
+    what made the page. Parameters are folded.
+    """
+    content = json.loads(notebook.read_text())
+    for cell in content["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tags = cell["metadata"].setdefault("tags", [])
+        source = "".join(cell["source"])
+        if "parameters" in tags:
+            tags.append("hide-input")
+            texts = {"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+            cell["metadata"]["mystnb"] = texts
+        elif "injected-parameters" in tags or "context.start(" in source:
+            tags.append("remove-input")
+        elif "answer" in tags or "made_by()" in source:
+            tags.append("remove-input")
+        elif not {*SHOWN, "hide-cell", "remove-input"} & {*tags}:
+            tags.append("hide-input")
+    notebook.write_text(json.dumps(content))
+
+
+def _wrap(app: Any, doctree: nodes.document) -> None:
+    """Fold the section; what stands above its first cell or heading stays in sight."""
+    for section in doctree.findall(nodes.section):
+        if section[0].astext() != SECTION:
+            continue
+        inside = next(
+            (i for i, child in enumerate(section.children)
+             if i and not isinstance(child, (nodes.paragraph, nodes.literal_block))),
+            len(section.children),
+        )  # fmt: skip
+        page = Path(app.env.doc2path(app.env.docname)).read_text()
+        opened = "" if "Profile smoke;" in page else " open"
+        start = f'<details class="run-it-yourself"{opened}><summary>Show the run</summary>'
+        section.insert(inside, nodes.raw("", start, format="html"))
+        section.append(nodes.raw("", "</details>", format="html"))
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("doctree-read", _wrap)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

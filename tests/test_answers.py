@@ -1,0 +1,58 @@
+"""Each chapter begins with a question and its answer, which is computed from committed results."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pandas as pd
+import pytest
+
+from benchmarks.summary import summary
+from speechunlearn.chapters import answers
+from speechunlearn.lab import results
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, str]:
+    return {name: answer() for name, answer in answers.ANSWERS.items()}
+
+
+def test_every_chapter_begins_with_a_question_and_its_own_answer():
+    assert [path.stem for path in NOTEBOOKS] == list(answers.ANSWERS)
+    for path in NOTEBOOKS:
+        title, answer = jupytext.read(path).cells[:2]
+        assert re.fullmatch(r"# [^\n]+\n\n\*[^\n]+\?\*", title.source), path.name
+        assert answer.metadata["tags"] == ["answer"]
+        assert answer.source.endswith(f'answers.of_committed("{path.stem}")'), path.name
+
+
+def test_an_answer_says_what_it_is_of(said):
+    for name, text in said.items():
+        assert re.search(r"RAVDESS|Arabic", text), name
+        if name != "12_cost":  # counts of clips, which are the same in each run
+            assert re.search(r"n = \d+ (runs?|requests)", text), name
+
+
+def test_a_uar_is_that_of_the_predictions(said):
+    """Recalls by hand, of each run: their mean is the first number of its sentence."""
+    shown = results.committed("cpu", "ravdess").reported()
+    shown = shown.select(method="ran_lab", setting="validation")
+    clips = shown.evaluations.query("n_forget == 100")
+    recalls = []
+    for evaluation in clips["evaluation"]:
+        table = shown.of_evaluation(evaluation, "forget")
+        right = (table["label"] == table["prediction"]).groupby(table["label"]).mean()
+        recalls.append(right.mean())
+    assert len(recalls) == 3
+    assert f"to {sum(recalls) / 3:.2f} [" in said["03_baselines"]
+
+
+def test_what_a_request_closes_is_what_its_benchmark_says(said):
+    rows = pd.read_csv(ROOT / "data" / "benchmarks" / "requests.csv", dtype={"kind": str})
+    (row,) = summary(rows).query("kind == '16'").to_dict("records")
+    for name in ("loss", "auc"):
+        value = float(str(row[name]).split()[0])
+        assert f"{value:.2f} [" in said["11_request"]
