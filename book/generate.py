@@ -62,6 +62,7 @@ SETTING = "validation"
 SPEED = ROOT / "data" / "benchmarks" / "request.csv"
 #: requests of ``benchmarks/requests.py``
 REQUESTS = ROOT / "data" / "benchmarks" / "requests.csv"
+FAULTS = ROOT / "data" / "benchmarks" / "faults.csv"
 #: what the models of ``benchmarks/pool.py`` say of each set
 POOL = ROOT / "data" / "pools" / "cpu-ravdess-nano-pretrained" / "summary.csv"
 CONTENDERS = {
@@ -96,6 +97,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     speed_page(source / "generated" / "speed.md")
     requests_page(source / "generated" / "requests.md")
     pool_page(source / "generated" / "pool.md")
+    faults_page(source / "generated" / "faults.md")
     measured.pages(source / "book" / "metrics", source / "generated" / "metrics")
     request_page(source / "generated" / "request.md", notebooks)
     (source / "generated" / "citing.md").write_text(citing())
@@ -649,6 +651,18 @@ def requests_page(target: Path) -> None:
     head = ["clips", "requests", "mean forget loss", "forget UAR", "attack on the loss, AUC",
             "utility relative to the original"]
     target.write_text(table(head, shown) + f"\n\n{machine}; commit {commits}.\n")
+
+
+def faults_page(target: Path) -> None:
+    """Write the table of the committed faults of ``benchmarks/faults.py``."""
+    rows = pd.read_csv(FAULTS)
+    words = {"kill": "a kill", "bit": "a flipped bit", "cut": "a power cut", "race": "a race"}
+    counts = ["tried", "same result", "refused with words", "wrong"]
+    rows = rows.assign(fault=rows["fault"].map(words))
+    head = ["Fault", "Work", *(name.capitalize() for name in counts)]
+    shown = rows[["fault", "work", *counts]].astype(object).to_numpy().tolist()
+    (machine,), (commit,) = rows["machine"].unique(), rows["commit"].unique()
+    target.write_text(tables.markdown(head, shown) + f"\n\n{machine}; commit {commit}.\n")
 
 
 def pool_page(target: Path) -> None:

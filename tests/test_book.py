@@ -339,3 +339,10 @@ def test_a_long_module_goes_on_on_a_second_page():
         text=True,
     )
     assert done.stdout.strip() == "[['a', 'c'], ['d'], ['e'], ['f']]"
+
+
+def test_each_promise_names_a_test_that_is_there():
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (BOOK / "promises.md").read_text())
+    assert len(named) > 20
+    for file, name in named:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
