@@ -41,7 +41,7 @@ from speechunlearn.lab.results import (
     Results,
     across,
     folder_name,
-    in_sequence,
+    sequential_variant,
 )
 from speechunlearn.lab.study import Evaluation, OnProgress, Study, ranked_size_of
 from speechunlearn.methods.pgd import AttackParameters
@@ -594,12 +594,13 @@ def sequential(
     for seed, forget_id in study.runs:
         forget_set = ranked_forget_set(study, forget_id)
         steps = forget_sets.in_steps(forget_set, min(fitting.N_REQUESTS, forget_set.n))
+        variant = sequential_variant(len(steps))
         for method in (name for name in SEQUENTIAL if name in chosen):
             tuned = hyperparameters.get(method, {})
-            yield study.evaluate(method, steps, seed, **tuned).as_variant(in_sequence(len(steps)))
+            yield study.evaluate(method, steps, seed, **tuned).as_variant(variant)
             if method == "perturbed":
                 evaluation = study.evaluate(method, steps, seed, **{**tuned, "splices": 0.0})
-                yield evaluation.as_variant(f"{in_sequence(len(steps))}, {NOT_CONCATENATED}")
+                yield evaluation.as_variant(f"{variant}, {NOT_CONCATENATED}")
 
 
 def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:

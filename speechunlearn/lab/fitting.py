@@ -179,7 +179,7 @@ def _removals(profile: Profile, train: pd.DataFrame, unseen: pd.DataFrame) -> li
             continue
         with contextlib.suppress(CorpusError):  # the chapter that needs them refuses it
             chosen = forget_sets.removable(
-                kind, train, unseen["label"].unique(), n, in_sequence="sequence" in what
+                kind, train, unseen["label"].unique(), n, sequential="sequence" in what
             )
             if len(chosen) < n:
                 changes.append(f"{len(chosen)} {what}, not {n}")

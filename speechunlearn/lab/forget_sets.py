@@ -187,7 +187,7 @@ def _last_of_each_class(
 
 
 def removable(
-    kind: str, train: pd.DataFrame, tested: Collection[str], n: int, *, in_sequence: bool = False
+    kind: str, train: pd.DataFrame, tested: Collection[str], n: int, *, sequential: bool = False
 ) -> list[str]:
     """Return the classes or speakers whose removal is reported, chosen by a seed.
 
@@ -201,7 +201,7 @@ def removable(
         tested: classes of the unseen clips
         n: how many, if so many can be; of three or more, at least one stays, and another is left to
             develop on
-        in_sequence: all of them are removed, one after another
+        sequential: all of them are removed, one after another
 
     Raises:
         CorpusError: none can be removed
@@ -220,7 +220,7 @@ def removable(
             f"add clips of another {kind}"
         )
     chosen = choose_reported(possible, n)
-    while in_sequence and not _leaves(kind, chosen, train, tested):
+    while sequential and not _leaves(kind, chosen, train, tested):
         chosen.pop()
     return chosen
 

@@ -49,7 +49,7 @@ ANOTHER_SEED = "another seed"
 
 #: in the variant of evaluations of the leaderboard's request made in parts, one after another
 SEQUENTIAL = "sequential requests"
-#: that variant where the forget set has as many clips or more, see `in_sequence`
+#: that variant where the forget set has as many clips or more, see `sequential_variant`
 IN_SEQUENCE = f"in 5 {SEQUENTIAL}"
 
 #: variant of evaluations of `perturbed` with one of its parts changed: followed by which
@@ -331,7 +331,7 @@ def named(corpus: str, corpus_hash: str) -> str:
     return f"{corpus}-{corpus_hash[:8]}" if own else corpus
 
 
-def in_sequence(n: int) -> str:
+def sequential_variant(n: int) -> str:
     """Return the variant of the leaderboard's request made in n parts, one after another."""
     return f"in {n} {SEQUENTIAL}"
 

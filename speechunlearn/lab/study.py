@@ -291,7 +291,7 @@ class Study:
             return list(named[: n or None])
         tested = self._unseen_manifest["label"].unique()
         return forget_sets.removable(
-            kind, self.train_manifest, tested, n or self.profile.removals, in_sequence=n > 0
+            kind, self.train_manifest, tested, n or self.profile.removals, sequential=n > 0
         )
 
     def _largest(self, forget_set: ForgetSet) -> ForgetSet:
