@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from speechunlearn.dataset import audio
-from speechunlearn.dataset.clips import Clips, load, shuffled_batches, sorted_batches
+from speechunlearn.dataset.clips import Clips, Replaced, load, shuffled_batches, sorted_batches
 from speechunlearn.errors import CorpusError, ParameterError
 
 LENGTHS = [5, 9, 2, 7, 7, 1, 8, 3, 6, 4, 2]
@@ -142,3 +142,19 @@ def test_load_names_unknown_labels(clip_writer, tmp_path):
     path = clip_writer(tmp_path / "a.wav")
     with pytest.raises(CorpusError, match=r"\['joy'\].*\['anger', 'fear'\]"):
         load(manifest([path], ["joy"]), ["anger", "fear"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_waveforms_on_disk_are_those_that_were_put_there(dtype):
+    first = [torch.full((n,), float(n), dtype=dtype) for n in (3, 1, 4)]
+    held = Replaced(first)
+    held[2] = torch.tensor([0.1, -1.0, 2.0, 1e-30], dtype=torch.float64)
+    assert len(held) == 3 and held.lengths == [3, 1, 4]
+    assert held[-1].dtype == dtype and held[2][0] == torch.tensor(0.1, dtype=dtype)
+    assert torch.equal(held[0], first[0]) and torch.equal([*held][1], first[1])
+    assert [len(waveform) for waveform in held[1:]] == [1, 4]
+    with pytest.raises(IndexError):
+        held[3]
+    assert Clips(held, torch.zeros(3, dtype=torch.long), list("abc"), list("abc")).lengths == [
+        3, 1, 4
+    ]  # fmt: skip

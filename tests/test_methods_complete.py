@@ -422,7 +422,7 @@ def test_unsir_reports_both_halves(original):
 def test_one_step_by_hand(norm, targeted):
     cost = Cost()
     moves = PGDParameters(0.4, norm, 1, 0.5, targeted=targeted)
-    found = torch.stack(pgd_copies(linear(), FORGET, moves, cost).waveforms_z).numpy()
+    found = torch.stack([*pgd_copies(linear(), FORGET, moves, cost).waveforms_z]).numpy()
     gradient = input_gradient(WEIGHT, X_E, Y_E) * (-1 if targeted else 1)
     if norm == "linf":
         step = 0.2 * np.sign(gradient)
@@ -434,9 +434,8 @@ def test_one_step_by_hand(norm, targeted):
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_three_steps_stay_inside(norm):
-    found = torch.stack(
-        pgd_copies(linear(), FORGET, PGDParameters(0.3, norm, 3, 0.8), Cost()).waveforms_z
-    ).numpy()
+    moved = pgd_copies(linear(), FORGET, PGDParameters(0.3, norm, 3, 0.8), Cost())
+    found = torch.stack([*moved.waveforms_z]).numpy()
     delta = np.zeros_like(X_E)
     for _ in range(3):
         gradient = input_gradient(WEIGHT, X_E + delta, Y_E)
@@ -610,7 +609,7 @@ def test_l2ul_ascends_holds_and_springs_back(lambda_imp):
     copies = l2ul.adversarial_copies(
         linear(), request, methods.parameters("l2ul", **values), Work(seed=2)
     )
-    x, y = torch.stack(copies.waveforms_z).double().numpy(), np.eye(3)[copies.labels.numpy()]
+    x, y = torch.stack([*copies.waveforms_z]).double().numpy(), np.eye(3)[copies.labels.numpy()]
     z = X_E @ WEIGHT.T
     omega = np.mean([np.abs(2 * np.outer(a, b)) for a, b in zip(z, X_E, strict=True)], 0)
     held = 1 - (omega - omega.min()) / (omega.max() - omega.min())

@@ -137,7 +137,7 @@ class Replaced(OnDisk):
     def __init__(self, waveforms_z: Sequence[Tensor]) -> None:
         super().__init__([len(waveform_z) for waveform_z in waveforms_z])
         self._first, self._replaced = waveforms_z, [False] * len(waveforms_z)
-        self._starts = [0, *accumulate(4 * length for length in self.lengths)]
+        self._starts = [0, *accumulate(waveform_z.nbytes for waveform_z in waveforms_z)]
         self._file, path = tempfile.mkstemp()
         os.unlink(path)
         weakref.finalize(self, os.close, self._file)
@@ -146,12 +146,13 @@ class Replaced(OnDisk):
         """See `OnDisk`."""
         if not self._replaced[position]:
             return self._first[position]
-        waveform_z = torch.empty(self.lengths[position])
+        waveform_z = torch.empty_like(self._first[position])
         os.preadv(self._file, [waveform_z.numpy().data], self._starts[position])
         return waveform_z
 
     def __setitem__(self, position: int, waveform_z: Float[Tensor, " time"]) -> None:
-        rest, start = waveform_z.numpy().tobytes(), self._starts[position]
+        rest = waveform_z.to(self._first[position].dtype).numpy().tobytes()
+        start = self._starts[position]
         while rest:  # a disk that fills up takes a part, and then says so
             written = os.pwrite(self._file, rest, start)
             rest, start = rest[written:], start + written
