@@ -356,8 +356,8 @@ def test_a_little_is_run_of_much():
     assert said.total.forward_backward > 40 * 10 * 50 > 50 * sum(seen)
 
 
-def test_copies_are_in_the_memory():
-    """What is kept of each copy is there, whether or not it was made."""
+def test_copies_are_not_in_the_memory():
+    """They lie on disk, whether or not they were made."""
     clips = tiny.clips(1)
     long = replace(clips, waveforms_z=[clips.waveforms_z[0].repeat(200)]).at([0] * 16)
     held = len(long) * long.lengths[0] * 4 / 2**20
@@ -370,7 +370,7 @@ def test_copies_are_in_the_memory():
         return planned("adv", UnlearningData(long, 3), own).peak_memory_mb - usage.start_memory_mb
 
     grown(1)
-    assert grown(33) - grown(1) == pytest.approx(32 * held, rel=0.3)
+    assert grown(33) - grown(1) < 32 * held / 4
 
 
 @pytest.mark.parametrize(
