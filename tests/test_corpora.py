@@ -339,7 +339,14 @@ def test_csv_with_a_split_in_some_rows_only(csv_file):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "not a readable CSV"), (b"path,label,speaker\n", "no rows"), (b"\xff\xfe\x00", "not a")],
+    [
+        (b"", "not a readable CSV"), (b"path,label,speaker\n", "no rows"),
+        (b"\xff\xfe\x00", "not a"),
+        (b"path;label;speaker\na.wav;x;y\n", ".* missing.*parted by semicolons, and commas are"),
+        (b"path\tlabel\tspeaker\na.wav\tx\ty\n", ".*parted by tabs"),
+        (b"\npath,label,speaker\n", "column.* missing"),
+        (b"path,label,speaker\na.wav,fr\xf6h,y\n", "line 2 is not UTF-8"),
+    ],
 )
 def test_csv_that_holds_no_table(tmp_path, content, reason):
     file = tmp_path / "broken.csv"
@@ -353,6 +360,12 @@ def test_csv_that_is_missing(tmp_path):
         read("csv", tmp_path / "nowhere.csv")
     with pytest.raises(CorpusError, match=f"{tmp_path.name}: no such CSV file"):
         read("csv", tmp_path)
+
+
+def test_csv_with_paths_of_another_system(csv_file):
+    csv_file.write_text(csv_file.read_text().replace("clips/", "clips\\"))
+    with pytest.raises(CorpusError, match="no such file: a path is written with /"):
+        read("csv", csv_file)
 
 
 def test_csv_names_a_missing_clip(csv_file):

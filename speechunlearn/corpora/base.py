@@ -311,7 +311,8 @@ def decode(
             or is silent: all samples equal, or an RMS around their mean of less than 1e-5
     """
     if not os.path.isfile(path):
-        raise BadClip(path, "no regular file" if os.path.exists(path) else "no such file")
+        hint = ": a path is written with /, not with \\" if "\\" in str(path) else ""
+        raise BadClip(path, "no regular file" if os.path.exists(path) else f"no such file{hint}")
     try:
         with soundfile.SoundFile(path) as file:
             _check_size(path, file)  # by the header, before memory is asked for

@@ -59,7 +59,13 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
         missing = [column for column in required if column not in header]
         if missing:
             names = ", ".join(header)[:_SHOWN]
-            raise CorpusError(f"{file}: column(s) {', '.join(missing)} missing; found: {names}")
+            hint = "".join(
+                f": its cells are parted by {name}, and commas are needed"
+                for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(header)
+            )
+            raise CorpusError(
+                f"{file}: column(s) {', '.join(missing)} missing; found: {names}{hint}"
+            )
         columns = [*required, *optional]
         for column in columns:
             if header.count(column) > 1:
@@ -73,7 +79,10 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
             if any(cells):
                 cells += [""] * (len(header) - len(cells))
                 table[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise CorpusError(f"{file}: line {line} is not UTF-8: save it in that encoding") from error
+    except csv.Error as error:
         raise CorpusError(f"{file}: not a readable CSV ({error})") from error
     if not table:
         raise CorpusError(f"{file}: no rows below the header")
