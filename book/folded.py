@@ -1,6 +1,6 @@
 """What of a chapter is folded: code that is not the chapter's subject, and the smoke run.
 
-`tag` marks the cells of a staged notebook, for MyST-NB; as a Sphinx extension, this wraps the
+`arrange` prepares the cells of a staged notebook for MyST-NB; as a Sphinx extension, this wraps the
 section `SECTION` of a chapter in ``<details>``. Where the notebook was run with another profile
 than smoke, that run is what the page is about, and is open.
 """
@@ -18,29 +18,31 @@ SECTION = "Run it yourself"
 SHOWN = {"component", "agrees"}
 
 
-def tag(notebook: Path) -> None:
+def arrange(notebook: Path) -> None:
     """Say of each code cell whether its code is shown, folded or left out.
 
     Left out are the start, which every chapter has, what papermill was given, and the code beside
-    what made the page. Parameters are folded.
+    the answer and what made the page. The parameters go to the section `SECTION`, folded.
     """
     content = json.loads(notebook.read_text())
+    cells, parameters = [], []
     for cell in content["cells"]:
+        tags, source = cell["metadata"].setdefault("tags", []), "".join(cell["source"])
         if cell["cell_type"] != "code":
-            continue
-        tags = cell["metadata"].setdefault("tags", [])
-        source = "".join(cell["source"])
-        if "parameters" in tags:
-            tags.append("hide-input")
+            cells.append(cell)
+            if source.startswith(f"## {SECTION}\n"):
+                cells += parameters
+        elif "parameters" in tags:
             texts = {"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-            cell["metadata"]["mystnb"] = texts
-        elif "injected-parameters" in tags or "context.start(" in source:
-            tags.append("remove-input")
-        elif "answer" in tags or "made_by()" in source:
-            tags.append("remove-input")
-        elif not {*SHOWN, "hide-cell", "remove-input"} & {*tags}:
-            tags.append("hide-input")
-    notebook.write_text(json.dumps(content))
+            cell["metadata"] |= {"tags": [*tags, "hide-input"], "mystnb": texts}
+            parameters = [cell]
+        elif "injected-parameters" not in tags and "context.start(" not in source:
+            if "answer" in tags or "made_by()" in source:
+                tags.append("remove-input")
+            elif not {*SHOWN, "hide-cell", "remove-input"} & {*tags}:
+                tags.append("hide-input")
+            cells.append(cell)
+    notebook.write_text(json.dumps(content | {"cells": cells}))
 
 
 def _wrap(app: Any, doctree: nodes.document) -> None:

@@ -105,7 +105,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     for notebook in sorted((source / "notebooks").glob("*.ipynb")):
         caption(notebook)
         keep_intervals(notebook)
-        folded.tag(notebook)
+        folded.arrange(notebook)
     return landing_page(source / "generated")
 
 

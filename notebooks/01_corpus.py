@@ -3,21 +3,6 @@
 #
 # *Who trains a model here, who tests it, and which recordings is it asked to forget?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("01_corpus")
-
-# %% [markdown]
-# A model that is to forget must first have learnt from somebody. This chapter reads a corpus, looks
-# at it, and cuts it three times: into **training, validation and test speakers**, of whom no one is
-# in two parts; and the training clips into a **forget set** of N clips, drawn at random, and the
-# **retain set**.
-#
-# The smoke profile uses the *embedded corpus*: synthetic Italian speech made for this book, with
-# file names in the scheme of DEMoS, the paper's corpus. It is not DEMoS, and no number on this
-# page is one of DEMoS.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -33,6 +18,21 @@ from speechunlearn.chapters import context
 run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("01_corpus")
+
+# %% [markdown]
+# A model that is to forget must first have learnt from somebody. This chapter reads a corpus, looks
+# at it, and cuts it three times: into **training, validation and test speakers**, of whom no one is
+# in two parts; and the training clips into a **forget set** of N clips, drawn at random, and the
+# **retain set**.
+#
+# The smoke profile uses the *embedded corpus*: synthetic Italian speech made for this book, with
+# file names in the scheme of DEMoS, the paper's corpus. It is not DEMoS, and no number on this
+# page is one of DEMoS.
 
 # %% [markdown]
 # ## The corpus of this run

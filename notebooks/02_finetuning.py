@@ -3,21 +3,6 @@
 #
 # *Does a fine-tuned model remember the recordings that it was trained on?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("02_finetuning")
-
-# %% [markdown]
-# Ren et al. fine-tune wav2vec 2.0 for 20 epochs with Adam at 3e-5 and batches of 16, in two
-# settings: train on the training speakers and test on the **validation** speakers; train on both and
-# test on the **test** speakers. Their UAR on unseen speakers is .907 and .897.
-#
-# Here the same is done, at the size of the profile. What matters for unlearning is not only that
-# the model is good, but that it **remembers**: on its training clips it must do visibly better than
-# a model that never saw them. Where there is no such gap, there is nothing to forget and every
-# method of unlearning seems to work.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -33,6 +18,21 @@ from speechunlearn.chapters import context
 run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("02_finetuning")
+
+# %% [markdown]
+# Ren et al. fine-tune wav2vec 2.0 for 20 epochs with Adam at 3e-5 and batches of 16, in two
+# settings: train on the training speakers and test on the **validation** speakers; train on both and
+# test on the **test** speakers. Their UAR on unseen speakers is .907 and .897.
+#
+# Here the same is done, at the size of the profile. What matters for unlearning is not only that
+# the model is good, but that it **remembers**: on its training clips it must do visibly better than
+# a model that never saw them. Where there is no such gap, there is nothing to forget and every
+# method of unlearning seems to work.
 
 # %% [markdown]
 # ## A step of fine-tuning, rebuilt

@@ -3,24 +3,6 @@
 #
 # *What do random labels forget, and what do they cost?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("03_baselines")
-
-# %% [markdown]
-# Three ways to make the model forget, before the paper's own:
-#
-# - **Retrained**: train again from the start without the forget set. It is the definition of
-#   forgetting and the reference of every table here. It has no particular UAR on the forget set:
-#   it does there what it does on speech it never saw.
-# - **Remain. Unl.** (Cheng & Amiri 2025): random wrong labels on the forget set *and* the true labels
-#   of the retain set; plain, and with the SuperLoss curriculum.
-# - **Ran. Lab.**: random wrong labels on the forget set, and nothing else: L_mis = CE(f(x), wrong
-#   label), the paper's equation 1.
-#
-# Only the last needs the forget set alone.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -38,6 +20,24 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     n_values=n_values
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("03_baselines")
+
+# %% [markdown]
+# Three ways to make the model forget, before the paper's own:
+#
+# - **Retrained**: train again from the start without the forget set. It is the definition of
+#   forgetting and the reference of every table here. It has no particular UAR on the forget set:
+#   it does there what it does on speech it never saw.
+# - **Remain. Unl.** (Cheng & Amiri 2025): random wrong labels on the forget set *and* the true labels
+#   of the retain set; plain, and with the SuperLoss curriculum.
+# - **Ran. Lab.**: random wrong labels on the forget set, and nothing else: L_mis = CE(f(x), wrong
+#   label), the paper's equation 1.
+#
+# Only the last needs the forget set alone.
 
 # %% [markdown]
 # ## Wrong labels, rebuilt

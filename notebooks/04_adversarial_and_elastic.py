@@ -3,24 +3,6 @@
 #
 # *Do adversarial copies and elastic weights forget as retraining does?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("04_adversarial_and_elastic")
-
-# %% [markdown]
-# Random labels destroy more than the forget set. The paper holds the rest in place without the
-# retain set, in two ways.
-#
-# **Adversarial copies.** For each clip to forget, M copies are made that the *original* model takes
-# for another, random class, by moving every sample by at most tau (targeted PGD, P steps). They are
-# trained on *with those classes*: they stand in for the other classes' clips, which are gone. (The
-# paper's equation 2 is printed with a plus sign, which would climb the target's loss; a targeted
-# attack descends it.)
-#
-# **Elastic weights.** Weights that matter, by the Fisher information of the wrong labels, are held
-# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -43,6 +25,24 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("04_adversarial_and_elastic")
+
+# %% [markdown]
+# Random labels destroy more than the forget set. The paper holds the rest in place without the
+# retain set, in two ways.
+#
+# **Adversarial copies.** For each clip to forget, M copies are made that the *original* model takes
+# for another, random class, by moving every sample by at most tau (targeted PGD, P steps). They are
+# trained on *with those classes*: they stand in for the other classes' clips, which are gone. (The
+# paper's equation 2 is printed with a plus sign, which would climb the target's loss; a targeted
+# attack descends it.)
+#
+# **Elastic weights.** Weights that matter, by the Fisher information of the wrong labels, are held
+# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc.
 
 # %% [markdown]
 # ## The method, rebuilt

@@ -3,17 +3,6 @@
 #
 # *Does the paper's method keep more than random labels do?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("05_table1")
-
-# %% [markdown]
-# All methods on every run (a training seed and a forget set). tau is chosen on the *development forget set*
-# by the paper's rule (highest UAR on the validation speakers) and then frozen: the reported forget sets
-# share no clip with it. Choosing it used validation speech, so "forget set alone" is true of the
-# unlearning but not of the choice of tau.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -36,6 +25,17 @@ run = context.start(
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values,
     runs=runs
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("05_table1")
+
+# %% [markdown]
+# All methods on every run (a training seed and a forget set). tau is chosen on the *development forget set*
+# by the paper's rule (highest UAR on the validation speakers) and then frozen: the reported forget sets
+# share no clip with it. Choosing it used validation speech, so "forget set alone" is true of the
+# unlearning but not of the choice of tau.
 
 # %% [markdown]
 # ## The statistics, rebuilt

@@ -3,16 +3,6 @@
 #
 # *How does the bound on the perturbation, tau, change what is kept?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("06_ablation")
-
-# %% [markdown]
-# The paper's Figure 2 shows UAR on the validation speakers over tau, from 0.1 to 0.7, for forget sets
-# of 10, 30, 50 and 100 clips: below .4 at tau = 0.1, best in between, falling again at 0.7, and
-# unstable for 30 clips and more. Here is the same figure, on the development forget set.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -33,6 +23,16 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results,
     attack={"copies": copies, "steps": steps}, n_values=n_values, tau_values=tau_values
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("06_ablation")
+
+# %% [markdown]
+# The paper's Figure 2 shows UAR on the validation speakers over tau, from 0.1 to 0.7, for forget sets
+# of 10, 30, 50 and 100 clips: below .4 at tau = 0.1, best in between, falling again at 0.7, and
+# unstable for 30 clips and more. Here is the same figure, on the development forget set.
 
 # %% [markdown]
 # ## What tau means, rebuilt

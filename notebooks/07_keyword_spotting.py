@@ -3,26 +3,6 @@
 #
 # *How close to retraining do methods come when some clips are to be forgotten?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("07_keyword_spotting")
-
-# %% [markdown]
-# Cheng & Amiri (2025) name two kinds of speech unlearning: *sample unlearning*, which removes single
-# recordings, and *class unlearning*, which removes a whole category; they report on keyword
-# spotting and speaker identification. Only their abstract is at hand. The protocol here is
-# therefore **ours, not theirs**, in three parts:
-#
-# 1. a share of the training clips, drawn at random: this page;
-# 2. {doc}`a whole word <07_keyword_spotting_class>`;
-# 3. {doc}`everything of one speaker <07_keyword_spotting_speaker>`, which is what a person who asks
-#    for deletion means, and several speakers, one request after another.
-#
-# The methods that the profile compares run on every forget set; `smoke` leaves some out, for time. What
-# data a method uses stands in each table: *forget* alone, *retain* as well, a cached
-# *statistic*, or *validation* clips.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -45,6 +25,26 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
     shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("07_keyword_spotting")
+
+# %% [markdown]
+# Cheng & Amiri (2025) name two kinds of speech unlearning: *sample unlearning*, which removes single
+# recordings, and *class unlearning*, which removes a whole category; they report on keyword
+# spotting and speaker identification. Only their abstract is at hand. The protocol here is
+# therefore **ours, not theirs**, in three parts:
+#
+# 1. a share of the training clips, drawn at random: this page;
+# 2. {doc}`a whole word <07_keyword_spotting_class>`;
+# 3. {doc}`everything of one speaker <07_keyword_spotting_speaker>`, which is what a person who asks
+#    for deletion means, and several speakers, one request after another.
+#
+# The methods that the profile compares run on every forget set; `smoke` leaves some out, for time. What
+# data a method uses stands in each table: *forget* alone, *retain* as well, a cached
+# *statistic*, or *validation* clips.
 
 # %% [markdown]
 # ## Two methods, rebuilt

@@ -3,16 +3,6 @@
 #
 # *How close to retraining do methods come when everything of one speaker is to be forgotten?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("07_keyword_spotting_speaker")
-
-# %% [markdown]
-# The third part of chapter 07: the forget set is everything of one speaker, which is what a person who asks for
-# deletion means. Then several speakers, one request after another. Single speakers were deleted on the Arabic words
-# alone. Methods and metrics are those of {doc}`the first part <07_keyword_spotting>`.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -35,6 +25,16 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
     shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("07_keyword_spotting_speaker")
+
+# %% [markdown]
+# The third part of chapter 07: the forget set is everything of one speaker, which is what a person who asks for
+# deletion means. Then several speakers, one request after another. Single speakers were deleted on the Arabic words
+# alone. Methods and metrics are those of {doc}`the first part <07_keyword_spotting>`.
 
 # %% [markdown]
 # ## On real speech

@@ -3,17 +3,6 @@
 #
 # *Can a model that names speakers forget a voice?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("08_speaker_identification")
-
-# %% [markdown]
-# The second task of Cheng & Amiri (2025), by the protocol of the chapter on keyword spotting, which
-# is ours. The model names the speaker; it is tested on *words* that it was not trained on. Here the
-# deletion of a speaker's recordings is the removal of a class: after it, the model should not know
-# the voice at all. A *removed* clip is one of that speaker, of a word that was not trained on.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -36,6 +25,17 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task,
     shares=shares, runs=runs, compared=methods, classes=classes, speakers=speakers
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("08_speaker_identification")
+
+# %% [markdown]
+# The second task of Cheng & Amiri (2025), by the protocol of the chapter on keyword spotting, which
+# is ours. The model names the speaker; it is tested on *words* that it was not trained on. Here the
+# deletion of a speaker's recordings is the removal of a class: after it, the model should not know
+# the voice at all. A *removed* clip is one of that speaker, of a word that was not trained on.
 
 # %% [markdown]
 # ## A removal and a target, rebuilt

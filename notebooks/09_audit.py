@@ -3,17 +3,6 @@
 #
 # *How can one tell whether a model forgot?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("09_audit")
-
-# %% [markdown]
-# A model was asked to forget some clips. Did it? This chapter asks one model every question that
-# the book knows, step by step, and ends in a report card. The rule of all steps: the forgotten
-# clips are not strangers to begin with, they may be easy or hard, so no score is read against 0 or
-# 0.5, but against what *models retrained without the clips* score.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -35,6 +24,17 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, runs=runs,
     ranked=[method], ranked_size=size, references=references
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("09_audit")
+
+# %% [markdown]
+# A model was asked to forget some clips. Did it? This chapter asks one model every question that
+# the book knows, step by step, and ends in a report card. The rule of all steps: the forgotten
+# clips are not strangers to begin with, they may be easy or hard, so no score is read against 0 or
+# 0.5, but against what *models retrained without the clips* score.
 
 # %% [markdown]
 # ## The models

@@ -3,22 +3,6 @@
 #
 # *Which method comes closest to retraining?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("10_leaderboard")
-
-# %% [markdown]
-# Every method on the same forget sets, judged by the same audit, beside models that were retrained.
-# What is ranked is the distance to retraining, in two halves: forgetting, and utility. What it cost
-# stands beside it. Methods that use the forget set alone are ranked on their own: they can be
-# used where the training data are gone.
-#
-# The budget of tuning was not the same for all. Where a method has a hyperparameter, each got as many trials;
-# SISA and SISA++ have nothing to tune and got one. Our own method, self-distillation, got more than its
-# trials: on real speech it was redesigned after it had been scored on the reported forget sets, and then
-# scored on the same ones again.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -44,6 +28,22 @@ run = context.start(
     threads=threads, fast=fast, ranked=methods, ranked_size=size, references=references,
     trials=trials
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("10_leaderboard")
+
+# %% [markdown]
+# Every method on the same forget sets, judged by the same audit, beside models that were retrained.
+# What is ranked is the distance to retraining, in two halves: forgetting, and utility. What it cost
+# stands beside it. Methods that use the forget set alone are ranked on their own: they can be
+# used where the training data are gone.
+#
+# The budget of tuning was not the same for all. Where a method has a hyperparameter, each got as many trials;
+# SISA and SISA++ have nothing to tune and got one. Our own method, self-distillation, got more than its
+# trials: on real speech it was redesigned after it had been scored on the reported forget sets, and then
+# scored on the same ones again.
 
 # %% [markdown]
 # ## The gap, rebuilt

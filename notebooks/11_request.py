@@ -3,19 +3,6 @@
 #
 # *What happens to a deletion request on a model of one's own?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("11_request")
-
-# %% [markdown]
-# You hold a trained speech classifier and a letter that asks for a deletion. This chapter answers
-# it with the tool of this project, from the model's folder to the report. The model is one of the
-# book's, written to a folder as transformers writes any: take yours in its place. On the command
-# line the same request is
-#
-#     speechunlearn forget --model model --forget forget.csv --unseen unseen.csv --out unlearned
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus for this task
@@ -37,6 +24,19 @@ run = context.start(
     profile, corpus, root, encoder, skip_bad, cache, results, task=task, runs=runs,
     ranked=[method], ranked_size=size, references=references
 )
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("11_request")
+
+# %% [markdown]
+# You hold a trained speech classifier and a letter that asks for a deletion. This chapter answers
+# it with the tool of this project, from the model's folder to the report. The model is one of the
+# book's, written to a folder as transformers writes any: take yours in its place. On the command
+# line the same request is
+#
+#     speechunlearn forget --model model --forget forget.csv --unseen unseen.csv --out unlearned
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())

@@ -3,21 +3,6 @@
 #
 # *What does unlearning cost beside retraining?*
 
-# %% tags=["answer"]
-from speechunlearn.chapters import answers
-
-answers.of_committed("12_cost")
-
-# %% [markdown]
-# Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
-# memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
-# steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
-# that uses the forget set alone should not grow with R; retraining should, and not with N, M or
-# P.
-#
-# The models have random weights and were trained on nothing: what a pass costs does not depend on
-# what the weights are. Clips are cut, or repeated, to one length.
-
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
 corpus = ""  # name of a reader; empty: the profile's corpus
@@ -33,6 +18,21 @@ repeats = 0  # times that each point is measured; 0: the profile's
 from speechunlearn.chapters import context
 
 run = context.start(profile, corpus, root, encoder, skip_bad, cache, results, repeats=repeats)
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("12_cost")
+
+# %% [markdown]
+# Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
+# memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
+# steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
+# that uses the forget set alone should not grow with R; retraining should, and not with N, M or
+# P.
+#
+# The models have random weights and were trained on nothing: what a pass costs does not depend on
+# what the weights are. Clips are cut, or repeated, to one length.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())

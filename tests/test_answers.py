@@ -23,7 +23,8 @@ def said() -> dict[str, str]:
 def test_every_chapter_begins_with_a_question_and_its_own_answer():
     assert [path.stem for path in NOTEBOOKS] == list(answers.ANSWERS)
     for path in NOTEBOOKS:
-        title, answer = jupytext.read(path).cells[:2]
+        title, parameters, start, answer = jupytext.read(path).cells[:4]
+        assert parameters.metadata["tags"] == ["parameters"] and "context.start(" in start.source
         assert re.fullmatch(r"# [^\n]+\n\n\*[^\n]+\?\*", title.source), path.name
         assert answer.metadata["tags"] == ["answer"]
         assert answer.source.endswith(f'answers.of_committed("{path.stem}")'), path.name

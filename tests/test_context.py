@@ -127,7 +127,7 @@ def test_chapters_are_found_by_number_and_name():
 
 
 def test_every_chapter_has_the_common_parameters_and_starts_with_the_smoke_profile():
-    numbers = [path.stem[:2] for path in context.chapters()]
+    numbers = list(dict.fromkeys(path.stem[:2] for path in context.chapters()))
     assert numbers == [f"{i:02d}" for i in range(1, len(numbers) + 1)] and len(numbers) >= 12
     for path in context.chapters():
         parameters = context.parameters_of(path)
@@ -325,7 +325,8 @@ def test_an_example_can_be_asked_to_forget(cli, tmp_path, monkeypatch):
 
 def test_a_corpus_runs_the_chapters_of_its_tasks():
     def served(corpus):
-        return [path.stem[:2] for path in context.chapters_for(corpus) if path.stem < "13"]
+        chosen = (path.stem[:2] for path in context.chapters_for(corpus) if path.stem < "13")
+        return list(dict.fromkeys(chosen))
 
     assert served("ravdess") == ["01", "02", "03", "04", "05", "06", "12"]
     assert served("csv") == [f"{number:02d}" for number in range(1, 13)]

@@ -245,7 +245,7 @@ def choose_reported(values: Collection[str], n: int) -> list[str]:
 
     Examples:
         >>> choose_reported(["a", "b", "c", "d"], 1), choose_reported(["a", "b"], 5)
-        (['c'], ['b'])
+        (['c'], ['a'])
 
     """
     ordered = sorted(set(values))

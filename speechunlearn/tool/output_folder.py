@@ -129,7 +129,9 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_bytes())
-        if isinstance(value, dict) and value.get("sha256") == _seal(value):
+        if isinstance(value, dict) and "sha256" not in value:
+            raise ValueError("another version wrote it, or it was changed: it has no seal")
+        if isinstance(value, dict) and value["sha256"] == _seal(value):
             return value
     except RecursionError:
         pass
