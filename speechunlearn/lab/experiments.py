@@ -15,7 +15,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -368,10 +368,13 @@ def kinds_of_forget_sets(run: ChapterRun) -> Asked:
     return asked
 
 
-def some_kinds(run: ChapterRun, kinds: Sequence[str]) -> Asked:
-    """Ask for some kinds of forget set, as a part of a chapter does."""
-    asked = kinds_of_forget_sets(run)
-    return {kind: asked[kind] for kind in kinds if kind in asked}
+def some_kinds(*kinds: str) -> Callable[[ChapterRun], Asked]:
+    """Return what asks for some kinds of forget set, as a part of a chapter does."""
+    def asked(run: ChapterRun) -> Asked:
+        every = kinds_of_forget_sets(run)
+        return {kind: every[kind] for kind in kinds if kind in every}
+
+    return asked
 
 
 def audited(run: ChapterRun) -> Asked:
@@ -405,9 +408,9 @@ CHAPTERS: dict[str, Callable[..., Asked]] = {
     "04_adversarial_and_elastic": adversarial_and_elastic,
     "05_table1": replication,
     "06_ablation": over_tau,
-    "07_keyword_spotting": partial(some_kinds, kinds=("clips", "images")),
-    "07_keyword_spotting_class": partial(some_kinds, kinds=("class",)),
-    "07_keyword_spotting_speaker": partial(some_kinds, kinds=("speaker", "sequential")),
+    "07_keyword_spotting": some_kinds("clips", "images"),
+    "07_keyword_spotting_class": some_kinds("class"),
+    "07_keyword_spotting_speaker": some_kinds("speaker", "sequential"),
     "08_speaker_identification": kinds_of_forget_sets,
     "09_audit": audited,
     "10_leaderboard": leaderboard,
