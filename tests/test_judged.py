@@ -18,7 +18,7 @@ SIZES = {
         "epochs": 1, "learning_rate": 1e-3, "batch_size": 64, "encoder": tiny_study.ENCODER,
         "fast": True,
     },
-    "methods": {"ran_lab": {"epochs": 1}, "ssd": {"selection": 2.0}},
+    "methods": {"ran_lab": {"epochs": 1, "learning_rate": 1e-3}},
 }  # fmt: skip
 
 
@@ -40,6 +40,15 @@ def judge(desk):
     for name in ("tuned.csv", "scored.csv"):
         (folder / name).unlink(missing_ok=True)
     return lambda stage: judged.Judge(folder, "", stage, Cache(cache))
+
+
+@pytest.fixture(scope="module")
+def tuned(desk):
+    """What tuning writes, and what it says."""
+    cache, folder = desk
+    lines: list[str] = []
+    judged.tune(judged.Judge(folder, "", "tune", Cache(cache)), "ran_lab", lines.append)
+    return (folder / "tuned.csv").read_text(), lines
 
 
 def said(losses, predictions=(0, 1, 0, 1)):
@@ -71,41 +80,40 @@ def test_distances_are_those_by_hand():
 
 def test_values_go_on_beyond_an_end_that_wins(judge):
     profile = judge("tune").study.profile
-    first = judged.values_to_try("ssd", profile, pd.DataFrame())
+    first = judged.values_to_try("ran_lab", profile, pd.DataFrame())
     assert len(first) == 5
     rows = pd.DataFrame({"value": first, "forgetting": 0.1, "utility": 0.0})
     largest = max(first)
     rows.loc[rows["value"] == largest, "forgetting"] = 0.05
-    assert judged.values_to_try("ssd", profile, rows) == [pytest.approx(3 * largest, rel=1e-2)]
-    rows.loc[rows["value"] == 2.0, "forgetting"] = 0.01
-    assert judged.values_to_try("ssd", profile, rows) == []
+    assert judged.values_to_try("ran_lab", profile, rows) == [pytest.approx(3 * largest, rel=1e-2)]
+    rows.loc[rows["value"] == 1e-3, "forgetting"] = 0.01
+    assert judged.values_to_try("ran_lab", profile, rows) == []
     many = pd.DataFrame({"value": range(1, 10), "forgetting": range(9), "utility": 0.0})
-    assert set(judged.values_to_try("ssd", profile, pd.concat([rows, many]))) == set()
+    assert set(judged.values_to_try("ran_lab", profile, pd.concat([rows, many]))) == set()
 
 
-def test_a_method_is_tuned_then_scored_once_and_goes_on(judge, desk):
-    lines = []
-    tuning = judge("tune")
-    judged.tune(tuning, "ssd", lines.append)
+def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
+    text, lines = tuned
+    (desk[1] / "tuned.csv").write_text(text)
     rows = pd.read_csv(desk[1] / "tuned.csv")
     assert set(rows["set"]) == {"development clips 2 a"}
     assert (rows.groupby("value").size() == 2).all() and len(lines) == len(rows)
-    judged.tune(judge("tune"), "ssd", lines.append)
+    judged.tune(judge("tune"), "ran_lab", lines.append)
     assert len(lines) == len(rows)  # nothing is done twice
 
     scoring = judge("score")
-    judged.score(scoring, "ssd", lines.append)
+    judged.score(scoring, "ran_lab", lines.append)
     scored = pd.read_csv(desk[1] / "scored.csv")
     design = scoring.pool.design
     assert set(scored["set"]) == {s.name for s in design.sets if not s.development}
     value, _ = judged.choose(rows)
     for row in scored.itertuples():
         assert row.model in scoring.pool.originals(row.set)
-        assert json.loads(row.hyperparameters)["selection"] == value
+        assert json.loads(row.hyperparameters)["learning_rate"] == value
         assert row.references == 2 and 0 <= row.changed <= 1
     # what is left out of the file is made again, to the same numbers
     scored.iloc[1:].to_csv(desk[1] / "scored.csv", index=False)
-    judged.score(judge("score"), "ssd", lines.append)
+    judged.score(judge("score"), "ran_lab", lines.append)
     again = pd.read_csv(desk[1] / "scored.csv").set_index(["set", "model"])
     timed = ["seconds", "commit"]
     pd.testing.assert_frame_equal(
@@ -114,21 +122,21 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(judge, desk):
     )
 
 
-def test_what_was_scored_with_other_values_is_not_scored_again(judge, desk):
-    judged.tune(judge("tune"), "ssd", str)
-    judged.score(judge("score"), "ssd", str)
+def test_what_was_scored_with_other_values_is_not_scored_again(tuned, judge, desk):
+    (desk[1] / "tuned.csv").write_text(tuned[0])
+    judged.score(judge("score"), "ran_lab", str)
     rows = pd.read_csv(desk[1] / "tuned.csv")
     value, _ = judged.choose(rows)
     rows.loc[rows["value"] != value, ["forgetting", "utility"]] = -1.0
     rows.to_csv(desk[1] / "tuned.csv", index=False)
     with pytest.raises(ParameterError, match="was scored on .* development sets now"):
-        judged.score(judge("score"), "ssd", str)
+        judged.score(judge("score"), "ran_lab", str)
 
 
-def test_what_does_not_fit_is_refused_by_name(judge, desk, monkeypatch):
-    with pytest.raises(ParameterError, match="'ssd' was not tuned on this pool"):
-        judged.score(judge("score"), "ssd", str)
-    judged.tune(judge("tune"), "ssd", str)
+def test_what_does_not_fit_is_refused_by_name(tuned, judge, desk, monkeypatch):
+    with pytest.raises(ParameterError, match="'ran_lab' was not tuned on this pool"):
+        judged.score(judge("score"), "ran_lab", str)
+    (desk[1] / "tuned.csv").write_text(tuned[0])
     rows = pd.read_csv(desk[1] / "tuned.csv")
     rows.assign(protocol="0123456789ab").to_csv(desk[1] / "tuned.csv", index=False)
     with pytest.raises(ParameterError, match="a row is of protocol '0123456789ab'"):
