@@ -567,3 +567,28 @@ def test_a_newcomers_question_is_answered_within_two_clicks_and_one_search(
     )
     assert answering & set(hits), hits
     assert tab.errors() == []
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_answers_on_its_first_screen_and_its_run_unfolds(
+    page: str, size: tuple[int, int], site: str, tab: browser.Browser
+) -> None:
+    tab.size(*size)
+    tab.open(urljoin(site, page))
+    answer = "document.querySelector('article .cell_output')"
+    assert tab.run(f"{answer}.getBoundingClientRect().bottom") <= size[1]
+    assert tab.run(f"{answer}.innerText.length") > 80
+    run = "document.querySelector('details.run-it-yourself')"
+    if page.rpartition("/")[2] < "11":
+        assert not tab.run(f"{run}.open")
+        closed = tab.run("document.documentElement.scrollHeight")
+        tab.click(f"{run}.querySelector('summary')")
+        assert tab.run(f"{run}.open")
+        assert tab.run("document.documentElement.scrollHeight") > closed
+    code = "document.querySelector('article details.hide.above-input')"
+    if tab.run(f"!!{code}"):
+        tab.run(f"{code}.closest('details.run-it-yourself')?.setAttribute('open', '')")
+        tab.click(f"{code}.querySelector('summary')")
+        assert tab.run(f"{code}.open && {code}.querySelector('pre').offsetHeight > 0")
+    assert tab.errors() == []
