@@ -34,7 +34,7 @@ def caption(
 
     Args:
         evaluations: that it was made from
-        numbers: of `speechunlearn.lab.results.table_scoress`
+        numbers: of `speechunlearn.lab.results.table_of_methods`
         n_speakers: unseen speakers
         chance: UAR of a guess
 
@@ -148,7 +148,7 @@ def over_n(table: pd.DataFrame, chance: float) -> Figure:
     Retraining, which the others should come close to, is a band: its interval.
 
     Args:
-        table: of `speechunlearn.lab.results.table_scoress`
+        table: of `speechunlearn.lab.results.table_of_methods`
         chance: UAR of a guess
 
     """

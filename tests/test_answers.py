@@ -1,5 +1,6 @@
 """Each chapter begins with a question and its answer, which is computed from committed results."""
 
+import json
 import re
 from pathlib import Path
 
@@ -57,3 +58,19 @@ def test_what_a_request_closes_is_what_its_benchmark_says(said):
     for name in ("loss", "auc"):
         value = float(str(row[name]).split()[0])
         assert f"{value:.2f} [" in said["11_request"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["07_keyword_spotting", "07_keyword_spotting_class", "07_keyword_spotting_speaker",
+     "08_speaker_identification"],
+)
+def test_a_uar_is_rounded_as_in_the_table_of_its_page(said, name):
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    shown = "".join(
+        "".join(output.get("data", {}).get("text/html", ""))
+        for cell in notebook["cells"] if "answer" not in cell["metadata"].get("tags", [])
+        for output in cell.get("outputs", [])
+    ).replace("\xa0", " ")
+    intervals = re.findall(r"\d\.\d\d \[\d\.\d\d, \d\.\d\d\]", said[name])
+    assert len(intervals) == 6 and all(interval in shown for interval in intervals)

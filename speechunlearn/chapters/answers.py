@@ -58,12 +58,17 @@ def _about(shown: Results, table: pd.DataFrame | None = None) -> str:
     )
 
 
-def _with(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+def _difference(shown: Results, other: str, method: str) -> str:
+    """Return by how much a method's UAR on unseen speakers differs from another's."""
+    tests = results.tests_against(
+        shown, SETTING, other, (method,), generator=np.random.default_rng(0)
+    )
+    (row,) = tests[tests["n_forget"] == tests["n_forget"].max()].to_dict("records")
+    return results.with_interval(row["difference"], row["low"], row["high"])
 
 
 def _uar(table: pd.DataFrame, method: str, split: str = "forget") -> str:
-    return _with(*table.loc[(method, split), ["value", "low", "high"]])
+    return results.with_interval(*table.loc[(method, split), ["value", "low", "high"]])
 
 
 def _corpus() -> str:
@@ -99,13 +104,10 @@ def _memory() -> str:
 def _labels() -> str:
     shown = _emotions()
     table = _table(shown)
-    (cost,) = results.tests_against(
-        shown, SETTING, "original", ("ran_lab",), generator=np.random.default_rng(0)
-    ).query("n_forget == n_forget.max()").to_dict("records")
     return (
         f"UAR on the forget set falls from {_uar(table, 'original')} to {_uar(table, 'ran_lab')}; "
         f"models that were retrained without it have {_uar(table, 'retrain')}. On unseen speakers "
-        f"random labels change UAR by {_with(cost['difference'], cost['low'], cost['high'])}."
+        f"random labels change UAR by {_difference(shown, 'original', 'ran_lab')}."
         f"{_about(shown, table)}"
     )
 
@@ -124,14 +126,11 @@ def _copies() -> str:
 def _claims() -> str:
     shown = _emotions()
     table = _table(shown)
-    (gain,) = results.tests_against(
-        shown, SETTING, "ran_lab", ("adv",), generator=np.random.default_rng(0)
-    ).query("n_forget == n_forget.max()").to_dict("records")
     verdicts = experiments.claims(
         shown, SETTING, chance=1 / shown.n_labels, generator=np.random.default_rng(0)
     )["verdict"].value_counts()
     counted = ", ".join(f"{word}: {count}" for word, count in verdicts.items())
-    interval = _with(gain["difference"], gain["low"], gain["high"])
+    interval = _difference(shown, "ran_lab", "adv")
     return (
         f"On unseen speakers Adv. has a UAR that differs from that of random labels by {interval}"
         f".{_about(shown, table)} Of {verdicts.sum()} tests of the paper's claims, {counted}."
@@ -146,8 +145,8 @@ def _tau() -> str:
     return (
         f"In {inside} of {len(table)} curves (a method and an N each) the UAR on unseen speakers "
         "rises, then falls, over tau, as in the paper's figure; the best tau keeps a UAR of "
-        f"{lowest:.2f} to {highest:.2f}. One run a point: no interval, and nothing is decided."
-        f"{_about(shown)}"
+        f"{lowest:.2f} to {highest:.2f}. One run a point: no interval, and nothing is "
+        f"decided.{_about(shown)}"
     )
 
 
@@ -199,7 +198,7 @@ def _ranks() -> str:
         title = corpora.get(evaluations["corpus"]).title.partition(":")[0]
         said.append(
             f"{title}, {evaluations['task']}: {TITLES[table.index[0]]}, "
-            f"{_with(first['gap'], first['gap_low'], first['gap_high'])} "
+            f"{results.with_interval(first['gap'], first['gap_low'], first['gap_high'])} "
             f"(next: {TITLES[table.index[1]]}, {second['gap']:.2f}, p = {second['p']:.2f}; "
             f"n = {first['runs']:.0f} runs)"
         )
@@ -222,7 +221,7 @@ def _request() -> str:
         before, after = gap["original"].to_numpy(), gap["unlearned"].to_numpy()
         closed = 1 - after[drawn].mean(axis=1) / before[drawn].mean(axis=1)
         interval = (1 - after.mean() / before.mean(), *np.quantile(closed, [0.025, 0.975]))
-        said.append(f"{_with(*interval)} in the {words}")
+        said.append(f"{results.with_interval(*interval)} in the {words}")
     return (
         "`forget` writes another model, and a report that begins with a verdict. Of the gap "
         "between the original and models retrained without the clips it closed, with 1 for all of "

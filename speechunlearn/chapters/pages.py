@@ -18,6 +18,7 @@ from speechunlearn import corpora, methods
 from speechunlearn.audit import report_card, statistics
 from speechunlearn.audit.report_card import Auditor
 from speechunlearn.chapters import interactive
+from speechunlearn.chapters.tables import number, with_interval
 from speechunlearn.lab import experiments, leaderboard, results, scaling, sentences, tuning
 from speechunlearn.lab.forget_sets import DEVELOPMENT
 from speechunlearn.lab.results import TITLES, Results
@@ -200,7 +201,7 @@ def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generato
     """Show what every attack reaches on a model, beside the retrained models."""
     table = auditor.attacks(model, generator=generator)
     figures = {"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}
-    beside = {name: table[name].map(_number) for name in ("retrained", "distance", "spread")}
+    beside = {name: table[name].map(number) for name in ("retrained", "distance", "spread")}
     text = table.assign(
         attack=table["attack"].map(report_card.NAMES).str.removesuffix(", AUC"),
         measure=table["measure"].map(figures), value=_with_interval(table, "value", "low", "high"),
@@ -228,8 +229,8 @@ def card(judged: report_card.Card) -> pd.DataFrame:
     low, high = table["low"].clip(lower=0), table["high"].mask(share, table["high"].clip(upper=1))
     text = pd.DataFrame({
         "score": table["score"].map(report_card.NAMES),
-        "value": table["value"].map(_number), "retrained": table["retrained"].map(_number),
-        "of one more retrained": "[" + low.map(_number) + ", " + high.map(_number) + "]",
+        "value": table["value"].map(number), "retrained": table["retrained"].map(number),
+        "of one more retrained": "[" + low.map(number) + ", " + high.map(number) + "]",
         "": np.where(table["judged"], verdict, "(" + verdict + ")"),
     })
     passed = "passes for a retrained one" if judged.passed else "does not pass for a retrained one"
@@ -338,7 +339,7 @@ def ranking(table: pd.DataFrame, *, forget_only: bool = False) -> pd.DataFrame:
             for name in ("gap", "forgetting", "utility")
         }
         columns |= {
-            "answers changed": shown["changed"].map(lambda share: f"{_number(100 * share, 1)} %"),
+            "answers changed": shown["changed"].map(lambda share: f"{number(100 * share, 1)} %"),
             "cards passed": _passed(shown),
         }
     _say(said)
@@ -358,7 +359,7 @@ def _shown(table: pd.DataFrame, *columns: str) -> dict[str, Any]:
     """Return columns of a leaderboard as text: distances and p with three digits."""
     fine = ("gap", "forgetting", "utility", "p")
     return {
-        _NAMES[name]: table[name].map(lambda v, digits=3 if name in fine else 2: _number(v, digits))
+        _NAMES[name]: table[name].map(lambda v, digits=3 if name in fine else 2: number(v, digits))
         for name in columns
     }
 
@@ -479,15 +480,10 @@ def planned(table: pd.DataFrame) -> pd.DataFrame:
     return shown.rename(columns={"ratio": "predicted / real"}).round(3)
 
 
-def _number(value: float, digits: int = 2) -> str:
-    """Return a rounded number; halves go up, whatever the last bits of a sum say."""
-    return "–" if np.isnan(value) else f"{value + 1e-9:.{digits}f}"
-
-
 def _with_interval(
     table: pd.DataFrame, value: str, low: str, high: str, digits: int = 2
 ) -> list[str]:
     return [
-        f"{_number(v, digits)} [{_number(a, digits)}, {_number(b, digits)}]"
-        for v, a, b in zip(table[value], table[low], table[high], strict=True)
+        with_interval(*of_row, digits)
+        for of_row in zip(table[value], table[low], table[high], strict=True)
     ]

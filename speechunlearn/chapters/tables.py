@@ -44,15 +44,26 @@ def typeset(values: Sequence[object], name: str = "", digits: int = 2) -> list[s
         if isinstance(value, bool) or not isinstance(value, Real):
             return str(value)
         if name == "p":
-            return "< .001" if value < 0.001 else _rounded(value, 3).removeprefix("0")
-        return f"{value:,.0f}" if count else _rounded(value, digits)
+            return "< .001" if value < 0.001 else number(value, 3).removeprefix("0")
+        return f"{value:,.0f}" if count else number(value, digits)
 
     return [text(value) for value in values]
 
 
-def _rounded(value: Real, digits: int) -> str:
+def number(value: Real, digits: int = 2) -> str:
     """Return a rounded number; halves go up, whatever the last bits of a sum say."""
-    return f"{float(value) + 1e-9:.{digits}f}"
+    return MISSING if value != value else f"{float(value) + 1e-9:.{digits}f}"
+
+
+def with_interval(value: Real, low: Real, high: Real, digits: int = 2) -> str:
+    """Return a number with its interval.
+
+    Examples:
+        >>> with_interval(0.5, 0.125, float("nan"))
+        '0.50 [0.13, –]'
+
+    """
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def is_number(cell: str) -> bool:

@@ -483,12 +483,21 @@ def titled(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(index=TITLES, level="method" if table.index.nlevels > 1 else None)
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return a value with its interval, as tables of UARs and the sentences beside them have it.
+
+    Examples:
+        >>> with_interval(0.5, 0.25, 1.0)
+        '0.50 [0.25, 1.00]'
+
+    """
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
     """Return values with their intervals as text, methods in the order of `TITLES`."""
-    text = [
-        f"{v:.2f} [{low:.2f}, {high:.2f}]"
-        for v, low, high in table[["value", "low", "high"]].itertuples(index=False)
-    ]
+    rows = table[["value", "low", "high"]].itertuples(index=False)
+    text = [with_interval(*row) for row in rows]
     return titled(table.assign(text=text).pivot(index=index, columns=columns, values="text"))
 
 
