@@ -14,6 +14,8 @@ from typing import Any
 from docutils import nodes
 
 SECTION = "Run it yourself"
+#: what ends in a table of costs, which is folded by itself
+COSTED = ("pages.table(", "pages.forget_sets_of(")
 #: cells of which the code is shown: the component, and that the package does the same
 SHOWN = {"component", "agrees"}
 
@@ -44,6 +46,13 @@ def arrange(notebook: Path) -> None:
             if "pages.cards(" in source:  # a row a model: to look something up
                 tags[:] = [tag for tag in tags if tag != "hide-input"] + ["hide-cell"]
             cells.append(cell)
+            if any(call in source for call in COSTED) and len(cell["outputs"]) > 1:
+                texts = {"code_prompt_show": "What it cost", "code_prompt_hide": "What it cost"}
+                cells.append({
+                    "cell_type": "code", "execution_count": None, "id": f"{cell['id']}-cost",
+                    "metadata": {"tags": ["remove-input", "hide-output"], "mystnb": texts},
+                    "source": "# more of the cell above", "outputs": [cell["outputs"].pop()],
+                })
     notebook.write_text(json.dumps(content | {"cells": cells}))
 
 

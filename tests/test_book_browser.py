@@ -75,6 +75,10 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+#: opens all that is folded on a page
+UNFOLD = "document.querySelectorAll('article details').forEach(part => { part.open = true; })"
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """The address of the book, served from this machine."""
@@ -319,6 +323,7 @@ def test_a_table_wider_than_a_phone_says_so_and_keeps_its_first_column(
 ) -> None:
     tab.size(*PHONE)
     tab.open(urljoin(site, page))
+    tab.run(UNFOLD)
     left = "(cell => cell.getBoundingClientRect().left)"
     count = tab.run(
         "(window.wide = [...document.querySelectorAll('article table')]"
@@ -332,7 +337,7 @@ def test_a_table_wider_than_a_phone_says_so_and_keeps_its_first_column(
         fades = f"(getComputedStyle({one}.box).maskImage !== 'none')"
         at = f"{one}.column.map(cell => {left}(cell) - {left}({one}.box))"
         assert tab.run(f"{one}.column.length") > 1
-        assert tab.run(fades)
+        tab.wait(fades)
         share = f"{one}.column.at(-1).getBoundingClientRect().width / {one}.box.clientWidth"
         assert tab.run(share) < 0.6  # there is room for another
         tab.run(f"{one}.box.scrollLeft = 1e6")
@@ -355,6 +360,7 @@ def test_formulas_are_drawn_with_the_font_of_the_book(site: str, tab: browser.Br
 def test_the_leaderboard_is_sorted_by_a_click(site: str, tab: browser.Browser) -> None:
     tab.size(*DESKTOP)
     tab.open(urljoin(site, "notebooks/10_leaderboard.html"))
+    tab.run(UNFOLD)
     heading = (
         "[...document.querySelectorAll('table.dataframe th.sortable')]"
         ".find(th => th.innerText.trim().startsWith('answers changed'))"

@@ -17,7 +17,7 @@ def test_a_page_has_what_its_notebook_made_and_no_start(path, tmp_path):
     staged = Path(shutil.copy(path, tmp_path))
     arrange(staged)
     before, after = (json.loads(file.read_text())["cells"] for file in (path, staged))
-    outputs = [[cell.get("outputs") for cell in cells if cell.get("outputs")]
+    outputs = [[output for cell in cells for output in cell.get("outputs", ())]
                for cells in (before, after)]  # fmt: skip
     assert outputs[0] == outputs[1]
     sources = ["".join(cell["source"]) for cell in after]

@@ -18,10 +18,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const merged = table.querySelector("[colspan]:not([colspan='1']), [rowspan]:not([rowspan='1'])");
     if (!body || !first || merged || body.rows.length < 3) continue;
     const headings = [...first.cells].map(
-      (cell, i) => (cell.innerText.trim() ? cell : table.tHead.rows[1]?.cells[i])
+      (cell, i) => (cell.textContent.trim() ? cell : table.tHead.rows[1]?.cells[i])
     );
     headings.forEach((heading, column) => {
-      if (!heading?.innerText.trim()) return;
+      if (!heading?.textContent.trim()) return;
       const sort = () => {
         const up = heading.getAttribute("aria-sort") !== "ascending";
         for (const other of headings) other?.removeAttribute("aria-sort");
