@@ -43,7 +43,8 @@ def arrange(notebook: Path) -> None:
                 tags.append("remove-input")
             elif not {*SHOWN, "hide-cell", "remove-input"} & {*tags}:
                 tags.append("hide-input")
-            if "pages.cards(" in source:  # a row a model: to look something up
+            # tables to look something up: a row a model, a row a component
+            if "pages.cards(" in source or "pages.changed(" in source:
                 tags[:] = [tag for tag in tags if tag != "hide-input"] + ["hide-cell"]
             cells.append(cell)
             if any(call in source for call in COSTED) and len(cell["outputs"]) > 1:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from docutils import nodes
 from docutils.utils.math.latex2mathml import accents, over, tex2mathml
 from sphinx.errors import ExtensionError
+from sphinx.util.math import get_node_equation_number
 
 
 def mathml(tex: str, display: bool) -> str:
@@ -75,7 +76,13 @@ def inline(self: Any, node: nodes.math) -> None:
 
 
 def block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{mathml(node.astext(), True)}</div>')
+    self.body.append(self.starttag(node, "div", CLASS="math"))
+    self.body.append(mathml(node.astext(), True))
+    if node.get("number"):
+        self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
+        self.add_permalink_ref(node, "Link to this equation")
+        self.body.append("</span>")
+    self.body.append("</div>")
     raise nodes.SkipNode
 
 

@@ -35,7 +35,7 @@ answers.of_committed("03_baselines")
 # - **Remain. Unl.** (Cheng & Amiri 2025): random wrong labels on the forget set *and* the true labels
 #   of the retain set; plain, and with the SuperLoss curriculum.
 # - **Ran. Lab.**: random wrong labels on the forget set, and nothing else: L_mis = CE(f(x), wrong
-#   label), the paper's equation 1.
+#   label), the paper's equation 1; equation {eq}`eq-ran_lab` of {ref}`its page <method-ran_lab>`.
 #
 # Only the last needs the forget set alone.
 

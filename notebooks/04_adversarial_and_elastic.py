@@ -39,10 +39,11 @@ answers.of_committed("04_adversarial_and_elastic")
 # for another, random class, by moving every sample by at most tau (targeted PGD, P steps). They are
 # trained on *with those classes*: they stand in for the other classes' clips, which are gone. (The
 # paper's equation 2 is printed with a plus sign, which would climb the target's loss; a targeted
-# attack descends it.)
+# attack descends it: equation {eq}`eq-adv` of the page of {ref}`Adv. <method-adv>`.)
 #
 # **Elastic weights.** Weights that matter, by the Fisher information of the wrong labels, are held
-# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc.
+# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc, equation {eq}`eq-adv_ela` of the page of
+# {ref}`Adv. + Ela. <method-adv_ela>`.
 
 # %% [markdown]
 # ## The method, rebuilt

@@ -191,7 +191,7 @@ protocol.distances(table)
 tests = protocol.tests_against(
     results, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
 )
-tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"]).round(3)
+tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"])
 
 # %% [markdown]
 # ### What becomes of the paper's claims
@@ -206,7 +206,7 @@ print(f"Not as the paper's: {sentences.unlike_the_paper(results.evaluations) or 
 claims = experiments.claims(
     results, setting, chance=1 / results.n_labels, generator=np.random.default_rng(0)
 )
-claims.set_index(["claim", "n_forget"]).round(2)
+claims.set_index(["claim", "n_forget"])
 
 # %% [markdown]
 # ### The other setting

@@ -51,7 +51,7 @@ answers.of_committed("07_keyword_spotting")
 #
 # **SCRUB** has a teacher, the original, and one student, which disobeys on the forget set and obeys
 # on the retain set, in turns. How far two answers are apart is the Kullback-Leibler divergence,
-# softened by a temperature.
+# softened by a temperature: equation {eq}`eq-scrub` of {ref}`its page <method-scrub>`.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -200,9 +200,9 @@ pages.forget_sets_of(arabic, "clips")
 pages.cards(arabic.select(forget_kind="clips"))
 
 # %% [markdown]
-# Ten English words, of the test archive of Speech Commands:
+# Ten English words, of the test archive of Speech Commands, in the same tables:
 
-# %%
+# %% tags=["hide-output"]
 english = protocol.committed("cpu", "speech_commands_10", "keyword")
 pages.forget_sets_of(english, "clips")
 

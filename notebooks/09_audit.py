@@ -186,10 +186,11 @@ pages.committed_card("cpu-arabic_speech_commands", method)
 # far has larger ones than a model that never heard the clips.
 
 # %%
-figures.losses(
-    {"original": tables.judged["original"], method: tables.judged[method],
-     "retrained": tables.retrained[0]}
-);
+from speechunlearn.lab.results import TITLES
+
+shown = {"original": tables.judged["original"], method: tables.judged[method]}
+shown["retrain"] = tables.retrained[0]
+figures.losses({TITLES[name]: clips for name, clips in shown.items()});
 
 # %% [markdown]
 # ### Attacks

@@ -114,16 +114,34 @@ from speechunlearn.chapters import pages
 pages.committed_leaderboard("cpu-ravdess")
 
 # %% [markdown]
+# What each component of our method does there, and requests in a row:
+
+# %%
+pages.changed("cpu-ravdess")
+
+# %% [markdown]
 # ### Arabic words, a twentieth of the training clips
 
 # %%
 pages.committed_leaderboard("cpu-arabic_speech_commands")
 
 # %% [markdown]
+# What each component of our method does there, and requests in a row:
+
+# %%
+pages.changed("cpu-arabic_speech_commands")
+
+# %% [markdown]
 # ### Arabic speakers, a twentieth of the training clips
 
 # %%
 pages.committed_leaderboard("cpu-arabic_speech_commands-speaker")
+
+# %% [markdown]
+# What each component of our method does there, and requests in a row:
+
+# %%
+pages.changed("cpu-arabic_speech_commands-speaker")
 
 # %% [markdown]
 # ## Run it yourself

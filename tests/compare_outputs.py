@@ -65,7 +65,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("a machine's", r"seconds$|memory", math.inf, counts=True),
     Kind("printed in the paper", r"paper$", 0.0),
     # 0.034; a shift of UAR by 0.003 does that to a p of 0.9
-    Kind("p", r"^p(_\w+)?$", 0.1),
+    Kind("p", r"^p(, .+)?$", 0.1),
     # 0.091
     Kind("z", r"^z$", 0.3),
     # one of 16 clips is 0.06, and ends of intervals are shares of few clips
@@ -82,7 +82,7 @@ KINDS: tuple[Kind, ...] = (
     # 0.01
     Kind("UAR", r"retain|unseen|UAR|^best$|^(smallest|largest) tau$", 0.05),
     # 0.01
-    Kind("UAR, differences", r"n_forget (value|difference|low|high)$", 0.05),
+    Kind("UAR, differences", r"\bN (value|difference|low|high)$", 0.05),
     # 0
     Kind("distance of answers", r"activation distance|^ToW|^ZRF$", 0.05, interval=0.1),
     # whole steps, but counted in training; the index is a ratio of two of them
@@ -209,6 +209,7 @@ class Comparison:
 
     def value(self, place: str, stored: str, now: str, *labels: str) -> None:
         """Compare two values with numbers in them: the words, then each number."""
+        stored, now = (re.sub(r"(?<=\d),(?=\d{3}\b)", "", text) for text in (stored, now))
         if NUMBER.sub("#", stored) != NUMBER.sub("#", now):
             self.differ(place, stored, now)
             return

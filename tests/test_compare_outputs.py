@@ -154,9 +154,9 @@ def test_rows_change_places_only_where_a_trained_column_sorts_them():
 )
 def test_a_verdict_may_change_only_where_its_numbers_are_close_to_where_it_does(values, passes):
     def claims(low: str, high: str, verdict: str) -> list:
-        table = pd.DataFrame({"claim": ["Adv. keeps more"], "n_forget": 5, "value": "0.25",
+        table = pd.DataFrame({"claim": ["Adv. keeps more"], "N": 5, "value": "0.25",
                               "low": low, "high": high, "verdict": verdict})  # fmt: skip
-        return [shown(table.set_index(["claim", "n_forget"]))]
+        return [shown(table.set_index(["claim", "N"]))]
 
     found = compare(PLACE, claims(*values[:3]), claims(*values[3:]))
     assert (found == []) is passes
@@ -230,7 +230,7 @@ def swapped(outputs: list, one: str, other: str) -> list:
         ("07", "unseen", "Original", "Retrained"),
         # one method in place of another
         ("03", "unseen", "Remain. Unl.", "Ran. Lab."),
-        ("10", "average gap", "delete", "ran_lab"),
+        ("10", "average gap", "DELETE", "Ran. Lab."),
     ],
 )
 def test_a_wrong_model_does_not_pass(chapter, table, wrong, instead):
@@ -255,3 +255,17 @@ def test_every_kind_is_declared_once_and_no_share_has_a_tolerance_that_says_noth
         "cards that pass", "least share noticed, percent", "least share noticed, clips",
         "steps of a descent", "share of the way left, percent",
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "now", "passes"),
+    [
+        ("seconds", "998.0", True), ("peak memory (MiB)", "998", True),
+        ("clips forward and backward", "1,234", True),
+        ("clips forward and backward", "1,235", False),
+        ("clips forward and backward", "998", False),
+    ],
+)  # fmt: skip
+def test_thousands_are_one_number(column, now, passes):
+    tables = (shown(pd.DataFrame({column: [value]})) for value in ("1,234", now))
+    assert (compare(PLACE, *([table] for table in tables)) == []) is passes

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from speechunlearn.chapters import figures, tables
 from speechunlearn.lab.results import TITLES
@@ -51,3 +52,23 @@ def test_a_method_has_one_marker_and_colour_by_name_and_by_title():
     assert axis.lines[0].get_marker() == figures.OF_METHOD["amun"]["marker"]
     assert axis.lines[0].get_color() == figures.OF_METHOD["amun"]["color"]
     figure.clear()
+
+
+def test_a_notebook_shows_every_table_typeset_by_readers_names():
+    index = pd.MultiIndex.from_tuples([(10, "adv"), (30, "adv_ela")], names=["n_forget", "method"])
+    frame = pd.DataFrame(
+        {"seconds": [1.25, 30.0], "forward_backward": [1200.0, 80.0], "uar": [0.125, np.nan],
+         "data used": ["forget", "none"], "p_z": [0.5, 0.0]}, index=index,
+    )  # fmt: skip
+    page = BeautifulSoup(tables.html(frame), "html.parser")
+    rows = [[cell.get_text() for cell in row(["th", "td"])] for row in page("tr")]
+    assert rows == [
+        ["", "", "seconds", "clips forward and backward", "uar", "data used", "p, z-test"],
+        ["N", "method", "", "", "", "", ""],
+        ["10", "Adv.", "1.3", "1,200", "0.13", "forget", ".500"],
+        ["30", "Adv. + Ela.", "30.0", "80", "–", "none", "< .001"],
+    ]
+    for row in page("tr"):
+        right = ["number" in cell.get("class", []) for cell in row(["th", "td"])[-5:]]
+        assert right == [True, True, True, False, True]
+    assert tables.html(frame.iloc[:0]).count("<tr") == 2

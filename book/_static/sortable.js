@@ -2,7 +2,8 @@
 // class `filtered` have menus above them, too, which leave only the rows that are asked for.
 document.addEventListener("DOMContentLoaded", () => {
   const number = (text) => {
-    const found = text.replace("\u2212", "-").match(/^\s*[\[(]?(-?\d[\d.]*(?:e[-+]?\d+)?)/i);
+    const plain = text.replace("\u2212", "-").replace(/(\d),(?=\d{3})/g, "$1");
+    const found = plain.match(/^\s*[\[(<]?\s*(-?\.?\d[\d.]*(?:e[-+]?\d+)?)/i);
     return found ? parseFloat(found[1]) : NaN;
   };
   const before = (a, b) => {

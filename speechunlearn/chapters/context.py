@@ -90,9 +90,11 @@ def start(
     attacked = {m: chosen.methods.get(m, {}) | overrides for m in ("adv", "adv_ela") if overrides}
     chosen = chosen.with_values(encoder=encoder, methods=chosen.methods | attacked)
     profiles.prepare_process(chosen)
+    from speechunlearn.chapters import tables
     from speechunlearn.lab.experiments import ChapterRun
     from speechunlearn.lab.study import Study
 
+    tables.in_notebooks()
     name = corpora.get(corpus or chosen.corpus).name
     run = ChapterRun(
         chosen, base, changed, name, Path(root).expanduser().resolve() if root else None,

@@ -104,13 +104,14 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> Figure:
 
 def confusion(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw the confusion matrix of one set of clips, each row as shares of its class."""
-    classes = range(len(labels))
+    classes, few = range(len(labels)), len(labels) <= 10
     shares = pd.crosstab(predictions["label"], predictions["prediction"], normalize="index")
-    figure, axis = panels(5.2, 4.2)
+    figure, axis = panels(5.2, 4.2) if few else panels(6.4, 5.4)
+    # numbers where there is room for them, shades where there is not
     sns.heatmap(
-        shares.reindex(index=classes, columns=classes, fill_value=0), annot=True, fmt=".2f",
-        cmap="Greys", vmin=0, vmax=1, cbar=False, ax=axis, xticklabels=labels, yticklabels=labels,
-        annot_kws={"size": 8},
+        shares.reindex(index=classes, columns=classes, fill_value=0), annot=few, fmt=".2f",
+        cmap="Greys", vmin=0, vmax=1, cbar=not few, ax=axis, xticklabels=labels,
+        yticklabels=labels, annot_kws={"size": 8}, cbar_kws={"label": "share of the class"},
     )
     axis.set(xlabel="model says", ylabel="true class")
     axis.tick_params(axis="x", rotation=45)
@@ -209,9 +210,9 @@ def losses(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
     """
     figure, axis = panels(5.5, 3.2)
-    colours = sns.color_palette(PALETTE, len(tables))
-    for (name, table), line, colour in zip(tables.items(), cycle(LINES), colours, strict=False):
+    for (name, table), line in zip(tables.items(), cycle(LINES), strict=False):
         loss = table.loc[table["split"] == "forget", "loss"].clip(lower=1e-6)
+        colour = OF_METHOD.get(name, {}).get("color", "black")
         sns.ecdfplot(x=loss, ax=axis, label=name, linestyle=line, color=colour, log_scale=True)
     axis.set(xlabel="loss on a forgotten clip (nats)", ylabel="share of the clips at most there")
     axis.legend(frameon=False)

@@ -18,10 +18,9 @@ from speechunlearn import corpora, methods
 from speechunlearn.audit import report_card, statistics
 from speechunlearn.audit.report_card import Auditor
 from speechunlearn.chapters import interactive
-from speechunlearn.chapters.tables import number, with_interval
 from speechunlearn.lab import experiments, leaderboard, results, scaling, sentences, tuning
 from speechunlearn.lab.forget_sets import DEVELOPMENT
-from speechunlearn.lab.results import TITLES, Results
+from speechunlearn.lab.results import TITLES, Results, number, with_interval
 
 
 def made_by(shown: Results) -> str:
@@ -167,7 +166,7 @@ def tests_and_claims(shown: Results, setting: str) -> pd.DataFrame:
     tests = results.tests_against(
         evaluations, setting, "ran_lab", experiments.ADVERSARIAL, generator=np.random.default_rng(0)
     )
-    display(tests.replace({"method": TITLES}).set_index(["method", "n_forget"]).round(4))
+    display(tests.replace({"method": TITLES}).set_index(["method", "n_forget"]))
     _say(experiments.RULE)
     unlike = sentences.unlike_the_paper(evaluations.evaluations)
     if unlike:
@@ -175,7 +174,7 @@ def tests_and_claims(shown: Results, setting: str) -> pd.DataFrame:
     verdicts = experiments.claims(
         evaluations, setting, chance=1 / evaluations.n_labels, generator=np.random.default_rng(0)
     )
-    return verdicts.set_index(["claim", "n_forget"]).round(2)
+    return verdicts.set_index(["claim", "n_forget"])
 
 
 def figure2(shown: Results) -> pd.DataFrame:
@@ -375,7 +374,7 @@ def _passed(table: pd.DataFrame) -> list[str]:
 def costs(table: pd.DataFrame) -> pd.DataFrame:
     """Show what the methods of a leaderboard cost."""
     shown = table.assign(method=table["method"].map(TITLES)).set_index("method")
-    return shown[["seconds", "forward_backward", "peak_memory_mb"]].round(1)
+    return shown[["seconds", "forward_backward", "peak_memory_mb"]].round({"peak_memory_mb": 0})
 
 
 def beside(table: pd.DataFrame) -> pd.DataFrame:
@@ -416,15 +415,20 @@ def committed_leaderboard(folder_name: str) -> pd.DataFrame:
     ):
         _say(text)
     display(interactive.pareto(table))
+    display(Markdown("**Methods that use the forget set alone**"))
+    return ranking(table, forget_only=True)
+
+
+def changed(folder_name: str) -> None:
+    """Show what becomes of methods of a committed leaderboard when something of them is changed."""
+    board = leaderboard.committed(folder_name)
+    runs = board.ranking["runs"].iloc[0]
     for title, more in (
         ("Component ablation of self-distillation", board.component_ablation),
         ("Sequential unlearning, in five requests", board.sequential),
     ):
         if more is not None:
-            runs = table["runs"].iloc[0]
             display(Markdown(f"**{title}** (means over n = {runs} runs)"), beside(more))
-    display(Markdown("**Methods that use the forget set alone**"))
-    return ranking(table, forget_only=True)
 
 
 def slopes(table: pd.DataFrame) -> pd.DataFrame:

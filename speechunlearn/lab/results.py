@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,9 @@ IN_SEQUENCE = f"in 5 {SEQUENTIAL}"
 
 #: variant of evaluations of `perturbed` with one of its parts changed: followed by which
 COMPONENT = "perturbed copies: "
+
+#: what stands in a table where there is no value
+MISSING = "–"
 
 TITLES = {"original": "Original"} | {m.name: m.title for m in methods.METHODS.values()}
 
@@ -483,15 +487,22 @@ def titled(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename(index=TITLES, level="method" if table.index.nlevels > 1 else None)
 
 
-def with_interval(value: float, low: float, high: float) -> str:
-    """Return a value with its interval, as tables of UARs and the sentences beside them have it.
+def number(value: Real | float, digits: int = 2) -> str:
+    """Return a rounded number; halves go up, whatever the last bits of a sum say."""
+    return MISSING if value != value else f"{float(value) + 1e-9:.{digits}f}"
+
+
+def with_interval(
+    value: Real | float, low: Real | float, high: Real | float, digits: int = 2
+) -> str:
+    """Return a number with its interval, as tables and the sentences beside them have it.
 
     Examples:
-        >>> with_interval(0.5, 0.25, 1.0)
-        '0.50 [0.25, 1.00]'
+        >>> with_interval(0.5, 0.125, float("nan"))
+        '0.50 [0.13, –]'
 
     """
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def _across(table: pd.DataFrame, index: list[str], columns: str) -> pd.DataFrame:
@@ -524,10 +535,10 @@ def confused_with(results: Results, labels: Sequence[str]) -> pd.DataFrame:
         removed = int(table["label"].iloc[0])
         shares = table["prediction"].value_counts(normalize=True)
         others = shares.drop(removed, errors="ignore").head(3)
-        instead = ", ".join(f"{labels[int(k)]} {v:.2f}" for k, v in others.items())
+        instead = ", ".join(f"{labels[int(k)]} {number(v)}" for k, v in others.items())
         rows.append(
             {"removed": labels[removed], "method": TITLES[record["method"]], "clips": len(table),
-             "still named": f"{shares.get(removed, 0.0):.2f}", "instead": instead}
+             "still named": number(shares.get(removed, 0.0)), "instead": instead}
         )
     columns = ["removed", "method", "clips", "still named", "instead"]
     return pd.DataFrame(rows, columns=columns).set_index(["removed", "method"])
@@ -630,7 +641,7 @@ def distances(table: pd.DataFrame) -> pd.DataFrame:
     splits = [split for split in metrics.SPLITS if split in wide["distance"]]
     text = wide["distance"][splits].add_suffix(" UAR")
     text["attack AUC"], text["AUC to retrained"] = (wide[c]["forget"] for c in columns[1:])
-    text = text.map("{:.2f}".format).rename_axis(index=["N", "method"], columns=None)
+    text = text.map(number).rename_axis(index=["N", "method"], columns=None)
     pooled = (table["n_forget"] == 0).all()
     return text.droplevel("N") if pooled else text
 

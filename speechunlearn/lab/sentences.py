@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.lab.results import TITLES
+from speechunlearn.lab.results import TITLES, number
 
 #: what Ren et al. (2025, arXiv v1, section 3.2) run their methods with, of what decides how far a
 #: model moves: adversarial copies a clip (M), attack steps (P), epochs and learning rate
@@ -217,7 +217,7 @@ def _values(evaluations: pd.DataFrame, method: str) -> dict[str, list[Any]]:
 
 def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:
     """Return at which sizes values are above something else, as rounded in the table."""
-    beside = _rounded(other) if isinstance(other, pd.Series) else float(f"{other:.2f}")
+    beside = _rounded(other) if isinstance(other, pd.Series) else float(number(other))
     difference = _rounded(values) - beside
     parts = []
     for word, which in (("above", difference > 0), ("below", difference < 0),
@@ -232,11 +232,11 @@ def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:
 
 def _rounded(values: pd.Series) -> pd.Series:
     """Return values as the tables show them."""
-    return values.map(lambda value: float(f"{value:.2f}"))
+    return values.map(lambda value: float(number(value)))
 
 
 def _span(values: pd.Series) -> str:
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    low, high = number(values.min()), number(values.max())
     return low if low == high else f"{low} to {high}"
 
 
