@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import string
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -39,6 +40,8 @@ from speechunlearn.lab.study import Study, described
 TUNED_ON, SCORED_ON = 4, 8
 #: trials of a method, where ends of its values go on winning
 MOST_TRIALS = 9
+#: of the classes, in the column ``answers``
+SIGNS = string.digits + string.ascii_letters
 #: parts of the unseen clips: what is tuned on, and what is reported
 UNSEEN = {"tune": "test", "score": "validation"}
 #: they are no answer to a request here: the first is the reference, the others have no original
@@ -83,6 +86,23 @@ def _scores(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
         split: metrics.uar(part["label"], part["prediction"], n_labels)
         for split in ("retain", "unseen") for part in [_of(table, split)]
     }
+
+
+def read(file: Path) -> pd.DataFrame:
+    """Return the rows of a file of trials or scores."""
+    return pd.read_csv(file, dtype={"answers": str})
+
+
+def answers(table: pd.DataFrame) -> str:
+    """Return what a model says of the unseen clips, a sign a clip in their order.
+
+    Speakers can be drawn anew from it, see `benchmarks.judgement`.
+
+    Raises:
+        IndexError: more classes than there are signs
+
+    """
+    return "".join(SIGNS[k] for k in _of(table, "unseen")["prediction"])
 
 
 def choose(rows: pd.DataFrame) -> tuple[float, bool]:
@@ -165,7 +185,7 @@ class Judge:
             raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
         self.n_labels = len(self.pool.design.labels)
         self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
-        self.rows = pd.read_csv(self.file) if self.file.is_file() else pd.DataFrame()
+        self.rows = read(self.file) if self.file.is_file() else pd.DataFrame()
         for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
             raise ParameterError(f"{self.file}: a row is of protocol {other!r}")
 
@@ -196,6 +216,7 @@ class Judge:
             "method": name, "set": set_name, "model": k, "clips": len(data.forget),
             "hyperparameters": json.dumps(asdict(parameters), sort_keys=True),
             **distances(after, references, self.n_labels), "changed": float(moved.mean()),
+            "answers": answers(after),
             "seconds": round(usage.seconds, 1), "forward_backward": outcome.cost.forward_backward,
             "references": len(references), "protocol": provenance.protocol_hash(),
             "commit": provenance.commit(), "lock": provenance.lock_hash(),

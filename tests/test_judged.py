@@ -78,6 +78,12 @@ def test_distances_are_those_by_hand():
     assert row["retain"] == row["unseen"] == 0.5 and row["utility"] == 0
 
 
+def test_answers_are_a_sign_a_clip_of_the_unseen_ones():
+    table = pd.DataFrame({"split": ["unseen", "retain", "unseen", "unseen"],
+                          "prediction": [0, 1, 11, 36]})  # fmt: skip
+    assert judged.answers(table) == "0bA"
+
+
 def test_values_go_on_beyond_an_end_that_wins(judge):
     profile = judge("tune").study.profile
     first = judged.values_to_try("ran_lab", profile, pd.DataFrame())
@@ -103,7 +109,7 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
 
     scoring = judge("score")
     judged.score(scoring, "ran_lab", lines.append)
-    scored = pd.read_csv(desk[1] / "scored.csv")
+    scored = pd.read_csv(desk[1] / "scored.csv", dtype={"answers": str})
     design = scoring.pool.design
     assert set(scored["set"]) == {s.name for s in design.sets if not s.development}
     value, _ = judged.choose(rows)
@@ -111,10 +117,12 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
         assert row.model in scoring.pool.originals(row.set)
         assert json.loads(row.hyperparameters)["learning_rate"] == value
         assert row.references == 2 and 0 <= row.changed <= 1
+        table = scoring._predictions(row.model, row.set)
+        assert len(row.answers) == (table["split"] == "unseen").sum()
     # what is left out of the file is made again, to the same numbers
     scored.iloc[1:].to_csv(desk[1] / "scored.csv", index=False)
     judged.score(judge("score"), "ran_lab", lines.append)
-    again = pd.read_csv(desk[1] / "scored.csv").set_index(["set", "model"])
+    again = pd.read_csv(desk[1] / "scored.csv", dtype={"answers": str}).set_index(["set", "model"])
     timed = ["seconds", "commit"]
     pd.testing.assert_frame_equal(
         again.drop(columns=timed).sort_index(),
