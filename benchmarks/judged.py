@@ -2,12 +2,16 @@
 
     python -m benchmarks.judged tune FOLDER --root PATH --methods ran_lab delete
     python -m benchmarks.judged score FOLDER --root PATH --methods ran_lab delete
+    python -m benchmarks.judged show FOLDER
 
 ``FOLDER`` is a pool that `benchmarks.pool` made; its models are looked for in the cache. ``tune``
 tries each method's hyperparameter on the development sets and chooses what comes closest to the
 references (``tuned.csv``); ``score`` runs it with what was chosen on every reported set
 (``scored.csv``), and refuses what was scored before with anything else. Both keep every finished
 row, so that a killed command goes on.
+
+``show`` sums up the methods that are whole (``judged.csv``), beside the originals and the
+references, each of which is judged by the others.
 
 Scores and distances: section 6 of ``data/protocol.md``, tuning: section 5.
 """
@@ -27,6 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import judgement
 from benchmarks.pools import Pool, logits_of, request, scores_of
 from speechunlearn import methods, provenance
 from speechunlearn.audit import metrics
@@ -157,6 +162,23 @@ def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> l
     return [] if further in tried or further <= 0 else [further]
 
 
+def only_of(stage: str, table: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
+    """Leave out the unseen clips of the other stage.
+
+    Args:
+        stage: ``tune`` or ``score``
+        table: predictions
+        units: split of each clip, by its hash
+
+    """
+    unit = units[table["hash"]].to_numpy()
+    return table[(table["split"] != "unseen") | (unit == UNSEEN[stage])]
+
+
+#: of a file that is not there yet
+NOTHING = pd.DataFrame(columns=["method", "set", "model"])
+
+
 class Judge:
     """A pool, its study and its models.
 
@@ -185,7 +207,7 @@ class Judge:
             raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
         self.n_labels = len(self.pool.design.labels)
         self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
-        self.rows = read(self.file) if self.file.is_file() else pd.DataFrame()
+        self.rows = read(self.file) if self.file.is_file() else NOTHING
         for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
             raise ParameterError(f"{self.file}: a row is of protocol {other!r}")
 
@@ -227,9 +249,7 @@ class Judge:
         return self._of_stage(self.pool.predictions(k, set_name))
 
     def _of_stage(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Leave out the unseen clips of the other stage."""
-        unit = self.pool.clips.set_index("hash")["split"][table["hash"]].to_numpy()
-        return table[(table["split"] != "unseen") | (unit == UNSEEN[self.stage])]
+        return only_of(self.stage, table, self.pool.clips.set_index("hash")["split"])
 
     def _answers(self, model: Any, set_name: str) -> pd.DataFrame:
         return self._of_stage(self.pool.table(logits_of(model, self.study), set_name))
@@ -305,18 +325,82 @@ def score(judge: Judge, name: str, say: Callable[[str], None]) -> None:
             say(f"{name}, {set_name}, model {k}: {row['forgetting']:.3f}, {row['utility']:.3f}")
 
 
+def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
+    """Return what each method that is whole comes to on a pool's reported sets.
+
+    Args:
+        folder: of the pool, with ``scored.csv``
+        resamples: of the intervals
+
+    Returns:
+        of `benchmarks.judgement.intervals`, and ``requests``; ``original`` and ``references``, of
+        which as many as there are originals of a set are judged, are rows, too
+
+    """
+    pool, rows = Pool.read(folder), []
+    n_labels = len(pool.design.labels)
+    units = pool.clips.set_index("hash")[["split", "speaker"]]
+    scored = read(folder / "scored.csv") if (folder / "scored.csv").is_file() else NOTHING
+    asked = [one for one in pool.design.sets if not one.development]
+    for one in asked:
+        tables = {
+            k: only_of("score", pool.predictions(k, one.name), units["split"])
+            for k in pool.models["model"]
+        }
+        said = {k: _of(table, "unseen")["prediction"].to_numpy() for k, table in tables.items()}
+        unseen = _of(next(iter(tables.values())), "unseen")
+        speakers = pd.factorize(units["speaker"][unseen["hash"]], sort=True)[0]
+        references, originals = pool.references(one.name), pool.originals(one.name)[:SCORED_ON]
+
+        of_unseen = {"labels": unseen["label"].to_numpy(), "speakers": speakers}
+        for k, left_out in zip(originals, references, strict=False):
+            about = {"set": one.name, "model": k, "clips": len(one.hashes), "changed": np.nan}
+            rest = [r for r in references if r != left_out]
+            for method, judged, beside in (
+                ("original", k, references), ("references", left_out, rest),
+            ):
+                row = distances(tables[judged], [tables[r] for r in beside], n_labels)
+                models = [said[judged], *(said[r] for r in beside)]
+                rows.append(about | row | {"method": method} | _utilities(row, models, **of_unseen))
+        for row in scored[scored["set"] == one.name].to_dict("records"):
+            answered = np.array([SIGNS.index(sign) for sign in row["answers"]])
+            models = [answered, *(said[r] for r in references)]
+            rows.append(row | _utilities(row, models, **of_unseen))
+    table = pd.DataFrame(rows)
+    requests = int((table["method"] == "original").sum())
+    whole = table.groupby("method").filter(lambda part: len(part) == requests)
+    groups = {
+        one.name: one.kind if one.kind == "speaker" else f"{one.kind} {len(one.hashes)}"
+        for one in asked
+    }
+    found = judgement.intervals(whole, groups, 1 + int(speakers.max()), resamples)
+    return found.assign(requests=requests)
+
+
+def _utilities(
+    row: dict[str, Any], models: Sequence[np.ndarray], **of_unseen: np.ndarray
+) -> dict[str, list[float]]:
+    retain = abs(row["retain"] - row["retain, bar"])
+    return {"utilities": judgement.utilities(np.stack(models), **of_unseen, retain=retain)}
+
+
 def main() -> int:
     """Do what the arguments ask for; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("tune", "score"))
+    parser.add_argument("stage", choices=("tune", "score", "show"))
     parser.add_argument("folder", type=Path, help="a pool")
     parser.add_argument("--root", default="", help="folder of its corpus")
     parser.add_argument("--cache", default="", help="where its models are")
     parser.add_argument("--methods", nargs="*", default=[], help="all by default")
     asked = parser.parse_args()
     try:
+        if asked.stage == "show":
+            table = shown(asked.folder)
+            table.to_csv(asked.folder / "judged.csv", float_format="%.6g")
+            print(table.T.to_string(float_format="{:.3f}".format))
+            return 0
         judge = Judge(asked.folder, asked.root, asked.stage, Cache(asked.cache or None))
         profiles.prepare_process(judge.study.profile)
         for name in asked.methods or [name for name in methods.METHODS if name not in LEFT_OUT]:

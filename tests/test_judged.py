@@ -130,6 +130,23 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
     )
 
 
+def test_what_is_whole_is_summed_up_beside_originals_and_references(tuned, judge, desk):
+    (desk[1] / "tuned.csv").write_text(tuned[0])
+    scoring = judge("score")
+    judged.score(scoring, "ran_lab", str)
+    found = judged.shown(desk[1], resamples=20)
+    scored = judged.read(desk[1] / "scored.csv")
+    assert list(found.index) == ["original", "references", "ran_lab"]
+    assert (found["requests"] == len(scored)).all()
+    assert found.loc["ran_lab", "changed"] == pytest.approx(scored["changed"].mean())
+    large = scored[scored["clips"] >= judged.judgement.LEAST]
+    for name in ("forgetting", "utility"):
+        assert found.loc["ran_lab", name] == pytest.approx(large[name].mean(), abs=1e-5)
+    assert found.loc["original", "loss closed"] == 0
+    scored.iloc[1:].to_csv(desk[1] / "scored.csv", index=False)
+    assert list(judged.shown(desk[1], resamples=20).index) == ["original", "references"]
+
+
 def test_what_was_scored_with_other_values_is_not_scored_again(tuned, judge, desk):
     (desk[1] / "tuned.csv").write_text(tuned[0])
     judged.score(judge("score"), "ran_lab", str)
