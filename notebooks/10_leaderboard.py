@@ -114,7 +114,7 @@ from speechunlearn.chapters import pages
 pages.committed_leaderboard("cpu-ravdess")
 
 # %% [markdown]
-# What each component of our method does there, and requests in a row:
+# What each component of our method does there, and sequential requests:
 
 # %%
 pages.changed("cpu-ravdess")
@@ -126,7 +126,7 @@ pages.changed("cpu-ravdess")
 pages.committed_leaderboard("cpu-arabic_speech_commands")
 
 # %% [markdown]
-# What each component of our method does there, and requests in a row:
+# What each component of our method does there, and sequential requests:
 
 # %%
 pages.changed("cpu-arabic_speech_commands")
@@ -138,7 +138,7 @@ pages.changed("cpu-arabic_speech_commands")
 pages.committed_leaderboard("cpu-arabic_speech_commands-speaker")
 
 # %% [markdown]
-# What each component of our method does there, and requests in a row:
+# What each component of our method does there, and sequential requests:
 
 # %%
 pages.changed("cpu-arabic_speech_commands-speaker")
