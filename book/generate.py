@@ -666,14 +666,38 @@ def faults_page(target: Path) -> None:
 
 
 def pool_page(target: Path) -> None:
-    """Write the table of the committed pool, two decimals."""
-    rows = pd.read_csv(POOL).drop(columns=["originals", "references"])  # six of either
+    """Write the table of the committed pool, two decimals, and beside it that of its methods."""
+    rows = pd.read_csv(POOL).drop(columns=["originals", "references"])  # 16 of either
     rows = rows.rename(columns=lambda name: name.replace("sd of the loss, references", "sd"))
     shown = [
         [str(value) if isinstance(value, (str, int)) else f"{value:.2f}" for value in row]
         for row in rows.astype(object).itertuples(index=False)
     ]
     target.write_text(table(list(rows), shown) + "\n")
+    target.with_name("judged.md").write_text(judged(pd.read_csv(POOL.with_name("judged.csv"))))
+
+
+def judged(rows: pd.DataFrame) -> str:
+    """Return the table of what methods come to on a pool's reported sets.
+
+    Args:
+        rows: of `benchmarks.judged.shown`
+
+    """
+    columns = {
+        "forgetting": "Forgetting distance", "utility": "Utility distance", "both": "Both",
+        "loss closed": "Closed: loss", "UAR closed": "UAR", "AUC closed": "AUC",
+    }
+    titles = results.TITLES | {"references": "Left-out references"}
+    shown = [
+        [titles[row["method"]],
+         *(results.with_interval(row[c], row[f"{c}, low"], row[f"{c}, high"]) for c in columns),
+         row["changed"]]
+        for row in rows.sort_values("both").to_dict("records")
+    ]  # fmt: skip
+    text = tables.markdown(["Method", *columns.values(), "Answers changed"], shown)
+    n = int(rows["requests"].iloc[0])
+    return f"{text}\n\nMeans over n = {n} requests, 95 % intervals.\n"
 
 
 # Landing page

@@ -79,6 +79,7 @@ from pathlib import Path
 target = Path(sys.argv[1]) / "generated"
 (target / "methods").mkdir(parents=True)
 generate.method_pages(target)
+generate.pool_page(target / "pool.md")
 numbers = generate.landing_page(target)
 generate.request_page(target / "request.md", sorted((generate.ROOT / "notebooks").glob("*.ipynb")))
 generate.measured.pages(generate.ROOT / "book" / "metrics", target / "metrics")

@@ -346,3 +346,12 @@ def test_each_promise_names_a_test_that_is_there():
     assert len(named) > 20
     for file, name in named:
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+
+
+def test_what_methods_come_to_on_a_pool_is_its_table(generated):
+    rows = pd.read_csv(ROOT / "data/pools/cpu-ravdess-nano-pretrained/judged.csv")
+    text = (generated / "judged.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    both = sorted(rows["both"])
+    assert [line.split(" | ")[3].split()[0] for line in lines] == [f"{v + 1e-9:.2f}" for v in both]
+    assert f"n = {rows['requests'].iloc[0]} requests" in text
