@@ -108,7 +108,7 @@ def forecast(
     """
     available = {"forget"} | ({"retain"} if retain is not None else set())
     choice = defaults.choose(available, method)
-    own = defaults.parameters(choice.method, choice.values | dict(parameters or {}))
+    hyperparameters = defaults.parameters(choice.method, choice.values | dict(parameters or {}))
     check_seed(seed)
     if not budget > 0:
         raise ParameterError(f"budget: {budget} is not positive")
@@ -119,7 +119,9 @@ def forecast(
     files = {"forget": forget, "retain": retain}
     prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     parts = {name: part.clips for name, part in prepared.sets.items()}
-    own = defaults.budgeted(choice.method, own, parameters or {}, len(parts["forget"]))
+    hyperparameters = defaults.budgeted(
+        choice.method, hyperparameters, parameters or {}, len(parts["forget"])
+    )
     kept = parts.get("retain")
     data = UnlearningData(
         parts["forget"], len(prepared.model.labels), retain=kept,
@@ -127,7 +129,7 @@ def forecast(
     )
     share = budget if kept is None else budget / 2
     unlearning = planner.estimate(
-        choice.method, prepared.model, data, own, seed=seed, fast=fast, kept=True,
+        choice.method, prepared.model, data, hyperparameters, seed=seed, fast=fast, kept=True,
         budget=share,
     )
     retraining = None
@@ -139,7 +141,7 @@ def forecast(
         )
     rate = prepared.model.frontend.sampling_rate
     return Forecast(
-        choice.method, asdict(own), choice.why,
+        choice.method, asdict(hyperparameters), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
         rate, unlearning, retraining, recipe.epochs, provenance.describe(), fast,

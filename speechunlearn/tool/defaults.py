@@ -76,8 +76,8 @@ def choose(
 
 def usable(method: str) -> bool:
     """Return whether a request can be done by a method at all: it has no recipe, no validation."""
-    own = methods.get(method)
-    return not own.trains_anew and "validation" not in own.needs
+    registered = methods.get(method)
+    return not registered.trains_anew and "validation" not in registered.needs
 
 
 def check(method: str, available: Collection[str]) -> None:
@@ -87,17 +87,17 @@ def check(method: str, available: Collection[str]) -> None:
         ParameterError: see `choose`
 
     """
-    own = methods.get(method)
-    if own.trains_anew:
+    registered = methods.get(method)
+    if registered.trains_anew:
         raise ParameterError(
             f"method: {method!r} trains anew, and a checkpoint does not tell the recipe"
         )
-    if "validation" in own.needs:
+    if "validation" in registered.needs:
         raise ParameterError(
             f"method: {method!r} needs validation clips, which a request does not have"
         )
-    missing = sorted(own.needs - set(available) - {"statistic"})
-    if "statistic" in own.needs and "retain" not in available:
+    missing = sorted(registered.needs - set(available) - {"statistic"})
+    if "statistic" in registered.needs and "retain" not in available:
         missing.append("retain")
     if missing:
         raise ParameterError(
@@ -158,9 +158,9 @@ def stops(method: str, given: Collection[str]) -> bool:
     It does where it has no targets of its own, uses the forget set alone, and the request
     does not name its epochs.
     """
-    own = methods.get(method)
-    names = {name.name for name in fields(own.parameters)} - set(given)
-    return own.needs == {"forget"} and "epochs" in names and "until" not in names
+    registered = methods.get(method)
+    names = {name.name for name in fields(registered.parameters)} - set(given)
+    return registered.needs == {"forget"} and "epochs" in names and "until" not in names
 
 
 @cache
@@ -170,9 +170,9 @@ def _table() -> dict[str, Any]:
 
 def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
     """Return hyperparameters, and where they come from."""
-    own, hyperparameter = _table()["methods"].get(method), methods.get(method).hyperparameter
-    found = {} if own is None else own["values"]
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+    row, hyperparameter = _table()["methods"].get(method), methods.get(method).hyperparameter
+    carried = {} if row is None else row["values"]
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in carried.items()}
     if hyperparameter and hyperparameter in given:
         return values, f"{hyperparameter} is the request's own"
     if hyperparameter and getattr(methods.parameters(method), hyperparameter) is None:
@@ -180,8 +180,8 @@ def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any
             f"its hyperparameter ({hyperparameter}) is found on the clips themselves; on the "
             "leaderboards it was tuned"
         )
-    if own is None:
+    if row is None:
         return values, "its hyperparameters are its own defaults: it was not tuned here"
-    if own["tuned"]:
+    if row["tuned"]:
         return values, "its hyperparameter was tuned on real speech with a small encoder (a mean)"
     return values, "its hyperparameters are those of the profile cpu, for a small encoder"
