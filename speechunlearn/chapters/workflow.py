@@ -179,11 +179,13 @@ def execute(
         if errors:
             raise SpeechUnlearnError(f"{errors[0].read_text()} (log: {str(log)!r})")
         # one that was cancelled, or whose machine went, could not say so itself
-        ended = re.findall(
+        ended = dict.fromkeys(re.findall(
             r"Error in rule \w+:.*?output: done/(\S+)", log.read_text(errors="replace"), re.DOTALL
-        )
-        names = {plan.jobs[name]["title"]: None for name in ended if name in plan.jobs}
-        what = f"{', '.join(names)}: " if names else ""
+        ))
+        # of cells that share a job of a cluster, some are done
+        missing = set(plan.missing()) & set(ended)
+        names = ", ".join(plan.jobs[name]["title"] for name in ended if name in missing)
+        what = f"{names}: " if names else ""
         raise SpeechUnlearnError(f"{what}Snakemake ended with status {status}: see {str(log)!r}")
 
 
@@ -274,6 +276,8 @@ def make(plan: Plan, name: str) -> None:
         SpeechUnlearnError: it has another key now: code or data changed after the plan was made
 
     """
+    if plan.is_made(name):  # before a job that several cells share was begun again
+        return
     job = plan.jobs[name]
     description, call = plan.studies[job["study"]], job["call"]
     # before torch is imported
