@@ -6,6 +6,7 @@ in transformers as the report says.
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +132,16 @@ def _row(kind: str, folder: Path, file: Path) -> dict[str, str]:
             apart.append(deviation(other, file))
     assert max(apart) < 1e-5
     return {"forget": "supported", "why": ""}
+
+
+def test_readme_lists_what_the_table_says() -> None:
+    text = (TABLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    text = text.partition("\n## What is supported")[2].partition("\n## ")[0]
+    supported, refused = (re.findall("`([a-z0-9-]+)`", part) for part in text.split(";")[:2])
+    with TABLE.open(newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    for names, outcome in ((supported, "supported"), (refused, "refused")):
+        assert names == [row["model_type"] for row in rows if row["forget"] == outcome]
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
