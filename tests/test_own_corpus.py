@@ -317,7 +317,10 @@ def test_no_recording_of_another_corpus_is_in_what_a_run_leaves(end, tmp_path):
     chapter = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell("corpus = ''", metadata={"tags": ["parameters"]}),
-            nbformat.v4.new_code_cell(heard), nbformat.v4.new_code_cell(end),
+            nbformat.v4.new_code_cell(heard, outputs=[nbformat.v4.new_output(
+                "display_data", {"text/html": "<audio src='data:audio/wav'>"}
+            )]),
+            nbformat.v4.new_code_cell(end),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
     )

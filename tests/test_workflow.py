@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from speechunlearn.chapters import context, figures, grid, pages, workflow
 from speechunlearn.chapters.grid import Grid, Recorder
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
+from speechunlearn.files import alone
 from speechunlearn.lab import experiments, leaderboard, profiles, scaling, study, tuning
 from speechunlearn.lab.forget_sets import clips, speakers
 from speechunlearn.lab.results import KEY, Results
@@ -521,6 +523,15 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
     (profile / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(SpeechUnlearnError, match=r"original model, seed 1: .*snakemake.log'"):
         workflow.execute(planned.cache.plan, tmp_path / "out", profile_dir=profile)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with (
+        alone(tmp_path / workflow.FOLDER), pytest.raises(ParameterError, match="another run works"),
+        ThreadPoolExecutor(1) as another,
+    ):
+        another.submit(workflow.execute, Plan(str(tmp_path)), tmp_path).result()
+    workflow.execute(Plan(str(tmp_path)), tmp_path)
 
 
 def test_a_cancelled_job_is_named_by_its_cell(tmp_path, monkeypatch):

@@ -279,14 +279,16 @@ def run_chapter(
             cell.source = _SOLUTION + textwrap.indent(cell.source, "    ")
 
     def keep(executed: Path, target: Path) -> None:
-        cells = nbformat.read(executed, as_version=4)
-        for cell in cells.cells:
+        done = nbformat.read(executed, as_version=4)
+        for place in ("input_path", "output_path"):  # the first holds the stored chapter whole
+            done.metadata.papermill.pop(place, None)
+        for cell in done.cells:
             cell.source = sources.get(cell.id, cell.source)
             for output in [] if of_the_book else cell.get("outputs", []):
                 if "<audio" in output.get("data", {}).get("text/html", ""):
                     output["data"] = {"text/plain": _SILENT}
         with replaced(target) as partial:
-            nbformat.write(cells, partial)
+            nbformat.write(done, partial)
 
     # what is executed holds recordings, which have no place where results are taken from
     with tempfile.TemporaryDirectory() as scratch:

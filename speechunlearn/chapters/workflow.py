@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import Timeout
 
 from speechunlearn import schema
 from speechunlearn.cache import Cache
 from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.files import replaced
+from speechunlearn.files import alone, replaced
 from speechunlearn.lab import profiles
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.provenance import PLANNED, REPOSITORY
@@ -134,7 +135,8 @@ def execute(
         on_progress: progress callback
 
     Raises:
-        ParameterError: an unknown profile, or a folder that cannot be written
+        ParameterError: an unknown profile, or a folder that cannot be written, or that another
+            run works in
         SpeechUnlearnError: a job failed; the message holds its error
 
     """
@@ -144,8 +146,19 @@ def execute(
     folder = out / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder, timeout=0.0):
+            _execute(plan, out, folder, jobs, profile_dir, on_progress)
+    except Timeout as error:
+        raise ParameterError(f"out: another run works in {str(out)!r}") from error
     except OSError as error:
         raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
+
+
+def _execute(
+    plan: Plan, out: Path, folder: Path, jobs: int, profile_dir: Path,
+    on_progress: Callable[[str], None],
+) -> None:
+    """Call Snakemake, which one run at a time does in a folder."""
     shutil.rmtree(folder / "errors", ignore_errors=True)
     _set_markers(plan, folder)
     if not plan.chapters and not plan.missing():
