@@ -213,6 +213,12 @@ def test_what_no_chapter_can_be_run_on_is_refused_with_the_file_and_what_to_do(r
         _ = run_of(rows).profile
 
 
+def test_a_corpus_that_cannot_be_read_is_named_once():
+    with pytest.raises(CorpusError) as refused:
+        _ = context.start("smoke", "csv", "/nowhere/clips.csv").fit
+    assert str(refused.value).count("/nowhere/clips.csv") == 1
+
+
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory):
     """Eighteen clips of three voices as a CSV."""
