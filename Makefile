@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	    { echo "Python 3.11 or later is needed, but PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	      echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -116,6 +116,7 @@ bench-cost: $(READY)
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 \
 	    --extra book --extra test --extra bench --extra synthesis --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --generate-hashes \
 	    --custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:

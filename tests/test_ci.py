@@ -51,6 +51,25 @@ def test_every_command_of_a_workflow_is_one_of_make(path):
         assert all(re.fullmatch(r"[A-Z]+=[\w/]+", value) for value in values), command
 
 
+def test_what_is_run_and_installed_is_named_by_its_content():
+    used = re.findall(r"uses: (\S+)", "".join(path.read_text() for path in WORKFLOWS))
+    assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in used)
+    # one commit of an action, in all workflows
+    assert len(set(used)) == len({action.partition("@")[0] for action in used})
+    lock = (REPOSITORY / "requirements.lock").read_text().replace("\\\n", "")
+    packages = [line for line in lock.splitlines() if line and not line.lstrip().startswith("#")]
+    assert len(packages) > 200
+    for line in packages:
+        assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}\b", line), line
+    assert "--require-hashes --requirement requirements.lock" in (
+        REPOSITORY / "Makefile"
+    ).read_text()
+    # beside hashes pip takes no folder: it comes after them
+    conda = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["dependencies"]
+    assert conda[-1] == {"pip": ["-r requirements.lock"]}
+    assert "--no-deps" in (REPOSITORY / "postBuild").read_text()
+
+
 def test_what_ci_runs_on_a_push_is_what_a_clean_clone_must_pass():
     script = (REPOSITORY / ".ci" / "run").read_text()
     listed = re.search(r"for target in (.*); do", script)[1].split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import shutil
@@ -212,6 +213,12 @@ def test_what_no_chapter_can_be_run_on_is_refused_with_the_file_and_what_to_do(r
         _ = run_of(rows).profile
 
 
+def test_a_corpus_that_cannot_be_read_is_named_once():
+    with pytest.raises(CorpusError) as refused:
+        _ = context.start("smoke", "csv", "/nowhere/clips.csv").fit
+    assert str(refused.value).count("/nowhere/clips.csv") == 1
+
+
 @pytest.fixture(scope="module")
 def voices(tmp_path_factory):
     """Eighteen clips of three voices as a CSV."""
@@ -307,3 +314,30 @@ def test_an_exercise_whose_answer_is_another_here_ends_no_chapter(tmp_path):
         context.run_chapter(
             str(tmp_path / "99_tried.ipynb"), values | {"corpus": ""}, str(tmp_path / "out")
         )
+
+
+@pytest.mark.parametrize("end", ["1", "1 / 0"])
+def test_no_recording_of_another_corpus_is_in_what_a_run_leaves(end, tmp_path):
+    """Artifacts of a workflow and pages are made from it."""
+    heard = "from IPython.display import Audio, display\ndisplay(Audio([0.0, 0.5], rate=8000))"
+    chapter = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("corpus = ''", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell(heard, outputs=[nbformat.v4.new_output(
+                "display_data", {"text/html": "<audio src='data:audio/wav'>"}
+            )]),
+            nbformat.v4.new_code_cell(end),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
+    nbformat.write(chapter, tmp_path / "99_heard.ipynb")
+    for corpus in ("csv", ""):
+        out = tmp_path / f"out {corpus}"
+        out.mkdir()
+        told = contextlib.nullcontext() if end == "1" else pytest.raises(SpeechUnlearnError)
+        with told:
+            context.run_chapter(str(tmp_path / "99_heard.ipynb"), {"corpus": corpus}, str(out))
+        (left,) = out.iterdir()
+        assert left.name == ("99_heard.ipynb" if end == "1" else "99_heard.failed.ipynb")
+        assert ("data:audio" in left.read_text()) == (corpus == "")
+        assert ("A recording, to be heard" in left.read_text()) == (corpus != "")

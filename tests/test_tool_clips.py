@@ -79,6 +79,57 @@ def _streamed(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def _never_finished(path: Path) -> None:
+    """A WAV whose recorder ended before it could write how long it is."""
+    content = bytearray(path.read_bytes())
+    for place in (4, content.index(b"data") + 4):
+        content[place : place + 4] = bytes(4)
+    path.write_bytes(bytes(content))
+
+
+def _followed(path: Path) -> None:
+    """A WAV with something behind its samples."""
+    path.write_bytes(path.read_bytes() + b"LIST\x08\0\0\0INFOabcd")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        # half of the bytes, of which 44 are the header
+        ({"format": "WAV", "subtype": "PCM_16"},
+         "promises 32000 bytes, of which 15978 are there"),
+        ({"format": "WAV", "subtype": "FLOAT"}, "promises 64000 bytes, of which 3"),
+        ({"format": "WAV", "subtype": "GSM610"}, "promises 3250 bytes, of which 1"),
+        ({"format": "RF64", "subtype": "PCM_16"}, "promises 32096 bytes, of which 16044"),
+        ({"format": "W64", "subtype": "PCM_16"}, "promises 32104 bytes, of which 16052"),
+        ({"format": "AIFF", "subtype": "PCM_16"}, "promises 32008 bytes, of which 15981"),
+        ({"format": "AU", "subtype": "PCM_16"}, "promises 32000 bytes, of which 15988"),
+        ({"format": "FLAC"}, "the 16000 samples that its header promises cannot be read"),
+        ({"format": "OGG", "subtype": "VORBIS"}, "cut short"),
+        ({"format": "OGG", "subtype": "OPUS"}, "unreadable"),
+    ],
+)
+def test_what_was_cut_short_is_refused_with_both_lengths(
+    kind: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise, 16000, **kind)
+    decode(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadClip, match=said) as refused:
+        decode(path)
+    assert refused.value.path == str(path)
+
+
+def test_a_header_without_its_samples_is_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.sin(np.arange(16000)), 16000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[:44])
+    with pytest.raises(BadClip, match="promises 32000 bytes, of which 0 are there"):
+        decode(path)
+
+
 @pytest.mark.parametrize(
     ("kind", "changed", "near"),
     [
@@ -86,6 +137,8 @@ def _streamed(path: Path) -> None:
         ({"format": "WAV", "subtype": "ULAW"}, None, 0.02),
         ({"format": "WAV", "subtype": "GSM610"}, None, 0.2),
         ({"format": "WAV", "subtype": "PCM_16"}, _streamed, 1e-4),
+        ({"format": "WAV", "subtype": "PCM_16"}, _never_finished, 1e-4),
+        ({"format": "WAV", "subtype": "PCM_16"}, _followed, 1e-4),
         ({"format": "FLAC"}, None, 1e-4),
         ({"format": "MP3"}, None, 0.05),  # whatever its name
         ({"format": "OGG", "subtype": "OPUS"}, None, 0.1),

@@ -6,6 +6,8 @@ in transformers as the report says.
 
 import csv
 import json
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from speechunlearn.errors import CorpusError, LackError, ModelError
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, Frontend, quiet, seeded
 from speechunlearn.tool import checkpoints, forget, ledger, output_folder
+from speechunlearn.tool.output_folder import OutputError
 from speechunlearn.tool.unlearning import prepare
 
 TABLE = Path(__file__).parents[1] / "book" / "models.csv"
@@ -129,6 +132,16 @@ def _row(kind: str, folder: Path, file: Path) -> dict[str, str]:
             apart.append(deviation(other, file))
     assert max(apart) < 1e-5
     return {"forget": "supported", "why": ""}
+
+
+def test_readme_lists_what_the_table_says() -> None:
+    text = (TABLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    text = text.partition("\n## What is supported")[2].partition("\n## ")[0]
+    supported, refused = (re.findall("`([a-z0-9-]+)`", part) for part in text.split(";")[:2])
+    with TABLE.open(newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    for names, outcome in ((supported, "supported"), (refused, "refused")):
+        assert names == [row["model_type"] for row in rows if row["forget"] == outcome]
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -351,6 +364,35 @@ def test_a_request_is_done_though_its_recordings_were_deleted(tmp_path: Path) ->
     ):
         with pytest.raises(CorpusError, match="no such file"):
             forget(one, listed, tmp_path / "out", **request | more)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_list_that_is_written_otherwise_asks_for_the_same(deleted: bool, tmp_path: Path) -> None:
+    model, file = checkpoint(tmp_path / "model", "wav2vec2"), clips(tmp_path, "forget", 4, 0)
+    request = {"method": "ran_lab", "parameters": {"epochs": 1}}
+    done = forget(model, file, tmp_path / "out", **request)
+    recordings = tmp_path / "forget"
+    if deleted:
+        shutil.rmtree(recordings)
+    header, *rows = (line.split(",") for line in file.read_text().splitlines())
+    assert header == ["path", "label", "speaker"]
+    otherwise = "\r\n".join(
+        ["speaker,note,label,path"]
+        + [f'{speaker},"x, y",{label}, ./{path}' for path, label, speaker in rows[::-1]]
+        + [f",,{rows[0][1]},{rows[0][0]}", ""]
+    )
+    file.write_bytes(b"\xef\xbb\xbf" + otherwise.encode())
+    said: list[str] = []
+    again = forget(model, file, tmp_path / "out", on_progress=said.append, **request)
+    assert again.report == done.report and said == [f"already done: {tmp_path / 'out/report.json'}"]
+    # one of its clips, or a label, makes another
+    label = {row[1] for row in rows}
+    fewer = [row for row in rows if row != rows[2]]
+    relabelled = [[rows[0][0], min(label - {rows[0][1]}), ""], *rows[1:]]
+    for other in (fewer, relabelled):
+        file.write_text("\n".join(["path,label,speaker", *map(",".join, other)]))
+        with pytest.raises((CorpusError, OutputError), match="no such file|another request"):
+            forget(model, file, tmp_path / "out", **request)
 
 
 @pytest.mark.parametrize(

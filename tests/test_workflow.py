@@ -5,11 +5,13 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ from speechunlearn.chapters import context, figures, grid, pages, workflow
 from speechunlearn.chapters.grid import Grid, Recorder
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
+from speechunlearn.files import alone
 from speechunlearn.lab import experiments, leaderboard, profiles, scaling, study, tuning
 from speechunlearn.lab.forget_sets import clips, speakers
 from speechunlearn.lab.results import KEY, Results
@@ -287,6 +290,8 @@ def test_the_executors_differ_in_options_alone():
         assert profile["executor"] == name
         assert {key for key in profile if f"--{key}" not in options} <= plugin
         assert set(profile.get("set-threads", {})) <= rules
+        # what shares a job of a cluster has its threads one after another
+        assert max(profile.get("set-threads", {}).values(), default=1) <= profile.get("cores", 2)
         assert profile | {"executor": "local"} == profile | common
     text = workflow.SNAKEFILE.read_text()
     assert all(f"rule {rule}:" in text for rule in rules)
@@ -354,6 +359,57 @@ def test_what_waits_in_a_slurm_is_told_when_it_changes(slurm, tmp_path, monkeypa
     assert next(said) == []
 
 
+#: what a dry run needs of the executor, which is a package of its own
+SLURM_PLUGIN = """
+from dataclasses import dataclass, field
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor as Executor
+from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
+common_settings = CommonSettings(
+    non_local_exec=True, implies_no_shared_fs=False, job_deploy_sources=False
+)
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    init_seconds_before_status_checks: int = field(default=40, metadata={"help": "seconds"})
+"""
+
+
+def test_cells_share_jobs_of_a_cluster_with_what_they_alone_need(tmp_path):
+    def job(*needs):
+        return {"study": "", "call": {}, "needs": list(needs), "title": ""}
+
+    jobs = {f"models/m{i}": job() for i in range(2)}
+    jobs |= {f"adversarial/a{i}": job(f"models/m{i}") for i in range(2)}
+    jobs |= {f"evaluations/a{i}b{k}": job(f"adversarial/a{i}") for i in range(2) for k in range(3)}
+    jobs |= {f"evaluations/e{i}": job(f"models/m{i % 2}") for i in range(20)}
+    # of requests one after another, the second attacks what the first has left
+    jobs |= {
+        "evaluations/s0": job("models/m0"), "adversarial/s": job("evaluations/s0"),
+        "evaluations/s1": job("evaluations/s0", "adversarial/s"),
+    }
+    plan = Plan(str(tmp_path / "cache"), jobs=jobs).write(tmp_path)
+    plugin = tmp_path / "snakemake_executor_plugin_slurm" / "__init__.py"
+    plugin.parent.mkdir()
+    plugin.write_text(SLURM_PLUGIN)
+    said = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", workflow.SNAKEFILE, "--dry-run",
+         "--profile", workflow.executor("slurm"), "--jobs", "9", "--config", f"plan={plan.name}"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert said.returncode == 0, said.stderr
+    # what is indented below such a line shares its job
+    groups = [
+        set(re.findall(r"output: done/(\S+)", below)) for below in re.findall(
+            r"Group job cells .*\n((?:\n|[ ].*\n)+)", said.stdout + said.stderr
+        )
+    ]
+    assert set().union(*groups) == {name for name in jobs if not name.startswith("models/")}
+    assert len(groups) == 3 and sum(map(len, groups)) == len(jobs) - 2  # 23 parts, ten at most
+    for parts in ("a0", "a1", "s"):
+        part = {name for name in jobs if name.partition("/")[2].startswith(parts)}
+        assert sum(part <= group for group in groups) == 1
+
+
 START = """
 import sys
 from pathlib import Path
@@ -416,7 +472,7 @@ def _of_root(*command: str) -> None:
 
 @pytest.mark.skipif(bool(_no_slurm()), reason=_no_slurm())
 def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
-    """Its first job is cancelled, its controller begun anew, its node drained for a while."""
+    """Jobs are cancelled, the controller is begun anew, the node is drained for a while."""
     node = f"nodename={os.uname().nodename.partition('.')[0]}"
     planned = planner(demos_root, tmp_path / "cache")
     for method in ("ran_lab", "original"):
@@ -438,6 +494,9 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
             _of_root("scontrol", "update", node, "state=drain", "reason=test")
             again = ("scontrol", "update", node, "state=resume")
             threading.Timer(15, _of_root, again).start()
+        if line.endswith(" done") and sum(earlier.endswith(" done") for earlier in said) == 1:
+            # the first of two cells, which share a job
+            subprocess.run(["scancel", "--state", "RUNNING", "--me"], check=True)
         said.append(line)
 
     plan = planned.cache.plan
@@ -448,6 +507,7 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
         f"{job['title']} done" for job in plan.jobs.values()
     )
     assert any(line.startswith("  Slurm: ") for line in said)
+    assert "Group job cells" in (tmp_path / "out" / workflow.FOLDER / "snakemake.log").read_text()
     torch.set_num_threads(1)
     found = [
         tiny_study.study(demos_root, cache).evaluate("ran_lab", clips(1, 0), 0).predictions
@@ -463,6 +523,15 @@ def test_a_real_slurm_gives_what_this_machine_gives(demos_root, tmp_path):
     (profile / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(SpeechUnlearnError, match=r"original model, seed 1: .*snakemake.log'"):
         workflow.execute(planned.cache.plan, tmp_path / "out", profile_dir=profile)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with (
+        alone(tmp_path / workflow.FOLDER), pytest.raises(ParameterError, match="another run works"),
+        ThreadPoolExecutor(1) as another,
+    ):
+        another.submit(workflow.execute, Plan(str(tmp_path)), tmp_path).result()
+    workflow.execute(Plan(str(tmp_path)), tmp_path)
 
 
 def test_a_cancelled_job_is_named_by_its_cell(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,8 @@ PROGRESS = "SPEECHUNLEARN_PROGRESS"
 
 #: what a chapter's solutions are run in where the corpus is not the book's
 _SOLUTION = "from speechunlearn.chapters import context\n\nwith context.solution():\n"
+#: in the place of a recording, which only the embedded corpora let anyone publish
+_SILENT = "A recording, to be heard where the notebook is run by hand: a page does not hold it."
 
 
 def start(
@@ -265,7 +268,8 @@ def run_chapter(
 
     path, folder = Path(notebook), Path(out)
     notify(f"{path.stem} …")
-    working = folder / f"{path.stem}.failed.ipynb"
+    failed = folder / f"{path.stem}.failed.ipynb"
+    failed.unlink(missing_ok=True)
     chapter = nbformat.read(path, as_version=4)
     of_the_book = values.get("profile", "smoke") == "smoke" and not values.get("corpus")
     sources = {} if of_the_book else {
@@ -275,21 +279,37 @@ def run_chapter(
     for cell in chapter.cells:
         if cell.id in sources:
             cell.source = _SOLUTION + textwrap.indent(cell.source, "    ")
-    try:
-        papermill.execute_notebook(
-            chapter, str(working), parameters=dict(values), kernel_name="python3",
-            cwd=os.getcwd(), progress_bar=False,
-        )
-    except PapermillExecutionError as error:
-        raise SpeechUnlearnError(
-            f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
-            f"(see {str(working)!r})"
-        ) from error
-    executed = nbformat.read(working, as_version=4)
-    for cell in executed.cells:
-        cell.source = sources.get(cell.id, cell.source)
-    nbformat.write(executed, working)
-    os.replace(working, folder / path.name)
+
+    def keep(executed: Path, target: Path) -> None:
+        done = nbformat.read(executed, as_version=4)
+        for place in ("input_path", "output_path"):  # the first holds the stored chapter whole
+            done.metadata.papermill.pop(place, None)
+        for cell in done.cells:
+            cell.source = sources.get(cell.id, cell.source)
+            for output in [] if of_the_book else cell.get("outputs", []):
+                if "<audio" in output.get("data", {}).get("text/html", ""):
+                    output["data"] = {"text/plain": _SILENT}
+        with replaced(target) as partial:
+            nbformat.write(done, partial)
+
+    # what is executed holds recordings, which have no place where results are taken from
+    with tempfile.TemporaryDirectory() as scratch:
+        working = Path(scratch) / path.name
+        try:
+            papermill.execute_notebook(
+                chapter, str(working), parameters=dict(values), kernel_name="python3",
+                cwd=os.getcwd(), progress_bar=False,
+            )
+        except BaseException as error:
+            if working.exists():
+                keep(working, failed)
+            if not isinstance(error, PapermillExecutionError):
+                raise
+            raise SpeechUnlearnError(
+                f"{path.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
+                f"(see {str(failed)!r})"
+            ) from error
+        keep(working, folder / path.name)
     notify(f"{path.stem} done: {folder / path.name}")
 
 

@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import Timeout
 
 from speechunlearn import schema
 from speechunlearn.cache import Cache
 from speechunlearn.chapters import context
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.files import replaced
+from speechunlearn.files import alone, replaced
 from speechunlearn.lab import profiles
 from speechunlearn.lab.profiles import Profile
 from speechunlearn.provenance import PLANNED, REPOSITORY
@@ -134,7 +135,8 @@ def execute(
         on_progress: progress callback
 
     Raises:
-        ParameterError: an unknown profile, or a folder that cannot be written
+        ParameterError: an unknown profile, or a folder that cannot be written, or that another
+            run works in
         SpeechUnlearnError: a job failed; the message holds its error
 
     """
@@ -144,8 +146,19 @@ def execute(
     folder = out / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder, timeout=0.0):
+            _execute(plan, out, folder, jobs, profile_dir, on_progress)
+    except Timeout as error:
+        raise ParameterError(f"out: another run works in {str(out)!r}") from error
     except OSError as error:
         raise ParameterError(f"out: cannot write to {str(out)!r}: {error}") from error
+
+
+def _execute(
+    plan: Plan, out: Path, folder: Path, jobs: int, profile_dir: Path,
+    on_progress: Callable[[str], None],
+) -> None:
+    """Call Snakemake, which one run at a time does in a folder."""
     shutil.rmtree(folder / "errors", ignore_errors=True)
     _set_markers(plan, folder)
     if not plan.chapters and not plan.missing():
@@ -179,11 +192,13 @@ def execute(
         if errors:
             raise SpeechUnlearnError(f"{errors[0].read_text()} (log: {str(log)!r})")
         # one that was cancelled, or whose machine went, could not say so itself
-        ended = re.findall(
+        ended = dict.fromkeys(re.findall(
             r"Error in rule \w+:.*?output: done/(\S+)", log.read_text(errors="replace"), re.DOTALL
-        )
-        names = {plan.jobs[name]["title"]: None for name in ended if name in plan.jobs}
-        what = f"{', '.join(names)}: " if names else ""
+        ))
+        # of cells that share a job of a cluster, some are done
+        missing = set(plan.missing()) & set(ended)
+        names = ", ".join(plan.jobs[name]["title"] for name in ended if name in missing)
+        what = f"{names}: " if names else ""
         raise SpeechUnlearnError(f"{what}Snakemake ended with status {status}: see {str(log)!r}")
 
 
@@ -274,6 +289,8 @@ def make(plan: Plan, name: str) -> None:
         SpeechUnlearnError: it has another key now: code or data changed after the plan was made
 
     """
+    if plan.is_made(name):  # before a job that several cells share was begun again
+        return
     job = plan.jobs[name]
     description, call = plan.studies[job["study"]], job["call"]
     # before torch is imported

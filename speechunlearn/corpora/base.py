@@ -2,9 +2,11 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import logging
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
@@ -34,6 +36,8 @@ MAX_CHANNELS = 64
 MAX_SAMPLES = 2**27  # of all channels together: 512 MiB
 MAX_AMPLITUDE = 2.0**32  # 32-bit integers that were stored as floats lie below
 SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound lies below
+#: how libsndfile tells that a header promises more bytes than there are
+_CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _THREADS = 2  # libsndfile and soxr release the GIL
 _NAMED_IN_ERROR = 5
 #: of the corpora that come with the repository
@@ -305,20 +309,26 @@ def decode(
         original in seconds
 
     Raises:
-        BadClip: if the file is missing, is no regular file or no audio, is shorter than
-            0.1 s or longer than 300 s, has a sampling rate outside of 1 to 384 kHz, more than
-            64 channels or 2^27 samples, holds samples that are NaN, infinite or beyond 2^32,
-            or is silent: all samples equal, or an RMS around their mean of less than 1e-5
+        BadClip: if the file is missing, is no regular file or no audio, holds less than its header
+            promises, is shorter than 0.1 s or longer than 300 s, has a sampling rate outside of
+            1 to 384 kHz, more than 64 channels or 2^27 samples, holds samples that are NaN,
+            infinite or beyond 2^32, or is silent: all samples equal, or an RMS around their mean
+            of less than 1e-5
     """
     if not os.path.isfile(path):
         hint = ": a path is written with /, not with \\" if "\\" in str(path) else ""
         raise BadClip(path, "no regular file" if os.path.exists(path) else f"no such file{hint}")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_finished(path)) as file:
             _check_size(path, file)  # by the header, before memory is asked for
             rate = file.samplerate
-            # as many as the header says: GSM, for one, cannot be asked for "all"
-            samples = file.read(file.frames, dtype="float32", always_2d=True)
+            try:
+                # as many as the header says: GSM, for one, cannot be asked for "all"
+                samples = file.read(file.frames, dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                reason = f"the {file.frames} samples that its header promises cannot be read"
+                raise BadClip(path, f"cut short or damaged: {reason} ({error})") from error
+            _check_whole(path, file, len(samples))
     except BadClip:
         raise
     # TypeError: a name that ends in .raw; ValueError: a name that is not Unicode
@@ -327,7 +337,10 @@ def decode(
 
     seconds = len(samples) / rate
     if seconds < MIN_SECONDS:
-        raise BadClip(path, f"too short: {seconds:.4f} s, at least {MIN_SECONDS} s are needed")
+        hint = "" if seconds else ": was it cut short, or never finished?"
+        raise BadClip(
+            path, f"too short: {seconds:.4f} s, at least {MIN_SECONDS} s are needed{hint}"
+        )
     if not np.isfinite(samples).all():
         raise BadClip(path, "NaN or infinite samples")
     if np.abs(samples).max() > MAX_AMPLITUDE:
@@ -363,8 +376,35 @@ def _what_it_is(path: Path, error: Exception) -> str:
     )
 
 
+def _finished(path: Path | str) -> Path | str | io.BytesIO:
+    """Return a WAV whose header was never told how much follows with one that says 'the rest'."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+        place = start.find(b"data\0\0\0\0", 12) + 4
+        if start[:4] != b"RIFF" or place < 16 or os.fstat(file.fileno()).st_size <= place + 4:
+            return path
+        rest = file.read(4 * MAX_SAMPLES)
+    return io.BytesIO(start[:place] + b"\xff\xff\xff\xff" + start[place + 4 :] + rest)
+
+
+def _check_whole(path: Path | str, file: soundfile.SoundFile, n_read: int) -> None:
+    """Refuse what a copy or a recorder that was stopped leaves: less than the header promises."""
+    lengths = [(int(n), int(there), "bytes") for n, there in _CUT.findall(file.extra_info)]
+    if file.format != "MP3":  # whose length may be an estimate
+        lengths.append((file.frames, n_read, "samples"))
+    for promised, there, unit in lengths:
+        # a length that no clip has stands in a stream for one that was not known
+        if there < promised <= 4 * MAX_SAMPLES:
+            raise BadClip(
+                path, f"cut short: its header promises {promised} {unit}, of which {there} are "
+                "there: copy or record it again"
+            )
+
+
 def _check_size(path: Path | str, file: soundfile.SoundFile) -> None:
     """Refuse what no header of a clip says."""
+    if file.frames > 2**60:  # of a FLAC that was streamed
+        raise BadClip(path, "its header does not say how long it is: convert it, as by ffmpeg")
     lowest, highest = SAMPLING_RATES
     if not lowest <= file.samplerate <= highest:
         raise BadClip(path, f"a sampling rate of {file.samplerate} Hz, not {lowest} to {highest}")

@@ -139,9 +139,9 @@ class ChapterRun:
             CorpusError: a corpus that no chapter can be run on
 
         """
-        corpus = corpora.get(self.corpus)
+        corpus, table = corpora.get(self.corpus), self._manifest()
         try:
-            return fitting.fit(self.asked, self._manifest(), corpus, self.changed)
+            return fitting.fit(self.asked, table, corpus, self.changed)
         except CorpusError as error:
             where = self.root or corpus.default_root or corpus.name
             raise CorpusError(f"{where}: {error}") from error

@@ -1,5 +1,6 @@
 """Which clips a request is about: CSV files, checked to the last row before any work begins."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ class ClipSet:
         name: ``forget``, ``retain`` or ``unseen``
         file: the CSV
         sha256: of its bytes
+        listed: see `listed`
         about: a row a clip: path (as written), label, speaker, unit (the speaker, or the clip
             where the CSV names none), seconds, hash
         clips: the same, decoded, as the model takes them
@@ -40,6 +42,7 @@ class ClipSet:
     name: str
     file: Path
     sha256: str
+    listed: str
     about: pd.DataFrame
     clips: Clips
     duplicates: int
@@ -66,6 +69,25 @@ def read_csv(file: Path) -> pd.DataFrame:
 
     """
     return read_table(file, REQUIRED, OPTIONAL)
+
+
+def listed(file: Path) -> str:
+    """Return a hash of which clips a CSV asks for, however it is written.
+
+    Two CSVs that differ in the order of their rows, in line ends, in other columns or in rows that
+    are there twice ask for the same.
+
+    Args:
+        file: see `read_csv`
+
+    Raises:
+        CorpusError: see `read_csv`
+
+    """
+    rows = read_csv(file)[list(REQUIRED)]
+    return output_folder.digest({"rows": {
+        (os.path.normpath(nfc(path)), label) for path, label in rows.itertuples(index=False)
+    }})
 
 
 def read(
@@ -152,7 +174,8 @@ def read(
         list(about["hash"]), list(about["cluster"]),
     )
     return ClipSet(
-        name, file, output_folder.sha256(file), about, clips, duplicates, tuple(beyond)
+        name, file, output_folder.sha256(file), listed(file), about, clips, duplicates,
+        tuple(beyond),
     )
 
 

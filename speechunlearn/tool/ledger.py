@@ -17,7 +17,7 @@ import pandas as pd
 from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import LackError, ParameterError, SpeechUnlearnError, lack_is_told
 from speechunlearn.files import as_stored, replaced
-from speechunlearn.tool import checkpoints, defaults, output_folder
+from speechunlearn.tool import checkpoints, defaults, inputs, output_folder
 from speechunlearn.tool.unlearning import forget
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,9 @@ def run(
             if done is None:
                 continue
             # once the recordings are deleted, as they must be, their list may be gone as well
-            if entry.forget.is_file() and done["forget"] != output_folder.sha256(entry.forget):
+            if entry.forget.is_file() and done["forget"] not in (
+                inputs.listed(entry.forget), output_folder.sha256(entry.forget)  # as it once was
+            ):
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
@@ -188,7 +190,7 @@ def run(
             state["failed"].pop(entry.id, None)
             order.append(entry.id)
             state["done"][entry.id] = {
-                "model": source, "forget": result.report["inputs"]["forget"]["sha256"],
+                "model": source, "forget": result.report["inputs"]["forget"]["listed"],
                 "verdict": result.report["verdict"], "method": entry.method, "seed": entry.seed,
             }
             _write(out, state)

@@ -219,7 +219,8 @@ def forget(
     asked = {
         "model": prepared.model.origin.sha256,
         "clips": {
-            name: [[*row] for row in part.about[["hash", "label"]].itertuples(index=False)]
+            # in whatever order they are listed
+            name: sorted(part.about[["hash", "label"]].itertuples(index=False, name=None))
             for name, part in prepared.sets.items()
         },
         "references": [judge.origin.sha256 for judge in judges],
@@ -275,14 +276,14 @@ def _seems_to_be(
 ) -> bool:
     """Return whether a report is of a request whose recordings cannot be read any more."""
     listed = {
-        name: output_folder.sha256(output_folder.path(name, file))
+        name: inputs.listed(output_folder.path(name, file))
         for name, file in files.items() if file is not None and Path(file).is_file()
     }
     if (report.get("kind"), report.get("format")) != ("forget", FORMAT):
         return False
     done_with = report["method"]["parameters"]
     return (
-        listed == {name: part["sha256"] for name, part in report["inputs"].items()}
+        listed == {name: part.get("listed") for name, part in report["inputs"].items()}
         and report["model"]["sha256"] == checkpoints.digest(model)
         and report["method"]["name"] == method
         and done_with == done_with | output_folder.plain(dict(parameters))
@@ -425,6 +426,7 @@ def _carried_out(
     """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
     cache = Cache(unfinished)
     specification = asked | {
+        "order": [list(part.about["hash"]) for part in prepared.sets.values()],
         "code": code_hash("speechunlearn.tool.unlearning", _module(choice.method)),
         "stack": stack(),
         "computing": provenance.computing(),
@@ -599,7 +601,8 @@ def described(prepared: Prepared) -> dict[str, Any]:
         },
         "inputs": {
             name: {
-                "file": str(part.file), "sha256": part.sha256, "clips": len(part.clips),
+                "file": str(part.file), "sha256": part.sha256, "listed": part.listed,
+                "clips": len(part.clips),
                 "seconds": float(part.about["seconds"].sum()),
                 "speakers": int(part.about["speaker"].nunique()) if part.has_speakers else None,
             }
