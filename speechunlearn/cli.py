@@ -429,7 +429,8 @@ def protect(
     if key.absolute().resolve().is_relative_to(out.absolute().resolve()):
         raise SpeechUnlearnError(f"key: {str(key)!r} lies in the folder to publish")
     if new_key:
-        made = protection.new_key(key, read_table(clips, ("path", "label"))["label"], **values)
+        classes = list(read_table(clips, ("path", "label"))["label"])
+        made = protection.new_key(key, classes, **values)
     else:
         made = protection.read_key(key)
     record = recordings.protect_files(clips, made, out, root=root, on_progress=_say)

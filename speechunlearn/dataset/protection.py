@@ -25,7 +25,7 @@ VERSION = 1
 SECRET_BYTES = 32
 _CONTEXT = b"speechunlearn protection 1\0"
 
-Waveform = Float[np.ndarray, "time *channels"]
+Waveform = Float[np.ndarray, "_ ..."]  # (samples,) or (samples, channels); one of a batch
 
 
 class KeyFileError(ParameterError):
@@ -271,8 +271,10 @@ def _checked(file: Path, content: dict[str, Any]) -> Key:
         secret = bytes.fromhex(content.get("secret", ""))
     except ValueError as error:
         raise KeyFileError(f"key: {str(file)!r}: secret is not hexadecimal") from error
+    lengths = ("patch_seconds", "blur")
+    floats = {name: float(content[name]) for name in lengths if content.get(name) is not None}
     parameters = {"secret": secret, "classes": tuple(nfc(name) for name in classes)}
     try:
-        return Key(**{**content, **parameters})
+        return Key(**{**content, **floats, **parameters})
     except ParameterError as error:
         raise KeyFileError(f"key: {str(file)!r}: {error}") from error
