@@ -485,32 +485,44 @@ def conditions(runs: int = 5, fewer: int = 3) -> Iterator[Condition]:
             )
 
     both, all_three = ("poscuda", "cuda"), ("none", "poscuda", "cuda")
-    for model in ("mfcc conv", "mfcc gru", "mfcc transformer", "raw conv"):
-        for method in all_three:
-            yield from of("main", "keyword", model, method)
+    main = partial(of, "main", "keyword")
+    for method in all_three:
+        yield from main("mfcc conv", method)
+    attack = partial(of, "attack", "keyword", "mfcc conv")
+    for change in ("crop and shift", "random filter", "clean clips"):
+        yield from attack("poscuda", attack=change)
+    yield from attack("none", attack="clean clips alone")
     for method in both:
-        yield from of("main", "keyword", "quality", method)
-    for attack in ("crop and shift", "low-pass", "random filter", "clean clips", "encoder frozen"):
-        for method in all_three[:2]:
-            yield from of("attack", "keyword", "mfcc conv", method, attack=attack)
-    yield from of("attack", "keyword", "mfcc conv", "none", attack="clean clips alone")
-    for task in ("speaker", "keyword"):
-        for method in both:
-            yield from of("one", task, "mfcc conv", method, classes="one")
+        yield from main("quality", method)
+        yield from of("one", "speaker", "mfcc conv", method, classes="one")
+    for method in all_three[:2]:
+        yield from attack(method, attack="encoder frozen")
+    yield from of("share", "keyword", "mfcc conv", "poscuda", share=0.5)
+    for patch in (0.5, 0.1):
+        for model in ("mfcc conv", "quality"):
+            yield from of("sweep", "keyword", model, "poscuda", patch=patch)
     for task in ("speaker", "emotion"):
         for method in all_three:
             yield from of("main", task, "mfcc conv", method)
-    for share in (0.5, 0.75, 0.25, 0.1):
+    for model in ("mfcc gru", "mfcc transformer", "raw conv"):
+        for method in all_three:
+            yield from main(model, method)
+    yield from attack("poscuda", attack="low-pass")
+    for change in ("crop and shift", "random filter", "low-pass", "clean clips"):
+        yield from attack("none", attack=change)
+    for share in (0.75, 0.25, 0.1):
         yield from of("share", "keyword", "mfcc conv", "poscuda", share=share)
+    for method in both:
+        yield from of("one", "keyword", "mfcc conv", method, classes="one")
     varied: list[dict[str, Any]] = [
-        {"patch": 0.1}, {"patch": 0.5}, {"taps": 9}, {"taps": 129}, {"blur": 0.1}, {"blur": 1.0},
+        {"taps": 9}, {"taps": 129}, {"blur": 0.1}, {"blur": 1.0},
     ]
     for values in varied:
         for model in ("mfcc conv", "quality"):
             yield from of("sweep", "keyword", model, "poscuda", **values)
-    for attack in ("resample", "denoise", "random patches"):
+    for change in ("resample", "denoise", "random patches"):
         for method in all_three[:2]:
-            yield from of("attack", "keyword", "mfcc conv", method, attack=attack)
+            yield from attack(method, attack=change)
     for task in ("speaker", "emotion"):
         for method in both:
             yield from of("main", task, "quality", method)
@@ -521,9 +533,9 @@ def conditions(runs: int = 5, fewer: int = 3) -> Iterator[Condition]:
             for method in all_three:
                 yield from of("main", task, model, method)
     for method in all_three[:2]:
-        yield from of("attack", "keyword", "mfcc conv", method, attack="encoder fine-tuned")
-    for attack in ("crop and shift", "random filter", "clean clips", "encoder frozen"):
-        yield from of("attack", "keyword", "mfcc conv", "cuda", attack=attack)
+        yield from attack(method, attack="encoder fine-tuned")
+    for change in ("crop and shift", "random filter", "clean clips", "encoder frozen"):
+        yield from attack("cuda", attack=change)
     for share in (0.5, 0.75):
         for model in (*MODELS[2:], MODELS[0]):
             yield from of("share", "keyword", model, "poscuda", share=share)
