@@ -1,4 +1,4 @@
-"""Chapters 01 to 10, and 13, rebuild what they are about, and assert that the package does the same.
+"""Chapters 01 to 10, and 13, rebuild what they are about, and assert that the package does it too.
 
 The asserts themselves run where the stored notebooks are compared. Here: that none has lost them.
 """

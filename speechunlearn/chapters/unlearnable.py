@@ -61,20 +61,23 @@ def answer() -> str:
     words = rows[(rows["task"] == "keyword") & (rows["model"] == "mfcc conv")]
     uar = points(words[words["question"] == "main"], ["method"]).set_index("method")
     said = {name: with_interval(*uar.loc[name, ["value", "low", "high"]]) for name in uar.index}
-    quality = rows[(rows["model"] == "quality") & (rows["question"] == "main")]
-    snr = points(quality[quality["task"] == "keyword"], ["method"], "snr_db").set_index("method")
+    changes = rows[(rows["model"] == "quality") & (rows["question"] == "main")]
+    snr = points(changes[changes["task"] == "keyword"], ["method"], "snr_db").set_index("method")
+    decibels = {
+        name: f" at {number(snr.loc[name, 'value'], 0)} dB" if name in snr.index else ""
+        for name in uar.index
+    }
     attacked = rows[(rows["question"] == "attack") & (rows["task"] == "keyword")]
-    attacked = attacked[attacked["method"] == "poscuda"]
-    best = points(attacked, ["attack"]).sort_values("value").iloc[-1]
+    attacked = points(attacked[attacked["method"] == "poscuda"], ["attack"])
+    best = attacked[attacked["n"] > 1].sort_values("value").iloc[-1]
     return (
-        f"Only in part. A model trained on words of which a patch of {PATCH_SECONDS} s was "
-        f"blurred (PosCUDA) names clean words of other speakers with a UAR of {said['poscuda']}, "
-        f"without protection with {said['none']}; the signal lies "
-        f"{number(snr.loc['poscuda', 'value'], 0)} dB above the change. Blurred from end to end "
-        f"(CUDA) it is {said['cuda']}, at {number(snr.loc['cuda', 'value'], 0)} dB, where speech "
-        f"is spoilt. The best of the trainer's answers to PosCUDA, {best['attack']}, reaches "
+        f"Only in part. A model trained on words of which a patch of {PATCH_SECONDS} s was blurred "
+        f"(PosCUDA{decibels['poscuda']}) names clean words of other speakers with a UAR of "
+        f"{said['poscuda']}; trained on unprotected words, {said['none']}; on words that are "
+        f"blurred from end to end (CUDA{decibels['cuda']}), {said['cuda']}. Of what a trainer does "
+        f"against PosCUDA, *{best['attack']}* went furthest here, to "
         f"{with_interval(best['value'], best['low'], best['high'])}. (Arabic words, small models "
-        f"trained from scratch, n = {int(uar['n'].min())} runs.)"
+        f"on MFCC trained from scratch, n = {int(uar['n'].min())} runs.)"
     )
 
 
