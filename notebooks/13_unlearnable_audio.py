@@ -12,7 +12,7 @@ skip_bad = False  # leave out clips that cannot be used, instead of refusing the
 cache = ""  # folder of finished work; empty: artefacts/ in the repository
 results = ""  # folder that results are added to; empty: none is written
 task = "keyword"  # what the model names
-patch_seconds = 0.25  # length of the protected patch; 0: the whole clip, as in CUDA
+patch_seconds = 0.1  # length of the patch of this run; 0: the whole clip, as in CUDA
 taps = 33  # length of the filter in samples
 blur = 0.3  # upper bound of the filter's random weights
 
@@ -83,7 +83,7 @@ def blurred(clip, place, weights, samples):
 from speechunlearn.chapters import figures
 from speechunlearn.dataset.protection import Key, protect
 
-secret = bytes(range(32))  # of an example: a real one is drawn by `speechunlearn protect`
+secret = bytes(range(32))  # of this example: `speechunlearn protect` draws one
 key = Key(secret, patch_seconds=patch_seconds or None, taps=taps, blur=blur)
 study = run.study("validation")
 clip = study.train.waveforms_z[0].numpy()

@@ -506,7 +506,8 @@ def unlearnability(table: pd.DataFrame, shares: pd.DataFrame) -> Figure:
             **look[str(method)],
         )
     left.set(xlabel="SNR (dB)", ylabel="UAR on clean speech", ylim=(0, 1))
-    left.legend(frameon=False, fontsize=8)
+    if look:
+        left.legend(frameon=False, fontsize=8)
     bars = [shares["value"] - shares["low"], shares["high"] - shares["value"]]
     right.errorbar(shares["share"], shares["value"], bars, color="black", marker="o", capsize=2)
     right.set(xlabel="share of clips protected")

@@ -162,7 +162,7 @@ def made_by(rows: pd.DataFrame) -> None:
     display(Markdown(
         f"{len(rows)} rows, {rows['seconds'].sum() / 60:.0f} minutes on {rows['machine'].iloc[0]}; "
         f"code {', '.join(rows['commit'].unique())}. Of {len(counted)} conditions, "
-        f"{int((counted < planned).sum())} have fewer runs than planned (5 of keywords, 3 of "
+        f"{int((counted < planned).sum())} with fewer runs than planned (5 of keywords, 3 of "
         "speakers and emotions)."
     ))
 
