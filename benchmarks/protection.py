@@ -6,12 +6,20 @@ A run draws speakers (or, to name these, words) to train and test on, the key, t
 order of the batches, all from its number; every condition is tried on the same runs. Models are
 trained from scratch by the loop below. Rows are appended as they are there, those that are there
 are not made again: interrupt it and go on.
+
+    python -m benchmarks.protection --files 1000
+
+measures `speechunlearn protect` instead, on clips of 3 s of noise, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
@@ -20,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import soundfile
 import torch
 import torchaudio
 from scipy.linalg import sqrtm
@@ -553,13 +562,45 @@ COLUMNS = [
 ]
 
 
+def files(count: int) -> dict[str, Any]:
+    """Protect files of noise by the command line; return what it took."""
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = ["path,label"]
+        draw = np.random.default_rng(0)
+        for number in range(count):
+            soundfile.write(f"{scratch}/{number}.wav", 0.1 * draw.normal(size=3 * RATE), RATE)
+            rows.append(f"{number}.wav,class {number % 10}")
+        Path(scratch, "clips.csv").write_text("\n".join(rows) + "\n")
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "speechunlearn.cli", "protect", "--new-key", "--clips",
+             f"{scratch}/clips.csv", "--key", f"{scratch}/my.key", "--out", f"{scratch}/out"],
+            check=True,
+        )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "clips": count, "seconds_of_a_clip": 3, "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_memory_mb": used.ru_maxrss // 1024, "commit": commit(),
+        "lock": provenance.lock_hash(), "machine": provenance.describe(),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--arabic", type=Path, required=True, help="Arabic Speech Commands")
-    parser.add_argument("--ravdess", type=Path, required=True)
+    parser.add_argument("--arabic", type=Path, help="Arabic Speech Commands")
+    parser.add_argument("--ravdess", type=Path)
+    parser.add_argument("--files", type=int, default=0, help="measure the command, on so many")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    if options.files:
+        measured = pd.DataFrame([files(options.files)])
+        print(measured.iloc[0].to_dict())
+        measured.to_csv(options.out.with_name("protect_files.csv"), index=False)
+        return
+    if not (options.arabic and options.ravdess):
+        parser.error("--arabic and --ravdess are needed")
     torch.set_num_threads(1)
     table = pd.DataFrame(columns=COLUMNS)
     if options.out.exists():

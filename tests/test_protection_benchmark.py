@@ -108,3 +108,14 @@ def test_the_answer_says_what_its_rows_say():
         half = 2.7764451052 * values.std() / 5**0.5  # Student's t, 4 degrees of freedom
         said = f"{values.mean():.2f} [{values.mean() - half:.2f}, {values.mean() + half:.2f}]"
         assert said in unlearnable.answer()
+
+
+def test_the_command_is_measured_in_a_process_of_its_own():
+    measured = benchmark.files(3)
+    assert measured["clips"] == 3 and measured["processor_seconds"] > 0
+    assert 20 < measured["peak_memory_mb"] < 1024
+
+
+def test_the_command_is_as_fast_as_is_promised():
+    (row,) = pd.read_csv(benchmark.RESULTS.with_name("protect_files.csv")).to_dict("records")
+    assert row["clips"] == 1000 and row["seconds"] < 60 and row["peak_memory_mb"] < 1024

@@ -26,10 +26,7 @@ _CONDITION = ["task", "model", "method", "patch_seconds", "taps", "blur", "share
 
 def committed() -> pd.DataFrame:
     """Return the rows of ``benchmarks/protection.py``: one a condition and run."""
-    return pd.read_csv(
-        COMMITTED.parent / "benchmarks" / "protection.csv", dtype={"commit": str},
-        keep_default_na=False, na_values={"uar": "", "snr_db": "", "frechet": ""},
-    )
+    return pd.read_csv(COMMITTED.parent / "benchmarks" / "protection.csv", dtype={"commit": str})
 
 
 def points(rows: pd.DataFrame, by: Sequence[str], value: str = "uar") -> pd.DataFrame:
@@ -60,7 +57,12 @@ def answer() -> str:
     rows = committed()
     words = rows[(rows["task"] == "keyword") & (rows["model"] == "mfcc conv")]
     uar = points(words[words["question"] == "main"], ["method"]).set_index("method")
-    said = {name: with_interval(*uar.loc[name, ["value", "low", "high"]]) for name in uar.index}
+    voices = rows[(rows["question"] == "main") & (rows["task"] == "speaker")]
+    voices = points(voices[voices["model"] == "mfcc conv"], ["method"]).set_index("method")
+    said, named = (
+        {name: with_interval(*table.loc[name, ["value", "low", "high"]]) for name in table.index}
+        for table in (uar, voices)
+    )
     changes = rows[(rows["model"] == "quality") & (rows["question"] == "main")]
     snr = points(changes[changes["task"] == "keyword"], ["method"], "snr_db").set_index("method")
     decibels = {
@@ -76,8 +78,10 @@ def answer() -> str:
         f"{said['poscuda']}; trained on unprotected words, {said['none']}; on words that are "
         f"blurred from end to end (CUDA{decibels['cuda']}), {said['cuda']}. Of what a trainer does "
         f"against PosCUDA, *{best['attack']}* went furthest here, to "
-        f"{with_interval(best['value'], best['low'], best['high'])}. (Arabic words, small models "
-        f"on MFCC trained from scratch, n = {int(uar['n'].min())} runs.)"
+        f"{with_interval(best['value'], best['low'], best['high'])}. Speakers are named with "
+        f"{named['poscuda']} after PosCUDA, {named['none']} without. (Arabic words, small models "
+        f"on MFCC trained from scratch, n = {int(uar['n'].min())} runs of words, "
+        f"{int(voices['n'].min())} of speakers.)"
     )
 
 
