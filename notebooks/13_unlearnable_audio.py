@@ -160,13 +160,17 @@ unlearnable.one_class(rows)
 # %% [markdown]
 # ## When does it protect a person?
 #
-# It may where four things hold: a model is trained from scratch, on nothing but such recordings, by someone who
-# takes them as they are, and to name what the key's classes are. A person who publishes recordings cannot
-# know any of these: whoever adds unprotected recordings, filters at training time or begins with a
-# pre-trained encoder has another case, and the tables above say how far each goes. A protection once
-# published cannot be improved, while trainers can. And it takes nothing out of a model that heard
-# the recordings before: that is what a deletion request is for. So it is a hindrance to be laid on top of
-# not publishing, of licences and of the law, and no substitute for them.
+# By these tables, the patch hides hardly anything of a voice, and of words a part. CUDA hides more, in
+# recordings that few would publish. And either is a hindrance only where four things hold: a model is trained from
+# scratch, on nothing but such recordings, by someone who takes them as they are, and to name what the key's
+# classes are. A person who publishes recordings cannot know any of these: whoever adds unprotected
+# recordings, or begins with a pre-trained encoder, has another case, and the tables say how far that goes.
+# A protection once published cannot be improved, while trainers can. It takes nothing out of a model that
+# heard the recordings before: that is what a deletion request is for. So it may be laid on top of not
+# publishing, of licences and of the law, and is no substitute for them.
+#
+# This replicates no table of the paper, whose corpora, models and sizes are others: that a patch can make
+# data unlearnable in its setting is neither confirmed nor denied here.
 #
 # ## Protect recordings of your own
 #

@@ -32,15 +32,19 @@ def committed() -> pd.DataFrame:
 def points(rows: pd.DataFrame, by: Sequence[str], value: str = "uar") -> pd.DataFrame:
     """Return the mean over runs, its 95 % t interval and the number of runs, by condition.
 
+    Intervals of recalls are cut at 0 and 1.
+
     Examples:
         >>> rows = pd.DataFrame({"method": ["none"] * 3, "uar": [0.7, 0.8, 0.9]})
         >>> points(rows, ["method"]).round(3).to_dict("records")
-        [{'method': 'none', 'value': 0.8, 'low': 0.552, 'high': 1.048, 'n': 3}]
+        [{'method': 'none', 'value': 0.8, 'low': 0.552, 'high': 1.0, 'n': 3}]
 
     """
     table = rows.groupby(list(by), sort=False)[value].agg(["mean", "sem", "count"]).reset_index()
     half = table["sem"] * stats.t.ppf(0.975, np.maximum(table["count"] - 1, 1))
     table = table.assign(value=table["mean"], low=table["mean"] - half, high=table["mean"] + half)
+    if value in ("uar", "recall_one"):
+        table[["low", "high"]] = table[["low", "high"]].clip(0, 1)
     return table.rename(columns={"count": "n"})[[*by, "value", "low", "high", "n"]]
 
 
@@ -102,6 +106,11 @@ def _wide(table: pd.DataFrame, index: list[str]) -> pd.DataFrame:
 
 def quality(rows: pd.DataFrame) -> pd.DataFrame:
     """Show UAR, SNR and Fréchet distance for each patch, filter and blur that was tried."""
+    halves = rows["frechet_halves"].mean()
+    display(Markdown(
+        f"Two random halves of the unprotected clips lie {number(halves)} apart: of half as many "
+        "clips each, few enough that most of it is chance."
+    ))
     words = rows[rows["question"].isin(["main", "sweep"]) & (rows["task"] == "keyword")]
     words = words[words["model"].isin(["mfcc conv", "quality"]) & (words["method"] != "none")]
     by = ["method", "patch_seconds", "taps", "blur"]
