@@ -149,6 +149,11 @@ unlearnable.quality(rows)
 unlearnable.attacks(rows)
 
 # %% [markdown]
+# None of the changes to the signal brought the words back in these runs, with models as small as these;
+# the pre-trained encoder did, and left hardly anything of the protection. Whether ten clean clips a class help
+# a model that was trained on protected ones, these runs do not decide; without the protected ones they are
+# worth less than with them.
+#
 # ### One who protects alone
 #
 # The recall of one class, by who is protected. This is the case of a single person among many: the task
@@ -158,6 +163,9 @@ unlearnable.attacks(rows)
 unlearnable.one_class(rows)
 
 # %% [markdown]
+# With CUDA, a word that is protected alone is hardly named any more. With PosCUDA, and of speakers, the
+# intervals are too wide to decide anything: a class has few clips, and runs are few.
+#
 # ## When does it protect a person?
 #
 # By these tables, the patch hides hardly anything of a voice, and of words a part. CUDA hides more, in

@@ -106,13 +106,13 @@ def _wide(table: pd.DataFrame, index: list[str]) -> pd.DataFrame:
 
 def quality(rows: pd.DataFrame) -> pd.DataFrame:
     """Show UAR, SNR and Fréchet distance for each patch, filter and blur that was tried."""
-    halves = rows["frechet_halves"].mean()
+    words = rows[rows["question"].isin(["main", "sweep"]) & (rows["task"] == "keyword")]
+    words = words[words["model"].isin(["mfcc conv", "quality"]) & (words["method"] != "none")]
+    halves = words["frechet_halves"].mean()
     display(Markdown(
         f"Two random halves of the unprotected clips lie {number(halves)} apart: of half as many "
         "clips each, few enough that most of it is chance."
     ))
-    words = rows[rows["question"].isin(["main", "sweep"]) & (rows["task"] == "keyword")]
-    words = words[words["model"].isin(["mfcc conv", "quality"]) & (words["method"] != "none")]
     by = ["method", "patch_seconds", "taps", "blur"]
     table: dict[str, pd.Series] = {}
     for value, title, digits in (
