@@ -109,7 +109,8 @@ figures.protected_patch(clip, theirs, patch, key.filter_of(label)[1], 16_000);
 # speakers and words that were not trained on; seven emotions of RAVDESS and actors that were not trained
 # on. Each run draws these, the key and the weights anew. Shown are means over runs with 95 % t intervals.
 # The smaller the UAR, the better the protection; two numbers whose intervals overlap widely are not told
-# apart. What the time did not suffice for is *not run*.
+# apart. What the time did not suffice for is *not run*: speakers and emotions were asked of the convolutional
+# model on MFCC alone, and no pre-trained encoder was fine-tuned on protected recordings.
 
 # %%
 from speechunlearn.chapters import unlearnable
