@@ -403,6 +403,41 @@ def clear(
 
 
 @app.command()
+def protect(
+    clips: Annotated[Path, typer.Option(help=f"recordings to protect: {_CSV}")],
+    key: Annotated[Path, typer.Option(help="JSON file of the key; keep it, and to yourself")],
+    out: Annotated[Path, typer.Option(help="folder to make: the protected files, their record")],
+    new_key: Annotated[bool, typer.Option("--new-key", help="make the key, of these classes")]
+    = False,
+    parameter: Items = None,
+    root: Root = None,
+) -> None:
+    """Blur a short patch of recordings, by class and key, before they are published.
+
+    A model that is trained on them learns the blur in place of the class, as far as chapter 13
+    says. Run it again to resume. A new key takes -p patch_seconds, taps and blur. For example:
+
+        speechunlearn protect --clips clips.csv --key my.key --new-key --out protected
+    """
+    from speechunlearn.corpora.csv import read_table
+    from speechunlearn.dataset import protection
+    from speechunlearn.tool import recordings
+
+    values = _values("-p", parameter)
+    if values and not new_key:
+        raise SpeechUnlearnError(f"-p {next(iter(values))}=...: of a new key alone: --new-key")
+    if key.absolute().resolve().is_relative_to(out.absolute().resolve()):
+        raise SpeechUnlearnError(f"key: {str(key)!r} lies in the folder to publish")
+    if new_key:
+        classes = list(read_table(clips, ("path", "label"))["label"])
+        made = protection.new_key(key, classes, **values)
+    else:
+        made = protection.read_key(key)
+    record = recordings.protect_files(clips, made, out, root=root, on_progress=_say)
+    _say(f"{len(record)} clips protected: {out}; {recordings.RECORD} lists them")
+
+
+@app.command()
 def cost(
     model: Model,
     forget: Forget,

@@ -13,6 +13,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from speechunlearn import corpora
+from speechunlearn.chapters import unlearnable
 from speechunlearn.lab import experiments, leaderboard, results, sentences
 from speechunlearn.lab.results import COMMITTED, TITLES, Results
 
@@ -262,4 +263,5 @@ ANSWERS: dict[str, Callable[[], str]] = {
     "10_leaderboard": _ranks,
     "11_request": _request,
     "12_cost": _cost,
+    "13_unlearnable_audio": unlearnable.answer,
 }

@@ -467,3 +467,49 @@ def likelihoods(
     axis.set(xlabel="logit-scaled confidence of the true class", ylabel="density")
     axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def protected_patch(
+    before: Float[np.ndarray, " time"], after: Float[np.ndarray, " time"], patch: slice,
+    weights: Float[np.ndarray, " taps"], sampling_rate: int,
+) -> Figure:
+    """Draw a clip before and after its patch is blurred, what changed, and the class's filter."""
+    figure, (left, right) = panels(10, 2.8, 1, 2, width_ratios=(3, 1))
+    seconds = np.arange(len(before)) / sampling_rate
+    left.plot(seconds, before, linewidth=0.5, color="black", label="clip")
+    left.plot(
+        seconds[patch], after[patch], linewidth=0.5, color=sns.color_palette(PALETTE)[1],
+        label="its patch, blurred",
+    )
+    left.axvspan(seconds[patch][0], seconds[patch][-1], color="lightgrey", zorder=0)
+    left.set(xlabel="time (s)", ylabel="amplitude (standard deviations)")
+    left.legend(frameon=False, fontsize=8)
+    right.vlines(np.arange(len(weights)), 0, weights, color="black", linewidth=1)
+    right.set(xlabel="tap", ylabel="weight", ylim=(0, None))
+    return figure
+
+
+def unlearnability(table: pd.DataFrame, shares: pd.DataFrame) -> Figure:
+    """Draw UAR on clean speech over SNR, a point a filter and patch, and over the share protected.
+
+    Args:
+        table: method, patch_seconds, snr_db, value, low, high
+        shares: share, value, low, high
+
+    """
+    figure, (left, right) = panels(9, 3.4, 1, 2, sharey=True)
+    look = styles(table["method"].unique())
+    for method, rows in table.groupby("method"):
+        bars = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
+        name = {"poscuda": "PosCUDA", "cuda": "CUDA"}[str(method)]
+        left.errorbar(
+            rows["snr_db"], rows["value"], bars, linestyle="none", label=name, capsize=2,
+            **look[str(method)],
+        )
+    left.set(xlabel="SNR (dB)", ylabel="UAR on clean speech", ylim=(0, 1))
+    if look:
+        left.legend(frameon=False, fontsize=8)
+    bars = [shares["value"] - shares["low"], shares["high"] - shares["value"]]
+    right.errorbar(shares["share"], shares["value"], bars, color="black", marker="o", capsize=2)
+    right.set(xlabel="share of clips protected")
+    return figure
