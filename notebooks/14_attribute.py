@@ -115,8 +115,10 @@ found = probing.summary(rows)
 probing.readable(found, "gender")
 
 # %% [markdown]
-# - **LEACE** is exact for the linear reader of the speakers that it was fitted on, and not for a
-#   probe that learns of other speakers, nor for an MLP. Above, in the encoder, nothing changed.
+# - **LEACE** brings the linear reader of the speakers that it was fitted on to chance. What a probe
+#   of other speakers, or an MLP, finds of what the last layer is given falls as well, and not to
+#   chance; of the logits, a linear probe of other speakers finds as much as before. In the encoder
+#   nothing changed.
 # - **Gradient reversal**, at the one setting tried ($\lambda = 1$, five epochs, the reader at the
 #   learning rate of the encoder), hides nothing that a new probe would not find.
 # - The **fine-tuned** encoder tells the gender whatever was done; the one that never heard an
@@ -132,7 +134,7 @@ probing.readable(found, "task")
 #
 # To remove a class takes its recordings as the forget set, as for words and speakers. What differs:
 # everyone who is left has said other emotions in the same voice, and what makes *angry* is in the
-# others, too. So a model that names it no more still tells it from the rest: probes of *angry*, by
+# others, too. So a model that names it far less often still tells it from the rest: probes of *angry*, by
 # DELETE and in the original. No model was retrained without the class here: how much of this is
 # due is not measured.
 

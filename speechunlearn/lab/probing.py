@@ -74,17 +74,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Return one target's cells of `summary`, a row each, with intervals and counts."""
-    shown = summarised[summarised["target"] == target].reset_index(drop=True)
+    """Return one target's UARs of `summary` with their intervals: a row a probe, a column a model.
+
+    A model that was not asked by a probe has none there.
+    """
+    shown = summarised[summarised["target"] == target]
     uars = [with_interval(*row) for row in shown[["uar", "low", "high"]].to_numpy()]
-    changes = [
-        "" if np.isnan(row[0]) else with_interval(*row)
-        for row in shown[["difference", "difference_low", "difference_high"]].to_numpy()
-    ]
-    about = shown[["model", "level", "probe", "trained_on"]]
-    about = about.loc[:, (about != "").any()]
-    counted = shown[["runs", "speakers"]]
-    return pd.concat(
-        [about, pd.DataFrame({"UAR": uars, "difference to the original": changes}), counted],
-        axis=1,
-    )
+    rows, models = shown[CELL[1:-1]].drop_duplicates(), shown["model"].unique()
+    table = shown.assign(uar=uars).pivot(index=CELL[1:-1], columns="model", values="uar")
+    return table.loc[list(rows.itertuples(index=False, name=None)), models].fillna("")
