@@ -14,7 +14,7 @@ from IPython.display import Markdown, display
 
 from speechunlearn import corpora
 from speechunlearn.chapters import unlearnable
-from speechunlearn.lab import experiments, leaderboard, results, sentences
+from speechunlearn.lab import experiments, leaderboard, probing, results, sentences
 from speechunlearn.lab.results import COMMITTED, TITLES, Results
 
 SETTING = "validation"
@@ -247,6 +247,28 @@ def _cost() -> str:
     )
 
 
+def _attribute() -> str:
+    rows = probing.kept(COMMITTED.parent / "benchmarks" / "attribute.csv")
+    found = probing.summary(rows).set_index(probing.CELL)
+
+    def uar(*cell: str) -> str:
+        return results.with_interval(*found.loc[cell, ["uar", "low", "high"]])
+
+    linear = ("gender", "projected", "linear", "unseen speakers")
+    tuned = ("gender", "encoder", "fine-tuned", "model's speakers")
+    task = ("task", "logits", "", "")
+    return (
+        "Not by what was tried. After LEACE a linear probe of other speakers tells the gender from "
+        f"what the head is given with a UAR of {uar(*linear, 'leace')}, before it "
+        f"{uar(*linear, 'original')}, after gradient reversal {uar(*linear, 'reversal 1')}; a "
+        f"fine-tuned encoder with {uar(*tuned, 'original')} and {uar(*tuned, 'reversal 1')}. UAR "
+        f"of emotions on unseen speakers: {uar(*task, 'original')}, with LEACE "
+        f"{uar(*task, 'leace')}, with reversal {uar(*task, 'reversal 1')}. (RAVDESS, profile "
+        f"`cpu`, encoder `{rows['encoder'].iloc[0]}`, {rows['speaker'].nunique()} unseen speakers, "
+        f"n = {rows['run'].nunique()} runs.)"
+    )
+
+
 #: by the name of a chapter's notebook
 ANSWERS: dict[str, Callable[[], str]] = {
     "01_corpus": _corpus,
@@ -264,4 +286,5 @@ ANSWERS: dict[str, Callable[[], str]] = {
     "11_request": _request,
     "12_cost": _cost,
     "13_unlearnable_audio": unlearnable.answer,
+    "14_attribute": _attribute,
 }

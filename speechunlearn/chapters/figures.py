@@ -513,3 +513,28 @@ def unlearnability(table: pd.DataFrame, shares: pd.DataFrame) -> Figure:
     right.errorbar(shares["share"], shares["value"], bars, color="black", marker="o", capsize=2)
     right.set(xlabel="share of clips protected")
     return figure
+
+
+def attribute_plane(
+    pooled: Float[np.ndarray, "clips width"], erased: Float[np.ndarray, "clips width"],
+    values: Sequence[str],
+) -> Figure:
+    """Draw clips on the first two components of a representation, before and after an erasure.
+
+    Args:
+        pooled: before
+        erased: after, drawn on its own components
+        values: of the attribute, one a clip
+
+    """
+    figure, axes = panels(7.5, 3.4, columns=2)
+    names = sorted(set(values))
+    for axis, points, title in zip(axes, (pooled, erased), ("before", "after"), strict=True):
+        centred = points - points.mean(axis=0)
+        at = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        for name, style in styles(names).items():
+            chosen = at[np.asarray(values) == name]
+            axis.scatter(*chosen.T, label=name, s=12, alpha=0.7, **style)
+        axis.set(title=title, xlabel="first component", ylabel="second component")
+    axes[0].legend(frameon=False)
+    return figure

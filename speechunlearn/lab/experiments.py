@@ -401,6 +401,12 @@ def one_request(run: ChapterRun) -> Asked:
     return {}
 
 
+def one_original(run: ChapterRun) -> Asked:
+    """Ask for the original model of the first run."""
+    run.study("validation").ask("models", without=None, seed=run.profile.runs[0][0])
+    return {}
+
+
 #: what each chapter asks for; a chapter that is not here asks for nothing
 CHAPTERS: dict[str, Callable[..., Asked]] = {
     "02_finetuning": finetuning,
@@ -415,6 +421,7 @@ CHAPTERS: dict[str, Callable[..., Asked]] = {
     "09_audit": audited,
     "10_leaderboard": leaderboard,
     "11_request": one_request,
+    "14_attribute": one_original,
 }
 
 

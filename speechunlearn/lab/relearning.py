@@ -1,9 +1,11 @@
-"""Teaching a model the forget set again: the curves behind the anamnesis index."""
+"""Teaching a model again what it was to forget: the forget set, or an attribute."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from speechunlearn.audit.metrics import accuracy
@@ -11,9 +13,9 @@ from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import Descent, descend
 from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models.classifier import Classifier
+from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
+from speechunlearn.models.training import Recipe, predict, train
 
 
 def relearn(model: Classifier, forget: Clips, descent: Descent, *, seed: int) -> list[float]:
@@ -52,3 +54,33 @@ def relearn(model: Classifier, forget: Clips, descent: Descent, *, seed: int) ->
     descend(model, forget, loss, descent, Work(seed=seed))
     note()
     return curve
+
+
+def attribute_reader(
+    model: Classifier, clips: Clips, values: Sequence[str], recipe: Recipe, *, seed: int
+) -> Classifier:
+    """Train a copy of a model, with a new head, to tell an attribute: the strongest probe.
+
+    The whole encoder is trained, so that a projection before the head is no hindrance, and what is
+    left anywhere in the encoder counts. Beside it belongs the same of an encoder that was never
+    trained on the task: what that reads in as many steps is not left over, but learnt.
+
+    Args:
+        model: with a linear projector and classifier, unchanged
+        clips: with the values in place of labels, see `Clips.relabelled`
+        values: names of the values
+        recipe: how it is trained
+        seed: source of the head's weights and of all that is drawn
+
+    Returns:
+        a classifier of the values
+
+    """
+    reader = copy.deepcopy(model)
+    reader.labels = tuple(values)
+    with seeded(seed):
+        old = reader.network.projector, reader.network.classifier
+        reader.network.projector = torch.nn.Linear(old[0].in_features, old[0].out_features)
+        reader.network.classifier = torch.nn.Linear(old[1].in_features, len(values))
+    train(reader, clips, recipe, seed=seed)
+    return reader

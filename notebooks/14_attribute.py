@@ -1,0 +1,170 @@
+# %% [markdown]
+# # Unlearning an attribute
+#
+# *Can a model forget who is speaking: a man or a woman?*
+
+# %% tags=["parameters"]
+profile = "smoke"  # smoke, cpu or paper: see the page on profiles
+corpus = ""  # name of a reader; empty: the profile's corpus
+root = ""  # the corpus's folder, or the CSV; empty: its own place
+encoder = ""  # nano, a carried one, a local folder or a hub id; empty: the profile's
+skip_bad = False  # leave out clips that cannot be used, instead of refusing the corpus
+cache = ""  # folder of finished work; empty: artefacts/ in the repository
+results = ""  # folder that results are added to; empty: none is written
+column = "gender"  # of the manifest: the attribute
+
+# %%
+from speechunlearn.chapters import context
+
+run = context.start(profile, corpus, root, encoder, skip_bad, cache, results)
+
+# %% tags=["answer"]
+from speechunlearn.chapters import answers
+
+answers.of_committed("14_attribute")
+
+# %% [markdown]
+# A deletion request names recordings. An attribute is in all of them: a model of emotions carries
+# the speaker's gender though no label names it, and to delete recordings does not take it out.
+# Nor is there a retrained model to compare with: the question is what a *probe* finds, a reader
+# that is trained anew on the representation and tested on speakers that it was not trained on. Age
+# is in none of the book's corpora; Arabic words and Speech Commands do not tell the gender.
+#
+# LEACE {cite}`belrose2023leace` projects the attribute out in closed form; INLP
+# {cite}`ravfogel2020null` does so step by step. Gradient reversal {cite}`ganin2015unsupervised`
+# trains the encoder against a reader; what it hides from this one, another may find again
+# {cite}`elazar2018adversarial`.
+
+# %% tags=["nbval-ignore-output"]
+print(run.made_by())
+
+# %% [markdown]
+# ## A projection, rebuilt
+#
+# What the values' means differ in is taken out, along the directions in which the representation
+# varies with them: $x \mapsto x - C (C^\top \Sigma^+ C)^+ C^\top \Sigma^+ (x - \bar x)$, with the
+# covariance $C$ of representation and attribute.
+
+# %% tags=["component"]
+import numpy as np
+
+
+def erase(pooled, one_hot):
+    """The representation without what a linear reader sees of the attribute."""
+    centred = pooled - pooled.mean(axis=0)
+    cross = centred.T @ (one_hot - one_hot.mean(axis=0)) / len(pooled)
+    inverse = np.linalg.pinv(centred.T @ centred / len(pooled), rcond=1e-9)
+    inner = np.linalg.pinv(cross.T @ inverse @ cross, rcond=1e-9)
+    return pooled - centred @ (cross @ inner @ cross.T @ inverse).T
+
+# %% [markdown]
+# A reversed gradient is a term of the loss that counts as it is for the reader, and with another
+# sign for what is read:
+
+# %% tags=["component"]
+def reversed_copy(values, weight):
+    """The values, whose gradient comes back times minus the weight."""
+    return (1 + weight) * values.detach() - weight * values
+
+# %% [markdown]
+# The package's projection is folded into the layer after the mean over the frames: a checkpoint
+# carries it. The encoder below it stays as it is.
+
+# %% tags=["agrees"]
+import torch
+
+from speechunlearn.methods import erasure
+
+study = run.study("validation")
+codes, values = erasure.attribute(study.train_manifest, column)
+model = study.original(study.runs[0][0])
+pooled = erasure.representation(model, study.train)
+projection, offset = erasure.leace(pooled, codes)
+erased = erase(pooled, np.eye(len(values))[codes])
+assert np.allclose(pooled @ projection.T + offset, erased, atol=1e-5)
+print("LEACE: the same representation")
+
+some = torch.tensor([1.0, -2.0], requires_grad=True)
+gradients = [
+    torch.autograd.grad((layer(some, 0.5) ** 2).sum(), some)[0]
+    for layer in (reversed_copy, erasure.reverse_gradient)
+]
+assert torch.equal(*gradients)
+print("gradient reversal: the same gradient")
+
+# %%
+from speechunlearn.chapters import figures
+
+figures.attribute_plane(pooled, erased, np.array(values)[codes]);
+
+# %% [markdown]
+# ## On real speech
+#
+# Five models of emotions of the committed pool (RAVDESS, profile `cpu`, encoder `nano-pretrained`,
+# seeds 0 to 4), each trained on other clips, all tested on the same eight unseen speakers, four of
+# either gender. *hidden* is the mean of the encoder's last states, *projected* what the last layer
+# is given, *logits* the answer. The probes learn of the model's own speakers, or of the other
+# unseen ones. Intervals are of a bootstrap over runs and speakers.
+
+# %%
+from speechunlearn.lab import probing
+from speechunlearn.provenance import REPOSITORY
+
+rows = probing.kept(REPOSITORY / "data" / "benchmarks" / "attribute.csv")
+found = probing.summary(rows)
+probing.readable(found, "gender")
+
+# %% [markdown]
+# - **LEACE** brings the linear reader of the speakers that it was fitted on to chance. What a probe
+#   of other speakers, or an MLP, finds of what the last layer is given falls as well, and not to
+#   chance; of the logits, a linear probe of other speakers finds as much as before. In the encoder
+#   nothing changed.
+# - **Gradient reversal**, at the one setting tried ($\lambda = 1$, five epochs, the reader at the
+#   learning rate of the encoder), hides nothing that a new probe would not find.
+# - The **fine-tuned** encoder tells the gender whatever was done; the one that never heard an
+#   emotion (*before*) as well. It was pre-trained on pitch and voices: there it comes from.
+#
+# What it costs, in UAR of emotions on unseen speakers:
+
+# %%
+probing.readable(found, "task")
+
+# %% [markdown]
+# ### A whole emotion
+#
+# To remove a class takes its recordings as the forget set, as for words and speakers. What differs:
+# everyone who is left has said other emotions in the same voice, and what makes *angry* is in the
+# others, too. So a model that names it far less often still tells it from the rest: probes of *angry*, by
+# DELETE and in the original. No model was retrained without the class here: how much of this is
+# due is not measured.
+
+# %%
+probing.readable(found, "angry")
+
+# %% [markdown]
+# ## What to remember
+#
+# - Deleting recordings asks for the model that never heard them. An attribute has no such model: it
+#   is measured by probes, and a score of chance is of that probe.
+# - A projection before the head erases exactly, what it was fitted on, for linear readers; the
+#   encoder still has it.
+# - Probes are to be tested on speakers that they were not trained on.
+#
+# ## Exercises
+#
+# **1.** How many directions does the projection of an attribute of two values take out?
+
+# %% tags=["solution", "hide-cell"]
+assert np.linalg.matrix_rank(np.eye(len(projection)) - projection, tol=1e-6) == len(values) - 1
+print("One fewer than there are values.")
+
+# %% [markdown]
+# **2.** Does the checkpoint with the folded projection still have the attribute in its encoder?
+
+# %% tags=["solution", "hide-cell"]
+folded = erasure.project(model, study.train, codes)
+assert np.allclose(erasure.representation(folded, study.train), pooled, atol=1e-5)
+after = erasure.representation(folded, study.train, projected=True)
+means = [after[codes == code].mean(axis=0) for code in range(len(values))]
+assert np.allclose(means[0], means[1], atol=1e-5)
+print("Yes: only what the head is given has lost it.")
