@@ -154,8 +154,13 @@ judged.drop(columns="verdict").round(3)
 #     python -m benchmarks.fixmatch --root arabic_speech_commands --work models
 
 # %%
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
-from transformers import HubertConfig, HubertForSequenceClassification
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    HubertConfig,
+    HubertForSequenceClassification,
+)
 
 from speechunlearn import methods
 from speechunlearn.models.classifier import NANO, Classifier, Frontend, seeded
