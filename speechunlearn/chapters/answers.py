@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from speechunlearn import corpora
-from speechunlearn.chapters import unlearnable
+from speechunlearn.chapters import other_models, unlearnable
 from speechunlearn.lab import experiments, leaderboard, probing, results, sentences
 from speechunlearn.lab.results import COMMITTED, TITLES, Results
 
@@ -269,6 +269,24 @@ def _attribute() -> str:
     )
 
 
+def _other_models() -> str:
+    judged = other_models.claims(other_models.rows())
+    remembers = judged[judged["claim"] == next(iter(other_models.CLAIMS))]
+    said = [
+        f"{other_models.TITLES[row['architecture']]} "
+        f"{results.with_interval(row['value'], row['low'], row['high'])} (n = {row['runs']} runs)"
+        for row in remembers.to_dict("records")
+    ]
+    verdicts = judged["verdict"].value_counts()
+    counted = ", ".join(f"{word}: {count}" for word, count in verdicts.items())
+    return (
+        "By how much an attack on the loss knows the clips better on the original than on models "
+        f"retrained without them, AUC: {'; '.join(said)}. Of {len(judged)} pairs of a claim and "
+        f"an architecture, {counted}. (Arabic words; wav2vec 2.0 from `nano-english`, the others "
+        "from random weights.)"
+    )
+
+
 #: by the name of a chapter's notebook
 ANSWERS: dict[str, Callable[[], str]] = {
     "01_corpus": _corpus,
@@ -287,4 +305,5 @@ ANSWERS: dict[str, Callable[[], str]] = {
     "12_cost": _cost,
     "13_unlearnable_audio": unlearnable.answer,
     "14_attribute": _attribute,
+    "15_other_models": _other_models,
 }

@@ -538,3 +538,21 @@ def attribute_plane(
         axis.set(title=title, xlabel="first component", ylabel="second component")
     axes[0].legend(frameon=False)
     return figure
+
+
+def claim_intervals(rows: pd.DataFrame, quantity: str) -> Figure:
+    """Draw a value and its interval a row; a claim holds to the right of the line at 0.
+
+    Args:
+        rows: columns ``value``, ``low`` and ``high``, and names as the index, the first on top
+        quantity: what is drawn
+
+    """
+    rows = rows.iloc[::-1]
+    figure, axis = panels(6, 0.8 + 0.4 * len(rows))
+    axis.axvline(0, color="black", linestyle=":")
+    axis.hlines(range(len(rows)), rows["low"], rows["high"], color="black")
+    axis.plot(rows["value"], range(len(rows)), "o", color="black")
+    axis.set_yticks(range(len(rows)), list(rows.index))
+    axis.set_xlabel(quantity)
+    return figure

@@ -12,9 +12,8 @@ from IPython.display import Markdown, display
 from scipy import stats
 
 from speechunlearn.audit import metrics
-from speechunlearn.chapters.tables import number, with_interval
 from speechunlearn.dataset.protection import Key, protect
-from speechunlearn.lab.results import COMMITTED
+from speechunlearn.lab.results import COMMITTED, number, with_interval
 from speechunlearn.lab.study import Study
 from speechunlearn.models import training
 

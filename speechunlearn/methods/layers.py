@@ -9,6 +9,10 @@ import torch
 from speechunlearn.errors import ParameterError
 from speechunlearn.models.classifier import Classifier
 
+#: architectures with a norm after their last block, beside those whose config says so
+_NORM_ON_TOP = ("audio-spectrogram-transformer", "moonshine_classifier", "whisper")
+_NORM = re.compile(r"\.(encoder|\w+_transformer)\.layer_?norm\.")
+
 
 def layers(model: Classifier) -> list[list[str]]:
     """Return the names of the weights of each layer, the classification head first.
@@ -22,15 +26,18 @@ def layers(model: Classifier) -> list[list[str]]:
     # "network.<child>.<...>"; what has no child is a sum over blocks, which feeds the projector
     children = list(dict.fromkeys(n.split(".")[1] for n in names if n.count(".") > 1))
     depth = {child: place for place, child in enumerate(reversed(children))}
-    blocks = {n: int(m[1]) for n in names if (m := re.search(r"\.encoder\.layers\.(\d+)\.", n))}
+    blocks = {n: int(m[1]) for n in names if (m := re.search(r"\.layers?\.(\d+)\.", n))}
     config = getattr(model.network, "config", None)
-    norm_on_top = getattr(config, "do_stable_layer_norm", False)
+    norm_on_top = (
+        getattr(config, "do_stable_layer_norm", False)
+        or getattr(config, "model_type", "") in _NORM_ON_TOP
+    )
 
     def place(name: str) -> tuple[int, int]:
         child = depth.get(name.split(".")[1], 1)
         if name in blocks:
             return child, -blocks[name]
-        if blocks and norm_on_top and ".encoder.layer_norm." in name:
+        if blocks and norm_on_top and _NORM.search(name):
             return child, -max(blocks.values())
         return child, 1
 
@@ -52,8 +59,8 @@ def last(model: Classifier, k: int) -> list[str]:
 
 
 def head(model: Classifier) -> torch.nn.Module:
-    """Return the classification head."""
-    return model.get_submodule(layers(model)[0][0].rpartition(".")[0])
+    """Return the layer that gives the logits: of a head of several modules, the last one."""
+    return model.get_submodule(layers(model)[0][-1].rpartition(".")[0])
 
 
 @contextlib.contextmanager

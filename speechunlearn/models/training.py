@@ -265,9 +265,12 @@ def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _spec_augment(model: Classifier, switched: bool | None = None) -> bool:
-    """Return whether the encoder masks its features in training; switch it if told to."""
+    """Return whether the encoder masks its features in training; switch it if told to.
+
+    An architecture that has no such setting (the Audio Spectrogram Transformer) masks none.
+    """
     config = getattr(getattr(model, "network", None), "config", None)
-    if config is None:
+    if config is None or not hasattr(config, "apply_spec_augment"):
         return False
     if switched is not None:
         config.apply_spec_augment = switched
