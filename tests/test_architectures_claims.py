@@ -99,3 +99,14 @@ def test_the_interval_that_is_drawn_is_the_tables():
     segments = axis.collections[0].get_segments()
     assert [segment[:, 0].tolist() for segment in segments] == [[-0.3, 0.3], [0.1, 0.3]]
     plt.close("all")
+
+
+def test_what_the_page_says_of_the_table_is_so():
+    verdicts = other_models.claims(other_models.rows()).set_index(["claim", "architecture"])
+    remembers, *others = other_models.CLAIMS
+    assert (verdicts.loc[remembers, "verdict"] == "yes").all() and len(verdicts.loc[remembers]) == 6
+    closes = [c for c in others if "closes more than half" in c or "close more than half" in c]
+    assert len(closes) == 3
+    for claim in closes:
+        found = verdicts.loc[claim, "verdict"]
+        assert (found[["ast", "whisper", "hubert", "wavlm"]] == "no").all()

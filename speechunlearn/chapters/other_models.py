@@ -12,7 +12,6 @@ from IPython.display import Markdown, display
 from scipy.stats import t
 
 from speechunlearn.audit import membership, metrics
-from speechunlearn.chapters import tables
 from speechunlearn.lab import results
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "benchmarks" / "architectures.csv"
@@ -173,6 +172,20 @@ def unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(said).T
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `unlabelled` with a cell a mean and its interval."""
+    titles = {
+        "consistency": "consistency loss (nats)", "auc": "attack AUC", "unseen_uar": "unseen UAR",
+    }
+    text = {
+        title: [results.with_interval(*row) for row in table[name].to_numpy()]
+        for name, title in titles.items()
+    }
+    index = table.index.map(lambda name: results.TITLES.get(name, str(name).capitalize()))
+    runs = table["", "runs"].astype(int).to_numpy()
+    return pd.DataFrame({"runs": runs, **text}, index=index.rename("method"))
+
+
 def of_unlabelled(table: pd.DataFrame) -> None:
     """Say what `unlabelled` decides: is there memory of unlabelled clips, and who reaches it."""
     original, retrained = table.loc["original"], table.loc["retrained"]
@@ -180,7 +193,7 @@ def of_unlabelled(table: pd.DataFrame) -> None:
 
     def told(name: str, score: str) -> str:
         value, low, high = (table.loc[name, (score, part)] for part in ("value", "low", "high"))
-        return tables.with_interval(value, low, high)
+        return results.with_interval(value, low, high)
 
     apart = bool(original["auc", "low"] > retrained["auc", "high"])
     remembered = (
