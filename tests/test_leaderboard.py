@@ -257,6 +257,7 @@ def test_a_committed_leaderboard_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "display", lambda *things: shown.extend(things))
     forget_only = pages.committed_leaderboard("cpu-somewhere")
     assert set(forget_only.index) == {"perturbed", "delete", "jit (= original)", "ran_lab"}
+    pages.changed("cpu-somewhere")
     (parts,) = (table for table in shown if isinstance(table, pd.DataFrame))
     assert list(parts.index) == ["nothing", "not held"]
     text = " ".join(thing.data for thing in shown if hasattr(thing, "data"))
