@@ -104,7 +104,9 @@ figures.attribute_plane(pooled, erased, np.array(values)[codes]);
 # seeds 0 to 4), each trained on other clips, all tested on the same eight unseen speakers, four of
 # either gender. *hidden* is the mean of the encoder's last states, *projected* what the last layer
 # is given, *logits* the answer. The probes learn of the model's own speakers, or of the other
-# unseen ones. Intervals are of a bootstrap over runs and speakers.
+# unseen ones. Intervals are of a bootstrap over runs and speakers. *As long, not reversed* is the
+# training of gradient reversal without the reversal, *before emotions* the encoder as it was
+# pre-trained. A dash: not run.
 
 # %%
 from speechunlearn.lab import probing
@@ -122,7 +124,7 @@ probing.readable(found, "gender")
 # - **Gradient reversal**, at the one setting tried ($\lambda = 1$, five epochs, the reader at the
 #   learning rate of the encoder), hides nothing that a new probe would not find.
 # - The **fine-tuned** encoder tells the gender whatever was done; the one that never heard an
-#   emotion (*before*) as well. It was pre-trained on pitch and voices: there it comes from.
+#   emotion (*before emotions*) as well. It was pre-trained on pitch and voices: there it comes from.
 #
 # What it costs, in UAR of emotions on unseen speakers:
 

@@ -48,7 +48,7 @@ def test_a_claim_that_is_refuted_is_said_to_be(table):
     judged = other_models.claims(table)
     assert judged.iloc[0]["verdict"] == "no" and judged.iloc[0]["high"] < 0
     wide = other_models.carried_over(judged)
-    assert wide.loc[judged.iloc[0]["claim"], "AST"] == "no (n = 3)"
+    assert wide.loc[judged.iloc[0]["claim"], "AST"] == "no (n\u00a0=\u00a03)"
 
 
 def test_the_committed_tables_hold_what_the_chapter_reads():

@@ -536,7 +536,7 @@ def attribute_plane(
             chosen = at[np.asarray(values) == name]
             axis.scatter(*chosen.T, label=name, s=12, alpha=0.7, **style)
         axis.set(title=title, xlabel="first component", ylabel="second component")
-    axes[0].legend(frameon=False)
+    legend_below(figure, axes[0], ncols=len(names))
     return figure
 
 

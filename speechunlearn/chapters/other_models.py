@@ -51,7 +51,7 @@ CLAIMS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "Adv. + Ela. closes more than half of the gap in loss": _closed("loss", "adv_ela"),
     "Fine-tuning on the rest closes less than half of the gap in loss":
         lambda values: -_closed("loss", "finetune")(values),
-    "The method of `forget` closes more than half of the gap in loss":
+    "The method of forget closes more than half of the gap in loss":
         _closed("loss", "perturbed"),
     "It keeps utility: UAR of unseen speakers no more than 0.02 below the original's":
         lambda values: _beside("unseen_uar", "perturbed", "original")(values) + 0.02,
@@ -143,7 +143,7 @@ def _interval(differences: np.ndarray) -> dict[str, Any]:
 
 def carried_over(judged: pd.DataFrame) -> pd.DataFrame:
     """Return the claims (rows) by architecture (columns): verdict and number of runs."""
-    cells = judged["verdict"] + " (n = " + judged["runs"].astype(str) + ")"
+    cells = judged["verdict"] + " (n\u00a0=\u00a0" + judged["runs"].astype(str) + ")"
     wide = judged.assign(cell=cells).pivot(index="claim", columns="architecture", values="cell")
     order = [claim for claim in CLAIMS if claim in wide.index]
     return wide.loc[order].fillna("not run").rename(columns=TITLES).rename_axis(columns=None)

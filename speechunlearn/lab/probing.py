@@ -12,6 +12,12 @@ import pandas as pd
 from speechunlearn.audit import statistics
 from speechunlearn.lab.results import with_interval
 
+#: a model of the table as a reader calls it
+NAMES = {
+    "original": "Original", "leace": "LEACE", "reversal 1": "gradient reversal",
+    "reversal 0": "as long, not reversed", "before": "before emotions",
+    "delete angry": "DELETE, angry",
+}
 #: what a cell is of
 CELL = ["target", "level", "probe", "trained_on", "model"]
 
@@ -82,4 +88,6 @@ def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
     uars = [with_interval(*row) for row in shown[["uar", "low", "high"]].to_numpy()]
     rows, models = shown[CELL[1:-1]].drop_duplicates(), shown["model"].unique()
     table = shown.assign(uar=uars).pivot(index=CELL[1:-1], columns="model", values="uar")
-    return table.loc[list(rows.itertuples(index=False, name=None)), models].fillna("")
+    table = table.loc[list(rows.itertuples(index=False, name=None)), models].fillna("–")
+    named = table.rename(columns=NAMES).rename(index={"mlp": "MLP", "": "–"})
+    return named.rename_axis(index=["level", "probe", "trained on"], columns=None)
