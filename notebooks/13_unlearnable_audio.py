@@ -190,10 +190,11 @@ unlearnable.one_class(rows)
 #
 # The first time, `--new-key` draws the key and writes it for you alone to read; later calls, with further
 # recordings, leave it out. Keep the key, and out of what you publish: who has it can tell every patch. It
-# names its classes, and one that it does not name is refused. Publish the folder `protected`, in which each
-# file has its format, sampling rate, channels and the tags of title, artist and the like; pictures,
-# cue points and broadcast chunks are not kept. `protected-clips.csv` lists what was done, without the key;
-# recordings that it lists are refused a second time. Listen before you publish: the patch is audible.
+# names its classes, and one that it does not name is refused. Publish the recordings in the folder `protected`:
+# each has its format, sampling rate, channels and the tags of title, artist and the like; pictures,
+# cue points and broadcast chunks are not kept. `protected-clips.csv` in it is for you: it lists labels,
+# speakers and hashes, without the key, and recordings that it lists are refused a second time. Keep it out of
+# what you publish. Listen before you do: the patch is audible.
 # `-p patch_seconds=0.5` makes it longer, and null in the key's file the whole clip.
 
 # %% [markdown]

@@ -433,7 +433,12 @@ def protect(
         made = protection.new_key(key, classes, **values)
     else:
         made = protection.read_key(key)
-    record = recordings.protect_files(clips, made, out, root=root, on_progress=_say)
+    try:
+        record = recordings.protect_files(clips, made, out, root=root, on_progress=_say)
+    except SpeechUnlearnError:
+        if new_key and not out.exists():  # refused before the work: the same command can be given
+            key.unlink()
+        raise
     _say(f"{len(record)} clips protected: {out}; {recordings.RECORD} lists them")
 
 

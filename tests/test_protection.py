@@ -347,3 +347,12 @@ def test_the_command_makes_a_key_and_uses_it_again(clips, tmp_path, monkeypatch,
     assert "lies in the folder to publish" in capsys.readouterr().err and not out.exists()
     assert call(monkeypatch, *options) == 0
     assert (out / recordings.RECORD).is_file()
+
+
+def test_a_key_for_what_was_refused_is_not_kept(clips, tmp_path, monkeypatch):
+    options = ("--clips", clips, "--key", tmp_path / "my.key", "--out", tmp_path / "out")
+    long = ("--new-key", "-p", "patch_seconds=100")
+    assert call(monkeypatch, *options, *long) == 2
+    assert not (tmp_path / "my.key").exists() and not (tmp_path / "out").exists()
+    assert call(monkeypatch, *options, "--new-key", "-p", "patch_seconds=0.05") == 0
+    assert (tmp_path / "my.key").is_file()

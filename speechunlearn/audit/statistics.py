@@ -584,3 +584,20 @@ def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> N
                 f"a and b must hold the same clips in the same order, row {row} has {column} "
                 f"{a[column].iloc[row]!r} and {b[column].iloc[row]!r}"
             )
+
+
+def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of independent values and its 95 % t-interval; of one value it is not known.
+
+    Examples:
+        >>> tuple(round(end, 3) for end in t_interval([0.7, 0.8, 0.9]))
+        (0.8, 0.552, 1.048)
+
+    """
+    from scipy.stats import t
+
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return mean, float("nan"), float("nan")
+    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half

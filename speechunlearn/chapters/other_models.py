@@ -1,20 +1,18 @@
-"""Which claims hold for other encoders, by `data/benchmarks/architectures.csv`."""
+"""Which claims hold for other encoders, and what a model keeps of unlabelled clips: two tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from scipy.stats import t
 
-from speechunlearn.audit import membership, metrics
+from speechunlearn.audit import membership, metrics, statistics
 from speechunlearn.lab import results
 
-RESULTS = Path(__file__).resolve().parents[2] / "data" / "benchmarks" / "architectures.csv"
+RESULTS = results.COMMITTED.parent / "benchmarks" / "architectures.csv"
 FIXMATCH = RESULTS.with_name("fixmatch.csv")
 TITLES = {
     "wav2vec2": "wav2vec 2.0", "ast_requests": "AST, plain loop", "ast": "AST",
@@ -134,9 +132,7 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(differences: np.ndarray) -> dict[str, Any]:
-    runs, mean = len(differences), float(differences.mean())
-    half = float(t.ppf(0.975, runs - 1) * differences.std(ddof=1) / np.sqrt(runs))
-    low, high = mean - half, mean + half
+    runs, (mean, low, high) = len(differences), statistics.t_interval(differences)
     verdict = "yes" if low > 0 else "no" if high < 0 else "undecided"
     return {"value": mean, "low": low, "high": high, "runs": runs, "verdict": verdict}
 

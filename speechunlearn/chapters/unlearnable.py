@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
-from scipy import stats
 
-from speechunlearn.audit import metrics
+from speechunlearn.audit import metrics, statistics
 from speechunlearn.dataset.protection import Key, protect
 from speechunlearn.lab.results import COMMITTED, number, with_interval
 from speechunlearn.lab.study import Study
@@ -39,12 +38,15 @@ def points(rows: pd.DataFrame, by: Sequence[str], value: str = "uar") -> pd.Data
         [{'method': 'none', 'value': 0.8, 'low': 0.552, 'high': 1.0, 'n': 3}]
 
     """
-    table = rows.groupby(list(by), sort=False)[value].agg(["mean", "sem", "count"]).reset_index()
-    half = table["sem"] * stats.t.ppf(0.975, np.maximum(table["count"] - 1, 1))
-    table = table.assign(value=table["mean"], low=table["mean"] - half, high=table["mean"] + half)
+    table = pd.DataFrame(
+        [(*condition, *statistics.t_interval(of.to_numpy()), len(of))
+         for condition, group in rows.groupby(list(by), sort=False)
+         if len(of := group[value].dropna())],
+        columns=[*by, "value", "low", "high", "n"],
+    )  # fmt: skip
     if value in ("uar", "recall_one"):
         table[["low", "high"]] = table[["low", "high"]].clip(0, 1)
-    return table.rename(columns={"count": "n"})[[*by, "value", "low", "high", "n"]]
+    return table
 
 
 def _text(table: pd.DataFrame, digits: int = 2) -> list[str]:
