@@ -417,8 +417,8 @@ def resident_mb() -> float:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 @pytest.mark.parametrize("kind", ["targeted", "moved"])
 def test_memory_holds_no_copies(kind):
-    """Eight clips of 5 s are 2.4 MiB, twenty copies of each 49."""
-    clips, n = clips_of_equal_length(8, 80_000), 20
+    """Eight clips of 5 s are 2.4 MiB, eighty copies of each 195; what libraries take is 20 to 35."""
+    clips, n = clips_of_equal_length(8, 80_000), 80
     network = tiny.Linear(1e-3 * torch.randn(2, 80_000, generator=generators(1)[0]))
     before = resident_mb()
     if kind == "targeted":
@@ -432,7 +432,7 @@ def test_memory_holds_no_copies(kind):
     assert copies.lengths == 8 * n * [80_000]
     for i, clip in enumerate(clips.waveforms_z):
         assert 0 < (copies.waveforms_z[n * i + n - 1] - clip).abs().max() < 1
-    assert resident_mb() - before < 25
+    assert resident_mb() - before < 80
 
 
 @pytest.mark.parametrize("alike", [False, True])
