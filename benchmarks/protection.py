@@ -588,6 +588,10 @@ def conditions(runs: int = 5, fewer: int = 3) -> Iterator[Condition]:
     for share in (0.5, 0.75):
         for model in (*MODELS[2:], MODELS[0]):
             yield from of("share", "keyword", model, "poscuda", share=share)
+    for change in ("low-pass", "resample", "denoise", "random patches", "encoder fine-tuned"):
+        yield from attack("cuda", attack=change)
+    for task in ("speaker", "emotion"):
+        yield from of("attack", task, "mfcc conv", "cuda", attack="encoder frozen")
 
 
 COLUMNS = [
