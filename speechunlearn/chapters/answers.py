@@ -249,10 +249,10 @@ def _cost() -> str:
 
 def _attribute() -> str:
     rows = probing.kept(COMMITTED.parent / "benchmarks" / "attribute.csv")
-    found = probing.summary(rows).set_index(probing.CELL)
+    cells = probing.summary(rows).set_index(probing.CELL)
 
     def uar(*cell: str) -> str:
-        return results.with_interval(*found.loc[cell, ["uar", "low", "high"]])
+        return results.with_interval(*cells.loc[cell, ["uar", "low", "high"]])
 
     linear = ("gender", "projected", "linear", "unseen speakers")
     tuned = ("gender", "encoder", "fine-tuned", "model's speakers")
