@@ -7,6 +7,7 @@ the tables of a notebook as plain text, and cuts them.
     python book/pdf.py
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -25,13 +26,17 @@ html { font-size: 11.5px !important; }
 .bd-article .more { mask-image: none; }
 .bd-article table .pinned { position: static; }
 .bd-article :is(figure, tr, math) { break-inside: avoid; }
+.bd-article :is(h1, h2, h3) { break-after: avoid; }
+.bd-article pre { break-inside: auto !important; }
 audio, .headerlink { display: none; }
 }</style>"""
 
 
 def one_page(text: str) -> str:
-    """Return a page as it is printed: with what is folded, which paper does not open."""
-    return text.replace("<details", "<details open").replace("</head>", f"{STYLE}</head>", 1)
+    """Return a page as it is printed: what is folded is open, and no link leads to a file here."""
+    text = text.replace("<details", "<details open").replace("</head>", f"{STYLE}</head>", 1)
+    text = text.replace('href="book/intro.html#', 'href="#')
+    return re.sub(r'(<a\b[^>]*?) href="(?!#|https?:|mailto:)[^"]*"', r"\1", text)
 
 
 def main() -> int:

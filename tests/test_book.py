@@ -343,13 +343,17 @@ def test_each_page_says_how_to_cite_it(monkeypatch):
         assert f'<meta name="citation_{name}" content="{value}">' in context["metatags"]
 
 
-def test_what_is_folded_is_open_on_paper(monkeypatch):
+def test_what_is_folded_is_open_on_paper_and_no_link_leads_to_a_file(monkeypatch):
     monkeypatch.syspath_prepend(str(BOOK))
     import pdf
 
     page = pdf.one_page('<head></head><details class="a"><summary>b</summary></details>')
     assert '<details open class="a">' in page and "</details>" in page
     assert page.index("@media print") < page.index("</head>")
+    page = pdf.one_page(
+        '<link href="a.css"><a class="b" href="book/intro.html#c">d</a><a href="_images/e">f</a>'
+    )
+    assert page == '<link href="a.css"><a class="b" href="#c">d</a><a>f</a>'
 
 
 def test_a_long_module_goes_on_on_a_second_page():
