@@ -10,13 +10,14 @@ export OMP_NUM_THREADS ?= 2
 export MKL_NUM_THREADS ?= $(OMP_NUM_THREADS)
 
 .DELETE_ON_ERROR:
-.PHONY: help env test test-slurm lint actionlint types book run html notebooks test-book bench bench-request bench-cost lock clean
+.PHONY: help env test test-slurm lint actionlint types book run html pdf notebooks test-book bench bench-request bench-cost lock clean
 
 help:
 	@echo 'make env        the environment in .venv, from requirements.lock'
 	@echo 'make book       run every chapter on the embedded corpus, build _build/html/index.html'
 	@echo 'make run        run chapters of a profile: PROFILE=paper CORPUS=demos ROOT=PATH OUT=runs/paper'
 	@echo 'make html       build the pages, running nothing: from the stored notebooks, or NOTEBOOKS=runs/paper'
+	@echo 'make pdf        what was built last as one file, _build/book.pdf (Chromium)'
 	@echo 'make test       tests, docstring examples, and every stored notebook output compared'
 	@echo 'make test-slurm  a small grid through a real Slurm, which is started here (Debian, sudo)'
 	@echo 'make test-book  every page of the built book in a browser (Chromium; skipped without one)'
@@ -85,6 +86,10 @@ run: $(READY)
 
 html: $(READY)
 	$(BIN)/python book/build.py --notebooks "$${NOTEBOOKS:-notebooks}"
+
+# After make book or make html.
+pdf: $(READY)
+	$(BIN)/python book/pdf.py
 
 # After make book or make html: what was built last is tested.
 test-book: $(READY)

@@ -85,6 +85,18 @@ def version_and_day() -> str:
     return f"Version {version}" + (f", last updated {day}" if day else "")
 
 
+def render(source: Path, out: Path, *arguments: str) -> int:
+    """Run Jupyter Book on what is laid out, strictly, and return its exit status."""
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    # the extensions in book/, and the package of this checkout
+    path = os.pathsep.join([str(ROOT / "book"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [jupyter_book, "build", source, "--path-output", out, *arguments, "-n", "-W",
+         "--keep-going"],
+        check=False, env=os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)},
+    ).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--notebooks", type=Path, default=STORED, metavar="DIR",
@@ -108,15 +120,9 @@ def main() -> int:
     )
     config.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    # the extensions in book/, and the package of this checkout
-    path = os.pathsep.join([str(ROOT / "book"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [jupyter_book, "build", source, "--path-output", out, "--all", "-n", "-W", "--keep-going"],
-        check=False, env=os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)},
-    )
-    if done.returncode:
-        return done.returncode
+    failed = render(source, out, "--all")
+    if failed:
+        return failed
     lost = complete.check(shown, build / "html")
     if lost:
         print("\nPages do not show what their notebooks made:", *lost, sep="\n", file=sys.stderr)

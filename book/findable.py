@@ -1,4 +1,4 @@
-"""A Sphinx extension: what a search engine, and who is sent a link, is told of a page."""
+"""A Sphinx extension: what a search engine, who is sent a link, and who cites is told of a page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def description(doctree: nodes.document | None) -> str:
     return DESCRIPTION
 
 
-def tags(title: str, about: str, base: str, page: str) -> str:
+def tags(title: str, about: str, base: str, page: str, cited: dict[str, str]) -> str:
     """Return the elements of a page's head.
 
     Args:
@@ -34,6 +34,7 @@ def tags(title: str, about: str, base: str, page: str) -> str:
         about: its description
         base: the address of the book; empty where it has none yet
         page: its name
+        cited: what a reference manager is told beside the title
 
     """
     said = {"og:type": "article", "og:title": title, "og:description": about}
@@ -42,13 +43,23 @@ def tags(title: str, about: str, base: str, page: str) -> str:
                  "og:url": f"{base.rstrip('/')}/{page}.html"}
     lines = [f'<meta name="description" content="{html.escape(about)}">']
     lines += [f'<meta property="{k}" content="{html.escape(v)}">' for k, v in said.items()]
+    cited = {"citation_title": title} | cited
+    lines += [f'<meta name="{k}" content="{html.escape(v)}">' for k, v in cited.items()]
     return "\n".join([*lines, '<meta name="twitter:card" content="summary_large_image">'])
 
 
 def add(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    title = plain(context.get("title", ""))
+    title, config = plain(context.get("title", "")), app.config
+    cited = {
+        "citation_inbook_title": config.html_title, "citation_author": config.author,
+        "citation_publication_date": config.copyright,
+    }
     context["metatags"] = context.get("metatags", "") + tags(
-        title, description(doctree), app.config.html_baseurl, page
+        title, description(doctree), config.html_baseurl, page, cited
+    )
+    # the foot is one text on all pages, which lie at different depths
+    context["theme_extra_footer"] = context.get("theme_extra_footer", "").replace(
+        "references.html", context["pathto"]("book/references")
     )
 
 

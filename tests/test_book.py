@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -315,15 +316,44 @@ def test_a_page_tells_what_it_is_about(monkeypatch):
     monkeypatch.syspath_prepend(str(BOOK))
     import findable
 
-    text = findable.tags('A "title"', "about <it>", "", "book/intro")
+    cited = {"citation_author": "A & B"}
+    text = findable.tags('A "title"', "about <it>", "", "book/intro", cited)
     assert '<meta name="description" content="about &lt;it&gt;">' in text
     assert 'property="og:title" content="A &quot;title&quot;"' in text
     assert "og:image" not in text and "og:url" not in text
-    text = findable.tags("T", "about", f"{ADDRESS}/", "book/intro")
+    assert '<meta name="citation_title" content="A &quot;title&quot;">' in text
+    assert '<meta name="citation_author" content="A &amp; B">' in text
+    text = findable.tags("T", "about", f"{ADDRESS}/", "book/intro", cited)
     assert f'property="og:image" content="{ADDRESS}/_static/social.png"' in text
     assert f'property="og:url" content="{ADDRESS}/book/intro.html"' in text
     assert findable.description(None) == findable.DESCRIPTION
     assert findable.plain("<em>A</em> &amp; B") == "A & B"
+
+
+def test_each_page_says_how_to_cite_it(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import findable
+
+    context = {"title": "UAR", "theme_extra_footer": CONFIG["html"]["extra_footer"],
+               "pathto": lambda page: f"../../{page}.html"}
+    config = SimpleNamespace(html_title="The book", author="We", copyright="2026", html_baseurl="")
+    findable.add(SimpleNamespace(config=config), "book/metrics/uar", "", context, None)
+    assert '<a href="../../book/references.html">How to cite</a>' in context["theme_extra_footer"]
+    for name, value in (("title", "UAR"), ("inbook_title", "The book"), ("author", "We")):
+        assert f'<meta name="citation_{name}" content="{value}">' in context["metatags"]
+
+
+def test_what_is_folded_is_open_on_paper_and_no_link_leads_to_a_file(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import pdf
+
+    page = pdf.one_page('<head></head><details class="a"><summary>b</summary></details>')
+    assert '<details open class="a">' in page and "</details>" in page
+    assert page.index("@media print") < page.index("</head>")
+    page = pdf.one_page(
+        '<link href="a.css"><a class="b" href="book/intro.html#c">d</a><a href="_images/e">f</a>'
+    )
+    assert page == '<link href="a.css"><a class="b" href="#c">d</a><a>f</a>'
 
 
 def test_a_long_module_goes_on_on_a_second_page():

@@ -256,7 +256,7 @@ def load(source: str | Path) -> WaveformClassifier:
     """Read a checkpoint.
 
     Args:
-        source: folder, or hub id (owner/name, or owner/name@revision)
+        source: folder, or hub id (``owner/name``, or ``owner/name@revision``)
 
     Returns:
         the classifier, in eval mode, its weights in single precision
