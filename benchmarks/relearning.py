@@ -3,9 +3,10 @@
     python -m benchmarks.relearning --root PATH --cache FOLDER
 
 The originals and the retrained models are those of a pool (`benchmarks.pool`): in run i, the i-th
-model that heard the set, and the i-th of those that did not, beside which all others are set. Methods
-have what `benchmarks.judged` chose for them. The untrained network has the pool's architecture, and
-a seed of its own in each run. A row is kept as its model is done: the same command goes on.
+model that heard the set, and the i-th of those that did not, beside which all others are set.
+Methods have what `benchmarks.judged` chose for them. The untrained network has the pool's
+architecture, and a seed of its own in each run. A row is kept as its model is done: the same
+command goes on.
 """
 
 from __future__ import annotations
