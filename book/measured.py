@@ -93,33 +93,37 @@ def values() -> dict[str, Values]:
         "gum": "global unlearning metric, bounded",
     }
     evaluations = results.evaluations.query("variant == ''").set_index(["method", *run])
-    of_run: dict[str, dict[Any, float]] = {page: {} for page in titles}
+    of_runs = []
     for key, evaluation in evaluations.iterrows():
         table = results.of_evaluation(evaluation["evaluation"])
         forget, unseen = (table[table["split"] == split] for split in ("forget", "unseen"))
-        of_run["mia_features"][key] = forget["modified_entropy"].mean()
         losses = membership.loss_membership_attack(forget["loss"], unseen["loss"])
-        of_run["mia_performance"][key] = membership.tpr_at_fpr(losses).tpr
-        of_run["interclass_confusion"][key] = closeness.interclass_confusion(
-            unseen["label"], unseen["prediction"], pair
-        ).share
-        original, retrained = (scores.loc[(name, *key[1:])] for name in boards.REFERENCES[::-1])
+        confusion = closeness.interclass_confusion(unseen["label"], unseen["prediction"], pair)
+        row = {
+            "method": key[0], "mia_features": forget["modified_entropy"].mean(),
+            "mia_performance": membership.tpr_at_fpr(losses).tpr,
+            "interclass_confusion": confusion.share,
+        }
         if key[0] != "retrain":
-            uars = (one.xs("uar", level="metric") for one in (scores.loc[key], retrained))
-            of_run["tow"][key] = closeness.tow(*map(dict, uars))
+            judged, original, retrained = (
+                scores.loc[(method, *key[1:])] for method in (key[0], "original", "retrain")
+            )
             auc, uar = ("forget", "mia_auc"), ("unseen", "uar")
-            of_run["gum"][key] = closeness.gum_bounded(
-                mia_original=original[auc], mia_unlearned=scores.loc[key][auc],
-                mia_retrained=retrained[auc], score_unlearned=scores.loc[key][uar],
+            chance = scoring.auc_variance(retrained[auc], len(forget), len(unseen))
+            row["tow"] = closeness.tow(
+                *(dict(one.xs("uar", level="metric")) for one in (judged, retrained))
+            )
+            row["gum"] = closeness.gum_bounded(
+                mia_original=original[auc], mia_unlearned=judged[auc],
+                mia_retrained=retrained[auc], score_unlearned=judged[uar],
                 score_retrained=retrained[uar],
                 seconds_unlearned=0.0 if key[0] == "original" else evaluation["seconds"],
                 seconds_retrained=evaluations.loc[("retrain", *key[1:]), "seconds"],
-                resolution=math.sqrt(
-                    scoring.auc_variance(retrained[auc], len(forget), len(unseen))
-                ),
+                resolution=math.sqrt(chance),
             ).value
-    for page, title in titles.items():
-        shown[page] = title, pd.Series(of_run[page]).groupby(level=0).mean()
+        of_runs.append(row)
+    means = pd.DataFrame(of_runs).groupby("method").mean()
+    shown |= {page: (title, means[page]) for page, title in titles.items()}
     return {
         page: Values(title, series.dropna(), about) for page, (title, series) in shown.items()
     } | relearned()
