@@ -234,8 +234,8 @@ def pages(written: Path, folder: Path) -> None:
     on_speech = values()
     ranking = boards.committed()[0].ranking
     for page in sorted(path.stem for path in written.glob("*.md")):
-        parts = ["## A worked number\n"]
         function = explained((written / f"{page}.md").read_text())
+        parts = ["## A worked number\n"] if function or page in pictures.DRAWN else []
         if page in pictures.DRAWN:
             picture, alt, caption = pictures.of(page, function)
             pictures.save(picture, folder / f"{page}-idea.svg")

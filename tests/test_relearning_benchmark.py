@@ -26,7 +26,7 @@ def test_a_run_sets_its_models_beside_one_that_never_heard_the_set(monkeypatch):
 def test_the_committed_table_is_whole():
     rows = pd.read_csv(relearning.RESULTS)
     models = {"retrain", "one more", "original", *relearning.METHODS}
-    assert (rows.groupby("run")["model"].agg(set) == models).all() and rows["run"].nunique() > 1
+    assert (rows.groupby("run")["model"].agg(set) == models).all() and rows["run"].nunique() == 3
     assert rows.notna().all().all() and rows["zrf"].between(0, 1).all()
     curves = rows["curve"].map(lambda text: [float(share) for share in text.split()])
     steps = relearning.SETTINGS.epochs * -(-rows["clips"] // relearning.SETTINGS.batch_size)
