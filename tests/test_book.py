@@ -385,3 +385,72 @@ def test_what_methods_come_to_on_a_pool_is_its_table(generated):
     both = sorted(rows["both"])
     assert [line.split(" | ")[3].split()[0] for line in lines] == [f"{v + 1e-9:.2f}" for v in both]
     assert f"n = {rows['requests'].iloc[0]} requests" in text
+
+
+#: what each picture's caption says of its worked number, computed by hand
+BY_HAND = {
+    "accuracy": "4 of 5 clips are recognised (orange): 0.8.",
+    "activation_distance": "√(0.3² + 0.4² + 0.1²) = 0.51",
+    "anamnesis": "1 / 4 = 0.25",
+    "average_gap": "(0.5 + 0.25 + 0 + 0) / 4 = 0.1875",
+    "cost": "15 × 100 = 1,500, 30 epochs of retraining 30 × (831 − 100) = 21,930",
+    "distance": "|0 − 0.875| = 0.875",
+    "gum": "3 / (1/1 + 1/0.75 + 1/1) = 0.9.",
+    "interclass_confusion": "2 of their 4 clips are taken for the other",
+    "loss_distribution": "0.5 apart at most ($D$), and the area between them is 2 nats",
+    "mean_loss": "(0.5 + 2) / 2 = 1.25",
+    "mia_auc": "lower loss in 6, an equal one in 1: 6.5 / 8 = 0.8125",
+    # log 2; .5 log 2 + .5 log 4; .5 log 2 - .5 log .75
+    "mia_features": "loss 0.69, entropy 1.04, modified entropy 0.49",
+    "mia_likelihood_ratio": "log 9.5 = 2.25",  # (3 - 0)^2 / (2 * 2), both variances 2
+    "mia_matched": "Members are 1.25 s shorter",  # (3 - 1 + 2.5 - 2) / 2
+    "mia_performance": "The area is 0.8125, the equal error rate 0.25, and 0.5 of the members",
+    "mia_regression": "an AUC of 1.",
+    "mia_svc": "a share of 0.5.",
+    "report_card": "0.5 ± 2 √((1 + 1/2) × 0.0025), 0.378 to 0.622",
+    "statistics": "UAR 0.8. Its 95 % interval is 0.4 to 1",  # 2 and 5 of 5, binomial with .8
+    "tow": "0.5 × 1 × 0.75 = 0.375",
+    "uar": "(0.5 + 0.75) / 2 = 0.625",
+    "zrf": "1 − JS is 0.689 where the model is certain",  # 1 - (log2(4/3) + .5 log2(2/3) + .5) / 2
+}
+
+
+@pytest.mark.parametrize("page", sorted(BY_HAND))
+def test_a_metric_has_picture_worked_number_and_value_on_real_speech(generated, page):
+    text = (generated / "metrics" / f"{page}.md").read_text()
+    worked, _, on_speech = text.partition("## On real speech")
+    assert BY_HAND[page] in worked and (">>> " in worked) == (page != "cost")
+    for part, file in ((worked, f"{page}-idea.svg"), (on_speech, f"{page}.svg")):
+        picture = generated / "metrics" / file
+        assert f"generated/metrics/{file}\n" in part and picture.stat().st_size < 60_000
+        assert len(re.findall(':alt: "[^"$`]{60,}"\n', part)) == 1
+    assert "Original" in on_speech
+    table = (generated / "metrics" / "overview.md").read_text()
+    assert (f"<metric-{page}>" in table) == (page != "statistics")
+    assert " cannot see\n" in (BOOK / "metrics" / f"{page}.md").read_text()
+
+
+def test_values_on_real_speech_are_those_of_committed_tables(generated):
+    ranking = pd.read_csv(ROOT / "data/leaderboard/cpu-ravdess/ranking.csv", index_col="method")
+    assert ranking["forward_backward"][["ran_lab", "retrain"]].tolist() == [1_500, 21_930]
+    methods_shown = ["original", "perturbed", "amun", "retrain"]
+    table = (generated / "metrics" / "overview.md").read_text()
+    for page, column in (("uar", "forget_uar"), ("mia_auc", "mia_loss"), ("average_gap", "gap")):
+        cells = " | ".join(f"{ranking[column][method] + 1e-9:.2f}" for method in methods_shown)
+        assert f"<metric-{page}>` | {cells} |" in table
+    rows = pd.read_csv(ROOT / "data/benchmarks/relearning.csv")
+    steps = rows.assign(curve=[
+        next(i for i, share in enumerate(map(float, curve.split())) if share >= 0.95 * start - 1e-9)
+        for curve, start in zip(
+            rows["curve"],
+            rows["run"].map(rows[rows["model"] == "original"].set_index("run")["curve"])
+            .str.split().str[0].astype(float), strict=True,
+        )
+    ]).pivot(index="run", columns="model", values="curve")
+    index = steps.div(steps["retrain"], axis=0).mean()
+    text = (generated / "metrics" / "anamnesis.md").read_text()
+    assert f"DELETE {index['delete']:.2f}" in text and f"Retrained {index['one more']:.2f}" in text
+    sooner = steps[["delete", "ran_lab"]].max(axis=1) < steps[["retrain", "one more"]].min(axis=1)
+    assert sooner.all()  # as the page says
+    zrf = rows[rows["model"] == "original"]["zrf"].mean()
+    assert f"Original {zrf:.2f}" in (generated / "metrics" / "zrf.md").read_text()

@@ -219,7 +219,7 @@ SINCE = {
     "attribute.csv", "protection.csv", "protection_mos.csv", "protect_files.csv", "judged.csv",
     "requests.csv", "large_model.csv", "faults.csv", "scores.csv", "ranking.csv",
     "component_ablation.csv", "sequential.csv",
-    "architectures.csv", "fixmatch.csv",
+    "architectures.csv", "fixmatch.csv", "relearning.csv",
 }
 
 

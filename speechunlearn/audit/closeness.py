@@ -317,6 +317,8 @@ def zrf(probabilities: Probabilities, random_probabilities: Probabilities) -> fl
         1.0
         >>> zrf(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]))
         0.5
+        >>> zrf(np.array([[1.0, 0.0], [0.5, 0.5]]), random).__round__(4)
+        0.8444
 
     """
     p, q = _check_pair_of_probabilities(probabilities, random_probabilities, "random_probabilities")
