@@ -1,16 +1,23 @@
-"""What probes found, as counts by speaker, and what it comes to."""
+"""What probes found, as counts by speaker, and what it comes to; a trial on a study's corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from speechunlearn.audit import statistics
+from speechunlearn.audit import metrics, probes, statistics
+from speechunlearn.lab.relearning import attribute_reader
 from speechunlearn.lab.results import with_interval
+from speechunlearn.lab.study import Study
+from speechunlearn.methods import erasure
+from speechunlearn.models import training
+from speechunlearn.models.classifier import Classifier
 
 #: a model of the table as a reader calls it
 NAMES = {
@@ -82,12 +89,67 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
     """Return one target's UARs of `summary` with their intervals: a row a probe, a column a model.
 
-    A model that was not asked by a probe has none there.
+    A model that was not asked by a probe has none there. The last column, ``n``, says how many
+    answers each UAR of a row is of, in how many runs.
     """
     shown = summarised[summarised["target"] == target]
     uars = [with_interval(*row) for row in shown[["uar", "low", "high"]].to_numpy()]
     rows, models = shown[CELL[1:-1]].drop_duplicates(), shown["model"].unique()
     table = shown.assign(uar=uars).pivot(index=CELL[1:-1], columns="model", values="uar")
     table = table.loc[list(rows.itertuples(index=False, name=None)), models].fillna("–")
+    sizes = shown["clips"].astype(str) + " in " + shown["runs"].astype(str)
+    table["n"] = sizes.groupby([shown[name] for name in CELL[1:-1]]).agg(lambda n: "; ".join({*n}))
     named = table.rename(columns=NAMES).rename(index={"mlp": "MLP", "": "–"})
     return named.rename_axis(index=["level", "probe", "trained on"], columns=None)
+
+
+def trial(study: Study, column: str, *, seed: int) -> pd.DataFrame:
+    """Erase an attribute from a study's original; ask probes of growing strength before and after.
+
+    They learn of the speakers that the model was trained on; all is asked of the unseen ones.
+
+    Args:
+        study: corpus and profile
+        column: of the manifest, the attribute
+        seed: of the original, the reversal and the probes
+
+    Returns:
+        a row a probe, and one of the task; a column a model; UARs
+
+    Raises:
+        ParameterError: see `speechunlearn.methods.erasure.attribute`
+
+    """
+    codes, values = erasure.attribute(study.manifest, column)
+    by_clip = pd.Series(codes, study.manifest["hash"])
+    known, asked = (by_clip[part.hashes].to_numpy() for part in (study.train, study.unseen))
+    original = study.original(seed)
+    reversal = erasure.Reversal(epochs=2, learning_rate=study.recipe.learning_rate)
+    models = {
+        "original": original, "LEACE": erasure.project(original, study.train, known),
+        "gradient reversal": erasure.reverse(original, study.train, known, reversal, seed=seed),
+    }
+    relabelled = study.train.relabelled(torch.tensor(known))
+    recipe = replace(study.recipe, epochs=2)
+    uars: dict[str, dict[str, float]] = {}
+    for name, model in models.items():
+        pooled, of_unseen = (
+            erasure.representation(model, part, projected=True)
+            for part in (study.train, study.unseen)
+        )
+        answers = {
+            f"UAR of {column}, {kind}": probes.probe(kind, pooled, known, of_unseen, seed=seed)
+            for kind in probes.KINDS
+        }
+        reader = attribute_reader(model, relabelled, values, recipe, seed=seed)
+        answers[f"UAR of {column}, fine-tuned"] = _said(reader, study)
+        uars[name] = {
+            title: metrics.uar(asked, answer, len(values)) for title, answer in answers.items()
+        }
+        task = metrics.uar(study.unseen.labels.numpy(), _said(model, study), len(study.labels))
+        uars[name]["UAR of the task"] = task
+    return pd.DataFrame(uars).rename_axis(f"n = {len(asked)} unseen clips")
+
+
+def _said(model: Classifier, study: Study) -> np.ndarray:
+    return training.predict(model, study.unseen).argmax(1).numpy()
