@@ -28,8 +28,8 @@ answers.of_committed("14_attribute")
 # the speaker's gender though no label names it, and to delete recordings does not take it out:
 # those that stay have it, too. Nor is there a retrained model to compare with: the question is what
 # a *probe* finds, a reader that is trained anew on the representation and tested on speakers that it
-# was not trained on; and, beside it, what is left of the UAR of emotions. Probes are of growing
-# strength: a linear one, one with a hidden layer (MLP), and the encoder itself, fine-tuned. Age
+# was not trained on; and, beside it, what is left of the UAR of emotions. Each probe is stronger than
+# the one before: a linear one, one with a hidden layer (MLP), and the encoder itself, fine-tuned. Age
 # is in none of the book's corpora; Arabic words and Speech Commands do not tell the gender.
 #
 # LEACE {cite}`belrose2023leace` projects the attribute out in closed form; INLP
@@ -112,10 +112,8 @@ figures.attribute_plane(pooled, erased, np.array(values)[codes]);
 
 # %%
 from speechunlearn.lab import probing
-from speechunlearn.provenance import REPOSITORY
 
-rows = probing.kept(REPOSITORY / "data" / "benchmarks" / "attribute.csv")
-found = probing.summary(rows)
+found = probing.committed()
 probing.readable(found, "gender")
 
 # %% [markdown]
@@ -154,8 +152,9 @@ probing.readable(found, "angry")
 #     speechunlearn run 14 --profile cpu --corpus ravdess --root PATH
 
 # %% [markdown]
-# The attribute is erased from the model above; probes of growing strength learn of the training
-# speakers' clips, and are asked of the unseen ones', of what the last layer is given.
+# The attribute is erased from the model above; probes, each stronger than the one before, learn of the
+# training speakers' clips, and are asked of the unseen ones'. The first two read what the last layer is
+# given.
 
 # %%
 probing.trial(study, column, seed=study.runs[0][0]).round(2)

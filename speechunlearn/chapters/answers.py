@@ -248,8 +248,8 @@ def _cost() -> str:
 
 
 def _attribute() -> str:
-    rows = probing.kept(COMMITTED.parent / "benchmarks" / "attribute.csv")
-    found = probing.summary(rows).set_index(probing.CELL)
+    rows = probing.kept(probing.RESULTS)
+    found = probing.committed().set_index(probing.CELL)
 
     def uar(*cell: str) -> str:
         return results.with_interval(*found.loc[cell, ["uar", "low", "high"]])

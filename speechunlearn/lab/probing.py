@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ import torch
 
 from speechunlearn.audit import metrics, probes, statistics
 from speechunlearn.lab.relearning import attribute_reader
-from speechunlearn.lab.results import with_interval
+from speechunlearn.lab.results import COMMITTED, with_interval
 from speechunlearn.lab.study import Study
 from speechunlearn.methods import erasure
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier
 
+RESULTS = COMMITTED.parent / "benchmarks" / "attribute.csv"
 #: a model of the table as a reader calls it
 NAMES = {
     "original": "Original", "leace": "LEACE", "reversal 1": "gradient reversal",
     "reversal 0": "as long, not reversed", "before": "before emotions",
     "delete angry": "DELETE, angry",
 }
+#: a probe as a reader calls it
+READERS = {"mlp": "MLP", "": "–"}
 #: what a cell is of
 CELL = ["target", "level", "probe", "trained_on", "model"]
 
@@ -86,6 +90,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(summarised)
 
 
+@cache
+def committed() -> pd.DataFrame:
+    """Return the `summary` of `RESULTS`."""
+    return summary(kept(RESULTS))
+
+
 def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
     """Return one target's UARs of `summary` with their intervals: a row a probe, a column a model.
 
@@ -98,8 +108,10 @@ def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
     table = shown.assign(uar=uars).pivot(index=CELL[1:-1], columns="model", values="uar")
     table = table.loc[list(rows.itertuples(index=False, name=None)), models].fillna("–")
     sizes = shown["clips"].astype(str) + " in " + shown["runs"].astype(str)
-    table["n"] = sizes.groupby([shown[name] for name in CELL[1:-1]]).agg(lambda n: "; ".join({*n}))
-    named = table.rename(columns=NAMES).rename(index={"mlp": "MLP", "": "–"})
+    table["n"] = sizes.groupby([shown[name] for name in CELL[1:-1]]).agg(
+        lambda of_models: "; ".join(dict.fromkeys(of_models))
+    )
+    named = table.rename(columns=NAMES).rename(index=READERS)
     return named.rename_axis(index=["level", "probe", "trained on"], columns=None)
 
 
@@ -138,13 +150,13 @@ def trial(study: Study, column: str, *, seed: int) -> pd.DataFrame:
             for part in (study.train, study.unseen)
         )
         answers = {
-            f"UAR of {column}, {kind}": probes.probe(kind, pooled, known, of_unseen, seed=seed)
-            for kind in probes.KINDS
+            kind: probes.probe(kind, pooled, known, of_unseen, seed=seed) for kind in probes.KINDS
         }
         reader = attribute_reader(model, relabelled, values, recipe, seed=seed)
-        answers[f"UAR of {column}, fine-tuned"] = _said(reader, study)
+        answers["fine-tuned"] = _said(reader, study)
         uars[name] = {
-            title: metrics.uar(asked, answer, len(values)) for title, answer in answers.items()
+            f"UAR of {column}, {READERS.get(kind, kind)}": metrics.uar(asked, answer, len(values))
+            for kind, answer in answers.items()
         }
         task = metrics.uar(study.unseen.labels.numpy(), _said(model, study), len(study.labels))
         uars[name]["UAR of the task"] = task
