@@ -98,7 +98,7 @@ ARCHITECTURES = {
     "wavlm": Architecture("WavLM", "random, the filter bank of nano"),
     "moonshine": Architecture(
         "Moonshine tiny", "pre-trained",
-        Recipe(epochs=4, learning_rate=1e-3, encoder_rate=0.1, batch_size=16,
+        Recipe(epochs=12, learning_rate=1e-3, encoder_rate=0.1, batch_size=16,
                schedule="one_cycle", weight_decay=0.01, clip_gradient=1.0),
         runs=3,
     ),

@@ -10,6 +10,11 @@ are not made again: interrupt it and go on.
     python -m benchmarks.protection --files 1000
 
 measures `speechunlearn protect` instead, on clips of 3 s of noise, in a process of its own.
+
+    pip install distillmos==0.9.1
+    python -m benchmarks.protection --mos --arabic PATH --ravdess PATH
+
+has Distill-MOS (Stahl and Gamper 2025), which is no part of the environment, rate the clips.
 """
 
 from __future__ import annotations
@@ -52,6 +57,7 @@ WORDS = ("backward", "down", "forward", "left", "no", "right", "start", "stop", 
 EPOCHS, BATCH = 10, 32
 COPIES = 4  # of a clip, that a trainer changes at random
 HEARD = 150  # clips of the Fréchet distance
+RATED = 16  # clips a run of which Distill-MOS is asked
 CLEAN = 10  # clips a class that a trainer has otherwise
 
 
@@ -474,6 +480,35 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root))
 
 
+@cache
+def _rater() -> Any:
+    import distillmos
+
+    return distillmos.ConvTransformerSQAModel().eval()
+
+
+@lru_cache(maxsize=8)
+def _rated(clips: bytes, samples: int) -> float:
+    rows = np.frombuffer(clips, np.float32).reshape(-1, samples).copy()
+    with torch.inference_mode():
+        return float(torch.cat([_rater()(one) for one in torch.from_numpy(rows).split(1)]).mean())
+
+
+def rating(condition: Condition, clips: Data) -> dict[str, Any]:
+    """Return the mean opinion score from 1 to 5 that is estimated, without and with protection."""
+    began = time.monotonic()
+    order = np.random.default_rng((condition.run, 5)).permutation(len(clips.train))[:RATED]
+    before, after = clips.train[order], published(condition, clips)[0][order]
+    rest = {name: value for name, value in condition._asdict().items() if name != "model"}
+    return {
+        **rest, "n": len(order),
+        "mos_unprotected": round(_rated(before.tobytes(), before.shape[1]), 4),
+        "mos": round(_rated(after.tobytes(), after.shape[1]), 4),
+        "seconds": round(time.monotonic() - began, 2), "commit": commit(),
+        "lock": provenance.lock_hash(), "machine": provenance.describe(),
+    }
+
+
 # What is tried, the most important first --------------------------------------------------------
 
 PATCH, TAPS, BLUR = 0.25, 33, 0.3
@@ -553,6 +588,10 @@ def conditions(runs: int = 5, fewer: int = 3) -> Iterator[Condition]:
     for share in (0.5, 0.75):
         for model in (*MODELS[2:], MODELS[0]):
             yield from of("share", "keyword", model, "poscuda", share=share)
+    for change in ("low-pass", "resample", "denoise", "random patches", "encoder fine-tuned"):
+        yield from attack("cuda", attack=change)
+    for task in ("speaker", "emotion"):
+        yield from of("attack", task, "mfcc conv", "cuda", attack="encoder frozen")
 
 
 COLUMNS = [
@@ -603,6 +642,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--arabic", type=Path, help="Arabic Speech Commands")
     parser.add_argument("--ravdess", type=Path)
     parser.add_argument("--files", type=int, default=0, help="measure the command, on so many")
+    parser.add_argument("--mos", action="store_true", help="have Distill-MOS rate the clips")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     if options.files:
@@ -613,6 +653,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (options.arabic and options.ravdess):
         parser.error("--arabic and --ravdess are needed")
     torch.set_num_threads(1)
+    if options.mos:
+        asked = sorted((c for c in conditions() if c.model == "quality"), key=lambda c: c.run)
+        rated = [
+            rating(one, data(one.task, one.run, options.arabic, options.ravdess)) for one in asked
+        ]
+        pd.DataFrame(rated).to_csv(options.out.with_name("protection_mos.csv"), index=False)
+        return
     table = pd.DataFrame(columns=COLUMNS)
     if options.out.exists():
         table = pd.read_csv(options.out, dtype={"commit": str}, keep_default_na=False)

@@ -218,6 +218,22 @@ pages.open_choices(protocol.committed("cpu", "ravdess"))
 # the paper's M and P it is furthest below the retrained model's.
 
 # %% [markdown]
+# ### Hear it
+#
+# A recording of a person, under attack: "And so, my fellow Americans", from the inaugural address of
+# President Kennedy on 20 January 1961, which is in the public domain. The model is one that learnt the
+# emotions of RAVDESS (`nano-pretrained`); it has never heard this voice, and what it says of the clip need not
+# be right. One copy for each tau, of P = 50 steps, all with the same target; what the model says was asked
+# of the files that play here.
+
+# %%
+pages.heard()
+
+# %% [markdown]
+# All three reach their target, the faintest, too: one copy each, so nothing follows for other clips. Whether
+# what was added sounds like *angry*, your ear may judge; no listeners were asked.
+
+# %% [markdown]
 # ## Run it yourself
 #
 # In the published book, what follows is a run of profile `smoke` on a small synthetic corpus: it shows
@@ -265,7 +281,7 @@ pd.DataFrame(
 ).rename_axis("tau")
 
 # %% [markdown]
-# ### Hear it
+# ### Hear this run's
 #
 # A clip of the forget set, and its first adversarial copy at the largest tau.
 

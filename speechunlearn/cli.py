@@ -270,14 +270,15 @@ def example(
     study = run.study("validation")
     seed, forget_id = study.runs[0]
     folder.mkdir(parents=True, exist_ok=True)
-    made = examples.write(
+    example = examples.write(
         study, experiments.ranked_forget_set(study, forget_id), seed, folder,
         references=range(references),
     )
     _say(f"cd {shlex.quote(str(folder))}")
     _say(
-        f"speechunlearn forget --model {made.model} --forget {made.forget} --unseen {made.unseen} "
-        f"{' '.join(f'--reference {name}' for name in made.references)} --out unlearned"
+        f"speechunlearn forget --model {example.model} --forget {example.forget} "
+        f"--unseen {example.unseen} "
+        f"{' '.join(f'--reference {name}' for name in example.references)} --out unlearned"
     )
 
 
@@ -430,11 +431,11 @@ def protect(
         raise SpeechUnlearnError(f"key: {str(key)!r} lies in the folder to publish")
     if new_key:
         classes = list(read_table(clips, ("path", "label"))["label"])
-        made = protection.new_key(key, classes, **values)
+        secret_key = protection.new_key(key, classes, **values)
     else:
-        made = protection.read_key(key)
+        secret_key = protection.read_key(key)
     try:
-        record = recordings.protect_files(clips, made, out, root=root, on_progress=_say)
+        record = recordings.protect_files(clips, secret_key, out, root=root, on_progress=_say)
     except SpeechUnlearnError:
         if new_key and not out.exists():  # refused before the work: the same command can be given
             key.unlink()
@@ -565,9 +566,9 @@ def results(
         rows.to_parquet(sys.stdout.buffer, index=False)
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escaped(match: re.Match[str]) -> str:
     """Return a control character as Python writes it: a message may cite anyone's file."""
-    return found[0] if found[0] == "\n" else repr(found[0])[1:-1]
+    return match[0] if match[0] == "\n" else repr(match[0])[1:-1]
 
 
 def main() -> None:

@@ -47,12 +47,12 @@ def read(file: Path) -> dict[str, Any]:
 
     """
     try:
-        found = yaml.load(file.read_text(), _Loader)
+        values = yaml.load(file.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"cannot read {str(file)!r}: {error}") from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ParameterError(f"{str(file)!r} does not hold name: value")
-    return found
+    return values
 
 
 def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:

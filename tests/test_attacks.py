@@ -1,19 +1,24 @@
 """The attack moves clips as its formula says, within tau, and leaves everything else alone."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 import tiny
 import torch
 from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
+from speechunlearn.chapters import pages
 from speechunlearn.dataset.audio import pad
 from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ParameterError
+from speechunlearn.lab import results
 from speechunlearn.methods import pgd
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import (
@@ -417,7 +422,7 @@ def resident_mb() -> float:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
 @pytest.mark.parametrize("kind", ["targeted", "moved"])
 def test_memory_holds_no_copies(kind):
-    """Eight clips of 5 s are 2.4 MiB, eighty copies of each 195; what libraries take is 20 to 35."""
+    """Eight clips of 5 s are 2.4 MiB, eighty copies of each 195; libraries take 20 to 35."""
     clips, n = clips_of_equal_length(8, 80_000), 80
     network = tiny.Linear(1e-3 * torch.randn(2, 80_000, generator=generators(1)[0]))
     before = resident_mb()
@@ -686,3 +691,24 @@ def test_signal_to_noise_in_closed_form():
         10 * math.log10(50) + 20 * math.log10(8), abs=1e-6
     )
     assert signal_to_noise_db(waveform_z, waveform_z) == float("inf")
+
+
+def test_what_is_heard_is_what_its_table_says():
+    folder = results.COMMITTED.parent / "heard"
+    table = pd.read_csv(folder / "heard.csv").set_index("file")
+    made_by = json.loads((folder / "made_by.json").read_text())
+    sounds = {file: soundfile.read(folder / file)[0] for file in table.index}
+    clip = sounds["clip.flac"]
+    scale, step = clip.std(), 2**-15  # of the 16 bits
+    copies = table[table["target"].notna()]
+    assert copies["tau"].tolist() == [0.1, 0.3, 0.7]
+    for file, row in copies.iterrows():
+        delta = sounds[file] - clip
+        assert 0.9 * row["tau"] < np.abs(delta).max() / scale < row["tau"] + 2 * step / scale
+        snr = 10 * np.log10((clip**2).sum() / (delta**2).sum())
+        assert snr == pytest.approx(row["snr_db"], abs=0.06)
+    alone, louder = sounds["perturbation-alone.flac"], sounds["perturbation-louder.flac"]
+    assert np.abs(alone - (sounds["copy-0.1.flac"] - clip)).max() < 2 * step
+    assert np.abs(louder - made_by["louder"] * alone).max() < made_by["louder"] * step
+    players = pages.heard().data
+    assert players.count("<audio") == len(table) and players.count("tau = 0.1") == 2

@@ -1,5 +1,7 @@
 """The benchmark of protected recordings, and what the chapter says of its rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -108,6 +110,80 @@ def test_the_answer_says_what_its_rows_say():
         half = 2.7764451052 * values.std() / 5**0.5  # Student's t, 4 degrees of freedom
         said = f"{values.mean():.2f} [{values.mean() - half:.2f}, {values.mean() + half:.2f}]"
         assert said in unlearnable.answer()
+
+
+def test_what_a_protection_costs_is_the_mean_difference_of_runs():
+    base = CONDITION._asdict()
+    rows = pd.DataFrame([
+        base | {"question": "attack", "attack": "denoise", "method": method, "run": run, "uar": uar}
+        for method, of_runs in {"none": (0.9, 0.7), "poscuda": (0.5, 0.5)}.items()
+        for run, uar in enumerate(of_runs)
+    ])
+    shown = unlearnable.attacks(rows).loc[("keyword", "denoise")]
+    # .4 and .2: half-width 12.7062 * sqrt(.02) / sqrt(2)
+    assert shown["PosCUDA costs"] == "0.30 [-0.97, 1.57], n = 2"
+    assert shown["PosCUDA"] == "0.50 [0.50, 0.50], n = 2" and "CUDA" not in shown
+
+
+def costs(shown: pd.DataFrame, method: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Read each mean and lower end of a table of the chapter again."""
+    cells = shown.loc[shown[f"{method} costs"].str.contains("n ="), f"{method} costs"]
+    return {key: tuple(map(float, cell.split(",")[0].split(" ["))) for key, cell in cells.items()}
+
+
+def test_what_the_chapter_says_of_costs_is_in_its_tables():
+    text = Path("notebooks/13_unlearnable_audio.py").read_text().replace("\n#", "")
+    rows = unlearnable.committed()
+    patch, whole = (costs(unlearnable.main(rows), name) for name in ("PosCUDA", "CUDA"))
+    decided = {task: {model for (of, model), (_, low) in patch.items() if of == task and low > 0}
+               for task in ("keyword", "speaker", "emotion")}
+    assert decided["keyword"] == set(unlearnable.MODELS)
+    assert min(low for _, low in whole.values()) > 0
+    assert decided["emotion"] == {"mfcc conv", "mfcc gru", "mfcc transformer"}
+    assert len(decided["speaker"]) == 2 and len(patch) == len(whole) == 12
+    assert "with every model, and emotions with the three on MFCC; voices least, with two" in text
+    patch, whole = (costs(unlearnable.attacks(rows), name) for name in ("PosCUDA", "CUDA"))
+    encoder = ("keyword", "encoder frozen")
+    of_signal = [key for key in patch if key[0] == "keyword" and not key[1].startswith("encoder")]
+    assert all(patch[key][1] > 0 for key in of_signal) and len(of_signal) == 8
+    assert patch[encoder][0] < patch["keyword", "nothing"][0] / 4
+    assert whole[encoder][0] < whole["keyword", "nothing"][0] / 2
+    assert whole["keyword", "random filter"][0] == pytest.approx(
+        whole["keyword", "nothing"][0] / 2, abs=0.02
+    )
+    assert whole["keyword", "encoder fine-tuned"][0] == pytest.approx(
+        whole["keyword", "nothing"][0] * 2 / 3, abs=0.02
+    )
+    assert "hardly anything of PosCUDA's protection, and of CUDA's less than half" in text
+    assert "not run" not in unlearnable.attacks(rows).to_numpy()
+
+
+def test_shares_of_every_model_stand_in_order():
+    rows = pd.DataFrame([
+        CONDITION._asdict() | {"question": question, "model": model, "method": method,
+                               "share": share, "run": run, "uar": 1 - share / 2}
+        for model in unlearnable.MODELS for run in range(2)
+        for question, method, share in (("main", "none", 1.0), ("main", "poscuda", 1.0),
+                                        ("share", "poscuda", 0.5))
+    ])  # fmt: skip
+    rows.loc[rows["method"] == "none", "uar"] = 1.0
+    shown = unlearnable.shares(rows)
+    assert list(shown) == ["0%", "50%", "100%"] and set(shown.index) == set(unlearnable.MODELS)
+    assert shown["50%"].str.startswith("0.75 [").all()
+
+
+def test_ratings_are_of_the_clips_that_are_published(clips, monkeypatch):
+    def rater(one):
+        return 1 + 1000 * one.square().mean()[None, None]
+
+    monkeypatch.setattr(benchmark, "_rater", lambda: rater)
+    rated = benchmark.rating(CONDITION, clips)
+    order = np.random.default_rng((0, 5)).permutation(24)[: benchmark.RATED]
+    after = benchmark.published(CONDITION, clips)[0][order]
+    assert rated["n"] == 16 and "model" not in rated
+    for name, waveforms in (("mos", after), ("mos_unprotected", clips.train[order])):
+        assert rated[name] == pytest.approx(1 + 1000 * np.square(waveforms).mean(), abs=1e-3)
+    assert rated["mos"] != rated["mos_unprotected"]
 
 
 def test_the_command_is_measured_in_a_process_of_its_own():

@@ -249,10 +249,10 @@ def _cost() -> str:
 
 def _attribute() -> str:
     rows = probing.kept(probing.RESULTS)
-    found = probing.committed().set_index(probing.CELL)
+    cells = probing.committed().set_index(probing.CELL)
 
     def uar(*cell: str) -> str:
-        return results.with_interval(*found.loc[cell, ["uar", "low", "high"]])
+        return results.with_interval(*cells.loc[cell, ["uar", "low", "high"]])
 
     linear = ("gender", "projected", "linear", "unseen speakers")
     tuned = ("gender", "encoder", "fine-tuned", "model's speakers")

@@ -185,17 +185,17 @@ def find_chapters(name_or_number: str) -> list[Path]:
         ParameterError: there is none
 
     """
-    found = []
+    paths = []
     for path in chapters():
         number, name = path.stem.split("_", 1)
         if name_or_number in (path.stem, path.name, name) or (
             name_or_number.isdigit() and int(name_or_number) == int(number)
         ):
-            found.append(path)
-    if not found:
+            paths.append(path)
+    if not paths:
         known = ", ".join(path.stem for path in chapters())
         raise ParameterError(f"chapter {name_or_number!r} is none of {known}")
-    return found
+    return paths
 
 
 def parameters_of(notebook: Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _words() -> pd.DataFrame:
     shown = results.committed("cpu", "arabic_speech_commands", "keyword").reported()
     shown = shown.select(setting="validation", forget_kind="clips")
     evaluations = shown.evaluations.query("n_forget == n_forget.min()")
-    found = []
+    rows = []
     for of in evaluations.to_dict("records"):
         if of["method"] not in ("original", "retrain", "ran_lab", "adv_ela", "finetune"):
             continue
@@ -93,13 +93,13 @@ def _words() -> pd.DataFrame:
         losses = {name: parts[name]["loss"].to_numpy(float) for name in ("forget", "unseen")}
         attack = membership.loss_membership_attack(losses["forget"], losses["unseen"])
         unseen = parts["unseen"]
-        found.append({
+        rows.append({
             "architecture": "wav2vec2", "run": of["seed"],
             "method": "retrained 0" if of["method"] == "retrain" else of["method"],
             "loss": losses["forget"].mean(), "auc": membership.auc(attack),
             "unseen_uar": metrics.uar(unseen["label"], unseen["prediction"], shown.n_labels),
         })
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def claims(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,10 +160,10 @@ def unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     said = {}
     for method, group in table.groupby(who, sort=False):
         by_run = group.groupby("run")[["consistency", "auc", "unseen_uar"]].mean()
-        found = {name: _interval(by_run[name].to_numpy()) for name in by_run}
+        intervals = {name: _interval(by_run[name].to_numpy()) for name in by_run}
         said[method] = {("", "runs"): len(by_run)} | {
             (name, part): interval[part]
-            for name, interval in found.items() for part in ("value", "low", "high")
+            for name, interval in intervals.items() for part in ("value", "low", "high")
         }
     return pd.DataFrame(said).T
 

@@ -6,13 +6,16 @@ chapter's own.
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
 from speechunlearn import corpora, methods
 from speechunlearn.audit import report_card, statistics
@@ -194,6 +197,28 @@ def open_choices(shown: Results) -> pd.DataFrame:
     )
     _about(chosen)
     return experiments.variants(chosen).round(2)
+
+
+def heard() -> HTML:
+    """Return players of ``data/heard``: a clip, its adversarial copies and what was added to it."""
+    folder, players = results.COMMITTED.parent / "heard", []
+    louder = json.loads((folder / "made_by.json").read_text())["louder"]
+    said = {
+        "clip": "The clip, for the model *{0.said}*",
+        "copy": "tau = {0.tau}: for the model *{0.said}* (aim: *{0.target}*), SNR {0.snr_db} dB",
+        "perturbation-alone": "What was added at tau = {0.tau}, alone",
+        "perturbation-louder": f"The same, {louder} times as loud",
+    }
+    for row in pd.read_csv(folder / "heard.csv").itertuples():
+        stem = Path(str(row.file)).stem
+        text = said[stem if stem in said else stem.split("-")[0]].format(row)
+        text = re.sub(r"\*(.+?)\*", r"<em>\1</em>", text)
+        sound = base64.b64encode((folder / str(row.file)).read_bytes()).decode()
+        players.append(
+            f'<p>{text}:<br><audio controls preload="none" src="data:audio/flac;base64,{sound}">'
+            "</audio></p>"
+        )
+    return HTML("\n".join(players))
 
 
 def attacks(auditor: Auditor, model: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:

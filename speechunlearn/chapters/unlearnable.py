@@ -12,13 +12,15 @@ from IPython.display import Markdown, display
 
 from speechunlearn.audit import metrics, statistics
 from speechunlearn.dataset.protection import Key, protect
-from speechunlearn.lab.results import COMMITTED, number, with_interval
+from speechunlearn.lab.results import COMMITTED, MISSING, number, with_interval
 from speechunlearn.lab.study import Study
 from speechunlearn.models import training
 
 NAMES = {"none": "not protected", "poscuda": "PosCUDA", "cuda": "CUDA"}
 #: that of the committed main table
 PATCH_SECONDS = 0.25
+#: trained from scratch
+MODELS = ("mfcc conv", "mfcc gru", "mfcc transformer", "raw conv")
 _CONDITION = ["task", "model", "method", "patch_seconds", "taps", "blur", "share", "attack"]
 
 
@@ -27,10 +29,17 @@ def committed() -> pd.DataFrame:
     return pd.read_csv(COMMITTED.parent / "benchmarks" / "protection.csv", dtype={"commit": str})
 
 
-def points(rows: pd.DataFrame, by: Sequence[str], value: str = "uar") -> pd.DataFrame:
+def ratings() -> pd.DataFrame:
+    """Return the rows of ``benchmarks/protection.py --mos``: means of a run's clips."""
+    return pd.read_csv(COMMITTED.parent / "benchmarks" / "protection_mos.csv")
+
+
+def points(
+    rows: pd.DataFrame, by: Sequence[str], value: str = "uar", bounded: bool = True
+) -> pd.DataFrame:
     """Return the mean over runs, its 95 % t interval and the number of runs, by condition.
 
-    Intervals of recalls are cut at 0 and 1.
+    Intervals of recalls are cut at 0 and 1, unless they are of differences.
 
     Examples:
         >>> rows = pd.DataFrame({"method": ["none"] * 3, "uar": [0.7, 0.8, 0.9]})
@@ -44,7 +53,7 @@ def points(rows: pd.DataFrame, by: Sequence[str], value: str = "uar") -> pd.Data
          if len(of := group[value].dropna())],
         columns=[*by, "value", "low", "high", "n"],
     )  # fmt: skip
-    if value in ("uar", "recall_one"):
+    if bounded and value in ("uar", "recall_one"):
         table[["low", "high"]] = table[["low", "high"]].clip(0, 1)
     return table
 
@@ -91,17 +100,28 @@ def answer() -> str:
 
 
 def main(rows: pd.DataFrame) -> pd.DataFrame:
-    """Show UAR on clean speech by task and model: not protected, PosCUDA and CUDA."""
-    shown = rows[(rows["question"] == "main") & (rows["model"] != "quality")]
-    table = points(shown, ["task", "model", "method"])
-    return _wide(table.assign(text=_text(table)), ["task", "model"])
+    """Show UAR on clean speech by task and model: not protected, PosCUDA, CUDA, what these cost."""
+    return _beside(rows[(rows["question"] == "main") & (rows["model"] != "quality")], "model")
+
+
+def _beside(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return the methods side by side, and what each costs: differences of runs, their mean."""
+    index = ["task", by]
+    table = points(rows, [*index, "method"])
+    runs = rows.pivot_table(index=[*index, "run"], columns="method", values="uar", sort=False)
+    for method in [name for name in NAMES if name in runs and name != "none"]:
+        cost = (runs["none"] - runs[method]).dropna().reset_index(name="uar")
+        cost = points(cost, index, bounded=False).assign(method=f"{NAMES[method]} costs")
+        table = pd.concat([table, cost])
+    return _wide(table.assign(text=_text(table)), index)
 
 
 def _wide(table: pd.DataFrame, index: list[str]) -> pd.DataFrame:
-    wide = table.assign(method=table["method"].map(NAMES)).pivot_table(
+    wide = table.assign(method=table["method"].replace(NAMES)).pivot_table(
         index=index, columns="method", values="text", aggfunc="first", sort=False
     )
     columns = [name for name in NAMES.values() if name in wide]
+    columns += [name for name in wide if name not in columns]
     return wide[columns].fillna("not run").rename_axis(columns=None)
 
 
@@ -110,9 +130,11 @@ def quality(rows: pd.DataFrame) -> pd.DataFrame:
     words = rows[rows["question"].isin(["main", "sweep"]) & (rows["task"] == "keyword")]
     words = words[words["model"].isin(["mfcc conv", "quality"]) & (words["method"] != "none")]
     halves = words["frechet_halves"].mean()
+    unprotected = ratings().query("task == 'keyword'").drop_duplicates("run")
     display(Markdown(
         f"Two random halves of the unprotected clips lie {number(halves)} apart: of half as many "
-        "clips each, few enough that most of it is chance."
+        "clips each, few enough that most of it is chance. Their MOS is estimated as "
+        f"{_text(points(unprotected, ['task'], 'mos_unprotected'))[0]}."
     ))
     by = ["method", "patch_seconds", "taps", "blur"]
     table: dict[str, pd.Series] = {}
@@ -122,6 +144,9 @@ def quality(rows: pd.DataFrame) -> pd.DataFrame:
     ):
         column = points(words.dropna(subset=[value]), by, value)
         table[title] = column.assign(text=_text(column, digits)).set_index(by)["text"]
+    rated = ratings()
+    column = points(rated[rated["task"] == "keyword"], by, "mos")
+    table["MOS, estimated"] = column.assign(text=_text(column)).set_index(by)["text"]
     wide = pd.DataFrame(table).fillna("not run").sort_index().reset_index()
     patch = wide["patch_seconds"].map("{:g}".format).where(wide["method"] != "cuda", "all")
     wide = wide.assign(method=wide["method"].map(NAMES), patch_seconds=patch)
@@ -148,15 +173,24 @@ def over_share(rows: pd.DataFrame) -> pd.DataFrame:
 def attacks(rows: pd.DataFrame) -> pd.DataFrame:
     """Show what a trainer reaches who expects protection; beside it the same on unprotected speech.
 
-    The first row is a trainer who expects nothing.
+    The first row of a task is a trainer who expects nothing.
     """
-    shown = rows[
-        rows["question"].isin(["main", "attack"]) & (rows["task"] == "keyword")
-        & rows["model"].isin(["mfcc conv", "nano-english"])
-    ]
-    table = points(shown, ["attack", "method"])
-    table = table.assign(attack=table["attack"].replace("none", "nothing"), text=_text(table))
-    return _wide(table, ["attack"])
+    models = rows["model"].isin(["mfcc conv", "nano-english"])
+    shown = rows[rows["question"].isin(["main", "attack"]) & models]
+    table = _beside(shown.assign(attack=shown["attack"].replace("none", "nothing")), "attack")
+    no_matter = table.index.get_level_values("attack") == "clean clips alone"
+    return table.mask(no_matter[:, None] & (table == "not run"), MISSING)
+
+
+def shares(rows: pd.DataFrame) -> pd.DataFrame:
+    """Show UAR by model and the share of clips that is protected with PosCUDA."""
+    words = rows[rows["question"].isin(["main", "share"]) & (rows["task"] == "keyword")]
+    words = words[words["model"].isin(MODELS) & (words["method"] != "cuda")]
+    words = words.assign(share=words["share"].where(words["method"] != "none", 0.0))
+    table = points(words, ["model", "share"])
+    table = table.assign(text=_text(table), share=table["share"].map("{:.0%}".format))
+    wide = table.pivot(index="model", columns="share", values="text").fillna("not run")
+    return wide[sorted(wide, key=lambda share: int(share[:-1]))].rename_axis(columns=None)
 
 
 def one_class(rows: pd.DataFrame) -> pd.DataFrame:

@@ -331,8 +331,8 @@ def folder_name(profile: str, corpus: str, task: str = "", corpus_hash: str = ""
 
 def named(corpus: str, corpus_hash: str) -> str:
     """Return what a corpus is called in results: anyone's own by its content, too."""
-    own = corpus in corpora.known() and corpora.get(corpus).task == tasks.ANY
-    return f"{corpus}-{corpus_hash[:8]}" if own else corpus
+    of_a_reader = corpus in corpora.known() and corpora.get(corpus).task == tasks.ANY
+    return f"{corpus}-{corpus_hash[:8]}" if of_a_reader else corpus
 
 
 def sequential_variant(n: int) -> str:

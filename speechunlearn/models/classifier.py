@@ -143,11 +143,11 @@ def carried() -> dict[str, Path]:
         RegistryError: an entry point that leads to something else, or two encoders of one name
 
     """
-    own = Path(str(resources.files("speechunlearn").joinpath("encoders")))
-    found = {path.parent.name: path.parent for path in sorted(own.glob("*/card.json"))}
+    carried = Path(str(resources.files("speechunlearn").joinpath("encoders")))
+    folders = {path.parent.name: path.parent for path in sorted(carried.glob("*/card.json"))}
     for point, folder in registry.added("speechunlearn.encoders"):
-        if point.name == "nano" or point.name in found:
-            there = found.get(point.name, "nano, which is made anew")
+        if point.name == "nano" or point.name in folders:
+            there = folders.get(point.name, "nano, which is made anew")
             raise registry.RegistryError(
                 f"encoders: {point.name!r} is {str(there)!r} and {registry.said(point)}"
             )
@@ -155,8 +155,8 @@ def carried() -> dict[str, Path]:
             raise registry.RegistryError(
                 f"{registry.said(point)} is {folder!r}, not the path of a folder with a card.json"
             )
-        found[point.name] = Path(folder)
-    return found
+        folders[point.name] = Path(folder)
+    return folders
 
 
 @contextlib.contextmanager

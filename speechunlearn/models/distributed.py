@@ -152,14 +152,14 @@ class _Shared(Classifier):
 
     def forward(self, waveform_z: Tensor, lengths: Tensor) -> Tensor:
         shares = torch.arange(len(waveform_z)).tensor_split(processes())
-        own = shares[rank()]
-        if len(own) == 0:  # takes part with a row that does not count
-            own = torch.zeros(1, dtype=torch.long)
-        own = own.to(waveform_z.device)
+        rows = shares[rank()]
+        if len(rows) == 0:  # takes part with a row that does not count
+            rows = torch.zeros(1, dtype=torch.long)
+        rows = rows.to(waveform_z.device)
         # all draw the same number here, and masks of their own from it
         drawn = int(torch.randint(2**31, (1,)))
         with seeded(drawn, rank()):
-            logits = self.__dict__["parallel"](waveform_z[own], lengths[own])
+            logits = self.__dict__["parallel"](waveform_z[rows], lengths[rows])
         return _Gathered.apply(logits, [len(share) for share in shares])
 
 
@@ -177,8 +177,8 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        own, before = ctx.sizes[rank()], sum(ctx.sizes[: rank()])
-        if own == 0:
+        n_rows, before = ctx.sizes[rank()], sum(ctx.sizes[: rank()])
+        if n_rows == 0:
             return gradient.new_zeros(1, gradient.shape[1]), None
         # times the number of processes, by which their mean will be divided
-        return gradient[before : before + own] * len(ctx.sizes), None
+        return gradient[before : before + n_rows] * len(ctx.sizes), None

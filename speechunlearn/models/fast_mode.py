@@ -198,8 +198,8 @@ def total(parts: Sequence[Callable[[], Tensor]], model: torch.nn.Module) -> Floa
             del _OWN.generator
 
     values, gradients = zip(*in_parallel(one, range(len(parts))), strict=True)
-    given = [[own for own in of if own is not None] for of in zip(*gradients, strict=True)]
-    summed = [torch.stack(of).sum(0) if len(of) > 1 else (*of, None)[0] for of in given]
+    by_parameter = [[own for own in of if own is not None] for of in zip(*gradients, strict=True)]
+    summed = [torch.stack(of).sum(0) if len(of) > 1 else (*of, None)[0] for of in by_parameter]
     return _Computed.apply(torch.stack(values).sum(), summed, *weights)
 
 
@@ -306,11 +306,11 @@ def _unwindow(
 
 def _by_windows(self: torch.nn.Conv1d, samples: Channels) -> Float[Tensor, "batch out frames"]:
     """Stand in for the forward of a convolution; the result lies in memory frame by frame."""
-    given: list[Tensor | None] = [samples, self.weight, self.bias]
+    tensors: list[Tensor | None] = [samples, self.weight, self.bias]
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
-        given = [tensor if tensor is None else tensor.to(dtype) for tensor in given]
-    x, weight, bias = given
+        tensors = [tensor if tensor is None else tensor.to(dtype) for tensor in tensors]
+    x, weight, bias = tensors
     assert x is not None
     frames = x.transpose(1, 2).contiguous()
     return Windows.apply(frames, weight, bias, self.stride[0]).transpose(1, 2)
@@ -339,8 +339,8 @@ def _by_lengths(self: Any, waveform_z: Waveforms, lengths: Lengths) -> Logits:
     if self.frontend.return_attention_mask and bool((lengths < waveform_z.shape[1]).any()):
         mask = lengths[:, None]
     unit = getattr(self, "unit", 1.0)  # of a classifier that takes waveforms as they are
-    given = waveform_z * unit if unit != 1 else waveform_z
-    return self.network(given, attention_mask=mask).logits
+    scaled = waveform_z * unit if unit != 1 else waveform_z
+    return self.network(scaled, attention_mask=mask).logits
 
 
 def _register_attention() -> None:

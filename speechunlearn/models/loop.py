@@ -292,7 +292,7 @@ def padded(lengths: Sequence[int]) -> Callable[[Sequence[int]], float]:
 
 
 def _together(sizes: Sequence[Callable[[Sequence[int]], float]]) -> Callable[[Batch], float]:
-    return lambda batch: sum(size(own) for size, own in zip(sizes, batch.sets, strict=True))
+    return lambda batch: sum(size(part) for size, part in zip(sizes, batch.sets, strict=True))
 
 
 def sized(batch: Tensor) -> Callable[[Any], float]:
@@ -371,7 +371,7 @@ def epochs(
         if epoch and cost.ends(model):
             break
         clips = counted(epoch)
-        samples = _together([padded(own.lengths) for own in (clips, *beside)])
+        samples = _together([padded(part.lengths) for part in (clips, *beside)])
         total = 0.0
         with seeded(seed, epoch) as order:
             begin(epoch)
@@ -408,8 +408,8 @@ def _batches(
     Step t of a descent has batch t mod b of round t div b of a set beside of b batches, and a
     round's order depends on the seed and its number alone.
     """
-    own = list(clips_module.shuffled_batches(clips.lengths, size, order))
-    steps = range(epoch * len(own), (epoch + 1) * len(own))
+    batches = list(clips_module.shuffled_batches(clips.lengths, size, order))
+    steps = range(epoch * len(batches), (epoch + 1) * len(batches))
     going = []
     for number, lengths in enumerate(each.lengths for each in beside):
         count = -(-len(lengths) // size)
@@ -424,5 +424,5 @@ def _batches(
         going.append([turns[step // count][step % count] for step in steps])
     return [
         Batch(positions, tuple(each[place] for each in going), epoch, step, seed)
-        for place, (step, positions) in enumerate(zip(steps, own, strict=True))
+        for place, (step, positions) in enumerate(zip(steps, batches, strict=True))
     ]

@@ -153,7 +153,7 @@ def record_of(out: Path) -> Path:
     return folder.with_name(f"{folder.name}.{_RECORD}")
 
 
-def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
+def write_report(report: dict[str, Any], finished: Path, unfinished: Path) -> None:
     """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder.
 
     Of the lists of clips the report says how much they hold, the record which files they are.
@@ -166,7 +166,7 @@ def write_report(report: dict[str, Any], made: Path, unfinished: Path) -> None:
         name: {key: value for key, value in one.items() if key != "file"}
         for name, one in report["inputs"].items()
     }
-    write_sealed(made / REPORT, public | {"record": sha256(unfinished / _RECORD)})
+    write_sealed(finished / REPORT, public | {"record": sha256(unfinished / _RECORD)})
 
 
 def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def check_free(out: Path, *, resumes: bool = False) -> None:
         )
 
 
-def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
+def publish(finished: Path, out: Path, *, resumes: bool = False) -> None:
     """Move files into the output folder, each in one step, the report last.
 
     Args:
@@ -239,12 +239,12 @@ def publish(made: Path, out: Path, *, resumes: bool = False) -> None:
 
     """
     check_free(out, resumes=resumes)
-    names = sorted((p.name for p in made.iterdir()), key=lambda n: (n == REPORT, n))
+    names = sorted((p.name for p in finished.iterdir()), key=lambda n: (n == REPORT, n))
     keep(out / UNFINISHED / _NOTE, json.dumps(sorted({*_published(out), *names})).encode())
-    if (made.parent / _RECORD).is_file():
-        settle(made.parent / _RECORD, record_of(out))
+    if (finished.parent / _RECORD).is_file():
+        settle(finished.parent / _RECORD, record_of(out))
     for name in names:
-        settle(made / name, out / name)
+        settle(finished / name, out / name)
 
 
 def _published(out: Path) -> list[str]:
@@ -254,24 +254,24 @@ def _published(out: Path) -> list[str]:
     if content is not None:
         return [Path(name).name for name in json.loads(content)]
     try:  # a note that is damaged: the report, which is moved last, names them as well
-        made = note.exists() and read_sealed(out / UNFINISHED / "made" / REPORT)
+        report = note.exists() and read_sealed(out / UNFINISHED / "made" / REPORT)
     except (OSError, ValueError):
-        made = False
-    return [Path(name).name for name in (*made["outputs"], REPORT)] if made else []
+        report = False
+    return [Path(name).name for name in (*report["outputs"], REPORT)] if report else []
 
 
-def is_whole(made: Path, out: Path, request: str) -> bool:
+def is_whole(finished: Path, out: Path, request: str) -> bool:
     """Return whether all files of a request's report are there, moved into place or not yet."""
     try:
-        report = read_sealed(made / REPORT)
+        report = read_sealed(finished / REPORT)
         outputs, record = dict(report["outputs"]), report["record"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    records = (made.parent / _RECORD, record_of(out))
+    records = (finished.parent / _RECORD, record_of(out))
     return report.get("request") == request and any(
         sha256(path) == record for path in records if path.is_file()
     ) and all(
-        any(sha256(path) == digest for path in (made / name, out / name) if path.is_file())
+        any(sha256(path) == digest for path in (finished / name, out / name) if path.is_file())
         for name, digest in outputs.items()
     )
 

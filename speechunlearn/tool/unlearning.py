@@ -239,11 +239,11 @@ def forget(
     with output_folder.folder(out) as unfinished:
         done = _done(out, request)  # by another process meanwhile
         if done is None:
-            made = _carried_out(
+            finished = _carried_out(
                 prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress,
                 request_id,
             )
-            output_folder.publish(made, out, resumes=True)
+            output_folder.publish(finished, out, resumes=True)
             done = _done(out, request)
         output_folder.clear(unfinished)
     assert done is not None
@@ -471,10 +471,10 @@ def _carried_out(
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
     shutil.rmtree(unfinished / "adversarial", ignore_errors=True)  # no more use of them
-    made = unfinished / "made"
-    if made.exists():
-        if output_folder.is_whole(made, unfinished.parent, output_folder.digest(asked)):
-            return made  # killed while it was published
+    finished = unfinished / "made"
+    if finished.exists():
+        if output_folder.is_whole(finished, unfinished.parent, output_folder.digest(asked)):
+            return finished  # killed while it was published
         output_folder.withdraw(unfinished)
     partial = unfinished / "making"
     shutil.rmtree(partial, ignore_errors=True)
@@ -497,8 +497,8 @@ def _carried_out(
         path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
     }
     output_folder.write_report(report, partial, unfinished)
-    settle(partial, made)
-    return made
+    settle(partial, finished)
+    return finished
 
 
 def _report(
