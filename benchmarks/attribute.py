@@ -33,14 +33,13 @@ from speechunlearn import methods, provenance
 from speechunlearn.audit import probes
 from speechunlearn.cache import Cache
 from speechunlearn.lab import profiles
-from speechunlearn.lab.probing import counts, kept, summary
+from speechunlearn.lab.probing import RESULTS, counts, kept, summary
 from speechunlearn.lab.relearning import attribute_reader
 from speechunlearn.lab.study import Study, described
 from speechunlearn.methods import erasure
 from speechunlearn.models import fast_mode, training
 from speechunlearn.models.classifier import Classifier
 
-RESULTS = provenance.REPOSITORY / "data" / "benchmarks" / "attribute.csv"
 POOL = pools.FOLDER / "cpu-ravdess-nano-pretrained"
 COLUMN = "gender"
 #: models of which the encoder is trained as a probe: leace's is the original's

@@ -22,6 +22,10 @@ from transformers import (
 )
 
 from speechunlearn.models.classifier import seeded
+from speechunlearn.models.moonshine import (
+    MoonshineClassifierConfig,
+    MoonshineForSequenceClassification,
+)
 
 LABELS = ("low", "middle", "high")
 
@@ -42,6 +46,12 @@ _WHISPER = {
     "max_source_positions": 50, "num_mel_bins": 20, "decoder_layers": 1,
     "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "vocab_size": 20, "pad_token_id": 0,
     "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0,
+}  # fmt: skip
+MOONSHINE = {
+    "hidden_size": 40, "intermediate_size": 64, "encoder_num_hidden_layers": 2,
+    "decoder_num_hidden_layers": 1, "encoder_num_attention_heads": 2,
+    "decoder_num_attention_heads": 2, "vocab_size": 16, "pad_token_id": 2,
+    "classifier_proj_size": 16,
 }  # fmt: skip
 
 #: name -> (config, model, feature extractor)
@@ -74,6 +84,10 @@ KINDS = {
     "whisper": (
         WhisperConfig(**_WHISPER), WhisperForAudioClassification,
         WhisperFeatureExtractor(feature_size=20, chunk_length=1),
+    ),
+    "moonshine": (
+        MoonshineClassifierConfig(**MOONSHINE), MoonshineForSequenceClassification,
+        Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True),
     ),
 }  # fmt: skip
 

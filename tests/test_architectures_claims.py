@@ -104,7 +104,15 @@ def test_the_interval_that_is_drawn_is_the_tables():
 def test_what_the_page_says_of_the_table_is_so():
     verdicts = other_models.claims(other_models.rows()).set_index(["claim", "architecture"])
     remembers, *others = other_models.CLAIMS
-    assert (verdicts.loc[remembers, "verdict"] == "yes").all() and len(verdicts.loc[remembers]) == 6
+    remembered = verdicts.loc[remembers, "verdict"]
+    assert remembered.pop("moonshine") == "undecided" and len(remembered) == 6
+    assert (remembered == "yes").all()
+    of_moonshine = verdicts.xs("moonshine", level="architecture")
+    decided = of_moonshine[of_moonshine["verdict"] != "undecided"]
+    assert decided["verdict"].to_dict() == {
+        "The method of forget closes more than half of the gap in loss": "no"
+    }
+    assert len(of_moonshine) == len(other_models.CLAIMS) and set(of_moonshine["runs"]) == {3}
     closes = [c for c in others if "closes more than half" in c or "close more than half" in c]
     assert len(closes) == 3
     for claim in closes:

@@ -160,6 +160,25 @@ def test_an_attribute_that_is_none_is_refused(change, said):
         erasure.attribute(change(table), "gender")
 
 
+@pytest.mark.parametrize(
+    "codes, said",
+    [
+        ([0, 1] * 11, "codes: 22 for 24 clips"),
+        ([1] * 24, "one value only"),
+        (pd.factorize(np.array(["a", "b", None] * 8, dtype=object))[0], "clip 2 has no value"),
+    ],
+)
+def test_values_that_tell_nothing_apart_are_refused_before_the_model_is_asked(clips, codes, said):
+    model = tiny.classifier()  # has no head that could be left out: to ask it is another error
+    with pytest.raises(ParameterError, match=said):
+        erasure.project(model, clips, np.array(codes))
+    with pytest.raises(ParameterError, match=said):
+        erasure.reverse(model, clips, codes, erasure.Reversal(), seed=0)
+    if len(codes) == len(clips):
+        with pytest.raises(ParameterError, match=said):
+            erasure.leace(np.eye(24), np.array(codes))
+
+
 @pytest.mark.parametrize("kind", probes.KINDS)
 def test_a_probe_that_knows_voices_alone_tells_no_other_speaker(kind):
     """Each speaker is a place of its own: a probe is right in those it knows, in others not."""
@@ -189,3 +208,5 @@ def test_counts_become_the_uar_of_the_clips_they_count():
     assert table.loc["original", "uar"] == pytest.approx((1 / 3 + 3 / 4) / 2)
     assert table.loc["leace", "uar"] == 1 and table.loc["leace", "clips"] == 7
     assert table.loc["leace", "difference"] == pytest.approx(1 - (1 / 3 + 3 / 4) / 2)
+    shown = probing.readable(table.reset_index(), "task")
+    assert list(shown.columns) == ["Original", "LEACE", "n"] and shown["n"].tolist() == ["7 in 1"]

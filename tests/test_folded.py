@@ -31,7 +31,7 @@ def test_a_page_has_what_its_notebook_made_and_no_start(path, tmp_path):
     places = [i for i, (tags, _) in enumerate(tagged) if "parameters" in tags]
     runs = [i for i, source in enumerate(sources) if source.startswith("## Run it yourself\n")]
     assert places == [i + 1 for i in runs]
-    assert len(runs) == (path.stem[:2] not in ("11", "12", "14"))
+    assert len(runs) == (path.stem[:2] not in ("11", "12"))
 
 
 def test_what_papermill_was_given_is_on_no_page(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from checkpoint import MOONSHINE as TINY
 from conftest import REPOSITORY
 from safetensors.torch import load_file, save_file
 from transformers import MoonshineConfig, MoonshineForConditionalGeneration
@@ -24,18 +25,11 @@ sys.path.insert(0, str(REPOSITORY / "data"))
 import fetch_moonshine  # noqa: E402
 
 LABELS = ("low", "middle", "high")
-TINY = {
-    "hidden_size": 40, "intermediate_size": 64, "encoder_num_hidden_layers": 2,
-    "decoder_num_hidden_layers": 1, "encoder_num_attention_heads": 2,
-    "decoder_num_attention_heads": 2, "vocab_size": 16, "pad_token_id": 2,
-}  # fmt: skip
 
 
 def made(seed: int = 0, **values: object) -> Classifier:
     """A tiny classifier with random weights, none of which is at a value that hides it."""
-    config = moonshine.MoonshineClassifierConfig(
-        num_labels=3, classifier_proj_size=16, **(TINY | values)
-    )
+    config = moonshine.MoonshineClassifierConfig(num_labels=3, **(TINY | values))
     with seeded(seed):
         network = moonshine.MoonshineForSequenceClassification(config)
         with torch.no_grad():

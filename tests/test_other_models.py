@@ -14,7 +14,6 @@ import tiny
 import torch
 from checkpoint import KINDS, LABELS
 from test_methods import FEW
-from test_moonshine import TINY
 
 from speechunlearn import methods
 from speechunlearn.audit import predictions
@@ -22,8 +21,8 @@ from speechunlearn.audit.report_card import Auditor
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.methods import METHODS, UnlearningData
 from speechunlearn.methods.layers import head, layers
-from speechunlearn.models import moonshine, training
-from speechunlearn.models.classifier import Classifier, Frontend, seeded
+from speechunlearn.models import training
+from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.training import Recipe
 from speechunlearn.tool import checkpoints
 
@@ -41,12 +40,6 @@ ARCHITECTURES = ["wav2vec2", "hubert", "wavlm", "ast", "whisper", "moonshine"]
 def network(kind: str, seed: int) -> Classifier:
     """A tiny classifier of an architecture, as anyone's checkpoint of it would be read."""
     with seeded(seed):
-        if kind == "moonshine":
-            config = moonshine.MoonshineClassifierConfig(
-                num_labels=len(LABELS), classifier_proj_size=16, **TINY
-            )
-            made = moonshine.MoonshineForSequenceClassification(config)
-            return Classifier(made, LABELS, Frontend()).eval()
         config, architecture, extractor = KINDS[kind]
         config.id2label = dict(enumerate(LABELS))
         config.label2id = {label: i for i, label in enumerate(LABELS)}

@@ -101,7 +101,8 @@ def test_types_are_kept_inputs_too_and_silence_stays():
     [
         (lambda: protect([noise()], [], KEY), "labels: 0 for 1"),
         (lambda: protect([noise(), noise(700)], ["a", "a"], KEY), "clip 1: 0.04375 s is shorter"),
-        (lambda: protect([noise()], ["c"], Key(bytes(32), ("a", "b"))), "no class 'c'.* a, b"),
+        (lambda: protect([noise()] * 2, ["a", "c"], Key(bytes(32), ("a", "b"))),
+         "waveforms: clip 1: key: no class 'c'.* a, b"),
         (lambda: protect([noise()], ["a"], Key(bytes(32), (), 0.001)), "16 samples is shorter"),
         (lambda: Key(bytes(31)), "secret: 31 bytes"),
         (lambda: Key(bytes(32), taps=1), "taps: 1 is not"),
@@ -112,6 +113,13 @@ def test_types_are_kept_inputs_too_and_silence_stays():
 def test_what_cannot_be_protected_is_named(call, said):
     with pytest.raises(ParameterError, match=said):
         call()
+
+
+def test_no_clip_is_touched_before_all_were_checked(monkeypatch):
+    monkeypatch.setattr(np, "convolve", lambda *_: pytest.fail("a clip was filtered"))
+    for second, label in ((noise(700), "a"), (noise(), "c")):
+        with pytest.raises(ParameterError, match="clip 1"):
+            protect([noise(), second], ["a", label], Key(bytes(32), ("a", "b")))
 
 
 # Keys --------------------------------------------------------------------------------------------

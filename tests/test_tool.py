@@ -106,7 +106,7 @@ def _target_loss(model, clips) -> float:  # noqa: ANN001
     return float(cross_entropy(predict(model, clips, batch_size=1), clips.labels))
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "ast", "whisper"])
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "ast", "whisper", "moonshine"])
 @pytest.mark.parametrize("method", ["perturbed", "adv_ela"])
 def test_what_is_written_loads_unchanged(tmp_path: Path, kind: str, method: str) -> None:
     write(tmp_path / "model", kind)

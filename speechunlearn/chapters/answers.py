@@ -248,8 +248,8 @@ def _cost() -> str:
 
 
 def _attribute() -> str:
-    rows = probing.kept(COMMITTED.parent / "benchmarks" / "attribute.csv")
-    cells = probing.summary(rows).set_index(probing.CELL)
+    rows = probing.kept(probing.RESULTS)
+    cells = probing.committed().set_index(probing.CELL)
 
     def uar(*cell: str) -> str:
         return results.with_interval(*cells.loc[cell, ["uar", "low", "high"]])
@@ -282,8 +282,8 @@ def _other_models() -> str:
     return (
         "By how much an attack on the loss knows the clips better on the original than on models "
         f"retrained without them, AUC: {'; '.join(said)}. Of {len(judged)} pairs of a claim and "
-        f"an architecture, {counted}. (Arabic words; wav2vec 2.0 from `nano-english`, the others "
-        "from random weights.)"
+        f"an architecture, {counted}. (Arabic words; wav2vec 2.0 from `nano-english`, Moonshine "
+        "tiny from its pre-trained weights, the others from random ones.)"
     )
 
 

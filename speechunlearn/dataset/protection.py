@@ -172,14 +172,14 @@ def protect(
     """
     if len(waveforms) != len(labels):
         raise ParameterError(f"labels: {len(labels)} for {len(waveforms)} clips")
-    blurred = [waveform.copy() for waveform in waveforms]
-    for number, (waveform, label) in enumerate(zip(blurred, labels, strict=True)):
+    patches = []
+    for number, (waveform, label) in enumerate(zip(waveforms, labels, strict=True)):
         try:
-            patch = key.patch(label, len(waveform), sampling_rate)
-        except KeyFileError:
-            raise
+            patches.append(key.patch(label, len(waveform), sampling_rate))
         except ParameterError as error:
-            raise ParameterError(f"waveforms: clip {number}: {error}") from error
+            raise type(error)(f"waveforms: clip {number}: {error}") from error
+    blurred = [waveform.copy() for waveform in waveforms]
+    for waveform, label, patch in zip(blurred, labels, patches, strict=True):
         taps = key.filter_of(label)[1]
         before = waveform[patch].reshape(patch.stop - patch.start, -1).astype(np.float64)
         after = np.stack([np.convolve(channel, taps, "same") for channel in before.T], axis=1)

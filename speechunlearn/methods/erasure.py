@@ -68,6 +68,18 @@ def attribute(manifest: pd.DataFrame, column: str) -> tuple[Int[np.ndarray, " cl
     return codes, list(names)
 
 
+def _checked(codes: Sequence[int] | np.ndarray, n: int) -> Int[np.ndarray, " clips"]:
+    """Refuse values that are not those of n clips, or that tell none of them apart."""
+    codes = np.array(codes)
+    if len(codes) != n:
+        raise ParameterError(f"codes: {len(codes)} for {n} clips")
+    if codes.min() < 0:
+        raise ParameterError(f"codes: clip {codes.argmin()} has no value ({codes.min()})")
+    if codes.min() == codes.max():
+        raise ParameterError("codes: one value only: there is nothing to tell apart")
+    return codes
+
+
 @contextmanager
 def headless(model: Classifier, *, projected: bool = False) -> Iterator[torch.nn.Sequential]:
     """Let a classifier answer with its pooled representation inside the block.
@@ -131,6 +143,9 @@ def leace(
         pooled: representation
         codes: value of each clip
 
+    Raises:
+        ParameterError: as many values as clips, two or more, are not there
+
     Returns:
         P and b of :math:`x \mapsto P x + b`
 
@@ -141,6 +156,7 @@ def leace(
         [[1.0, 1.0], [1.0, 3.0], [1.0, 1.0], [1.0, 3.0]]
 
     """
+    codes = _checked(codes, len(pooled))
     mean, values = pooled.mean(axis=0), np.eye(codes.max() + 1)[codes]
     centred = pooled - mean
     variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -174,7 +190,11 @@ def project(model: Classifier, clips: Clips, codes: Int[np.ndarray, " clips"]) -
         clips: that the map is fitted on
         codes: value of each, see `attribute`
 
+    Raises:
+        ParameterError: see `leace`
+
     """
+    codes = _checked(codes, len(clips))
     return fold(model, *leace(representation(model, clips), codes))
 
 
@@ -226,8 +246,12 @@ def reverse(
         reversal: hyperparameters
         seed: source of everything that is drawn
 
+    Raises:
+        ParameterError: see `leace`
+
     """
-    model, truth = copy.deepcopy(model), torch.as_tensor(np.asarray(codes))
+    truth = torch.as_tensor(_checked(codes, len(clips)))
+    model = copy.deepcopy(model)
     steps = reversal.epochs * -(-len(clips) // reversal.batch_size)
     projector = model.network.projector
     with headless(model) as head, seeded(seed):

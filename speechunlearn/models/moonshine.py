@@ -16,7 +16,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
-from transformers import AutoConfig, AutoModelForAudioClassification, MoonshineConfig
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    MoonshineConfig,
+    Wav2Vec2FeatureExtractor,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.moonshine.modeling_moonshine import (
     MoonshineEncoder,
@@ -230,6 +236,7 @@ def _inside(counts: Int[Tensor, " batch"], frames: int) -> Bool[Tensor, "batch f
 
 
 AutoConfig.register(MoonshineClassifierConfig.model_type, MoonshineClassifierConfig)
+AutoFeatureExtractor.register(MoonshineClassifierConfig, Wav2Vec2FeatureExtractor)
 AutoModelForAudioClassification.register(
     MoonshineClassifierConfig, MoonshineForSequenceClassification
 )

@@ -1,11 +1,12 @@
 """Anyone's checkpoint, read without running anything that lies in it, and written back in kind.
 
 A checkpoint is a folder, or a hub id, that transformers' ``AutoModelForAudioClassification`` and
-``AutoFeatureExtractor`` read: wav2vec 2.0 and its relatives on waveforms, and the Audio Spectrogram
-Transformer and Whisper's encoder on spectrograms that are computed here, so that a gradient reaches
-the waveform. Weights come from safetensors, or from a pickle that torch reads with
-``weights_only=True``; a checkpoint that asks for code of its own is refused. Of JSON, only what is
-checked here is used, and its numbers are bounded by the weights before memory is asked for.
+``AutoFeatureExtractor`` read: wav2vec 2.0 and its relatives on waveforms, with Moonshine as
+`speechunlearn.models.moonshine` registers it, and the Audio Spectrogram Transformer and Whisper's
+encoder on spectrograms that are computed here, so that a gradient reaches the waveform. Weights
+come from safetensors, or from a pickle that torch reads with ``weights_only=True``; a checkpoint
+that asks for code of its own is refused. Of JSON, only what is checked here is used, and its
+numbers are bounded by the weights before memory is asked for.
 """
 
 import contextlib
@@ -34,8 +35,8 @@ from speechunlearn.tool import output_folder
 
 #: architectures that take waveforms
 ON_WAVEFORMS = (
-    "data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2",
-    "wav2vec2-conformer", "wavlm",
+    "data2vec-audio", "hubert", "moonshine_classifier", "sew", "sew-d", "unispeech",
+    "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm",
 )
 #: architectures that take spectrograms which are computed here
 ON_SPECTROGRAMS = ("audio-spectrogram-transformer", "whisper")
@@ -62,7 +63,9 @@ _REFUSED = {
 _ONE_LABEL = (None, "single_label_classification")
 _ATTENTION = ("attn_implementation", "_attn_implementation", "experts_implementation")
 #: settings that count modules, none of which is without weights
-_COUNTS = ("num_hidden_layers", "encoder_layers", "num_adapter_layers")
+_COUNTS = (
+    "num_hidden_layers", "encoder_layers", "encoder_num_hidden_layers", "num_adapter_layers",
+)
 _MAX_FRAMES = 1000  # a second; published encoders have 25 to 50
 #: settings of the extractors -> the least and the most that make sense
 _BOUNDS = {
@@ -281,8 +284,10 @@ def load(source: str | Path) -> WaveformClassifier:
         kind, known = config_json.get("model_type"), (*ON_WAVEFORMS, *ON_SPECTROGRAMS)
         if kind not in known:
             raise _Unfit(f"model_type {kind!r} is not one of {', '.join(known)}")
+        if kind == "moonshine_classifier":
+            import speechunlearn.models.moonshine  # noqa: F401  (registers it)
         config = _config(kind, config_json)
-        extractor = _extractor(kind, extractor_json, of_extractor)
+        extractor = _extractor(config, extractor_json, of_extractor)
         as_read = _times(folder)
         origin = _origin(folder, revision)
         shapes, precisions = _tensors(origin.weights)
@@ -518,19 +523,17 @@ def _extractor_json(folder: Path) -> tuple[str, dict[str, Any]]:
     return _EXTRACTOR, _json(folder, _EXTRACTOR)
 
 
-def _extractor(kind: str, settings: dict[str, Any], file: str) -> Any:
+def _extractor(config: Any, settings: dict[str, Any], file: str) -> Any:
     """Return transformers' feature extractor of a checkpoint, made from JSON that is checked.
 
     Raises:
         _Unfit: an extractor of another architecture, or a setting that makes no sense
 
     """
-    from transformers.models.auto.feature_extraction_auto import (
-        FEATURE_EXTRACTOR_MAPPING_NAMES,
-        feature_extractor_class_from_name,
-    )
+    from transformers import FEATURE_EXTRACTOR_MAPPING
 
-    usual = FEATURE_EXTRACTOR_MAPPING_NAMES[kind]
+    extractor_class: Any = FEATURE_EXTRACTOR_MAPPING[type(config)]
+    usual = extractor_class.__name__
     named = settings.get("feature_extractor_type", usual)
     if named != usual:
         raise _Unfit(f"{file}: feature_extractor_type is {str(named)[:80]!r}, not {usual!r}")
@@ -541,7 +544,7 @@ def _extractor(kind: str, settings: dict[str, Any], file: str) -> Any:
     for name in ("do_normalize", "return_attention_mask"):
         if not isinstance(settings.get(name), bool | None):
             raise _Unfit(f"{file}: {name} is {str(settings[name])[:40]!r}, not true or false")
-    return feature_extractor_class_from_name(usual).from_dict(dict(settings))
+    return extractor_class.from_dict(dict(settings))
 
 
 def _weight_files(folder: Path) -> list[Path]:
