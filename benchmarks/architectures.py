@@ -78,14 +78,12 @@ class Architecture(NamedTuple):
         kind: transformers' name of it
         weights: where its weights come from
         recipe: of its training
-        runs: forget sets that are tried
 
     """
 
     kind: str
     weights: str
     recipe: Recipe = _FROM_SCRATCH
-    runs: int = MODELS
 
 
 ARCHITECTURES = {
@@ -100,7 +98,6 @@ ARCHITECTURES = {
         "Moonshine tiny", "pre-trained",
         Recipe(epochs=12, learning_rate=1e-3, encoder_rate=0.1, batch_size=16,
                schedule="one_cycle", weight_decay=0.01, clip_gradient=1.0),
-        runs=3,
     ),
 }  # fmt: skip
 
@@ -377,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             before.query("architecture == @name and run == @run")["method"]
         )
         asked = [method for method in ("original", *options.methods) if method not in done]
-        if run >= ARCHITECTURES[name].runs or not asked:
+        if not asked:
             continue
         for made in rows(name, run, options.root, options.work, asked):
             partial = options.out.with_suffix(".partial")

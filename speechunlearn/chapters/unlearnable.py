@@ -60,10 +60,16 @@ def points(
 
 def _text(table: pd.DataFrame, digits: int = 2) -> list[str]:
     return [
-        f"{with_interval(row.value, row.low, row.high, digits)}, n = {row.n}" if row.n > 1
-        else f"{number(row.value, digits)}, n = 1"
+        with_interval(row.value, row.low, row.high, digits) if row.n > 1
+        else number(row.value, digits)
         for row in table.itertuples()
-    ]
+    ]  # fmt: skip
+
+
+def _runs(table: pd.DataFrame, index: list[str]) -> pd.Series:
+    """Return of how many runs the numbers of each row are."""
+    n = table.groupby(index, sort=False)["n"].agg(["min", "max"])
+    return n["min"].astype(str).where(n["min"] == n["max"], n.astype(str).agg("–".join, axis=1))
 
 
 def answer() -> str:
@@ -122,7 +128,8 @@ def _wide(table: pd.DataFrame, index: list[str]) -> pd.DataFrame:
     )
     columns = [name for name in NAMES.values() if name in wide]
     columns += [name for name in wide if name not in columns]
-    return wide[columns].fillna("not run").rename_axis(columns=None)
+    wide = wide[columns].fillna("not run").rename_axis(columns=None)
+    return wide.assign(n=_runs(table, index))
 
 
 def quality(rows: pd.DataFrame) -> pd.DataFrame:
@@ -134,19 +141,19 @@ def quality(rows: pd.DataFrame) -> pd.DataFrame:
     display(Markdown(
         f"Two random halves of the unprotected clips lie {number(halves)} apart: of half as many "
         "clips each, few enough that most of it is chance. Their MOS is estimated as "
-        f"{_text(points(unprotected, ['task'], 'mos_unprotected'))[0]}."
+        f"{_text(points(unprotected, ['task'], 'mos_unprotected'))[0]}, n = {len(unprotected)}."
     ))
     by = ["method", "patch_seconds", "taps", "blur"]
+    words = pd.concat([words, ratings().query("task == 'keyword'")])
     table: dict[str, pd.Series] = {}
     for value, title, digits in (
         ("uar", "UAR on clean speech", 2), ("snr_db", "SNR (dB)", 1),
-        ("frechet", "Fréchet distance", 2),
+        ("frechet", "Fréchet distance", 2), ("mos", "MOS, estimated", 2),
     ):
         column = points(words.dropna(subset=[value]), by, value)
         table[title] = column.assign(text=_text(column, digits)).set_index(by)["text"]
-    rated = ratings()
-    column = points(rated[rated["task"] == "keyword"], by, "mos")
-    table["MOS, estimated"] = column.assign(text=_text(column)).set_index(by)["text"]
+        table["n"] = _runs(column, by)
+    table["n"] = table.pop("n")  # the last column
     wide = pd.DataFrame(table).fillna("not run").sort_index().reset_index()
     patch = wide["patch_seconds"].map("{:g}".format).where(wide["method"] != "cuda", "all")
     wide = wide.assign(method=wide["method"].map(NAMES), patch_seconds=patch)
@@ -190,7 +197,8 @@ def shares(rows: pd.DataFrame) -> pd.DataFrame:
     table = points(words, ["model", "share"])
     table = table.assign(text=_text(table), share=table["share"].map("{:.0%}".format))
     wide = table.pivot(index="model", columns="share", values="text").fillna("not run")
-    return wide[sorted(wide, key=lambda share: int(share[:-1]))].rename_axis(columns=None)
+    wide = wide[sorted(wide, key=lambda share: int(share[:-1]))].rename_axis(columns=None)
+    return wide.assign(n=_runs(table, ["model"]))
 
 
 def one_class(rows: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +208,7 @@ def one_class(rows: pd.DataFrame) -> pd.DataFrame:
     protected = np.where(shown["question"] == "one", "it alone", "all")
     shown = shown.assign(protected=np.where(shown["method"] == "none", "none", protected))
     table = points(shown, ["task", "protected", "method"], "recall_one")
-    return _wide(table.assign(text=_text(table)), ["task", "protected"])
+    return _wide(table.assign(text=_text(table)), ["task", "protected"]).replace("not run", MISSING)
 
 
 def made_by(rows: pd.DataFrame) -> None:
