@@ -565,6 +565,14 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
         "once.\n\n"
     )
     text += narrower(header, rows, "Results in `data/results/`.", "status-results")
+    header = ["File", "Rows", "Time", "Commits", "Made by"]
+    text += (
+        "\n## Other committed tables\n\nLeaderboards (a row an evaluation; in the time a model "
+        "that is scored on several sets counts once; the tables beside it are computed from it), "
+        "pools (a row a model), trials and benchmarks. A dash: the file does not say. `--help` "
+        "lists the options of a benchmark.\n\n"
+    )
+    text += table(header, other_tables(), "Other tables in `data/`.", "status-tables")
     packages = ("jupyter-book", "sphinx", "myst-nb", "pandas", "matplotlib")
     built = ", ".join(f"{name} {version(name)}" for name in packages)
     text += (
@@ -573,6 +581,45 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
         "loaded to build it.\n"
     )
     target.write_text(text)
+
+
+#: where a table lies, or what it is -> the command that makes it anew
+COMMANDS = {
+    "leaderboard": "speechunlearn run 10 --profile cpu --corpus CORPUS --root PATH -p results=OUT",
+    "tuning": "speechunlearn run 10 --profile cpu --corpus CORPUS --root PATH -p results=OUT",
+    "pools": "python -m benchmarks.pool", "scored": "python -m benchmarks.judged score FOLDER",
+    "tuned": "python -m benchmarks.judged tune FOLDER",
+    "judged": "python -m benchmarks.judged show FOLDER",
+    "protection_mos": "python -m benchmarks.protection --mos",
+    "protect_files": "python -m benchmarks.protection --files 1000",
+}
+
+
+def other_tables() -> list[list[object]]:
+    """Return a row for each committed table that is none of `data/results`, and for each pool."""
+    rows: list[list[object]] = []
+
+    def add(file: Path, made: pd.DataFrame, count: int, command: str) -> None:
+        timed, commits = "seconds" in made and "machine" in made, made.get("commit", pd.Series())
+        rows.append([
+            f"`{file.relative_to(ROOT / 'data').as_posix()}`", count,
+            _duration(float(made["seconds"].sum())) if timed else "–",
+            ", ".join(f"`{c}`" for c in sorted(set(commits.dropna()))) or "–", f"`{command}`",
+        ])
+
+    data = ROOT / "data"
+    for file in sorted(data.glob("leaderboard/*/evaluations.csv")):
+        run = results.Results.read(file.parent)
+        add(file.parent, run.models, len(run.evaluations), COMMANDS["leaderboard"])
+    for folder in sorted(path.parent for path in data.glob("pools/*/design.json")):
+        models = [json.loads(str(np.load(file)["about"])) for file in folder.glob("model-*.npz")]
+        add(folder, pd.DataFrame(models), len(models), COMMANDS["pools"])
+    for kind in ("tuning", "pools", "benchmarks"):
+        for file in sorted((data / kind).rglob("*.csv")):
+            content = pd.read_csv(file, dtype={"commit": str})
+            command = COMMANDS.get(file.stem) or COMMANDS.get(kind)
+            add(file, content, len(content), command or f"python -m benchmarks.{file.stem}")
+    return rows
 
 
 def made_by(notebook: dict[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -454,3 +455,19 @@ def test_values_on_real_speech_are_those_of_committed_tables(generated):
     assert sooner.all()  # as the page says
     zrf = rows[rows["model"] == "original"]["zrf"].mean()
     assert f"Original {zrf:.2f}" in (generated / "metrics" / "zrf.md").read_text()
+
+
+def test_the_status_lists_every_committed_table_its_time_and_its_command(generated):
+    text, data = (generated / "status.md").read_text(), ROOT / "data"
+    for file in data.rglob("*.csv"):
+        place = file.relative_to(data)
+        if place.parts[0] in ("benchmarks", "tuning", "pools", "leaderboard"):
+            shown = place.parent if place.parts[0] == "leaderboard" else place
+            assert f"`{shown.as_posix()}`" in text
+    pool = data / "pools" / "cpu-ravdess-nano-pretrained"
+    abouts = [json.loads(str(np.load(file)["about"])) for file in pool.glob("model-*.npz")]
+    (row,) = [line for line in text.split("\n") if "`pools/cpu-ravdess-nano-pretrained`" in line]
+    assert len(abouts) == 32 and " 32 " in row and "9cae9056f497" in row
+    assert f"{sum(about['seconds'] for about in abouts) / 60:.1f} min" in row
+    for name in re.findall(r"python -m benchmarks\.(\w+)", text):
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file()
