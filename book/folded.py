@@ -43,6 +43,9 @@ def arrange(notebook: Path) -> None:
                 tags.append("remove-input")
             elif not {*SHOWN, "hide-cell", "remove-input"} & {*tags}:
                 tags.append("hide-input")
+            if "solution" in tags:
+                texts = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Solution"}
+                cell["metadata"]["mystnb"] = texts
             # tables to look something up: a row a model, a row a component
             if "pages.cards(" in source or "pages.changed(" in source:
                 tags[:] = [tag for tag in tags if tag != "hide-input"] + ["hide-cell"]

@@ -484,15 +484,14 @@ def is_image(output: dict[str, Any]) -> bool:
 
 
 def keep_intervals(notebook: Path) -> None:
-    """Let no line of a notebook's tables end within an interval: ``0.43 [0.35,&nbsp;0.51]``."""
+    """Let no line of a notebook's tables end within an interval or a number of runs."""
     content = json.loads(notebook.read_text())
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):
                 html = "".join(output["data"]["text/html"])
-                output["data"]["text/html"] = re.sub(
-                    r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1,&nbsp;\2]", html
-                )
+                html = re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1,&nbsp;\2]", html)
+                output["data"]["text/html"] = re.sub(r"\bn = (\d+)", r"n&nbsp;=&nbsp;\1", html)
     notebook.write_text(json.dumps(content))
 
 

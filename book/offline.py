@@ -26,7 +26,9 @@ def mathml(tex: str, display: bool) -> str:
 
     """
     try:
-        drawn = tex2mathml(tex.strip(), as_block=display)
+        # \frac12 x: to LaTeX each argument is one digit; docutils would draw 12 / x
+        braced = re.sub(r"(\\[dt]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", tex.strip())
+        drawn = tex2mathml(braced, as_block=display)
     except Exception as error:
         raise ExtensionError(f"formula {tex.strip()!r}: {error}") from error
     return with_indices_beside_accents(drawn)

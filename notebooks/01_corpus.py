@@ -26,9 +26,9 @@ answers.of_committed("01_corpus")
 
 # %% [markdown]
 # A model that is to forget must first have learnt from somebody. This chapter reads a corpus, looks
-# at it, and cuts it three times: into **training, validation and test speakers**, of whom no one is
-# in two parts; and the training clips into a **forget set** of N clips, drawn at random, and the
-# **retain set**.
+# at it, and splits it twice: first the speakers into **training, validation and test speakers**,
+# with nobody in two parts; then the training clips into a **forget set** of N clips, drawn at
+# random, and the **retain set**, which is the rest.
 #
 # The smoke profile uses the *embedded corpus*: synthetic Italian speech made for this book, with
 # file names in the scheme of DEMoS, the paper's corpus. It is not DEMoS, and no number on this
@@ -83,9 +83,9 @@ def read(path, sampling_rate):
     return (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
 
 # %% [markdown]
-# A split that keeps speakers together puts them in a random order and cuts it where the clips so
-# far reach a part's share. Such a split can be uneven: a part may get few clips of a class, or few
-# women. So many are drawn, and the most even one is taken.
+# To keep each speaker's clips together, the split puts the speakers in random order and cuts the
+# list where a part has its share of the clips. Such a split can be uneven: a part may get few clips
+# of a class, or few women. So many splits are drawn, and the most even one is used.
 
 # %% tags=["component"]
 def random_split(manifest, shares, generator):
@@ -110,9 +110,9 @@ def imbalance(manifest, split, shares):
     return total
 
 # %% [markdown]
-# The clips to forget are the first of a random order of the *contents* (a content is known by its
-# hash), and the order depends on the name of the set alone. So the set of 10 begins with the set
-# of 5, on every machine.
+# The clips to forget are the first N in a random order of their *contents* (identified by a hash),
+# and the order depends only on the name of the set. So the set of 10 begins with the set of 5, on
+# every machine.
 
 # %% tags=["component"]
 def random_clips(hashes, n, name):
@@ -155,9 +155,9 @@ print("random forget sets: the same clips in the same order")
 # %% [markdown]
 # ## On real speech
 #
-# What the committed runs of profile `cpu` were made on. Clips are counted of one run, with what is judged:
-# the clips to forget, a sample of the retained ones, and all of the unseen units. These are speakers; words, where
-# a model names speakers.
+# The data behind the committed runs of profile `cpu`. The counts are those of one run, and of the
+# clips that are scored: the forget set, a sample of the retain set, and all clips of the unseen
+# units, which are speakers, or words where the model names speakers.
 
 # %%
 from speechunlearn.chapters import pages
@@ -189,7 +189,7 @@ for label, clips in manifest[manifest["speaker"] == speaker].groupby("label"):
 # ### Nobody is on two sides
 #
 # The split is by speaker, and a clip that occurs twice under two names counts once: otherwise a
-# model could be asked to forget a recording that it keeps a copy of.
+# model could be asked to forget a recording of which it keeps a copy.
 
 # %%
 import itertools
@@ -204,9 +204,9 @@ print("contents shared:", [len(contents[a] & contents[b]) for a, b in pairs])
 # ### The forget sets
 #
 # A *random forget set* of size N is the first N clips of a random order of the training clips. So
-# those of one number are nested, and a method's fall with N is not the luck of other clips.
-# One more, the *development forget set*, is kept for choosing parameters; it shares no clip with
-# the reported ones.
+# forget sets with the same number are nested: if a method gets worse as N grows, that is not
+# because the clips were other ones. One more, the *development forget set*, is kept for choosing
+# parameters; it shares no clip with the reported ones.
 
 # %%
 from speechunlearn.lab import forget_sets
@@ -241,7 +241,7 @@ pd.DataFrame(
 ).rename_axis("forget_id")
 
 # %% [markdown]
-# DEMoS itself is licensed: whoever has it runs this chapter with `--profile paper --root …`. Its
+# DEMoS itself is licensed: if you have it, run this chapter with `--profile paper --root …`. Its
 # split was never published; the reader's is *reconstructed* from the paper's counts, see the page
 # on corpora.
 
@@ -250,12 +250,12 @@ pd.DataFrame(
 #
 # - A model takes `waveform_z`: mono, one sampling rate, zero mean, unit variance.
 # - A split keeps speakers and contents apart, and the most even of many random ones is taken.
-# - A forget set is the start of a fixed random order, so those of one number are nested; the
-#   development forget set shares no clip with the reported ones.
+# - A forget set is the start of a fixed random order, so forget sets with the same number are
+#   nested; the development forget set shares no clip with the reported ones.
 #
 # ## Exercises
 #
-# **1.** A clip is recorded again at half the volume. What does the model get to hear of it?
+# **1.** A clip is recorded again at half the volume. What changes for the model?
 
 # %% tags=["solution", "hide-cell"]
 waveform = audio.read_clip(path, rate)
@@ -276,8 +276,8 @@ assert len(heard[tested] & heard["train"]) > len(heard[tested]) / 2
 print("Most of them: such a test says little about strangers.")
 
 # %% [markdown]
-# **3.** Add one clip to the training set, and draw again. Is the new forget set still the old one with a
-# clip more or less?
+# **3.** Add one clip to the training set, and draw again. Does the new forget set differ from the
+# old one by more than one clip?
 
 # %% tags=["solution", "hide-cell"]
 contents = train["hash"].to_numpy(str)

@@ -37,8 +37,8 @@ answers.of_committed("02_finetuning")
 # %% [markdown]
 # ## A step of fine-tuning, rebuilt
 #
-# All training here is one step, repeated: the loss of a batch, its gradient, and the weights moved
-# against it.
+# All training here repeats one step: compute the loss of a batch, take its gradient, and move the
+# weights against it.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -62,9 +62,9 @@ def step(model, optimiser, clips):
     return loss.item()
 
 # %% [markdown]
-# Here it is on one batch, beside as many clips of speakers whom the model never hears. Dropout and
-# masking are off, so that nothing is drawn, and sums are taken in double precision, so that two
-# programs which add in another order agree.
+# Here it runs on one batch, with as many clips of speakers whom the model never hears for
+# comparison. Dropout and masking are off, so that nothing is random, and sums are taken in double
+# precision, so that two programs that add in a different order agree.
 
 # %% tags=["nbval-ignore-output"]
 from dataclasses import replace
@@ -189,7 +189,7 @@ table
 # ### Does it remember?
 #
 # A membership attack guesses from a clip's loss whether it was trained on. Its AUC is the chance
-# that a training clip has a lower loss than a clip of an unseen speaker; .5 would be blind. The
+# that a training clip has a lower loss than a clip of an unseen speaker; 0.5 is guessing. The
 # retrained model's AUC on the *same* clips is the reference: what lies between the two is what
 # there is to forget.
 
@@ -202,7 +202,8 @@ attack.round(2).unstack().rename_axis(columns="attack AUC")
 # %% [markdown]
 # ### Where the model errs
 #
-# Unseen speakers of the first setting; each row is a class, in shares of its clips.
+# Confusions on unseen speakers in the first setting; each row is a class, and its values are shares
+# of that class's clips.
 
 # %%
 first = run.profile.settings[0]
@@ -212,14 +213,14 @@ figures.confusion(unseen, studies[first].labels);
 # %% [markdown]
 # ## What to remember
 #
-# - Fine-tuning is one step, repeated: loss, gradient, step of the optimiser.
-# - The loss of the clips that are trained on falls below that of strangers' clips. That gap is what
-#   a model remembers of single clips, and what there is to forget.
+# - Fine-tuning repeats one step: loss, gradient, update of the weights.
+# - The loss of the training clips falls below that of unseen speakers' clips. That gap is what a
+#   model remembers of single clips, and what there is to forget.
 # - A model without the gap makes every method of unlearning look good.
 #
 # ## Exercises
 #
-# **1.** What loss has a model that gives every class the same probability?
+# **1.** What is the loss of a model that gives every class the same probability?
 
 # %% tags=["solution", "hide-cell"]
 n_classes = len(study.labels)
@@ -240,8 +241,8 @@ assert 0.99 * learning_rate < farthest < 1.01 * learning_rate
 print("By the learning rate, whatever the loss.")
 
 # %% [markdown]
-# **3.** After these steps, of how many clips more is the model right on its batch than on the
-# strangers' clips?
+# **3.** After these steps, how many more clips does the model get right in its batch than among the
+# unseen speakers' clips?
 
 # %% tags=["solution", "hide-cell"]
 right = {

@@ -42,9 +42,9 @@ answers.of_committed("03_baselines")
 # %% [markdown]
 # ## Wrong labels, rebuilt
 #
-# A wrong label is one of the other classes, each as likely. A step of Ran. Lab. moves the weights
-# towards the wrong labels of the forget set; Remain. Unl. adds the loss of the true labels of the
-# retain set. (With the curriculum, the wrong labels' losses are weighted in addition.)
+# A wrong label is one of the other classes, all equally likely. A step of Ran. Lab. moves the
+# weights towards the wrong labels of the forget set; Remain. Unl. adds the loss of the true labels
+# of the retain set. (With the curriculum, the wrong labels' losses are weighted in addition.)
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -105,8 +105,8 @@ figures.loss_pairs(side_by_side);
 
 # %% [markdown]
 # The package draws the same labels from the same generator, scores the same losses, and its two
-# methods end at the same weights. (In double precision and without dropout: nothing is drawn beside
-# the labels, and two programs which add in another order agree.)
+# methods end at the same weights. (They are compared in double precision and without dropout, so
+# that nothing but the labels is random and the order of summation does not matter.)
 
 # %% tags=["agrees"]
 from copy import deepcopy
@@ -194,7 +194,7 @@ protocol.readable(table)
 protocol.distances(table)
 
 # %% [markdown]
-# What each cost. A clip that is sent forward and backward in two epochs counts twice.
+# What each method costs. A clip that is sent forward and backward in two epochs counts twice.
 
 # %%
 protocol.costs(results)
@@ -205,13 +205,13 @@ protocol.costs(results)
 # - Retraining without the forget set defines forgetting; its scores are the aim, not 0.
 # - The original has smaller losses on the forget set than the retrained model: that is what there
 #   is to forget.
-# - Ran. Lab. needs the forget set alone and destroys more than that; Remain. Unl. repairs it with
-#   the retain set, which may be gone.
+# - Ran. Lab. needs the forget set alone and destroys more than that; Remain. Unl. repairs that with
+#   the retain set, which may no longer exist.
 #
 # ## Exercises
 #
-# **1.** Wrong labels are drawn anew for each step, for ever. What is the least mean loss that any
-# model can reach on them?
+# **1.** New wrong labels are drawn at every step. What is the lowest mean loss that any model can
+# reach on them in the long run?
 
 # %% tags=["solution", "hide-cell"]
 generator = torch.Generator().manual_seed(0)
@@ -233,7 +233,7 @@ print("The original's is smaller: it has heard these clips.")
 
 # %% [markdown]
 # **3.** Edit one line: let `unlearn` climb the loss of the true labels of the forget set in place
-# of descending that of wrong ones. (This is NegGrad.) Does its loss have an upper end?
+# of descending that of wrong ones. (This is NegGrad.) Is its loss bounded above?
 
 # %% tags=["solution", "hide-cell"]
 climbing = deepcopy(original).double()

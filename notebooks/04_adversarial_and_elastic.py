@@ -36,14 +36,15 @@ answers.of_committed("04_adversarial_and_elastic")
 # retain set, in two ways.
 #
 # **Adversarial copies.** For each clip to forget, M copies are made that the *original* model takes
-# for another, random class, by moving every sample by at most tau (targeted PGD, P steps). They are
-# trained on *with those classes*: they stand in for the other classes' clips, which are gone. (The
-# paper's equation 2 is printed with a plus sign, which would climb the target's loss; a targeted
-# attack descends it: equation {eq}`eq-adv` of the page of {ref}`Adv. <method-adv>`.)
+# for another, random class, by moving every sample by at most tau (targeted PGD, P steps). The
+# model is then trained on the copies *with those classes* as labels: they stand in for the other
+# classes' clips, which are no longer at hand. (The paper's equation 2 is printed with a plus sign,
+# which would climb the target's loss; a targeted attack descends it, as in equation {eq}`eq-adv` on
+# the page of {ref}`Adv. <method-adv>`)
 #
 # **Elastic weights.** Weights that matter, by the Fisher information of the wrong labels, are held
-# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc, equation {eq}`eq-adv_ela` of the page of
-# {ref}`Adv. + Ela. <method-adv_ela>`.
+# near where they were: L = 0.1 L_mis + 1 L_adv + 1000 L_ewc, which is equation {eq}`eq-adv_ela` on
+# the page of {ref}`Adv. + Ela. <method-adv_ela>`
 
 # %% [markdown]
 # ## The method, rebuilt
@@ -71,8 +72,9 @@ def attack(model, clip, target, start, tau, steps, sigma):
     return clip + delta, path
 
 # %% [markdown]
-# What matters: the Fisher information is the squared gradient, clip by clip, of the loss of the
-# wrong labels; the penalty is its sum with the squared distance from where the weights were.
+# Which weights matter: the Fisher information is the squared gradient, clip by clip, of the loss of
+# the wrong labels; the penalty sums, over the weights, this importance times the squared distance
+# from the original weight.
 
 # %% tags=["component"]
 def fisher(model, clips, labels):
@@ -93,7 +95,7 @@ def penalty(model, anchor, importance):
     return sum((importance[n] * (w - anchor[n]) ** 2).sum() for n, w in weights)
 
 # %% [markdown]
-# And Adv. + Ela. is the descent of the three losses' sum, here with whole sets at a time.
+# Adv. + Ela. then descends the weighted sum of the three losses, here with each set as one batch.
 
 # %% tags=["component"]
 def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_rate):
@@ -132,7 +134,7 @@ moved, path = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=bo
 figures.attack_steps(*zip(*path, strict=True), bound);
 
 # %% [markdown]
-# Where the weights are that matter for the wrong labels:
+# Which layers hold the weights that matter for the wrong labels:
 
 # %% tags=["nbval-ignore-output"]
 importance = fisher(original, forget, wrong)
@@ -140,8 +142,8 @@ figures.by_layer(importance);
 
 # %% [markdown]
 # The package gives the same copies, the same importance and penalty, and the same weights. (The
-# last in double precision and without dropout: nothing is drawn but labels and copies, which both
-# get, and two programs which add in another order agree.)
+# weights are compared in double precision and without dropout: both programs get the same labels
+# and copies, nothing else is random, and the order of summation does not matter.)
 
 # %% tags=["agrees"]
 from copy import deepcopy
@@ -203,8 +205,9 @@ print("penalty: the same")
 # %% [markdown]
 # ## On real speech
 #
-# The committed run of profile `cpu`, for the smallest N: one run, and no intervals. What it was run
-# with stands above the table. Two of the rows have the paper's M = 20 and P = 50, though not its epochs.
+# The committed run of profile `cpu`, for the smallest N. It is a single run, so there are no
+# intervals; its settings are listed above the table. Two rows use the paper's M = 20 and P = 50,
+# but not its number of epochs.
 
 # %%
 from speechunlearn.chapters import pages
@@ -213,25 +216,27 @@ from speechunlearn.lab import results as protocol
 pages.open_choices(protocol.committed("cpu", "ravdess"))
 
 # %% [markdown]
-# **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the paper's weight of
-# 1000, UAR on the forget set is that of the model before unlearning: nothing is forgotten. In the two rows with
-# the paper's M and P it is furthest below the retrained model's.
+# **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the
+# paper's weight of 1000, the UAR on the forget set stays that of the model before unlearning:
+# nothing is forgotten. In the two rows with the paper's M and P it is furthest below the retrained
+# model's.
 
 # %% [markdown]
 # ### Hear it
 #
-# A recording of a person, under attack: "And so, my fellow Americans", from the inaugural address of
-# President Kennedy on 20 January 1961, which is in the public domain. The model is one that learnt the
-# emotions of RAVDESS (`nano-pretrained`); it has never heard this voice, and what it says of the clip need not
-# be right. One copy for each tau, of P = 50 steps, all with the same target; what the model says was asked
-# of the files that play here.
+# A recording of a person, under attack: "And so, my fellow Americans", from the inaugural address
+# of President Kennedy on 20 January 1961, which is in the public domain. The model was trained on
+# the emotions of RAVDESS (`nano-pretrained`); it has never heard this voice, and its answer need
+# not be right. There is one copy for each tau, made in P = 50 steps, all with the same target; the
+# answers are the model's for the very files that play here.
 
 # %%
 pages.heard()
 
 # %% [markdown]
-# All three reach their target, the faintest, too: one copy each, so nothing follows for other clips. Whether
-# what was added sounds like *angry*, your ear may judge; no listeners were asked.
+# All three copies reach their target, even the quietest; with one copy for each tau, nothing
+# follows for other clips. Judge for yourself whether what was added sounds *angry*: no listeners
+# were asked.
 
 # %% [markdown]
 # ## Run it yourself
@@ -300,7 +305,7 @@ figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
 
 # %% [markdown]
 # The difference is noise-like and spread over all frequencies: it is not another emotion that one
-# could hear, it is what this model takes for one.
+# could hear, only what this model takes for one.
 #
 # ### What the paper leaves open
 #
@@ -315,7 +320,7 @@ experiments.variants(run.results(asked["open_choices"])).round(2)
 
 # %% [markdown]
 # M and P cost the most: with `-p other_copies=20 -p other_steps=50` both methods are repeated with
-# the paper's, at the smallest tau.
+# the paper's values, at the smallest tau.
 
 # %%
 if other_copies and other_steps:
@@ -328,8 +333,8 @@ if other_copies and other_steps:
 # - A targeted attack descends the target's loss and never leaves the bound; its copies sound like
 #   the clip and are taken for another class.
 # - The copies stand in for the other classes' clips, which are gone.
-# - The penalty holds those weights which matter by the Fisher information. What is estimated, and a
-#   clip or a batch at a time, decides what lambda_3 means.
+# - The penalty holds the weights that matter according to the Fisher information. What lambda_3
+#   means depends on what is estimated, and on whether that is done clip by clip or batch by batch.
 #
 # ## Exercises
 #
@@ -341,7 +346,7 @@ assert climbed[-1][0] > climbed[0][0]
 print("It climbs: the copy moves away from the class that it was to be taken for.")
 
 # %% [markdown]
-# **2.** Do the true labels need the same weights as the wrong ones? Compare the sums of their
+# **2.** Do the true labels depend on the same weights as the wrong ones? Compare the sums of their
 # Fisher information.
 
 # %% tags=["solution", "hide-cell"]
@@ -351,7 +356,8 @@ assert of_true < of_wrong
 print("The wrong labels' is larger: the model is far from saying them.")
 
 # %% [markdown]
-# **3.** Set lambda_3 to 0 in `unlearn`. How far do the weights that matter move, by the penalty?
+# **3.** Set lambda_3 to 0 in `unlearn`. How far do the weights that matter move, as measured by the
+# penalty?
 
 # %% tags=["solution", "hide-cell"]
 free = unlearn(

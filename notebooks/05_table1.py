@@ -40,9 +40,9 @@ answers.of_committed("05_table1")
 # %% [markdown]
 # ## The statistics, rebuilt
 #
-# UAR is the mean, over the classes, of the share of a class's clips that is right. With a count for
-# each clip it is the UAR of a resample; and a resample draws *speakers*, each with all clips, since
-# the clips of a speaker are alike.
+# UAR is the mean, over the classes, of the share of a class's clips that is recognised. Given a
+# count for each clip, the same function is the UAR of a resample. A resample draws *speakers*, each
+# with all their clips, since the clips of a speaker are alike.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -75,8 +75,8 @@ def z_test(uar_a, uar_b, n):
     return z, norm.sf(z)
 
 # %% [markdown]
-# What random labels cost on unseen speakers: the UAR of the original less that of Ran. Lab., on the
-# same speakers in each resample.
+# What random labels cost on unseen speakers: the UAR of the original minus that of Ran. Lab., on
+# the same speakers in each resample.
 
 # %% tags=["nbval-ignore-output"]
 from speechunlearn.chapters import figures
@@ -133,10 +133,11 @@ pages.table(real, "validation", list(protocol.TITLES))
 pages.tests_and_claims(real, "validation")
 
 # %% [markdown]
-# **In words.** The rows are of a reduced variant of the paper's methods (what they were run with stands above
-# each table), so that no claim of the paper is decided here. What the means say of each method stands below
-# the first table, and what the intervals say in the column *difference* of the last. The rest, with the
-# paper's M, P and epochs, and wav2vec2-base on DEMoS, is for the `paper` profile.
+# **In words.** The rows are a reduced variant of the paper's methods (the settings are listed above
+# each table), so no claim of the paper is decided here. What the means say about each method is
+# below the first table; what the intervals say is in the column *difference* of the last. The full
+# setting, with the paper's M, P and epochs, and wav2vec2-base on DEMoS, is left to the `paper`
+# profile.
 
 # %% [markdown]
 # ## Run it yourself
@@ -166,7 +167,7 @@ protocol.readable(table, paper)
 # %% [markdown]
 # *forget*: clips to forget; *retain*: other training clips; *unseen*: speakers never trained on.
 # Mean over the runs, with a 95 % interval from resampling runs and speakers. *paper*: Table 1 of
-# Ren et al., wav2vec2-base on DEMoS: another corpus and another model, beside these numbers and
+# Ren et al., wav2vec2-base on DEMoS: another corpus and another model, shown for orientation and
 # not comparable clip by clip.
 
 # %%
@@ -183,9 +184,9 @@ protocol.distances(table)
 # %% [markdown]
 # ### Tests against random labels
 #
-# The paper's one-tailed z-test takes the clips as independent and the two models as tested on
-# different clips. Both are wrong: clips of a speaker go together, and the models see the same
-# clips. Beside it, a paired bootstrap over speakers and runs.
+# The paper's one-tailed z-test treats the clips as independent and the two models as tested on
+# different clips. Neither is true: a speaker's clips are alike, and both models are tested on the
+# same clips. Beside it is a paired bootstrap over speakers and runs.
 
 # %%
 tests = protocol.tests_against(
@@ -196,7 +197,7 @@ tests.replace({"method": protocol.TITLES}).set_index(["method", "n_forget"])
 # %% [markdown]
 # ### What becomes of the paper's claims
 #
-# Each claim as a difference of UARs that is above 0 where it is right.
+# Each claim as a difference of UARs, which is above 0 if the claim is right.
 
 # %%
 from speechunlearn.lab import sentences
@@ -231,12 +232,12 @@ protocol.costs(results)
 # - Resample what is independent: speakers, and the same ones for both models.
 # - The z-test takes clips and models for independent, and so finds differences that the speakers
 #   do not bear out.
-# - Undecided is a result: the interval holds 0.
+# - Undecided is a result: the interval contains 0.
 #
 # ## Exercises
 #
 # **1.** Ten speakers of a hundred clips each; a model is right on all clips of five of them. How
-# many times wider is the interval when speakers are drawn than when clips are?
+# many times wider is the interval when speakers are resampled than when clips are?
 
 # %% tags=["solution", "hide-cell"]
 alike = pd.DataFrame(
@@ -252,8 +253,8 @@ assert 7 < width["speaker"] / width["hash"] < 13
 print("About ten times, the square root of a hundred: a speaker's clips count as one.")
 
 # %% [markdown]
-# **2.** McNemar's test counts the clips on which one model alone is right; without a difference
-# each is as likely the one's as the other's. Write it with `scipy.stats.binom`.
+# **2.** McNemar's test counts the clips on which one model alone is right; if the models do not
+# differ, each such clip is equally likely to be either one's. Write it with `scipy.stats.binom`.
 
 # %% tags=["solution", "hide-cell"]
 from scipy.stats import binom

@@ -125,9 +125,10 @@ from speechunlearn.lab import results as protocol
 pages.figure2(protocol.committed("cpu", "ravdess"))
 
 # %% [markdown]
-# **In words.** One run a point, four unseen speakers, and a reduced variant (see above the figure): the paper's
-# claim is not tested here. In this run Adv. is best at the smallest tau at every N, and Adv. + Ela. inside
-# the range at most N; neither is below 0.4 at the smallest tau.
+# **In words.** One run per point, four unseen speakers, and a reduced variant (its settings are
+# above the figure): the paper's claim is not tested here. In this run Adv. is best at the smallest
+# tau at every N, and Adv. + Ela. inside the range at most values of N; neither is below 0.4 at the
+# smallest tau.
 
 # %% [markdown]
 # ## Run it yourself
@@ -193,7 +194,7 @@ assert np.isclose(least_snr_db(0.1), 20)
 print("0.1, the smallest of the paper's; each tenth of it is another 20 dB.")
 
 # %% [markdown]
-# **2.** What signal-to-noise ratio has noise that is uniform between -tau and tau?
+# **2.** What is the signal-to-noise ratio of noise that is uniform between -tau and tau?
 
 # %% tags=["solution", "hide-cell"]
 generator = torch.Generator().manual_seed(0)

@@ -50,7 +50,7 @@ answers.of_committed("07_keyword_spotting")
 # ## Two methods, rebuilt
 #
 # **SCRUB** has a teacher, the original, and one student, which disobeys on the forget set and obeys
-# on the retain set, in turns. How far two answers are apart is the Kullback-Leibler divergence,
+# on the retain set, in turns. The distance between two answers is the Kullback-Leibler divergence,
 # softened by a temperature: equation {eq}`eq-scrub` of {ref}`its page <method-scrub>`.
 
 # %% tags=["nbval-ignore-output"]
@@ -84,8 +84,8 @@ def scrub(student, forget, retain, teachers, max_passes, min_passes, learning_ra
             yield name
 
 # %% [markdown]
-# **SSD** trains nothing. A weight whose Fisher information on the forget set is more than so many
-# times that on all clips shrinks, by the ratio of the two.
+# **SSD** trains nothing. It shrinks each weight whose Fisher information on the forget set exceeds
+# that on all clips by more than a given factor, by the ratio of the two.
 
 # %% tags=["component"]
 def dampen(weight, of_forget, of_all, selection):
@@ -209,10 +209,10 @@ pages.forget_sets_of(english, "clips")
 # %% [markdown]
 # ### Is speech harder, then?
 #
-# The distance of a model's UAR on the forgotten clips to that of a retrained model, on speech and on
-# images (scikit-learn's digits), means over the runs. The original's distance is how
-# much there was to forget. Hyperparameters were chosen on development forget sets: of Arabic words for speech, of
-# digits for images.
+# The distance of a model's UAR on the forgotten clips from that of a retrained model, on speech and
+# on images (scikit-learn's digits), means over the runs. The original's distance is how much there
+# was to forget. Hyperparameters were chosen on development forget sets: of Arabic words for speech,
+# of digits for images.
 
 # %%
 pages.speech_and_images(
@@ -220,10 +220,10 @@ pages.speech_and_images(
 )
 
 # %% [markdown]
-# From a table whose comparison had no power (see above it) nothing follows: neither that speech is harder,
-# nor that it is not. With more runs the intervals would be narrower; but the tasks also differ in the number of
-# classes, the size of the training set and in what there is to remember, and each of these changes the
-# distances by itself.
+# Where a comparison had no power (the line above the table says so), nothing follows from it:
+# neither that speech is harder, nor that it is not. With more runs the intervals would be narrower;
+# but the tasks also differ in the number of classes, the size of the training set and in what there
+# is to remember, and each of these changes the distances by itself.
 
 # %% [markdown]
 # ## Run it yourself
@@ -250,7 +250,7 @@ study.manifest.groupby("split").agg(
 )
 
 # %% [markdown]
-# What will be asked of the model:
+# What the model will be asked to forget:
 
 # %%
 experiments.forget_set_table(study)
@@ -289,7 +289,8 @@ figures.by_method(clip_table);
 # %% [markdown]
 # ### What it cost
 #
-# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set. Retraining is what a method has
+# to beat.
 
 # %%
 protocol.costs(clip_results)
@@ -319,8 +320,8 @@ protocol.side_by_side(
 )
 
 # %% [markdown]
-# Distances to retraining on one corpus of each kind, with one small network: whether they can tell
-# anything is asked of the committed results at the end.
+# Distances to retraining on one corpus of each kind, with one small network: whether they say
+# anything is examined above, on the committed results.
 
 # %% [markdown]
 # ## What to remember
@@ -329,7 +330,7 @@ protocol.side_by_side(
 #   reference is a model retrained without just that.
 # - SCRUB takes turns between two losses and needs the retain set; SSD trains nothing and needs the
 #   Fisher information of all clips, which can be kept in their place.
-# - A removed word must go *somewhere*: look at where.
+# - The clips of a removed word are still answered with *some* word: look at which.
 #
 # ## Exercises
 #

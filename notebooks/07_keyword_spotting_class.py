@@ -67,7 +67,7 @@ pages.forget_sets_of(english, "class")
 print(run.made_by())
 
 # %% [markdown]
-# What will be asked of the model:
+# What the model will be asked to forget:
 
 # %%
 import numpy as np
@@ -97,8 +97,8 @@ protocol.readable_by_method(class_results, class_table)
 protocol.distances(class_table)
 
 # %% [markdown]
-# Where do the clips of a removed word go now? A method that sends them all to one other word has
-# put up a sign.
+# Where do the clips of a removed word go now? A method that sends them all to one other word leaves
+# a mark of what was removed.
 
 # %%
 protocol.confused_with(class_results, study.labels)
@@ -106,7 +106,8 @@ protocol.confused_with(class_results, study.labels)
 # %% [markdown]
 # ### What it cost
 #
-# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set. Retraining is what a method has
+# to beat.
 
 # %%
 protocol.costs(class_results)
@@ -114,5 +115,7 @@ protocol.costs(class_results)
 # %% [markdown]
 # ## What to remember
 #
-# - A removed word must go *somewhere*: look at where. A method that sends it all to one word has put up a sign.
-# - The attack has to compare the word's own training clips with the same word by unseen speakers, or it tells words apart.
+# - The clips of a removed word are still answered with *some* word: look at which. A method that
+#   sends them all to one word leaves a mark of what was removed.
+# - The attack has to compare the word's own training clips with the same word by unseen speakers;
+#   otherwise it only tells words apart.

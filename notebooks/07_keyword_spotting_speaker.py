@@ -66,7 +66,7 @@ pages.speakers_in_a_row(arabic)
 print(run.made_by())
 
 # %% [markdown]
-# What will be asked of the model:
+# What the model will be asked to forget:
 
 # %%
 import numpy as np
@@ -97,8 +97,9 @@ protocol.distances(speaker_table)
 # %% [markdown]
 # ### One speaker after another
 #
-# Requests do not come at once. Each is fulfilled on the model that the last one left; the scores
-# are on everything that was to be forgotten so far, and the reference is retrained without all.
+# Requests do not come at once. Each is carried out on the model that the last one left; the scores
+# are on everything that was to be forgotten so far, and the reference is a model retrained without
+# all of it.
 
 # %%
 sequence_results = run.results(asked["sequential"])
@@ -107,7 +108,8 @@ protocol.sequence_table(sequence_results)
 # %% [markdown]
 # ### What it cost
 #
-# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set. Retraining is what a method has
+# to beat.
 
 # %%
 protocol.costs(speaker_results)
@@ -115,5 +117,6 @@ protocol.costs(speaker_results)
 # %% [markdown]
 # ## What to remember
 #
-# - The other speakers said the same words, so the model can go on knowing the words; what should go is that these clips are known.
+# - The other speakers said the same words, so the model can go on knowing the words; what should go
+#   is that it knows these clips.
 # - Requests do not come at once: what one leaves is what the next begins with, and losses of utility add up.

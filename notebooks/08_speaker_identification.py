@@ -40,8 +40,8 @@ answers.of_committed("08_speaker_identification")
 # %% [markdown]
 # ## A removal and a target, rebuilt
 #
-# Removing a class cuts the corpus in four: its training clips (*forget*), the others' (*retain*),
-# its unseen clips (*removed*) and the others' (*unseen*).
+# Removing a class splits the corpus into four sets: its training clips (*forget*), the others'
+# (*retain*), its unseen clips (*removed*) and the others' (*unseen*).
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -84,8 +84,8 @@ def delete(model, forget, targets, steps, learning_rate):
     return model
 
 # %% [markdown]
-# Of the speaker whose removal this chapter reports first, the clip that the original is least sure
-# of:
+# The clip on which the original is least sure, of the speaker whose removal this chapter reports
+# first:
 
 # %% tags=["nbval-ignore-output"]
 from copy import deepcopy
@@ -170,7 +170,7 @@ pages.cards(voices.select(forget_kind="clips"))
 # %% [markdown]
 # ### The task
 #
-# No word lies on both sides of the split, and every speaker on each.
+# No word is on both sides of the split; every speaker is.
 
 # %%
 import numpy as np
@@ -184,7 +184,7 @@ study.manifest.groupby("split").agg(
 )
 
 # %% [markdown]
-# What will be asked of the model:
+# What the model will be asked to forget:
 
 # %%
 experiments.forget_set_table(study)
@@ -245,7 +245,8 @@ protocol.sequence_table(sequence_results)
 # %% [markdown]
 # ### What it cost
 #
-# Seconds, memory and clips sent through the network, by forget set: retraining is the bar.
+# Seconds, memory and clips sent through the network, by forget set. Retraining is what a method has
+# to beat.
 
 # %%
 protocol.costs(clip_results)
@@ -256,8 +257,8 @@ protocol.costs(class_results)
 # %% [markdown]
 # ### The audit
 #
-# A report card of two scores. The original has to fail, and retrained models to pass, but for one
-# in twenty.
+# A report card of two scores. The original has to fail, and retrained models have to pass, all but
+# one in twenty.
 
 # %%
 pages.cards(clip_results)

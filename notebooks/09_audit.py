@@ -31,10 +31,10 @@ from speechunlearn.chapters import answers
 answers.of_committed("09_audit")
 
 # %% [markdown]
-# A model was asked to forget some clips. Did it? This chapter asks one model every question that
-# the book knows, step by step, and ends in a report card. The rule of all steps: the forgotten
-# clips are not strangers to begin with, they may be easy or hard, so no score is read against 0 or
-# 0.5, but against what *models retrained without the clips* score.
+# A model was asked to forget some clips. Did it? This chapter puts one model through every test of
+# this book, step by step, and ends with a report card. One rule holds throughout: the forgotten
+# clips may be easier or harder than other clips, so no score is read against 0 or 0.5, but against
+# what *models retrained without the clips* score.
 
 # %% [markdown]
 # ## The models
@@ -166,7 +166,7 @@ print("interval of one more retrained model: the same")
 # %% [markdown]
 # ## On real speech
 #
-# The committed leaderboard of profile `cpu`, Arabic words, the first run: the same method.
+# The same method in the committed leaderboard of profile `cpu`: Arabic words, the first run.
 
 # %%
 pages.committed_card("cpu-arabic_speech_commands", method)
@@ -222,7 +222,7 @@ pages.imbalance(auditor)
 # %% [markdown]
 # ### Closeness
 #
-# Measures of the literature on one table. Those of a model retrained from another seed show what is
+# Measures of the literature on one table. The values of a model retrained from another seed show
 # the best that can be expected: no method can be asked to be closer.
 
 # %%
@@ -230,7 +230,7 @@ closeness = experiments.closeness_table(study, evaluations, method, seed, forget
 closeness.filter(regex="^(?!GUM)", axis=0)
 
 # %% [markdown]
-# GUM weighs time as well, so that it changes with the machine:
+# GUM also counts the time taken, so its value depends on the machine:
 
 # %% tags=["nbval-ignore-output"]
 closeness.filter(like="GUM", axis=0)
@@ -238,9 +238,9 @@ closeness.filter(like="GUM", axis=0)
 # %% [markdown]
 # ### Relearning
 #
-# Traces that no output shows can still speed up learning. The anamnesis index is the number of steps
-# until the clips are known again, by that of the retrained model: below 1, the model comes back
-# faster than one that never heard them.
+# Traces that no output shows can still speed up learning. The anamnesis index is the number of
+# steps until the clips are known again, divided by that of the retrained model: below 1, the model
+# comes back faster than one that never heard them.
 
 # %%
 experiments.relearning_table(
@@ -263,8 +263,8 @@ pages.card(auditor.card(tables.judged[method]))
 # ## What to remember
 #
 # - No score is read against 0 or 0.5; each is read against models retrained without the clips.
-# - An AUC is a count of pairs; far below that of the retrained models it gives the clips away as
-#   well as far above.
+# - An AUC is a count of pairs; an AUC far below that of the retrained models gives the clips away
+#   just as one far above does.
 # - Clips differ in difficulty, so the strongest attack compares a clip with itself under models
 #   that did and did not hear it.
 # - A few retrained models make a wide interval: passing it is weak evidence where there are few
@@ -272,7 +272,7 @@ pages.card(auditor.card(tables.judged[method]))
 #
 # ## Exercises
 #
-# **1.** An attack has the AUC 0.2. What does an attacker make of it?
+# **1.** An attack has an AUC of 0.2. How can an attacker use it?
 
 # %% tags=["solution", "hide-cell"]
 assert np.isclose(auc(-members, -nonmembers), 1 - auc(members, nonmembers))

@@ -96,12 +96,13 @@ print("average gap: the same")
 # %% [markdown]
 # ## On real speech
 #
-# The committed leaderboards of profile `cpu`, three runs (a training seed and a forget set) each: few, so that the
-# intervals are wide and hardly a method can be told apart from the next. What self-distillation was given
-# beyond its trials: its form, and its regularisation weights, were chosen on the development forget sets of
-# these corpora, after a first form had been scored on the reported forget sets. Its rows were made after the others', on the
-# Arabic corpora from originals trained anew from the same seeds, which came out as other models; what they keep and
-# change is set beside these.
+# The committed leaderboards of profile `cpu`, three runs (a training seed and a forget set) each:
+# few, so that the intervals are wide and hardly a method can be told apart from the next. What
+# self-distillation was given beyond its trials: its form, and its regularisation weights, were
+# chosen on the development forget sets of these corpora, after a first form had been scored on the
+# reported forget sets. Its rows were made after the others', on the Arabic corpora from originals
+# trained anew from the same seeds, which came out as other models; what its models keep and change
+# is measured against these originals.
 #
 # {doc}`The page of the leaderboards <../book/leaderboard>` has every row, and says how to enter a method.
 
@@ -154,10 +155,11 @@ pages.changed("cpu-arabic_speech_commands-speaker")
 # %% [markdown]
 # ### Tuning
 #
-# Each method has one hyperparameter that decides how far it goes. So many values of it are tried on
-# a random forget set that no reported forget set shares, and utility is read on unseen clips that the tables
-# below do not use. The value closest to the model retrained without that forget set is chosen. It takes a
-# retrained model, which someone who holds the forget set alone does not have.
+# Each method has one hyperparameter that decides how far it goes. A fixed number of its values is
+# tried on a random forget set that shares no clip with a reported one, and utility is measured on
+# unseen clips that the tables below do not use. The value that comes closest to the model retrained
+# without that forget set is chosen. This takes a retrained model, which someone who holds the
+# forget set alone does not have.
 
 # %%
 import numpy as np
@@ -171,13 +173,14 @@ pages.trials(trials_made)
 # %% [markdown]
 # ### The methods
 #
-# The {ref}`average gap <metric-average_gap>` to the mean retrained model is the mean of two halves. The
-# *forgetting distance* is that of the UAR on the forget set and of the membership AUC; the *utility distance*
-# that of the UAR on the retain set and on unseen clips. A method that does nothing has a utility distance near 0,
-# so that half of its average gap is free: look at both. *Answers changed* is the share of all judged
-# clips to which the model gives another class than the one it started from. A row whose answers are those of another in
-# every bit names it. *Cards passed* counts {ref}`report cards <metric-report_card>`: each retrained model is
-# left out in turn, and the left-out one and every method are judged by the others, by the same scores.
+# The {ref}`average gap <metric-average_gap>` to the mean retrained model is the mean of two halves.
+# The *forgetting distance* is that of the UAR on the forget set and of the membership AUC; the
+# *utility distance* that of the UAR on the retain set and on unseen clips. A method that does
+# nothing has a utility distance near 0, so that half of its average gap is free: look at both.
+# *Answers changed* is the share of all judged clips to which the model gives another class than the
+# one it started from. A row whose answers are bit for bit those of another row names that row.
+# *Cards passed* counts {ref}`report cards <metric-report_card>`: each retrained model is left out
+# in turn, and the left-out one and every method are judged by the others, by the same scores.
 
 # %%
 asked = experiments.leaderboard(run)
@@ -213,8 +216,8 @@ pages.beside(leaderboard.component_ablation(evaluations)) if "perturbed" in run.
 # %% [markdown]
 # ### Sequential unlearning, in five requests
 #
-# The same clips, asked for in five requests, each fulfilled on the model that the last one left. Of
-# self-distillation there is a row without the concatenated clips.
+# The same clips, asked for in five requests, each carried out on the model that the last one left.
+# Of self-distillation there is a row without the concatenated clips.
 
 # %%
 pages.beside(leaderboard.sequential(evaluations)) if {*experiments.SEQUENTIAL} & {

@@ -77,8 +77,8 @@ pd.DataFrame(
 # ## The request
 #
 # Three lines. The model's folder is not touched; `unlearned` gets a checkpoint with the same
-# labels, the report as a page and as JSON, and a section for the model card. Were the process
-# killed, the same call would go on where it was.
+# labels, the report as a page and as JSON, and a section for the model card. If the process is
+# killed, the same call resumes where it stopped.
 
 # %%
 from speechunlearn.tool import forget
@@ -89,10 +89,10 @@ done = forget(
 print(done.summary())
 
 # %% [markdown]
-# The first line is the {ref}`verdict <verdict>`, and here it cannot be told whether the model forgot: what
-# the clips' losses *ought* to be now, only models show that were trained without the clips. So
-# the line says how far the answers moved, and no more. What could not be assessed is part of
-# the answer, too.
+# The first line is the {ref}`verdict <verdict>`, and here it cannot be told whether the model
+# forgot: only models trained without the clips show what the clips' losses *ought* to be now. So
+# the line says how far the answers moved, and no more. What could not be assessed is part of the
+# answer, too.
 
 # %%
 sorted(path.name for path in done.out.iterdir())
@@ -113,11 +113,12 @@ network = AutoModelForAudioClassification.from_pretrained("unlearned")
 # ## The audit of someone else's
 #
 # The audit alone takes any checkpoint that is said to have forgotten. Here it gets what a team that
-# can train anew would have: models retrained without the clips, from several seeds. Beside them the
+# can retrain would have: models retrained without the clips, from several seeds. Beside them the
 # model has a report card: each score either lies where one more retrained model's would, or not.
-# The card decides the verdict, but a card that is passed is first tried on models of which it is
-# known that they did not forget: the original, and mixtures in which it answers some of the clips.
-# `--require` on the command line makes any verdict but *indistinguishable from retraining* an exit status.
+# The card decides the verdict, but before a pass counts, the card is tried on models that are known
+# not to have forgotten: the original, and mixtures in which it answers some of the clips.
+# `--require` on the command line makes any verdict but *indistinguishable from retraining* an exit
+# status.
 
 # %%
 from speechunlearn.tool import audit
@@ -151,11 +152,11 @@ display({"text/html": frame}, raw=True)
 # %% [markdown]
 # ## Several requests
 #
-# Letters come one after another. A ledger is a CSV with a row a request (`id`, `forget`, optionally
-# `retain`, `unseen`, `method`, `seed`). Each is done on the model that the one before left; one that
-# fails keeps its reason, and the next goes on. *Done* means carried out; whether the model forgot is
-# what the verdict beside it says. A recording that a request was about can't come back as one to
-# keep.
+# Letters come one after another. A ledger is a CSV with one row per request (`id`, `forget`,
+# optionally `retain`, `unseen`, `method`, `seed`). Each is carried out on the model that the one
+# before left; one that fails is recorded with its reason, and the next one goes on. *Done* means
+# carried out; whether the model forgot is what the verdict beside it says. A recording that was
+# requested for deletion can't later be listed as one to keep.
 
 # %%
 from speechunlearn.tool import ledger

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What forgetting costs
 #
-# *What does unlearning cost beside retraining?*
+# *What does unlearning cost, compared with retraining?*
 
 # %% tags=["parameters"]
 profile = "smoke"  # smoke, cpu or paper: see the page on profiles
@@ -25,11 +25,11 @@ from speechunlearn.chapters import answers
 answers.of_committed("12_cost")
 
 # %% [markdown]
-# Unlearning is worth having where it costs less than to retrain. This chapter measures how time and
+# Unlearning is worthwhile where it costs less than retraining. This chapter measures how time and
 # memory grow with each size of a request: N clips to forget, M adversarial copies of each, P attack
-# steps, the length of the clips, the size of the model, and R, the clips that are retained. A method
-# that uses the forget set alone should not grow with R; retraining should, and not with N, M or
-# P.
+# steps, the length of the clips, the size of the model, and R, the clips that are retained. A
+# method that uses the forget set alone should not grow with R; retraining should, and not with N, M
+# or P.
 #
 # The models have random weights and were trained on nothing: what a pass costs does not depend on
 # what the weights are. Clips are cut, or repeated, to one length.
@@ -103,8 +103,8 @@ if "retained" in sizes.axes:
     pages.growth_with(passes, "retained")
 
 # %% [markdown]
-# And by the clock. *No growth found* is said where the interval of the slope holds 0, *grows* where
-# it lies above; one interval in twenty misses the slope by chance.
+# And by the clock. *No growth found* means that the interval of the slope contains 0, *grows* that
+# it lies above 0; one interval in twenty misses the slope by chance.
 
 # %% tags=["nbval-ignore-output"]
 if "retained" in sizes.axes:
@@ -125,10 +125,10 @@ table.groupby(["axis", "size", "method"])["memory_mb"].median().unstack().round(
 # %% [markdown]
 # ## The planner
 #
-# `speechunlearn cost` says what a request will take before it is made: it runs the method with each of
-# its phases cut to a few batches, and counts the rest. Here its predictions stand
-# beside runs of the largest N and R above, each made right after its prediction. What else the
-# machine does at the time is in both; what counts is the median over several.
+# `speechunlearn cost` predicts what a request will take before it is carried out: it runs the
+# method with each of its phases cut to a few batches, and counts the rest. Here its predictions
+# stand beside runs of the largest N and R above, each made right after its prediction. Whatever
+# else the machine does at the time affects both; what counts is the median over several.
 
 # %% tags=["nbval-ignore-output"]
 pages.planned(

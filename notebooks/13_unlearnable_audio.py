@@ -27,12 +27,13 @@ from speechunlearn.chapters import answers
 answers.of_committed("13_unlearnable_audio")
 
 # %% [markdown]
-# Unlearning comes after the harm. A speaker who does not want to be learnt could act before:
-# {cite:t}`sadasivan2023cuda` blur every recording with a filter that depends on its class (CUDA). A
-# model finds the blur sooner than the class, and speech that is not blurred tells it nothing.
-# {cite:t}`gokul2024poscuda` keep the recordings listenable: only a short patch is blurred, at a place
-# that a private key gives for each class (PosCUDA). What is known here of the paper leaves the lengths of
-# filter and patch and the blur open: they are parameters, and swept below.
+# Unlearning comes after the harm. A speaker who does not want to be learnt from could act
+# beforehand: {cite:t}`sadasivan2023cuda` blur every recording with a filter that depends on its
+# class (CUDA). A model picks up the blur sooner than the class, and learns nothing that helps with
+# speech that is not blurred. {cite:t}`gokul2024poscuda` keep the recordings listenable: only a
+# short patch is blurred, at a place that a private key gives for each class (PosCUDA). What we know
+# of the paper leaves open how long the filter and the patch are, and how strong the blur is: they
+# are parameters, and swept below.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -40,9 +41,9 @@ print(run.made_by())
 # %% [markdown]
 # ## A patch, rebuilt
 #
-# All follows from a secret and the name of the class, by a keyed hash: the first number says where
-# the patch lies, the second which tap is 1, the others are the weights. Nothing else is kept, and
-# who finds out one class's filter knows no other's.
+# Everything follows from a secret and the name of the class, through a keyed hash: the first number
+# says where the patch lies, the second which tap is 1, and the others are the weights. Nothing else
+# is stored, and whoever finds out one class's filter knows no other's.
 
 # %% tags=["component"]
 import hmac
@@ -67,7 +68,7 @@ def filter_of(numbers, taps, blur):
 
 # %% [markdown]
 # The patch is convolved as if it stood in silence, and brought back to its peak, so that nothing is
-# clipped. All around stays what it is, to the bit.
+# clipped. Everything around it stays the same, bit for bit.
 
 # %% tags=["component"]
 def blurred(clip, place, weights, samples):
@@ -105,11 +106,12 @@ figures.protected_patch(clip, theirs, patch, key.filter_of(label)[1], 16_000);
 # ## On real speech
 #
 # `benchmarks/protection.py` trains small models from scratch, each in a few seconds, on protected
-# recordings, and asks them of clean ones: ten Arabic words and speakers who were not trained on; ten
-# speakers and words that were not trained on; seven emotions of RAVDESS and actors that were not trained
-# on. Each run draws these, the key and the weights anew. Shown are means over runs with 95 % t intervals.
-# The smaller the UAR, the better the protection. What a method *costs* is the mean difference of the same runs
-# without and with it: an interval above 0 says that there is a protection, one that holds 0 decides nothing.
+# recordings, and tests them on clean ones, in three tasks: ten Arabic words, by unseen speakers;
+# ten speakers, in unseen words; seven emotions of RAVDESS, by unseen actors. Each run draws the
+# clips, the key and the initial weights anew. The table shows means over runs with 95 % t
+# intervals. The smaller the UAR, the better the protection. What a method *costs* is the mean
+# difference between the same runs without and with it: an interval above 0 shows that there is a
+# protection, one that contains 0 decides nothing.
 
 # %%
 from speechunlearn.chapters import unlearnable
@@ -119,17 +121,18 @@ unlearnable.made_by(rows)
 unlearnable.main(rows)
 
 # %% [markdown]
-# Blurred from end to end, recordings teach every model little, whatever it is to name. The patch costs words
-# something with every model, and emotions with the three on MFCC; voices least, with two models of four: a
-# voice is heard in all the rest of the recording, too.
+# Recordings that are blurred from end to end teach every model little, whatever the task. The patch
+# protects words with every model, and emotions with the three on MFCC; voices least, with two
+# models of four: a voice is heard in all the rest of the recording, too.
 #
 # ### What it costs in quality, and what a share is worth
 #
-# The signal-to-noise ratio is that of the whole clip to what was changed, mean over clips. The Fréchet
-# distance compares protected with unprotected clips (150 of them) by the mean over time of what the carried
-# encoder `nano-english` answers, which heard English words alone. No listener was asked: the mean opinion score
-# (MOS, 1 to 5) is what Distill-MOS {cite}`stahl2025distillation` estimates of 16 clips a run. It was made for
-# sentences, and rates single words low before anything is done to them.
+# The signal-to-noise ratio is that of the whole clip to what was changed, mean over clips. The
+# Fréchet distance compares protected with unprotected clips (150 of them) by the mean over time of
+# the outputs of the encoder `nano-english`, which is part of this repository and was trained on
+# English words alone. No listener was asked: the mean opinion score (MOS, 1 to 5) is what
+# Distill-MOS {cite}`stahl2025distillation` estimates of 16 clips a run. It was made for sentences,
+# and rates single words low before anything is done to them.
 
 # %%
 figures.unlearnability(unlearnable.trade_off(rows), unlearnable.over_share(rows));
@@ -138,74 +141,78 @@ figures.unlearnability(unlearnable.trade_off(rows), unlearnable.over_share(rows)
 unlearnable.quality(rows)
 
 # %% [markdown]
-# The smaller the share that is protected, the less is left to see, with every model: half of the clips, as they
-# are, teach nearly what all of them would.
+# The smaller the share of protected clips, the smaller the effect, with every model: half of the
+# clips, left as they are, teach nearly as much as all of them would.
 
 # %%
 unlearnable.shares(rows)
 
 # %% [markdown]
-# ### What a trainer does who expects it
+# ### What a trainer who expects it can do
 #
-# The recordings are in the trainer's hands; the key is not needed to disturb it. *Crop and shift* moves the
-# patch, *random filter* makes every clip blurred by another filter, so that the blur tells nothing, and
-# *resample*, *low-pass* and *denoise* change what the filter left (tests are changed likewise). *Clean
-# clips* are ten a class, on which training ends; beside them is a model trained on these ten alone. A
-# pre-trained encoder (`nano-english`) was never shown a protected clip. Where a method hurts unprotected
-# speech, too, the first column says so.
+# The trainer has the recordings, and needs no key to disturb the protection. *Crop and shift* moves
+# the patch, *random filter* blurs every clip with a different filter, so that the blur says
+# nothing, and *resample*, *low-pass* and *denoise* change what the filter left (test clips are
+# changed in the same way). *Clean clips* are ten per class, on which training ends; beside it is a
+# model trained on these ten alone. A pre-trained encoder (`nano-english`) was never shown a
+# protected clip. The first column shows where a change hurts unprotected speech, too.
 
 # %%
 unlearnable.attacks(rows)
 
 # %% [markdown]
-# None of the changes to the signal brought the words back in these runs, with models as small as these:
-# random filters take half of what CUDA costs away, by costing as much themselves. A pre-trained encoder that is kept
-# frozen does bring them back: it leaves hardly anything of PosCUDA's protection, and of CUDA's less than half.
-# Fine-tuned, it finds CUDA's blur, too, and about two thirds are left. Whether ten clean clips a class help
-# a model that was trained on protected ones, these runs do not decide; without the protected ones they are
-# worth less than with them.
+# None of the changes to the signal brought the words back in these runs, with models as small as
+# these: random filters take away half of what CUDA costs, but cost as much themselves. A
+# pre-trained encoder that is kept frozen does bring them back: it leaves hardly anything of
+# PosCUDA's protection, and of CUDA's less than half. Fine-tuned, it picks up CUDA's blur, too, and
+# about two thirds of the protection are left. Whether ten clean clips a class help a model that was
+# trained on protected ones, these runs do not decide; without the protected ones they are worth
+# less than with them.
 #
-# ### One who protects alone
+# ### When only one person protects
 #
-# The recall of one class, by who is protected. This is the case of a single person among many: the task
-# *speaker* with *it alone*.
+# The recall of one class, depending on who is protected. This is the case of a single person among
+# many: the task *speaker* with *it alone*.
 
 # %%
 unlearnable.one_class(rows)
 
 # %% [markdown]
-# With CUDA, a word that is protected alone is hardly named any more. With PosCUDA, and of speakers, the
-# intervals are too wide to decide anything: a class has few clips, and runs are few.
+# With CUDA, a word that is protected alone is hardly named any more. With PosCUDA, and for
+# speakers, the intervals are too wide to decide anything: a class has few clips, and there are few
+# runs.
 #
 # ## When does it protect a person?
 #
-# By these tables, the patch hides hardly anything of a voice, and of words a part. CUDA hides more, in
-# recordings that few would publish. And either is a hindrance only where four things hold: a model is trained from
-# scratch, on nothing but such recordings, by someone who takes them as they are, and to name what the key's
-# classes are. A person who publishes recordings cannot know any of these: whoever adds unprotected
-# recordings, or begins with a pre-trained encoder, has another case, and the tables say how far that goes.
-# A protection once published cannot be improved, while trainers can. It takes nothing out of a model that
-# heard the recordings before: that is what a deletion request is for. So it may be laid on top of not
-# publishing, of licences and of the law, and is no substitute for them.
+# According to these tables, the patch hides hardly anything of a voice, and only part of a word.
+# CUDA hides more, in recordings that few would publish. And either is a hindrance only where four
+# things hold: a model is trained from scratch, on nothing but such recordings, by someone who uses
+# them as they are, and to tell apart the key's classes. A person who publishes recordings cannot
+# know any of these. If unprotected recordings are added, or training starts from a pre-trained
+# encoder, the case is another one, and the tables show how much of the protection is left. A
+# protection once published cannot be improved, while trainers can. It takes nothing out of a model
+# that heard the recordings before: that is what a deletion request is for. So it may be added to
+# licences and the law, and is no substitute for them, nor for not publishing.
 #
 # This replicates no table of the paper, whose corpora, models and sizes are others: that a patch can make
 # data unlearnable in its setting is neither confirmed nor denied here.
 #
 # ## Protect recordings of your own
 #
-# List them in a CSV with the columns `path` and `label`; the label is what a model should not learn to tell
-# apart: for voices, the name of the speaker.
+# List them in a CSV with the columns `path` and `label`; the label is what a model should not learn
+# to recognise: for voices, the name of the speaker.
 #
 #     speechunlearn protect --clips clips.csv --key my.key --new-key --out protected
 #
-# The first time, `--new-key` draws the key and writes it for you alone to read; later calls, with further
-# recordings, leave it out. Keep the key, and out of what you publish: who has it can tell every patch. It
-# names its classes, and one that it does not name is refused. Publish the recordings in the folder `protected`:
-# each has its format, sampling rate, channels and the tags of title, artist and the like; pictures,
-# cue points and broadcast chunks are not kept. `protected-clips.csv` in it is for you: it lists labels,
-# speakers and hashes, without the key, and recordings that it lists are refused a second time. Keep it out of
-# what you publish. Listen before you do: the patch is audible.
-# `-p patch_seconds=0.5` makes it longer, and null in the key's file the whole clip.
+# The first time, `--new-key` draws the key and writes it to a file that only you can read; leave
+# the option out in later calls, with further recordings. Keep the key, and do not publish it:
+# whoever has it can find every patch. The key lists its classes, and a class that it does not list
+# is refused. Publish the recordings in the folder `protected`: each keeps its format, sampling
+# rate, channels and the tags of title, artist and the like; pictures, cue points and broadcast
+# chunks are lost. `protected-clips.csv` in it is for you: it lists labels, speakers and hashes,
+# without the key, and recordings that it lists are refused a second time. Do not publish it. Listen
+# to the recordings before you publish them: the patch is audible. `-p patch_seconds=0.5` makes it
+# longer, and `null` in the key's file makes it the whole clip.
 
 # %% [markdown]
 # ## Run it yourself
@@ -224,9 +231,10 @@ unlearnable.trial(study, key, seed=0).round(2)
 # %% [markdown]
 # ## What to remember
 #
-# - A class-wise blur is a shortcut: a model that finds it learns nothing of the class.
+# - A class-wise blur is a shortcut: a model that takes it learns nothing about the class.
 # - The shorter the patch, the better the sound, and the more speech is left to learn from.
-# - Protection holds against a model and a trainer, not against all: measure it with the adaptive ones.
+# - Protection holds against one model and one trainer, not against all: measure it with trainers
+#   who adapt.
 #
 # ## Exercises
 #

@@ -24,17 +24,18 @@ from speechunlearn.chapters import answers
 answers.of_committed("14_attribute")
 
 # %% [markdown]
-# A deletion request names recordings. An attribute is in all of them: a model of emotions carries
-# the speaker's gender though no label names it, and to delete recordings does not take it out:
-# those that stay have it, too. Nor is there a retrained model to compare with: the question is what
-# a *probe* finds, a reader that is trained anew on the representation and tested on speakers that it
-# was not trained on; and, beside it, what is left of the UAR of emotions. Each probe is stronger than
-# the one before: a linear one, one with a hidden layer (MLP), and the encoder itself, fine-tuned. Age
-# is in none of the book's corpora; Arabic words and Speech Commands do not tell the gender.
+# A deletion request names recordings. An attribute is in all of them: a model of emotions encodes
+# the speaker's gender although no label names it, and deleting recordings does not take it out,
+# since those that stay carry it, too. Nor is there a retrained model to compare with. So the
+# question is what a *probe* finds, a reader that is trained anew on the representation and tested
+# on speakers whom it was not trained on; and, beside it, how much of the UAR of emotions is left.
+# Each probe is stronger than the one before: a linear one, one with a hidden layer (MLP), and the
+# encoder itself, fine-tuned. None of the book's corpora gives the age; Arabic words and Speech
+# Commands do not give the gender either.
 #
 # LEACE {cite}`belrose2023leace` projects the attribute out in closed form; INLP
 # {cite}`ravfogel2020null` does so step by step. Gradient reversal {cite}`ganin2015unsupervised`
-# trains the encoder against a reader; what it hides from this one, another may find again
+# trains the encoder against a reader; what it hides from that reader, another may find again
 # {cite}`elazar2018adversarial`.
 
 # %% tags=["nbval-ignore-output"]
@@ -43,9 +44,9 @@ print(run.made_by())
 # %% [markdown]
 # ## A projection, rebuilt
 #
-# What the values' means differ in is taken out, along the directions in which the representation
-# varies with them: $x \mapsto x - C (C^\top \Sigma^+ C)^+ C^\top \Sigma^+ (x - \bar x)$, with the
-# covariance $C$ of representation and attribute.
+# LEACE takes out the difference between the means of the attribute's values, along the directions
+# in which the representation varies with the attribute: $x \mapsto x - C (C^\top \Sigma^+ C)^+
+# C^\top \Sigma^+ (x - \bar x)$, with the covariance $C$ of representation and attribute.
 
 # %% tags=["component"]
 import numpy as np
@@ -60,8 +61,8 @@ def erase(pooled, one_hot):
     return pooled - centred @ (cross @ inner @ cross.T @ inverse).T
 
 # %% [markdown]
-# A reversed gradient is a term of the loss that counts as it is for the reader, and with another
-# sign for what is read:
+# Gradient reversal adds a term to the loss that counts as it is for the reader, and with the
+# opposite sign for the representation that it reads:
 
 # %% tags=["component"]
 def reversed_copy(values, weight):
@@ -102,13 +103,14 @@ figures.attribute_plane(pooled, erased, np.array(values)[codes]);
 # %% [markdown]
 # ## On real speech
 #
-# Five models of emotions of the committed pool (RAVDESS, profile `cpu`, encoder `nano-pretrained`,
-# seeds 0 to 4), each trained on other clips, all tested on the same eight unseen speakers, four of
-# either gender. *hidden* is the mean of the encoder's last states, *projected* what the last layer
-# is given, *logits* the answer. The probes learn of the model's own speakers, or of the other
-# unseen ones. Intervals are of a bootstrap over runs and speakers. *As long, not reversed* is the
-# training of gradient reversal without the reversal, *before emotions* the encoder as it was
-# pre-trained. A dash: not run. The last column: of how many answers a UAR is, in how many runs.
+# Five emotion models of the committed pool (RAVDESS, profile `cpu`, encoder `nano-pretrained`,
+# seeds 0 to 4), each trained on different clips, all tested on the same eight unseen speakers, four
+# of each gender. *hidden* is the mean of the encoder's last states, *projected* the input of the
+# last layer, *logits* its output. The probes are trained on the model's own training speakers, or
+# on the other unseen ones. Intervals are from a bootstrap over runs and speakers. *As long, not
+# reversed* is the training of gradient reversal without the reversal, *before emotions* the encoder
+# as it was pre-trained. A dash means not run. The last column says on how many answers a UAR is
+# based, in how many runs.
 
 # %%
 from speechunlearn.lab import probing
@@ -117,14 +119,15 @@ found = probing.committed()
 probing.readable(found, "gender")
 
 # %% [markdown]
-# - **LEACE** brings the linear reader of the speakers that it was fitted on to chance. What a probe
-#   of other speakers, or an MLP, finds of what the last layer is given falls as well, and not to
-#   chance; of the logits, a linear probe of other speakers finds as much as before. In the encoder
-#   nothing changed.
+# - **LEACE** brings a linear probe of the speakers that it was fitted on down to chance. In the
+#   input of the last layer, what a probe of other speakers, or an MLP, finds falls as well, but not
+#   to chance; in the logits, a linear probe of other speakers finds as much as before. In the
+#   encoder nothing changed.
 # - **Gradient reversal**, at the one setting tried ($\lambda = 1$, five epochs, the reader at the
 #   learning rate of the encoder), hides nothing that a new probe would not find.
-# - The **fine-tuned** encoder tells the gender whatever was done; the one that never heard an
-#   emotion (*before emotions*) as well. It was pre-trained on pitch and voices: there it comes from.
+# - The **fine-tuned** encoder tells the gender whatever was done, and so does the one that never
+#   heard an emotion (*before emotions*). It was pre-trained on pitch and voices, which is where
+#   this comes from.
 #
 # What it costs, in UAR of emotions on unseen speakers:
 
@@ -134,11 +137,12 @@ probing.readable(found, "task")
 # %% [markdown]
 # ### A whole emotion
 #
-# To remove a class takes its recordings as the forget set, as for words and speakers. What differs:
-# everyone who is left has said other emotions in the same voice, and what makes *angry* is in the
-# others, too. So a model that names it far less often still tells it from the rest: probes of *angry*, by
-# DELETE and in the original. No model was retrained without the class here: how much of this is
-# due is not measured.
+# To remove a class, its recordings are taken as the forget set, as for words and speakers. The
+# difference is that the same voices remain in the other emotions, and that what makes speech
+# *angry* is in the others, too. So a model that names the class far less often can still tell it
+# from the rest: the table has probes of *angry*, after DELETE and in the original. No model was
+# retrained without the class here, so how much of this a retrained model would show as well is not
+# measured.
 
 # %%
 probing.readable(found, "angry")
@@ -152,9 +156,9 @@ probing.readable(found, "angry")
 #     speechunlearn run 14 --profile cpu --corpus ravdess --root PATH
 
 # %% [markdown]
-# The attribute is erased from the model above; probes, each stronger than the one before, learn of the
-# training speakers' clips, and are asked of the unseen ones'. The first two read what the last layer is
-# given.
+# The attribute is erased from the model above; probes, each stronger than the one before, are
+# trained on the training speakers' clips and tested on the unseen speakers'. The first two read the
+# input of the last layer.
 
 # %%
 probing.trial(study, column, seed=study.runs[0][0]).round(2)
@@ -163,10 +167,10 @@ probing.trial(study, column, seed=study.runs[0][0]).round(2)
 # ## What to remember
 #
 # - Deleting recordings asks for the model that never heard them. An attribute has no such model: it
-#   is measured by probes, and a score of chance is of that probe.
-# - A projection before the head erases exactly, what it was fitted on, for linear readers; the
-#   encoder still has it.
-# - Probes are to be tested on speakers that they were not trained on.
+#   is measured by probes, and a score at chance holds for that probe only.
+# - A projection before the head erases the attribute exactly, for linear readers and the clips that
+#   it was fitted on; the encoder still has it.
+# - Test probes on speakers whom they were not trained on.
 #
 # ## Exercises
 #

@@ -264,10 +264,11 @@ Y_HAT = '<mover accent="true"><mi>y</mi><mo stretchy="false">ˆ</mo></mover>'
         # what is a limit stays one
         (r"\sum_i^n", SUM),
         (r"\sum^n_i", SUM),
+        (r"\frac12 x", "<mfrac><mn>1</mn><mn>2</mn></mfrac><mi>x</mi>"),
         (r"y_e^2 < 1", "<msubsup><mi>y</mi><mi>e</mi><mn>2</mn></msubsup><mo>&lt;</mo><mn>1</mn>"),
     ],
 )
-def test_an_index_is_beside_an_accent(monkeypatch, tex, drawn):
+def test_a_formula_is_drawn_as_latex_reads_it(monkeypatch, tex, drawn):
     monkeypatch.syspath_prepend(str(BOOK))
     import offline
 
