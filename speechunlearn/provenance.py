@@ -115,7 +115,7 @@ def computing() -> dict[str, str | int]:
     """
     import torch
 
-    computing_of = {
+    settings = {
         "instructions": ", ".join([
             torch.backends.cpu.get_cpu_capability(),
             *(f"{name}={os.environ[name]}" for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
@@ -123,8 +123,8 @@ def computing() -> dict[str, str | int]:
         ]),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
-    computing_of |= json.loads(os.environ.get(PLANNED, "{}"))
-    return computing_of | {"threads": torch.get_num_threads()}
+    settings |= json.loads(os.environ.get(PLANNED, "{}"))
+    return settings | {"threads": torch.get_num_threads()}
 
 
 def describe() -> str:
