@@ -585,7 +585,7 @@ def conditions(runs: int = 5, fewer: int = 3) -> Iterator[Condition]:
         yield from attack(method, attack="encoder fine-tuned")
     for change in ("crop and shift", "random filter", "clean clips", "encoder frozen"):
         yield from attack("cuda", attack=change)
-    for share in (0.5, 0.75):
+    for share in (0.5, 0.75, 0.25, 0.1):
         for model in (*MODELS[2:], MODELS[0]):
             yield from of("share", "keyword", model, "poscuda", share=share)
     for change in ("low-pass", "resample", "denoise", "random patches", "encoder fine-tuned"):
