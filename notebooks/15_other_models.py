@@ -144,7 +144,9 @@ figures.claim_intervals(
 # How much, in the units of each claim:
 
 # %%
-judged.drop(columns="verdict").replace({"architecture": other_models.TITLES})
+judged.drop(columns="verdict").replace({"architecture": other_models.TITLES}).set_index(
+    ["claim", "architecture"]
+)
 
 # %% [markdown]
 # What these differences are differences of: means over runs of the loss on the forget set in thousandths of
