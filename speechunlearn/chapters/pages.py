@@ -205,7 +205,8 @@ def heard() -> HTML:
     louder = json.loads((folder / "made_by.json").read_text())["louder"]
     said = {
         "clip": "The clip: the model answers *{0.said}*",
-        "copy": "tau = {0.tau}, SNR {0.snr_db} dB: the model answers *{0.said}* (target *{0.target}*)",
+        "copy": "tau = {0.tau}, SNR {0.snr_db} dB: the model answers *{0.said}* "
+        "(target *{0.target}*)",
         "perturbation-alone": "What was added at tau = {0.tau}, alone",
         "perturbation-louder": f"The same, {louder} times as loud",
     }
