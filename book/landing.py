@@ -131,7 +131,7 @@ def how_sure(tests: pd.DataFrame) -> str:
     """
     verdict = ", ".join(dict.fromkeys(tests["verdict"]))
     count = tests["difference"].value_counts()
-    of = " (of a reduced variant)" if verdict == "not tested here" else ""
+    of = "; a reduced variant" if verdict == "not tested here" else ""
     return (
         f"{verdict}{of}: {count.get('above 0', 0)} for, {count.get('below 0', 0)} against, "
         f"{count.get('undecided', 0)} undecided."
