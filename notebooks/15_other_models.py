@@ -126,7 +126,8 @@ other_models.carried_over(judged)
 # Moonshine tiny is another case: it names these words whether it was trained on the clips or not. An attack
 # still tells the two apart, but in loss and UAR there is next to nothing to forget, and every method goes
 # past it. There *yes* in the rows on the gap means that the loss ends far above the retrained models', and
-# the unseen speakers pay for it.
+# the unseen speakers pay for it. What it was pre-trained on cannot be shown here: its retrained models
+# are fine-tuned anew without the clips, from the same weights.
 
 # %% [markdown]
 # The first claim, drawn: right of the dotted line the original remembers.
