@@ -23,7 +23,7 @@ import json
 import string
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> l
 
     """
     hyperparameter = methods.get(name).hyperparameter
-    if not hyperparameter:
+    if not hyperparameter or is_found_on_clips(name):
         return []
     first = [
         trial[hyperparameter]
@@ -173,6 +173,12 @@ def only_of(stage: str, table: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
     """
     unit = units[table["hash"]].to_numpy()
     return table[(table["split"] != "unseen") | (unit == UNSEEN[stage])]
+
+
+def is_found_on_clips(name: str) -> bool:
+    """Return whether a method finds its hyperparameter on the clips of a request."""
+    hyperparameter = methods.get(name).hyperparameter
+    return bool(hyperparameter) and getattr(methods.parameters(name), hyperparameter) is None
 
 
 #: of a file that is not there yet
@@ -206,6 +212,7 @@ class Judge:
         if self.study.corpus_hash != self.pool.design.corpus_hash:
             raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
         self.n_labels = len(self.pool.design.labels)
+        self.units = self.pool.clips.set_index("hash")["split"]
         self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
         self.rows = read(self.file) if self.file.is_file() else NOTHING
         for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
@@ -226,6 +233,10 @@ class Judge:
         )
         model = self.pool.model(k, self.study.cache)
         data = request(self.study, self.pool.design, k, set_name, told.needs)
+        if is_found_on_clips(name):
+            unseen_loss = self.unseen_loss(k, set_name)
+            whole = self.pool.design.sets[self.pool.design.of(set_name)].kind == "speaker"
+            data = replace(data, unseen_loss=unseen_loss, level=unseen_loss if whole else None)
         with provenance.measured() as usage:
             outcome = told.unlearn(
                 model, data, parameters, seed=self.pool.design.seed_of(k), fast=True
@@ -245,11 +256,16 @@ class Judge:
             "machine": provenance.describe(),
         }
 
+    def unseen_loss(self, k: int, set_name: str) -> float:
+        """Return an original's mean loss on the unseen clips that are tuned on."""
+        table = only_of("tune", self.pool.predictions(k, set_name), self.units)
+        return float(_of(table, "unseen")["loss"].mean())
+
     def _predictions(self, k: int, set_name: str) -> pd.DataFrame:
         return self._of_stage(self.pool.predictions(k, set_name))
 
     def _of_stage(self, table: pd.DataFrame) -> pd.DataFrame:
-        return only_of(self.stage, table, self.pool.clips.set_index("hash")["split"])
+        return only_of(self.stage, table, self.units)
 
     def _answers(self, model: Any, set_name: str) -> pd.DataFrame:
         return self._of_stage(self.pool.table(logits_of(model, self.study), set_name))
@@ -290,7 +306,7 @@ def chosen(folder: Path, name: str) -> dict[str, Any]:
 
     """
     hyperparameter = methods.get(name).hyperparameter
-    if not hyperparameter:
+    if not hyperparameter or is_found_on_clips(name):
         return {}
     file = folder / "tuned.csv"
     rows = pd.read_csv(file) if file.is_file() else pd.DataFrame({"method": []})

@@ -343,6 +343,9 @@ def forget(
     parameter: Items = None,
     seed: Seed = 0,
     fast: Quick = False,
+    whole_speakers: Annotated[
+        bool, typer.Option(help="the clips are all that the model heard of their speakers")
+    ] = False,
     root: Root = None,
     allow_outside: Outside = False,
     require: Require = False,
@@ -358,7 +361,7 @@ def forget(
     done = tool.forget(
         model, forget, out, retain=retain, unseen=unseen, references=references or [],
         method=method, parameters=_values("-p", parameter), seed=seed, root=root,
-        allow_outside=allow_outside, fast=fast, on_progress=_say,
+        allow_outside=allow_outside, fast=fast, whole_speakers=whole_speakers, on_progress=_say,
     )
     typer.echo(done.summary())
     _say(f"written: {done.out}")

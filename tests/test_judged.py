@@ -1,6 +1,7 @@
 """Methods on a pool: distances by hand, the choice of a value, and what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,11 @@ import pytest
 import tiny_study
 
 from benchmarks import judged, pools
+from speechunlearn import methods
 from speechunlearn.cache import Cache
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab.study import Study
+from speechunlearn.methods import Outcome
 
 SIZES = {
     "max_seconds": 0.2,
@@ -128,6 +131,30 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
         again.drop(columns=timed).sort_index(),
         scored.set_index(["set", "model"]).drop(columns=timed).sort_index(),
     )
+
+
+def test_a_method_that_finds_its_hyperparameter_is_told_what_unseen_clips_lose(judge, monkeypatch):
+    scoring, requests = judge("score"), []
+    assert judged.values_to_try("perturbed", scoring.study.profile, pd.DataFrame()) == []
+    assert judged.chosen(scoring.folder, "perturbed") == {}
+    monkeypatch.setattr(judged, "methods", SimpleNamespace(
+        get=lambda name: SimpleNamespace(
+            needs=frozenset({"forget"}), hyperparameter="weight",
+            unlearn=lambda model, data, *rest, **others: (
+                requests.append(data), Outcome(model)
+            )[1],
+        ),
+        parameters=methods.parameters,
+    ))
+    for one in scoring.pool.design.sets[1:]:
+        k = scoring.pool.originals(one.name)[0]
+        scoring.judge("perturbed", {}, one.name, k)
+        table = pools.Pool.predictions(scoring.pool, k, one.name)
+        unit = scoring.pool.clips.set_index("hash")["split"][table["hash"]].to_numpy()
+        mean = table["loss"][(table["split"] == "unseen") & (unit == "test")].mean()
+        assert requests[-1].unseen_loss == pytest.approx(mean)
+        assert requests[-1].level == (requests[-1].unseen_loss if one.kind == "speaker" else None)
+    assert {one.kind for one in scoring.pool.design.sets[1:]} == {"clips", "speaker"}
 
 
 def test_what_is_whole_is_summed_up_beside_originals_and_references(tuned, judge, desk):

@@ -317,6 +317,12 @@ def test_what_cannot_be_used_is_refused_before_work(desk: Path, tmp_path: Path) 
     refused(CorpusError, "same recording", retain=desk / "forget.csv")
     refused(ParameterError, "overlaps", out=desk / "model" / "out")
     refused(ParameterError, "overlaps", out=desk)
+    whole = {"whole_speakers": True}
+    refused(ParameterError, "whole_speakers: it needs unseen clips", **whole)
+    refused(ParameterError, "retain.csv has another clip of a speaker", **whole,
+            unseen=_of_others(desk), retain=desk / "retain.csv")
+    (desk / "nameless.csv").write_text("path,label\nunseen/0.wav,low\n")
+    refused(ParameterError, "need a column speaker", **whole, unseen=desk / "nameless.csv")
     (desk / "other.csv").write_text("path,label\nforget/0.wav,purple\n")
     refused(CorpusError, "no class 'purple' \\(row 2\\)", forget=desk / "other.csv")
     (desk / "two.csv").write_text("path,label\nforget/0.wav,low\nforget/0.wav,high\n")
@@ -395,6 +401,31 @@ def test_an_answer_without_a_mask_is_asked_for_alone(tmp_path: Path) -> None:
     with torch.no_grad():
         together = prepared.model(padded, lengths)
     assert (together - _answers(prepared)).abs().max() > 1e-4
+
+
+def _of_others(desk: Path) -> Path:
+    file = desk / "others.csv"
+    file.write_text((desk / "unseen.csv").read_text().replace(",speaker ", ",another "))
+    return file
+
+
+def test_what_unseen_speakers_lose_tells_how_far_to_go(desk: Path, tmp_path: Path) -> None:
+    def details(out: str, unseen: Path, **others: object) -> dict:
+        done = forget(desk / "model", desk / "forget.csv", tmp_path / out, unseen=unseen,
+                      parameters={"epochs": 1}, **others)  # fmt: skip
+        page = (done.out / "report.html").read_text()
+        assert ("as on unseen speakers" in page) == ("whole_speakers" in others)
+        return done.report["details"]
+
+    logits = _transformers_logits(desk / "model", [desk / f"unseen/{i}.wav" for i in range(9)])
+    labels = torch.tensor([i % len(LABELS) for i in range(9)])
+    by_hand = float(torch.nn.functional.cross_entropy(logits, labels))
+    found = details("found", _of_others(desk))
+    assert found["unseen_loss"] == pytest.approx(by_hand, rel=1e-4)
+    whole = details("whole", _of_others(desk), whole_speakers=True)
+    assert whole["never_heard"] == pytest.approx(by_hand, rel=1e-4) != found["never_heard"]
+    # clips of the same speakers say nothing of unseen ones
+    assert "unseen_loss" not in details("alike", desk / "unseen.csv")
 
 
 def test_one_recording_in_two_sets_is_refused(desk: Path) -> None:

@@ -43,8 +43,10 @@ class UnlearningData:
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
         resume: where descents keep their state; None keeps none
-        level: mean loss of the forget set, in nats, at which a descent ends; None goes on to its
-            last epoch, or to where its own targets are reached
+        level: mean loss of the forget set, in nats, at which a descent ends, or that its targets
+            are to have; None goes on to its last epoch, or finds targets of its own
+        unseen_loss: the original's mean loss, in nats, on clips of other speakers that it never
+            heard; None where there are none
 
     """
 
@@ -58,6 +60,7 @@ class UnlearningData:
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
     resume: Resume | None = None
     level: float | None = None
+    unseen_loss: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.forget) == 0:

@@ -5,10 +5,16 @@ the square of the logarithm of the speed, as any smooth function does near its l
 clips that were heard it is the same where copies are so far off that nothing of the clip is left
 in them. So a parabola through the mean losses of copies at two speeds gives, at speed 1, what a
 model that never heard the clips would lose.
+
+How far off that is depends on the model: one that was trained on clips at other speeds knows these
+copies, too. Where unheard clips of other speakers are at hand, it is found: the copies lose there
+what these clips lose. Else it is taken as a tenth and a fifth faster and slower, and the loss is
+guessed too low where a model was trained on altered clips.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +31,11 @@ from speechunlearn.models.loop import Cost
 from speechunlearn.models.training import predict
 
 #: how much faster, and slower, copies are played, the nearest first
-LADDER = (1.05, 1.1, 1.2, 1.35)
-#: places in it of the two that the parabola goes through
+LADDER = (1.05, 1.1, 1.2, 1.35, 1.5, 1.65)
+#: places in it of the two that the parabola goes through, where no unheard clips are at hand
 NEAR, FAR = 1, 2
+#: log speed of the far one over that of the near one, where there are some
+_APART = 1.6
 
 
 class Estimate(NamedTuple):
@@ -46,7 +54,11 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    model: Classifier, clips: Clips, labels: Int[Tensor, " clips"], cost: Cost
+    model: Classifier,
+    clips: Clips,
+    labels: Int[Tensor, " clips"],
+    cost: Cost,
+    unseen_loss: float | None = None,
 ) -> Estimate:
     """Estimate what a model that never heard clips would lose on them.
 
@@ -57,6 +69,8 @@ def estimate(
         clips: the forget set
         labels: by which losses are counted; the model's own answers, where no label is to be used
         cost: counted into
+        unseen_loss: the model's mean loss, in nats, on clips of other speakers that it never heard;
+            None where there are none
 
     """
     answers = [
@@ -67,8 +81,37 @@ def estimate(
         float(np.mean([cross_entropy(answer, labels).item() for answer in both]))
         for both in answers
     ]
-    level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
+    if unseen_loss is None:
+        level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
+    else:
+        before = cross_entropy(predict(model, clips, cost=cost), labels).item()
+        level = from_where_unseen([before, *losses], unseen_loss)
     return Estimate(max(level, losses[0]), losses, answers)
+
+
+def from_where_unseen(losses: Sequence[float], unseen_loss: float) -> float:
+    """Return the loss at speed 1 of a parabola that begins where copies lose what unseen clips do.
+
+    It goes on through the loss of copies at 1.6 times that log speed. Between the speeds of
+    `LADDER` losses are interpolated, in the square of the log speed.
+
+    Args:
+        losses: mean loss of the clips, and of their copies at each speed of `LADDER` and its
+            inverse
+        unseen_loss: mean loss of clips that were never heard, of other speakers
+
+    """
+    squares = np.log([1.0, *LADDER]) ** 2
+    above = np.flatnonzero(np.asarray(losses) >= unseen_loss)
+    place = min(int(above[0]), len(LADDER) - 1) if len(above) else len(LADDER) - 1
+    near = squares[max(place, 1)]
+    if len(above) and 0 < above[0] == place:
+        part = (unseen_loss - losses[place - 1]) / (losses[place] - losses[place - 1])
+        near = max(squares[place - 1] + part * (squares[place] - squares[place - 1]), squares[1])
+    far = min(near * _APART**2, squares[-1])
+    speeds = np.exp(np.sqrt([near, far]))
+    near_loss, far_loss = np.interp([near, far], squares, losses)
+    return at_rest(speeds[0], near_loss, speeds[1], far_loss)
 
 
 def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float:

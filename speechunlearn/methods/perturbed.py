@@ -79,7 +79,7 @@ class Parameters(Descent):
     shifts: tuple[float, ...] = ()
     anchor: float = 100.0
     splices: float = 100.0
-    until: float = 0.05
+    until: float = 0.02
     steps: Positive[int] = 2400
 
     def __post_init__(self) -> None:
@@ -211,9 +211,9 @@ def find_aim(
 ) -> Aim:
     """Find on the clips themselves how far their targets lie from the original's answers.
 
-    The weight is that at which the targets' mean loss is what a model that never heard the clips
-    would lose, see `speechunlearn.methods.never_heard`, with the nearest copies that need no
-    weight above 2.5.
+    The weight is that at which the targets' mean loss is the level of the request, or else what a
+    model that never heard the clips would lose, see `speechunlearn.methods.never_heard`, with the
+    nearest copies that need no weight above 2.5.
 
     Args:
         model: the original
@@ -223,8 +223,8 @@ def find_aim(
 
     """
     said = before.argmax(1)
-    heard = never_heard.estimate(model, data.forget, said, work)
-    answers, level = heard.answers, heard.level
+    heard = never_heard.estimate(model, data.forget, said, work, data.unseen_loss)
+    answers, level = heard.answers, heard.level if data.level is None else data.level
     weights = [_weight(before, torch.stack(answer), said, level) for answer in answers]
     rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
     weight, far = min(weights[rung], _FURTHEST), max(rung, never_heard.FAR)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
@@ -105,6 +106,20 @@ class Prepared:
         other.unit = self.unit
         return other.to(next(self.model.parameters()).device)
 
+    def unseen_loss(self) -> float | None:
+        """Return the model's mean loss on unseen clips of other speakers than the forget set's.
+
+        None where there are none.
+        """
+        if "unseen" not in self.sets:
+            return None
+        unseen, speakers = self.sets["unseen"].clips, set(self.sets["forget"].clips.speakers)
+        others = [i for i, name in enumerate(unseen.speakers) if name not in speakers - {""}]
+        if not others:
+            return None
+        clips = unseen.at(others)
+        return cross_entropy(training.predict(self.model, clips), clips.labels).item()
+
     def references(
         self, sources: Sequence[str | Path], *apart: WaveformClassifier
     ) -> list[WaveformClassifier]:
@@ -149,6 +164,7 @@ def forget(
     root: str | Path | None = None,
     allow_outside: bool = False,
     fast: bool = False,
+    whole_speakers: bool = False,
     earlier: Mapping[str, Mapping[str, Any]] | None = None,
     request_id: str = "",
     on_progress: OnProgress | None = None,
@@ -173,6 +189,8 @@ def forget(
         allow_outside: let paths lead out of the root
         fast: computed sooner, see `speechunlearn.models.fast_mode`: equal but for rounding and for
             the numbers that dropout draws
+        whole_speakers: the clips are all that the model heard of their speakers: without them, it
+            would do on them what it does on unseen speakers
         earlier: name of an earlier request -> its record, whose recordings stay forgotten
         request_id: what the request is called, on the report alone; without, it is called by the
             first digits of its hash
@@ -215,6 +233,8 @@ def forget(
     )
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], earlier or {})
+    if whole_speakers:
+        _check_whole_speakers(prepared)
     judges = prepared.references(references)
     asked = {
         "model": prepared.model.origin.sha256,
@@ -227,7 +247,7 @@ def forget(
         "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
         "seed": seed,
         "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
-    }
+    } | ({"whole_speakers": True} if whole_speakers else {})
     request = output_folder.digest(asked)
     done = _done(out, request)
     if done is None:
@@ -401,6 +421,25 @@ def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, A
                 )
 
 
+def _check_whole_speakers(prepared: Prepared) -> None:
+    """Refuse whole speakers of whom other clips are kept, or beside whom no other one is unseen."""
+    for name, paths in inputs.of_same_speakers(prepared.sets).items():
+        if paths:
+            raise ParameterError(
+                f"whole_speakers: {prepared.sets[name].file} has another clip of a speaker whose "
+                f"clips are all to be forgotten: {paths[0]!r}"
+            )
+        if paths is None:
+            raise ParameterError(
+                "whole_speakers: the CSVs of the forget and the other clips need a column speaker"
+            )
+    if "unseen" not in prepared.sets:
+        raise ParameterError(
+            "whole_speakers: it needs unseen clips, of other speakers: what the model loses on "
+            "them is what it would lose on speakers that it never heard"
+        )
+
+
 def salted(content_hash: str, salt: str) -> str:
     """Return what a record holds in place of a recording's hash: only with it can it be looked up.
 
@@ -435,8 +474,14 @@ def _carried_out(
     def unlearn(folder: Path, resume: Path) -> None:
         state = Resume(resume)
         level, clips = None, prepared.sets["forget"].clips
-        if asked["stops"]:
-            level = never_heard.estimate(prepared.model, clips, clips.labels, Cost()).level
+        by_level = asked["stops"] or getattr(parameters, "weight", 0) is None
+        unseen_loss = prepared.unseen_loss() if by_level else None
+        if asked.get("whole_speakers"):
+            level = unseen_loss
+        elif asked["stops"]:
+            level = never_heard.estimate(
+                prepared.model, clips, clips.labels, Cost(), unseen_loss
+            ).level
         data = UnlearningData(
             forget=clips,
             n_classes=len(prepared.model.labels),
@@ -445,6 +490,7 @@ def _carried_out(
             adversarial=_in_pieces(cache, prepared, specification, on_progress),
             resume=state,
             level=level,
+            unseen_loss=unseen_loss,
         )
         title = methods.get(choice.method).title
 
@@ -467,6 +513,8 @@ def _carried_out(
             "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
         }
         details = outcome.details | ({} if level is None else {"never_heard": level})
+        if unseen_loss is not None:
+            details |= {"unseen_loss": unseen_loss}
         output_folder.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
@@ -568,9 +616,11 @@ def ended(details: Mapping[str, Any], parameters: Any) -> list[str]:
     sentences = []
     level = details.get("never_heard")
     if level is not None:
+        unseen = details.get("unseen_loss")
+        told = "copies at other speeds" + (" and the unseen clips" if unseen is not None else "")
         sentences.append(
             f"a model that never heard these clips would lose about {level:.2g} nats on each, as "
-            "copies at other speeds tell"
+            + ("on unseen speakers" if level == unseen else f"{told} tell")
         )
     left = details.get("left")
     if left is not None and parameters.until:
