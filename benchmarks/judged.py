@@ -175,8 +175,69 @@ def only_of(stage: str, table: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
     return table[(table["split"] != "unseen") | (unit == UNSEEN[stage])]
 
 
+#: file of each stage
+FILES = {"tune": "tuned.csv", "score": "scored.csv"}
 #: of a file that is not there yet
-NOTHING = pd.DataFrame(columns=["method", "set", "model"])
+NOTHING = pd.DataFrame(columns=["method", "set", "model", "protocol"])
+
+
+def opened(folder: Path) -> tuple[Pool, dict[str, pd.DataFrame]]:
+    """Return a pool and the rows of its stages, where they may make a table: section 12.
+
+    Raises:
+        ParameterError: no pool; a model or a row of another protocol; a reference that heard a clip
+            of its set; a row of other sizes or hyperparameters than its method's others, or of a
+            set that was looked at before. The message names the row, the model or the set
+
+    """
+    pool = Pool.read(folder)
+    if (of := pool.models["protocol"].iloc[0]) != provenance.protocol_hash():
+        raise ParameterError(
+            f"pool: {str(folder)!r} was made under protocol {of!r}, which is not that of "
+            f"data/protocol.md, {provenance.protocol_hash()!r}"
+        )
+    tables = {}
+    for stage, name in FILES.items():
+        tables[stage] = read(folder / name) if (folder / name).is_file() else NOTHING
+        for row, reason in _refused(tables[stage], stage, pool):
+            raise ParameterError(
+                f"{folder / name}: the row of {row['method']!r} on {row['set']!r}, model "
+                f"{row['model']}, {reason}"
+            )
+    return pool, tables
+
+
+def _refused(
+    rows: pd.DataFrame, stage: str, pool: Pool
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each row that makes no table, and why."""
+    sets = {one.name: one for one in pool.design.sets if one.development == (stage == "tune")}
+    sizes = {name: (len(one.hashes), len(pool.references(name))) for name, one in sets.items()}
+    originals = {name: pool.originals(name) for name in sets}
+    before, first = set(), {}
+    for row in rows.to_dict("records"):
+        method, name = row["method"], row["set"]
+        request = (method, name, row["model"], row.get("value"))
+        parameters = json.loads(row["hyperparameters"])
+        if stage == "tune":
+            parameters.pop(methods.get(method).hyperparameter)
+        if row["protocol"] != provenance.protocol_hash():
+            yield row, f"is of protocol {row['protocol']!r}, not {provenance.protocol_hash()!r}"
+        elif name not in sets:
+            kind = "of development" if stage == "tune" else "reported"
+            yield row, f"is on no set that is {kind}: what was looked at before is not scored"
+        elif request in before:
+            yield row, "is there twice: the set was looked at before"
+        elif row["model"] not in originals[name]:
+            yield row, "is of a model that did not hear the set"
+        elif (row["clips"], row["references"]) != sizes[name]:
+            yield row, (
+                f"has {row['clips']} clips and {row['references']} references, the set "
+                f"{sizes[name][0]} and {sizes[name][1]}"
+            )
+        elif parameters != first.setdefault(method, parameters):
+            yield row, f"has other hyperparameters than the method's first row: {parameters}"
+        before.add(request)
 
 
 class Judge:
@@ -189,27 +250,21 @@ class Judge:
         cache: where its models are
 
     Raises:
-        ParameterError: no pool, one of another protocol, or another corpus than it was made of
+        ParameterError: another corpus than the pool was made of, and what `opened` refuses
 
     """
 
     def __init__(self, folder: Path, root: str, stage: str, cache: Cache | None = None) -> None:
-        self.folder, self.stage, self.pool = folder, stage, Pool.read(folder)
-        if (of := self.pool.models["protocol"].iloc[0]) != provenance.protocol_hash():
-            raise ParameterError(
-                f"pool: {str(folder)!r} was made under protocol {of!r}, which is not that of "
-                f"data/protocol.md, {provenance.protocol_hash()!r}"
-            )
+        self.folder, self.stage = folder, stage
+        self.pool, tables = opened(folder)
+        self.rows = tables[stage]
         self.study: Study = described(
             self.pool.design.study | {"root": root or None}, cache=cache
         )
         if self.study.corpus_hash != self.pool.design.corpus_hash:
             raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
         self.n_labels = len(self.pool.design.labels)
-        self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
-        self.rows = read(self.file) if self.file.is_file() else NOTHING
-        for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
-            raise ParameterError(f"{self.file}: a row is of protocol {other!r}")
+        self.file = folder / FILES[stage]
 
     def requests(self, most: int) -> Iterator[tuple[str, int]]:
         """Yield each set of the stage with each original, so many of a set at most."""
@@ -336,11 +391,14 @@ def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
         of `benchmarks.judgement.intervals`, and ``requests``; ``original`` and ``references``, of
         which as many as there are originals of a set are judged, are rows, too
 
+    Raises:
+        ParameterError: what `opened` refuses
+
     """
-    pool, rows = Pool.read(folder), []
+    (pool, tables_of_stages), rows = opened(folder), []
+    scored = tables_of_stages["score"]
     n_labels = len(pool.design.labels)
     units = pool.clips.set_index("hash")[["split", "speaker"]]
-    scored = read(folder / "scored.csv") if (folder / "scored.csv").is_file() else NOTHING
     asked = [one for one in pool.design.sets if not one.development]
     for one in asked:
         tables = {

@@ -51,6 +51,24 @@ def tuned(desk):
     return (folder / "tuned.csv").read_text(), lines
 
 
+@pytest.fixture(scope="module")
+def scores(tuned, desk):
+    """What scoring writes."""
+    cache, folder = desk
+    (folder / "tuned.csv").write_text(tuned[0])
+    (folder / "scored.csv").unlink(missing_ok=True)
+    judged.score(judged.Judge(folder, "", "score", Cache(cache)), "ran_lab", str)
+    return (folder / "scored.csv").read_text()
+
+
+@pytest.fixture
+def scored(tuned, scores, desk):
+    """A folder with trials and scores, and the scores."""
+    (desk[1] / "tuned.csv").write_text(tuned[0])
+    (desk[1] / "scored.csv").write_text(scores)
+    return desk[1], judged.read(desk[1] / "scored.csv")
+
+
 def said(losses, predictions=(0, 1, 0, 1)):
     """Two clips to forget, and of each other part one of both labels, one of them right."""
     rows = [
@@ -130,30 +148,26 @@ def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
     )
 
 
-def test_what_is_whole_is_summed_up_beside_originals_and_references(tuned, judge, desk):
-    (desk[1] / "tuned.csv").write_text(tuned[0])
-    scoring = judge("score")
-    judged.score(scoring, "ran_lab", str)
-    found = judged.shown(desk[1], resamples=20)
-    scored = judged.read(desk[1] / "scored.csv")
+def test_what_is_whole_is_summed_up_beside_originals_and_references(scored):
+    folder, rows = scored
+    found = judged.shown(folder, resamples=20)
     assert list(found.index) == ["original", "references", "ran_lab"]
-    assert (found["requests"] == len(scored)).all()
-    assert found.loc["ran_lab", "changed"] == pytest.approx(scored["changed"].mean())
-    large = scored[scored["clips"] >= judged.judgement.LEAST]
+    assert (found["requests"] == len(rows)).all()
+    assert found.loc["ran_lab", "changed"] == pytest.approx(rows["changed"].mean())
+    large = rows[rows["clips"] >= judged.judgement.LEAST]
     for name in ("forgetting", "utility"):
         assert found.loc["ran_lab", name] == pytest.approx(large[name].mean(), abs=1e-5)
     assert found.loc["original", "loss closed"] == 0
-    scored.iloc[1:].to_csv(desk[1] / "scored.csv", index=False)
-    assert list(judged.shown(desk[1], resamples=20).index) == ["original", "references"]
+    rows.iloc[1:].to_csv(folder / "scored.csv", index=False)
+    assert list(judged.shown(folder, resamples=20).index) == ["original", "references"]
 
 
-def test_what_was_scored_with_other_values_is_not_scored_again(tuned, judge, desk):
-    (desk[1] / "tuned.csv").write_text(tuned[0])
-    judged.score(judge("score"), "ran_lab", str)
-    rows = pd.read_csv(desk[1] / "tuned.csv")
+def test_what_was_scored_with_other_values_is_not_scored_again(judge, scored):
+    folder, _ = scored
+    rows = pd.read_csv(folder / "tuned.csv")
     value, _ = judged.choose(rows)
     rows.loc[rows["value"] != value, ["forgetting", "utility"]] = -1.0
-    rows.to_csv(desk[1] / "tuned.csv", index=False)
+    rows.to_csv(folder / "tuned.csv", index=False)
     with pytest.raises(ParameterError, match="was scored on .* development sets now"):
         judged.score(judge("score"), "ran_lab", str)
 
@@ -164,7 +178,7 @@ def test_what_does_not_fit_is_refused_by_name(tuned, judge, desk, monkeypatch):
     (desk[1] / "tuned.csv").write_text(tuned[0])
     rows = pd.read_csv(desk[1] / "tuned.csv")
     rows.assign(protocol="0123456789ab").to_csv(desk[1] / "tuned.csv", index=False)
-    with pytest.raises(ParameterError, match="a row is of protocol '0123456789ab'"):
+    with pytest.raises(ParameterError, match="model [0-3], is of protocol '0123456789ab', not"):
         judge("tune")
     monkeypatch.setattr(judged.provenance, "protocol_hash", lambda: "ba9876543210")
     with pytest.raises(ParameterError, match="not that of data/protocol.md, 'ba9876543210'"):
@@ -183,3 +197,59 @@ def test_only_the_unseen_units_of_the_stage_count(judge):
         parts[stage.stage] = unseen
     assert parts["tune"] and parts["score"] and not parts["tune"] & parts["score"]
     assert np.isfinite(scoring.pool.logits).all()
+
+
+def first(rows, **values):
+    """Return rows, the first with other values."""
+    rows = rows.astype(object)
+    for name, value in values.items():
+        rows.loc[0, name] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (lambda rows: first(rows, protocol="0123456789ab"), "is of protocol '0123456789ab', not"),
+        (lambda rows: first(rows, clips=7), "has 7 clips and 2 references, the set 4 and 2"),
+        (lambda rows: first(rows, references=1), "has 4 clips and 1 references, the set 4 and 2"),
+        (lambda rows: first(rows[::-1].reset_index(drop=True), hyperparameters='{"epochs": 9}'),
+         "has other hyperparameters than the method's first row: {'batch"),
+        (lambda rows: pd.concat([rows, rows.tail(1)]), "is there twice: the set was looked at"),
+        (lambda rows: first(rows, set="development clips 2 a"), "what was looked at before is not"),
+        (lambda rows: first(rows, model=min({0, 1, 2, 3} - set(rows["model"][:2]))),
+         "is of a model that did not hear the set"),
+    ],
+)  # fmt: skip
+def test_a_row_that_makes_no_table_is_refused_by_name(scored, bad, reason):
+    folder, rows = scored
+    bad(rows).to_csv(folder / "scored.csv", index=False)
+    with pytest.raises(ParameterError) as caught:
+        judged.shown(folder, resamples=2)
+    assert reason in str(caught.value)
+    assert "scored.csv: the row of 'ran_lab' on '" in str(caught.value)
+
+
+def test_trials_on_a_reported_set_are_refused_by_name(scored):
+    folder, rows = scored
+    trials = judged.read(folder / "tuned.csv")
+    first(trials, set=rows["set"][0]).to_csv(folder / "tuned.csv", index=False)
+    with pytest.raises(ParameterError, match=r"tuned\.csv: .* 'clips 4 a', model \d, is on no set"):
+        judged.shown(folder, resamples=2)
+    first(trials, hyperparameters=trials["hyperparameters"][0].replace("train", "eval")).to_csv(
+        folder / "tuned.csv", index=False
+    )
+    with pytest.raises(ParameterError, match=r"tuned\.csv: .* has other hyperparameters than"):
+        judged.shown(folder, resamples=2)
+
+
+def test_a_reference_that_heard_its_set_makes_no_table(scored, tmp_path):
+    for file in scored[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    pool = judged.Pool.read(tmp_path)
+    k = pool.references("clips 4 a")[0]
+    stored = dict(np.load(tmp_path / f"model-{k:02d}.npz"))
+    stored["heard"][np.flatnonzero(pool.clips["part"] == "clips 4 a")[0]] = True
+    np.savez_compressed(tmp_path / f"model-{k:02d}.npz", **stored)
+    with pytest.raises(ParameterError, match=f"model-0{k}.npz heard a clip of 'clips 4 a'"):
+        judged.shown(tmp_path, resamples=2)
