@@ -3,12 +3,13 @@
 A resample draws sets within their size and kind, then the originals of each set that was drawn,
 then unseen speakers, for all methods alike: section 7 of ``data/protocol.md``. The references of a
 set stay. Which method is best, which are on the Pareto front, and which are in the model confidence
-set is asked of methods alone: originals and references do not compete.
+set is asked of methods alone: originals and references do not compete, nor do methods that were not
+tuned to anything useful, which keep utility by doing nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def uars(
 
 def intervals(
     rows: pd.DataFrame, groups: Mapping[str, str], speakers: int,
-    resamples: int = RESAMPLES, seed: int = 0,
+    resamples: int = RESAMPLES, seed: int = 0, apart: Collection[str] = APART,
 ) -> pd.DataFrame:
     """Return what each method comes to, with 95 % intervals.
 
@@ -84,11 +85,12 @@ def intervals(
         speakers: how many unseen ones there are
         resamples: how many
         seed: of the draws
+        apart: those that do not compete
 
     Returns:
         index method; for ``forgetting``, ``utility`` and ``both`` (their sum) of sets of `LEAST`
-        clips or more and for what is closed of each gap of all sets: value, low and high. Of
-        methods also, for each of the two distances, ``best``, the probability over the resamples
+        clips or more and for what is closed of each gap of all sets: value, low and high. Of who
+        competes also, for each of the two distances, ``best``, the probability over the resamples
         that it is the smallest, and ``MCS p``, of `confidence_set`; ``front``: of `on_front`
 
     Raises:
@@ -125,31 +127,28 @@ def intervals(
             row |= {name: drawn[0], f"{name}, low": low, f"{name}, high": high}
         found[method] = row | {"changed": table["changed"].mean()}
         samples[method] = values
-    return pd.DataFrame(found).T.rename_axis("method").join(_competition(tables, samples, seed))
+    competing = {method: table for method, table in tables.items() if method not in apart}
+    compared = _compared(competing, samples, seed) if competing else pd.DataFrame()
+    return pd.DataFrame(found).T.rename_axis("method").join(compared)
 
 
-def _competition(
+def _compared(
     tables: Mapping[str, pd.DataFrame], samples: Mapping[str, Mapping[str, np.ndarray]], seed: int
 ) -> pd.DataFrame:
     """Return of each method the columns of `intervals` that compare it with the others."""
-    competitors = [method for method in tables if method not in APART]
     columns: dict[str, np.ndarray] = {}
-    if not competitors:
-        return pd.DataFrame(index=pd.Index([], name="method"))
-    drawn = {
-        name: np.stack([samples[method][name][1:] for method in competitors]) for name in DISTANCES
-    }
+    drawn = {name: np.stack([samples[method][name][1:] for method in tables]) for name in DISTANCES}
     for name in DISTANCES:
         columns[f"{name}, best"] = shared_wins(drawn[name])
         losses = []
-        for method in competitors:
-            table = tables[method][tables[method]["clips"] >= LEAST]
+        for all_sets in tables.values():
+            table = all_sets[all_sets["clips"] >= LEAST]
             values = table.assign(utility=[plain for plain, *_ in table["utilities"]])[name]
             losses.append(values.groupby(level="set").mean())
         resamples = drawn[name].shape[1]
         columns[f"{name}, MCS p"] = confidence_set(np.stack(losses), resamples, seed)
     columns["front"] = on_front(*drawn.values()).mean(1)
-    return pd.DataFrame(columns, index=pd.Index(competitors, name="method"))
+    return pd.DataFrame(columns, index=pd.Index(tables, name="method"))
 
 
 def shared_wins(losses: Float[np.ndarray, "methods draws"]) -> Float[np.ndarray, " methods"]:

@@ -104,16 +104,20 @@ def test_answers_are_a_sign_a_clip_of_the_unseen_ones():
 
 def test_values_go_on_beyond_an_end_that_wins(judge):
     profile = judge("tune").study.profile
-    first = judged.values_to_try("ran_lab", profile, pd.DataFrame())
+    first = judged.values_to_try("ran_lab", profile, pd.DataFrame(), 1)
     assert len(first) == 5
     rows = pd.DataFrame({"value": first, "forgetting": 0.1, "utility": 0.0})
     largest = max(first)
     rows.loc[rows["value"] == largest, "forgetting"] = 0.05
-    assert judged.values_to_try("ran_lab", profile, rows) == [pytest.approx(3 * largest, rel=1e-2)]
+    further = judged.values_to_try("ran_lab", profile, rows, 1)
+    assert further == [pytest.approx(3 * largest, rel=1e-2)]
     rows.loc[rows["value"] == 1e-3, "forgetting"] = 0.01
-    assert judged.values_to_try("ran_lab", profile, rows) == []
+    assert judged.values_to_try("ran_lab", profile, rows, 1) == []
+    # a value that was tried on one of two requests is to be finished
+    twice = pd.concat([rows, rows[rows["value"] != 1e-3]])
+    assert judged.values_to_try("ran_lab", profile, twice, 2) == [1e-3]
     many = pd.DataFrame({"value": range(1, 10), "forgetting": range(9), "utility": 0.0})
-    assert set(judged.values_to_try("ran_lab", profile, pd.concat([rows, many]))) == set()
+    assert judged.values_to_try("ran_lab", profile, pd.concat([rows, many]), 1) == []
 
 
 def test_a_method_is_tuned_then_scored_once_and_goes_on(tuned, judge, desk):
@@ -228,6 +232,57 @@ def test_a_row_that_makes_no_table_is_refused_by_name(scored, bad, reason):
         judged.shown(folder, resamples=2)
     assert reason in str(caught.value)
     assert "scored.csv: the row of 'ran_lab' on '" in str(caught.value)
+
+
+def test_curves_are_means_over_the_requests_of_each_value(judge, scored):
+    folder, _ = scored
+    trials = judged.read(folder / "tuned.csv")
+    trials.iloc[1:].to_csv(folder / "tuned.csv", index=False)  # the first value is not whole
+    curves = judged.curves(folder)
+    value = trials["value"][0]
+    assert list(curves["method"][:2]) == ["original", "references"]
+    assert set(curves["value"][2:]) == set(trials["value"]) - {value}
+    by_value = trials.groupby("value")[["UAR", "unseen", "forgetting", "utility"]].mean()
+    for row in curves[2:].itertuples():
+        expected = by_value.loc[row.value].tolist()
+        assert [row.UAR, row.unseen, row.forgetting, row.utility] == pytest.approx(expected)
+    bars = trials.groupby("model")[["UAR, bar", "unseen, bar"]].first().mean()
+    assert curves.loc[1, ["UAR", "unseen"]].tolist() == pytest.approx(bars.tolist(), abs=1e-5)
+    (folder / "tuned.csv").unlink()
+    assert list(judged.curves(folder)["method"]) == ["original", "references"]
+    pool = judged.Pool.read(folder)
+    name = next(one.name for one in pool.design.sets if one.development)
+    units = pool.clips.set_index("hash")["split"]
+    originals = [
+        judged._scores(judged.only_of("tune", pool.predictions(k, name), units), tuning.n_labels)
+        for tuning in [judge("tune")] for k in pool.originals(name)
+    ]
+    for score in ("UAR", "unseen"):
+        mean = np.mean([scores[score] for scores in originals])
+        assert curves.loc[0, score] == pytest.approx(mean)
+
+
+def test_a_method_whose_best_trial_is_no_better_than_the_original_is_not_useful():
+    table = pd.DataFrame(
+        [("original", None, 1.0, 0.5, 0.4, 0.02), ("references", None, 0.6, 0.55, 0.0, 0.0),
+         ("good", 1, 0.8, 0.5, 0.3, 0.1), ("good", 2, 0.4, 0.3, 0.1, 0.3),
+         ("bad", 1, 1.0, 0.4, 0.4, 0.1), ("bad", 2, 0.9, 0.3, 0.35, 0.1)],
+        columns=["method", "value", "UAR", "unseen", "forgetting", "utility"],
+    )  # fmt: skip
+    tried = judged.tried(table)
+    assert tried["trial"][["original", "good", "bad"]].tolist() == pytest.approx([0.42, 0.4, 0.45])
+    assert tried["useful"].tolist() == [None, None, True, False]
+    equal = tried["unseen, equal"]
+    assert equal["good"] == pytest.approx(0.4) and equal["references"] == 0.55
+    assert np.isnan(equal[["original", "bad"]].astype(float)).all()
+
+
+def test_unseen_uar_at_equal_forgetting_is_the_largest_that_the_curve_passes():
+    curve = pd.DataFrame({"value": [1, 2, 3, 4], "UAR": [1, 0.5, 0.5, 1.0],
+                          "unseen": [0.5, 0.3, 0.4, 0.2]})  # fmt: skip
+    assert judged.at_equal_forgetting(curve, 0.75) == pytest.approx(0.4)  # and .3 on the way back
+    assert judged.at_equal_forgetting(curve, 0.5) == pytest.approx(0.4)
+    assert np.isnan(judged.at_equal_forgetting(curve.head(1), 0.9))
 
 
 def test_trials_on_a_reported_set_are_refused_by_name(scored):

@@ -80,6 +80,9 @@ def test_only_methods_compete_and_a_better_one_wins_every_draw():
     # both distances are larger on every set: no draw undoes it
     for name in judgement.DISTANCES:
         assert found.loc["near", f"{name}, MCS p"] == 1 and found.loc["far", f"{name}, MCS p"] == 0
+    without = judgement.intervals(table, {"a": "20", "b": "20", "c": "1"}, 2, resamples=5,
+                                  apart={"original", "near"})  # fmt: skip
+    assert (without.loc["far", compared] == 1).all() and without.loc["near", compared].isna().all()
     alone = judgement.intervals(table[table["method"] == "original"],
                                 {"a": "20", "b": "20", "c": "1"}, 2, resamples=5)  # fmt: skip
     assert list(alone.index) == ["original"] and "front" not in alone
