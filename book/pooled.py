@@ -274,8 +274,8 @@ def curves(judged: Judged) -> Figure:
 def distances(judged: Judged) -> tuple[list[str], list[list[object]]]:
     """Return header and rows of the table of distances."""
     header = ["Method", "Forgetting distance", "Utility distance", "Best in forgetting",
-              "Best in utility", "On the front", "In the confidence set, forgetting",
-              "In the confidence set, utility"]  # fmt: skip
+              "Best in utility", "On the front", "Confidence set of forgetting, p",
+              "Confidence set of utility, p"]  # fmt: skip
     rows: list[list[object]] = []
     for method, row in judged.shown.iterrows():
         rows.append([
@@ -351,8 +351,8 @@ def _interval(row: pd.Series, name: str) -> str:
 def _in_set(p: float) -> str:
     if math.isnan(p):
         return MISSING
-    said = "< .001" if p < 0.001 else "= " + number(p, 3).removeprefix("0")
-    return f"{'yes' if p >= 0.1 else 'no'} (p {said})"
+    (text,) = tables.typeset([p], "p")
+    return f"{text}, {'in' if p >= 0.1 else 'out'}".replace(" ", "\u00a0")
 
 
 def _figure(folder: str, name: str, alt: str, caption: str) -> str:
