@@ -162,6 +162,14 @@ def test_what_is_whole_is_summed_up_beside_originals_and_references(scored):
     for name in ("forgetting", "utility"):
         assert found.loc["ran_lab", name] == pytest.approx(large[name].mean(), abs=1e-5)
     assert found.loc["original", "loss closed"] == 0
+    # alone, it is the best; unless no value of it is closer than the original
+    compared = ["forgetting, best", "utility, MCS p", "front"]
+    trials = judged.read(folder / "tuned.csv")
+    trials.assign(forgetting=1.0).to_csv(folder / "tuned.csv", index=False)
+    useless = judged.shown(folder, resamples=2)
+    assert useless.loc["ran_lab", "useful"] is False and "front" not in useless
+    trials.assign(forgetting=0.0, utility=0.0).to_csv(folder / "tuned.csv", index=False)
+    assert (judged.shown(folder, resamples=2).loc["ran_lab", compared] == 1).all()
     rows.iloc[1:].to_csv(folder / "scored.csv", index=False)
     assert list(judged.shown(folder, resamples=20).index) == ["original", "references"]
 
