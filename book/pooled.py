@@ -352,7 +352,7 @@ def _in_set(p: float) -> str:
     if math.isnan(p):
         return MISSING
     (text,) = tables.typeset([p], "p")
-    return f"{text}, {'in' if p >= 0.1 else 'out'}".replace(" ", "\u00a0")
+    return f"{text},\u00a0{'in' if p >= 0.1 else 'out'}"
 
 
 def _figure(folder: str, name: str, alt: str, caption: str) -> str:
