@@ -11,7 +11,8 @@ references (``tuned.csv``); ``score`` runs it with what was chosen on every repo
 row, so that a killed command goes on.
 
 ``show`` sums up the methods that are whole (``judged.csv``), beside the originals and the
-references, each of which is judged by the others.
+references, each of which is judged by the others, and what each value that was tried came to
+(``curves.csv``).
 
 Scores and distances: section 6 of ``data/protocol.md``, tuning: section 5.
 """
@@ -20,11 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import string
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +135,10 @@ def choose(rows: pd.DataFrame) -> tuple[float, bool]:
     return best, bool(apart.index.min() < best < apart.index.max())
 
 
-def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> list[float | int]:
-    """Return values of a method's hyperparameter that were not tried and are to be.
+def values_to_try(
+    name: str, profile: profiles.Profile, rows: pd.DataFrame, requests: int
+) -> list[float | int]:
+    """Return values of a method's hyperparameter that are to be tried, or to be finished.
 
     Five at first; then one beyond the end that wins, by a factor of three, nine in all at most.
 
@@ -141,6 +146,7 @@ def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> l
         name: of the method
         profile: its own values are in the middle
         rows: of the trials that are finished
+        requests: that a value is tried on
 
     """
     hyperparameter = methods.get(name).hyperparameter
@@ -150,14 +156,15 @@ def values_to_try(name: str, profile: profiles.Profile, rows: pd.DataFrame) -> l
         trial[hyperparameter]
         for trial in tuning.candidates(name, profile.methods.get(name, {}), len(tuning.FACTORS))
     ]
-    tried = set(rows["value"]) if len(rows) else set()
-    if missing := [value for value in first if value not in tried]:
+    counts = rows["value"].value_counts().to_dict() if len(rows) else {}
+    kind, tried = type(first[0]), set(counts)
+    unfinished = [kind(value) for value in tried if counts[value] < requests]
+    if missing := [value for value in first if value not in tried] + unfinished:
         return missing
     best, inside = choose(rows)
     if inside or len(tried) >= MOST_TRIALS:
         return []
     beyond = best * 3 if best == max(tried) else best / 3
-    kind = type(first[0])
     further = kind(round(beyond)) if kind is int else float(f"{beyond:.3g}")
     return [] if further in tried or further <= 0 else [further]
 
@@ -181,8 +188,69 @@ def is_found_on_clips(name: str) -> bool:
     return bool(hyperparameter) and getattr(methods.parameters(name), hyperparameter) is None
 
 
+#: file of each stage
+FILES = {"tune": "tuned.csv", "score": "scored.csv"}
 #: of a file that is not there yet
-NOTHING = pd.DataFrame(columns=["method", "set", "model"])
+NOTHING = pd.DataFrame(columns=["method", "set", "model", "protocol"])
+
+
+def opened(folder: Path) -> tuple[Pool, dict[str, pd.DataFrame]]:
+    """Return a pool and the rows of its stages, where they may make a table: section 12.
+
+    Raises:
+        ParameterError: no pool; a model or a row of another protocol; a reference that heard a clip
+            of its set; a row of other sizes or hyperparameters than its method's others, or of a
+            set that was looked at before. The message names the row, the model or the set
+
+    """
+    pool = Pool.read(folder)
+    if (of := pool.models["protocol"].iloc[0]) != provenance.protocol_hash():
+        raise ParameterError(
+            f"pool: {str(folder)!r} was made under protocol {of!r}, which is not that of "
+            f"data/protocol.md, {provenance.protocol_hash()!r}"
+        )
+    tables = {}
+    for stage, name in FILES.items():
+        tables[stage] = read(folder / name) if (folder / name).is_file() else NOTHING
+        for row, reason in _refused(tables[stage], stage, pool):
+            raise ParameterError(
+                f"{folder / name}: the row of {row['method']!r} on {row['set']!r}, model "
+                f"{row['model']}, {reason}"
+            )
+    return pool, tables
+
+
+def _refused(
+    rows: pd.DataFrame, stage: str, pool: Pool
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each row that makes no table, and why."""
+    sets = {one.name: one for one in pool.design.sets if one.development == (stage == "tune")}
+    sizes = {name: (len(one.hashes), len(pool.references(name))) for name, one in sets.items()}
+    originals = {name: pool.originals(name) for name in sets}
+    before, first = set(), {}
+    for row in rows.to_dict("records"):
+        method, name = row["method"], row["set"]
+        request = (method, name, row["model"], row.get("value"))
+        parameters = json.loads(row["hyperparameters"])
+        if stage == "tune":
+            parameters.pop(methods.get(method).hyperparameter)
+        if row["protocol"] != provenance.protocol_hash():
+            yield row, f"is of protocol {row['protocol']!r}, not {provenance.protocol_hash()!r}"
+        elif name not in sets:
+            kind = "of development" if stage == "tune" else "reported"
+            yield row, f"is on no set that is {kind}: what was looked at before is not scored"
+        elif request in before:
+            yield row, "is there twice: the set was looked at before"
+        elif row["model"] not in originals[name]:
+            yield row, "is of a model that did not hear the set"
+        elif (row["clips"], row["references"]) != sizes[name]:
+            yield row, (
+                f"has {row['clips']} clips and {row['references']} references, the set "
+                f"{sizes[name][0]} and {sizes[name][1]}"
+            )
+        elif parameters != first.setdefault(method, parameters):
+            yield row, f"has other hyperparameters than the method's first row: {parameters}"
+        before.add(request)
 
 
 class Judge:
@@ -195,17 +263,14 @@ class Judge:
         cache: where its models are
 
     Raises:
-        ParameterError: no pool, one of another protocol, or another corpus than it was made of
+        ParameterError: another corpus than the pool was made of, and what `opened` refuses
 
     """
 
     def __init__(self, folder: Path, root: str, stage: str, cache: Cache | None = None) -> None:
-        self.folder, self.stage, self.pool = folder, stage, Pool.read(folder)
-        if (of := self.pool.models["protocol"].iloc[0]) != provenance.protocol_hash():
-            raise ParameterError(
-                f"pool: {str(folder)!r} was made under protocol {of!r}, which is not that of "
-                f"data/protocol.md, {provenance.protocol_hash()!r}"
-            )
+        self.folder, self.stage = folder, stage
+        self.pool, tables = opened(folder)
+        self.rows = tables[stage]
         self.study: Study = described(
             self.pool.design.study | {"root": root or None}, cache=cache
         )
@@ -213,10 +278,7 @@ class Judge:
             raise ParameterError(f"root: {root!r} holds another corpus than the pool was made of")
         self.n_labels = len(self.pool.design.labels)
         self.units = self.pool.clips.set_index("hash")["split"]
-        self.file = folder / {"tune": "tuned.csv", "score": "scored.csv"}[stage]
-        self.rows = read(self.file) if self.file.is_file() else NOTHING
-        for other in set(self.rows.get("protocol", ())) - {provenance.protocol_hash()}:
-            raise ParameterError(f"{self.file}: a row is of protocol {other!r}")
+        self.file = folder / FILES[stage]
 
     def requests(self, most: int) -> Iterator[tuple[str, int]]:
         """Yield each set of the stage with each original, so many of a set at most."""
@@ -286,10 +348,11 @@ class Judge:
 
 def tune(judge: Judge, name: str, say: Callable[[str], None]) -> None:
     """Try a method's hyperparameter on the development sets, until an inner value wins."""
-    hyperparameter = methods.get(name).hyperparameter
-    while values := values_to_try(name, judge.study.profile, judge.finished(method=name)):
+    hyperparameter, requests = methods.get(name).hyperparameter, list(judge.requests(TUNED_ON))
+    profile = judge.study.profile
+    while values := values_to_try(name, profile, judge.finished(method=name), len(requests)):
         for value in values:
-            for set_name, k in judge.requests(TUNED_ON):
+            for set_name, k in requests:
                 if len(judge.finished(method=name, value=value, set=set_name, model=k)):
                     continue
                 row = judge.judge(name, {hyperparameter: value}, set_name, k)
@@ -350,13 +413,16 @@ def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
 
     Returns:
         of `benchmarks.judgement.intervals`, and ``requests``; ``original`` and ``references``, of
-        which as many as there are originals of a set are judged, are rows, too
+        which as many as there are originals of a set are judged, are rows, too; of `tried`
+
+    Raises:
+        ParameterError: what `opened` refuses
 
     """
-    pool, rows = Pool.read(folder), []
+    (pool, tables_of_stages), rows = opened(folder), []
+    scored = tables_of_stages["score"]
     n_labels = len(pool.design.labels)
     units = pool.clips.set_index("hash")[["split", "speaker"]]
-    scored = read(folder / "scored.csv") if (folder / "scored.csv").is_file() else NOTHING
     asked = [one for one in pool.design.sets if not one.development]
     for one in asked:
         tables = {
@@ -389,8 +455,97 @@ def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
         one.name: one.kind if one.kind == "speaker" else f"{one.kind} {len(one.hashes)}"
         for one in asked
     }
-    found = judgement.intervals(whole, groups, 1 + int(speakers.max()), resamples)
-    return found.assign(requests=requests)
+    trials = tried(curves(folder))
+    useless = trials.index[trials["useful"].eq(False)]
+    table = judgement.intervals(
+        whole, groups, 1 + int(speakers.max()), resamples, apart={*judgement.APART, *useless}
+    )
+    return table.assign(requests=requests).join(trials)
+
+
+def curves(folder: Path) -> pd.DataFrame:
+    """Return what each value of each hyperparameter came to on a pool's development sets.
+
+    Args:
+        folder: of the pool, with ``tuned.csv``
+
+    Returns:
+        columns method, value, UAR (on the set), unseen (UAR), forgetting, utility: means over
+        ``requests``, the same ones for all; the first rows are ``original`` and ``references``,
+        whose distances are 0
+
+    Raises:
+        ParameterError: what `opened` refuses
+
+    """
+    pool, tables = opened(folder)
+    units, n_labels = pool.clips.set_index("hash")["split"], len(pool.design.labels)
+    rows = []
+    for one in pool.design.sets:
+        references = [
+            only_of("tune", pool.predictions(r, one.name), units)
+            for r in pool.references(one.name) if one.development
+        ]
+        for k in pool.originals(one.name)[:TUNED_ON] if one.development else ():
+            table = only_of("tune", pool.predictions(k, one.name), units)
+            rows.append({"method": "original", **distances(table, references, n_labels)})
+    table = pd.DataFrame(rows)
+    bars = table.assign(method="references", forgetting=0.0, utility=0.0)
+    bars["UAR"], bars["unseen"] = table["UAR, bar"], table["unseen, bar"]
+    table = pd.concat([table, bars, tables["tune"]]).assign(value=lambda t: t.get("value"))
+    scores = ["UAR", "unseen", "forgetting", "utility"]
+    by_value = table.groupby(["method", "value"], sort=False, dropna=False)
+    means = by_value[scores].mean().assign(requests=by_value.size()).reset_index()
+    return means[means["requests"] == len(rows)]
+
+
+def tried(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return what tuning came to, by method: section 5.
+
+    Args:
+        curves: of the function of this name
+
+    Returns:
+        index method; ``trial``: the sum of both distances of the best value, or of the original;
+        ``useful``: whether it is smaller than the original's; ``unseen, equal``: of
+        `at_equal_forgetting`, of references their own
+
+    """
+    bar, rows = curves.set_index("method").loc["references"], {}
+    for method, part in curves.groupby("method", sort=False):
+        trial = (part["forgetting"] + part["utility"]).min()
+        rows[method] = {"trial": trial, "unseen, equal": at_equal_forgetting(part, bar["UAR"])}
+    table = pd.DataFrame(rows).T.rename_axis("method")
+    table["useful"] = (table["trial"] < table["trial"]["original"]).astype(object)
+    table.loc[list(judgement.APART), "useful"] = None
+    table.loc["references", ["trial", "unseen, equal"]] = np.nan, bar["unseen"]
+    return table
+
+
+def at_equal_forgetting(curve: pd.DataFrame, bar: float) -> float:
+    """Return the unseen UAR where a method's forget UAR is the references', between two values.
+
+    Args:
+        curve: columns value, UAR, unseen
+        bar: forget UAR of the references
+
+    Returns:
+        by interpolation between neighbouring values, the largest where the curve is there more than
+        once; not a number where no value of it reaches
+
+    Examples:
+        >>> curve = pd.DataFrame({"value": [3, 1, 2], "UAR": [.2, 1, .6], "unseen": [.1, .5, .4]})
+        >>> round(at_equal_forgetting(curve, 0.7), 3), at_equal_forgetting(curve, 0.1)
+        (0.425, nan)
+
+    """
+    points = curve.sort_values("value")[["UAR", "unseen"]].to_numpy()
+    reached = [math.nan]
+    for (start, before), (end, after) in pairwise(points):
+        if min(start, end) <= bar <= max(start, end):
+            share = (bar - start) / (end - start) if end != start else 0.0
+            reached.append(before + share * (after - before))
+    return float(np.fmax.reduce(reached))
 
 
 def _utilities(
@@ -415,6 +570,9 @@ def main() -> int:
         if asked.stage == "show":
             table = shown(asked.folder)
             table.to_csv(asked.folder / "judged.csv", float_format="%.6g")
+            curves(asked.folder).to_csv(
+                asked.folder / "curves.csv", index=False, float_format="%.6g"
+            )
             print(table.T.to_string(float_format="{:.3f}".format))
             return 0
         judge = Judge(asked.folder, asked.root, asked.stage, Cache(asked.cache or None))

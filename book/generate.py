@@ -41,11 +41,13 @@ import landing  # noqa: E402
 import measured  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+import pooled  # noqa: E402
 
 from benchmarks.summary import summary  # noqa: E402
 from speechunlearn import corpora, methods, provenance  # noqa: E402
 from speechunlearn.chapters import tables  # noqa: E402
 from speechunlearn.lab import (  # noqa: E402
+    committed_tables,
     experiments,
     leaderboard,
     results,
@@ -97,6 +99,7 @@ def everything(source: Path, notebooks: list[Path]) -> dict[str, str]:
     speed_page(source / "generated" / "speed.md")
     requests_page(source / "generated" / "requests.md")
     pool_page(source / "generated" / "pool.md")
+    pooled.pages(source / "generated" / "pools.md", [method.name for method in own_methods()])
     faults_page(source / "generated" / "faults.md")
     measured.pages(source / "book" / "metrics", source / "generated" / "metrics")
     request_page(source / "generated" / "request.md", notebooks)
@@ -569,7 +572,8 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
         "\n## Other committed tables\n\nLeaderboards (a row an evaluation; in the time a model "
         "that is scored on several sets counts once; the tables beside it are computed from it), "
         "pools (a row a model), trials and benchmarks. A dash: the file does not say. `--help` "
-        "lists the options of a benchmark.\n\n"
+        "lists the options of a benchmark. `speechunlearn rows TABLE COLUMN=VALUE` prints the rows "
+        "of any table below `data/`, with the command.\n\n"
     )
     text += table(header, other_tables(), "Other tables in `data/`.", "status-tables")
     packages = ("jupyter-book", "sphinx", "myst-nb", "pandas", "matplotlib")
@@ -582,42 +586,31 @@ def status_page(target: Path, notebooks: list[Path]) -> None:
     target.write_text(text)
 
 
-#: where a table lies, or what it is -> the command that makes it anew
-COMMANDS = {
-    "leaderboard": "speechunlearn run 10 --profile cpu --corpus CORPUS --root PATH -p results=OUT",
-    "tuning": "speechunlearn run 10 --profile cpu --corpus CORPUS --root PATH -p results=OUT",
-    "pools": "python -m benchmarks.pool", "scored": "python -m benchmarks.judged score FOLDER",
-    "tuned": "python -m benchmarks.judged tune FOLDER",
-    "judged": "python -m benchmarks.judged show FOLDER",
-    "protection_mos": "python -m benchmarks.protection --mos",
-    "protect_files": "python -m benchmarks.protection --files 1000",
-}
-
-
 def other_tables() -> list[list[object]]:
     """Return a row for each committed table that is none of `data/results`, and for each pool."""
     rows: list[list[object]] = []
 
-    def add(file: Path, made: pd.DataFrame, count: int, command: str) -> None:
+    def add(file: Path, made: pd.DataFrame, count: int) -> None:
+        place = file.relative_to(committed_tables.DATA)
+        command = committed_tables.command(place.with_suffix("").as_posix())
         timed, commits = "seconds" in made and "machine" in made, made.get("commit", pd.Series())
         rows.append([
-            f"`{file.relative_to(ROOT / 'data').as_posix()}`", count,
+            f"`{place.as_posix()}`", count,
             _duration(float(made["seconds"].sum())) if timed else "–",
             ", ".join(f"`{c}`" for c in sorted(set(commits.dropna()))) or "–", f"`{command}`",
         ])
 
-    data = ROOT / "data"
+    data = committed_tables.DATA
     for file in sorted(data.glob("leaderboard/*/evaluations.csv")):
         run = results.Results.read(file.parent)
-        add(file.parent, run.models, len(run.evaluations), COMMANDS["leaderboard"])
+        add(file.parent, run.models, len(run.evaluations))
     for folder in sorted(path.parent for path in data.glob("pools/*/design.json")):
         models = [json.loads(str(np.load(file)["about"])) for file in folder.glob("model-*.npz")]
-        add(folder, pd.DataFrame(models), len(models), COMMANDS["pools"])
-    for kind in ("tuning", "pools", "benchmarks"):
+        add(folder, pd.DataFrame(models), len(models))
+    for kind in ("tuning", "pools", "benchmarks", "table1"):
         for file in sorted((data / kind).rglob("*.csv")):
             content = pd.read_csv(file, dtype={"commit": str})
-            command = COMMANDS.get(file.stem) or COMMANDS.get(kind)
-            add(file, content, len(content), command or f"python -m benchmarks.{file.stem}")
+            add(file, content, len(content))
     return rows
 
 
@@ -712,7 +705,7 @@ def faults_page(target: Path) -> None:
 
 
 def pool_page(target: Path) -> None:
-    """Write the table of the committed pool, two decimals, and beside it that of its methods."""
+    """Write the table of the committed pool, two decimals."""
     rows = pd.read_csv(POOL).drop(columns=["originals", "references"])  # 16 of either
     rows = rows.rename(columns=lambda name: name.replace("sd of the loss, references", "sd"))
     shown = [
@@ -720,30 +713,6 @@ def pool_page(target: Path) -> None:
         for row in rows.astype(object).itertuples(index=False)
     ]
     target.write_text(table(list(rows), shown) + "\n")
-    target.with_name("judged.md").write_text(judged(pd.read_csv(POOL.with_name("judged.csv"))))
-
-
-def judged(rows: pd.DataFrame) -> str:
-    """Return the table of what methods come to on a pool's reported sets.
-
-    Args:
-        rows: of `benchmarks.judged.shown`
-
-    """
-    columns = {
-        "forgetting": "Forgetting distance", "utility": "Utility distance", "both": "Both",
-        "loss closed": "Closed: loss", "UAR closed": "UAR", "AUC closed": "AUC",
-    }
-    titles = results.TITLES | {"references": "Left-out references"}
-    shown = [
-        [titles[row["method"]],
-         *(results.with_interval(row[c], row[f"{c}, low"], row[f"{c}, high"]) for c in columns),
-         row["changed"]]
-        for row in rows.sort_values("both").to_dict("records")
-    ]  # fmt: skip
-    text = tables.markdown(["Method", *columns.values(), "Answers changed"], shown)
-    n = int(rows["requests"].iloc[0])
-    return f"{text}\n\nMeans over n = {n} requests, 95 % intervals.\n"
 
 
 # Landing page

@@ -226,17 +226,25 @@ def grid(
         _say(f"results: {folder}")
 
 
+def _pairs(option: str, items: list[str] | None) -> dict[str, str]:
+    """Return the texts of name=value options."""
+    texts: dict[str, str] = {}
+    for item in items or []:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise SpeechUnlearnError(f"{option} {item[:200]!r} is not name=value")
+        if name in texts:
+            raise SpeechUnlearnError(f"{option} {name[:200]!r} is given twice")
+        texts[name] = text
+    return texts
+
+
 def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     """Return the values of name=value options."""
     from speechunlearn.chapters import context
 
     values = {}
-    for item in items or []:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise SpeechUnlearnError(f"{option} {item[:200]!r} is not name=value")
-        if name in values:
-            raise SpeechUnlearnError(f"{option} {name[:200]!r} is given twice")
+    for name, text in _pairs(option, items).items():
         try:
             values[name] = context.parse_value(text)
         except (RecursionError, MemoryError) as error:
@@ -567,6 +575,27 @@ def results(
         typer.echo(rows.to_csv(index=False), nl=False)
     else:
         rows.to_parquet(sys.stdout.buffer, index=False)
+
+
+@app.command()
+def rows(
+    table: Annotated[str, typer.Argument(help="its place below data/")],
+    values: Annotated[list[str] | None, typer.Argument(help="COLUMN=VALUE, of the rows")] = None,
+) -> None:
+    """Print rows of a committed table as CSV, and the command that makes the table anew.
+
+    For example:
+
+        speechunlearn rows pools/cpu-ravdess-nano-pretrained/scored method=delete
+    """
+    from speechunlearn import provenance
+    from speechunlearn.lab import committed_tables
+
+    provenance.need_checkout("speechunlearn rows")
+    chosen = committed_tables.rows(table, _pairs("rows", values))
+    typer.echo(chosen.to_csv(index=False), nl=False)
+    command = committed_tables.command(table.removesuffix(".csv"))
+    _say(f"rows: {len(chosen)}; made by: {command}")
 
 
 def _escaped(match: re.Match[str]) -> str:

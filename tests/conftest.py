@@ -80,6 +80,7 @@ target = Path(sys.argv[1]) / "generated"
 (target / "methods").mkdir(parents=True)
 generate.method_pages(target)
 generate.pool_page(target / "pool.md")
+generate.pooled.pages(target / "pools.md", [method.name for method in generate.own_methods()])
 numbers = generate.landing_page(target)
 notebooks = sorted((generate.ROOT / "notebooks").glob("*.ipynb"))
 generate.request_page(target / "request.md", notebooks)

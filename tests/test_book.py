@@ -380,13 +380,89 @@ def test_each_promise_names_a_test_that_is_there():
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
 
 
+POOL = ROOT / "data/pools/cpu-ravdess-nano-pretrained"
+
+
+@pytest.fixture
+def pooled(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK))
+    import pooled
+
+    return pooled
+
+
 def test_what_methods_come_to_on_a_pool_is_its_table(generated):
-    rows = pd.read_csv(ROOT / "data/pools/cpu-ravdess-nano-pretrained/judged.csv")
-    text = (generated / "judged.md").read_text()
-    lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
-    both = sorted(rows["both"])
-    assert [line.split(" | ")[3].split()[0] for line in lines] == [f"{v + 1e-9:.2f}" for v in both]
+    rows = pd.read_csv(POOL / "judged.csv")
+    text = (generated / "pools.md").read_text()
+    lines = text.partition(":name: cpu-ravdess-nano-pretrained-distances")[2].splitlines()
+    lines = [line for line in lines[: lines.index("::::")] if line.startswith("| ")][2:]
+    order = rows.sort_values("both")
+    assert [line.split(" | ")[1].split()[0] for line in lines] == [
+        f"{value + 1e-9:.2f}" for value in order["forgetting"]
+    ]
     assert f"n = {rows['requests'].iloc[0]} requests" in text
+    for name in ("front", "curves"):
+        assert (generated / f"cpu-ravdess-nano-pretrained-{name}.svg").is_file()
+
+
+def some_pool(folder, methods, scored, useless=()):
+    """Write the tables of a pool whose methods are all what DELETE was."""
+    folder.mkdir()
+    (folder / "design.json").write_bytes((POOL / "design.json").read_bytes())
+    rows = pd.read_csv(POOL / "judged.csv", index_col="method")
+    rows = rows.loc[["original", "references", *(["delete"] * len(methods))]]
+    rows.index = pd.Index(["original", "references", *methods], name="method")
+    rows["useful"] = [None, None, *(name not in useless for name in methods)]
+    rows.to_csv(folder / "judged.csv")
+    curves = pd.read_csv(POOL / "curves.csv")
+    curve = curves[curves["method"] == "delete"]
+    curves = pd.concat([curves[:2], *(curve.assign(method=name) for name in methods)])
+    curves.to_csv(folder / "curves.csv", index=False)
+    counts = [name for name, count in scored.items() for _ in range(count)]
+    pd.DataFrame({"method": counts}).to_csv(folder / "scored.csv", index=False)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_pool_of_any_number_of_methods_is_shown(pooled, tmp_path, monkeypatch, count):
+    monkeypatch.setattr(pooled, "POOLS", tmp_path)
+    methods = ["delete", "ssd", "ran_lab", "neggrad", "jit"][:count]
+    whole = dict.fromkeys(methods, 144)
+    some_pool(tmp_path / "one", methods, whole | {"adv": 7}, useless=["ssd"])
+    some_pool(tmp_path / "other", methods, whole | {"adv": 7})
+    names = [*methods, "adv", "scrub", "retrain", "sisa"]
+    pooled.pages(tmp_path / "pools.md", names)
+    one, other = (tmp_path / "pools.md").read_text().split("\n## RAVDESS", 1)
+    for part in (one, other):
+        for name in methods:
+            assert f"<method-{name}>" in part
+        assert "**Not run:** SCRUB. **Begun" in part and "<method-adv>`, 7 of 144 requests" in part
+    table = one.partition("::::{table}")[2].partition("**Not tuned to anything useful.**")
+    assert ("<method-ssd>" in table[2]) == ("ssd" in methods) == bool(table[1])
+    assert "<method-ssd>" not in table[0] and "Not tuned" not in other
+    (front,) = pooled.front_of(pooled.Judged.read(tmp_path / "one"))[:1] or [None]
+    assert front == (methods[0] if methods else None)
+
+
+def test_tables_of_other_rows_than_are_there_are_refused(pooled, tmp_path):
+    some_pool(tmp_path / "one", ["delete"], {"delete": 144, "jit": 144})
+    with pytest.raises(ValueError, match=r"judged\.csv is not of \['jit'\]: run 'python -m bench"):
+        pooled.Judged.read(tmp_path / "one")
+    (tmp_path / "one" / "judged.csv").unlink()
+    with pytest.raises(ValueError, match=r"has no judged\.csv: run 'python -m benchmarks\.judged"):
+        pooled.Judged.read(tmp_path / "one")
+
+
+def test_names_of_points_that_are_close_do_not_lie_on_each_other(pooled):
+    from matplotlib.text import Text
+
+    figure, axis = pooled.figures.panels(6.4, 4.8)
+    points = {f"Method {k}": (1 + 0.02 * k, 1 + 0.01 * k) for k in range(6)}
+    axis.set(xlim=(0.5, 2), ylim=(0.5, 2))
+    pooled.name_points(axis, points)
+    figure.canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]
+    assert sorted(text.get_text() for text in axis.texts) == sorted(points)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 #: what each picture's caption says of its worked number, computed by hand

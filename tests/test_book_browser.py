@@ -300,7 +300,10 @@ def test_a_link_of_the_menu_leads_to_its_page(
     assert tab.errors() == []
 
 
-@pytest.mark.parametrize("page", [*CHAPTERS, "book/leaderboard.html", "book/methods.html"])
+@pytest.mark.parametrize(
+    "page",
+    [*CHAPTERS, "book/leaderboard.html", "book/pool_leaderboard.html", "book/methods.html"],
+)
 def test_no_table_or_code_of_a_chapter_is_wider_than_its_page(
     page: str, site: str, tab: browser.Browser
 ) -> None:
@@ -317,7 +320,10 @@ def test_no_table_or_code_of_a_chapter_is_wider_than_its_page(
     assert wide == []
 
 
-@pytest.mark.parametrize("page", [*CHAPTERS, "book/status.html", "book/leaderboard.html"])
+@pytest.mark.parametrize(
+    "page",
+    [*CHAPTERS, "book/status.html", "book/leaderboard.html", "book/pool_leaderboard.html"],
+)
 def test_a_table_wider_than_a_phone_says_so_and_keeps_its_first_column(
     page: str, site: str, tab: browser.Browser
 ) -> None:

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from speechunlearn import methods
+from speechunlearn import corpora, methods
 from speechunlearn.chapters import context, grid
 from speechunlearn.cli import main
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
-from speechunlearn.lab import leaderboard, profiles
+from speechunlearn.lab import committed_tables, leaderboard, profiles
 from speechunlearn.lab.forget_sets import clips
 from speechunlearn.lab.results import Results
 
@@ -183,7 +183,6 @@ def test_start_refuses_values_of_another_type(values, message):
 
 
 def test_the_paper_profile_has_the_papers_numbers():
-    from speechunlearn import methods
     from speechunlearn.models import training
 
     paper = profiles.get("paper")
@@ -263,6 +262,11 @@ def test_the_command_line_writes_a_manifest(cli, demos_root, tmp_path):
         (("results", "--format", "xml"), "format: 'xml'"),
         (("results", "--method", "magic"), "method: 'magic' is not in these results: "),
         (("leaderboard", "mars"), "corpus: 'mars' is in no leaderboard's name: "),
+        (("rows", "pools/mars"), "no table 'pools/mars'; there is benchmarks/architectures, "),
+        (("rows", "cpu-ravdess/ranking"), "no table 'cpu-ravdess/ranking'; there is leaderboard/"),
+        (("rows", "benchmarks/requests", "a=b"), "benchmarks/requests has no column 'a'; it has "),
+        (("rows", "benchmarks/requests", "kind"), "rows 'kind' is not name=value"),
+        (("rows", "benchmarks/faults", "fault=x"), "fault: 'x' is not in benchmarks/faults: "),
         (("example", "x", "--references", "9"), "references: 9 is not from 0 to 8"),
         (("results", "--out", "nowhere"), "no results in 'nowhere/results'"),
     ],
@@ -308,6 +312,36 @@ def test_the_command_line_lists_methods_and_leaderboards(cli):
     table = pd.read_csv(io.StringIO(board.split("\n", 1)[1]), sep=r"\s{2,}|(?<=[a-z]) (?=[0-9])",
                         engine="python")
     assert len(table) == len(pd.read_csv(leaderboard.FOLDER / "cpu-ravdess" / "ranking.csv"))
+
+
+def test_the_command_line_prints_rows_and_the_command_that_makes_them(cli):
+    place = "pools/cpu-ravdess-nano-pretrained/scored"
+    done = cli("rows", place, "method=delete", "set=clips 100 a")
+    header, *lines = (leaderboard.FOLDER.parent / f"{place}.csv").read_text().splitlines()
+    printed = done.stdout.splitlines()
+    assert printed[0] == header
+    assert printed[1:] == [line for line in lines if line.startswith("delete,clips 100 a,")]
+    assert len(printed) == 9  # eight originals
+    assert done.stderr == (
+        "rows: 8; made by: python -m benchmarks.judged score "
+        "data/pools/cpu-ravdess-nano-pretrained --root PATH\n"
+    )
+    assert cli("rows", f"{place}.csv", "method=delete").returncode == 0
+
+
+def test_each_committed_table_has_a_command_of_a_script_that_is_there():
+    root = leaderboard.FOLDER.parent.parent
+    names = committed_tables.names()
+    assert {name.split("/")[0] for name in names} >= {"benchmarks", "leaderboard", "pools",
+                                                      "results", "tuning"}
+    for name in names:
+        words = committed_tables.command(name).split()
+        assert not {"FOLDER", "NAME", "CORPUS"} & set(words)
+        if words[0] == "python":
+            assert (root / f"{words[2].replace('.', '/')}.py").is_file(), name
+        else:
+            assert words[:2] == ["speechunlearn", "run"]
+            assert words[words.index("--corpus") + 1] in corpora.known()
 
 
 def test_an_example_can_be_asked_to_forget(cli, tmp_path, monkeypatch):

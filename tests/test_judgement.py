@@ -69,3 +69,61 @@ def test_methods_with_other_requests_are_refused():
     table = pd.concat([rows("original", 0.0), rows("other", 1.0).iloc[1:]])
     with pytest.raises(ValueError, match="other: other requests"):
         judgement.intervals(table, {"a": "20", "b": "20", "c": "1"}, 2, resamples=2)
+
+
+def test_only_methods_compete_and_a_better_one_wins_every_draw():
+    table = pd.concat([rows("original", 0.0), rows("near", 1.0), rows("far", 2.0)])
+    found = judgement.intervals(table, {"a": "20", "b": "20", "c": "1"}, 2, resamples=50)
+    compared = ["forgetting, best", "utility, best", "front"]
+    assert found.loc["original", [*compared, "utility, MCS p"]].isna().all()
+    assert (found.loc["near", compared] == 1).all() and (found.loc["far", compared] == 0).all()
+    # both distances are larger on every set: no draw undoes it
+    for name in judgement.DISTANCES:
+        assert found.loc["near", f"{name}, MCS p"] == 1 and found.loc["far", f"{name}, MCS p"] == 0
+    without = judgement.intervals(table, {"a": "20", "b": "20", "c": "1"}, 2, resamples=5,
+                                  apart={"original", "near"})  # fmt: skip
+    assert (without.loc["far", compared] == 1).all() and without.loc["near", compared].isna().all()
+    alone = judgement.intervals(table[table["method"] == "original"],
+                                {"a": "20", "b": "20", "c": "1"}, 2, resamples=5)  # fmt: skip
+    assert list(alone.index) == ["original"] and "front" not in alone
+
+
+def test_methods_that_trade_one_distance_for_the_other_are_both_on_the_front():
+    first, second = np.array([[1.0], [2.0], [3.0]]), np.array([[3.0], [2.0], [2.5]])
+    assert judgement.on_front(first, second).T.tolist() == [[True, True, False]]
+    assert judgement.on_front(first[[0, 0]], second[[0, 0]]).all()  # none is better
+
+
+def test_identical_methods_stay_and_a_clearly_worse_one_leaves():
+    losses = np.random.default_rng(0).normal(size=10)
+    worse = losses + 1 + 0.1 * np.random.default_rng(1).normal(size=10)
+    p_values = judgement.confidence_set(np.stack([losses, worse, losses, losses]), 500)
+    assert p_values[[0, 2, 3]].tolist() == [1, 1, 1] and p_values[1] < 0.01
+    # worse by the same everywhere: there is no spread, and no doubt
+    assert judgement.confidence_set(np.stack([losses, losses + 0.1]), 500).tolist() == [1, 0]
+
+
+def test_of_two_methods_it_is_the_bootstrap_test_of_their_difference():
+    losses = np.random.default_rng(3).normal(size=(2, 12)) + np.array([[0.0], [0.4]])
+    difference = losses[1] - losses[0]
+    draws = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), size=400)
+    drawn = np.array([np.repeat(difference, counts).mean() for counts in draws])
+    mean = difference.mean()
+    share = (np.abs(drawn - mean) >= abs(mean)).mean()
+    assert mean > 0 and 0 < share < 1
+    assert judgement.confidence_set(losses, 400, seed=5).tolist() == [1, pytest.approx(share)]
+
+
+@pytest.mark.parametrize("gap", [0.0, 1.0])
+def test_the_best_method_is_in_the_confidence_set_nine_times_in_ten(gap):
+    generator, sets, simulations = np.random.default_rng(1), 10, 200
+    means, stays, left = np.linspace(0, gap, 5)[:, None], 0, 0
+    for seed in range(simulations):
+        losses = means + generator.normal(size=(5, sets)) + 2 * generator.normal(size=sets)
+        p_values = judgement.confidence_set(losses, 200, seed)
+        stays += p_values[0] >= 0.1
+        left += (p_values < 0.1).sum()
+    # by chance: a standard error of .02
+    assert stays / simulations >= 0.9
+    # and it is not by keeping everything where methods differ
+    assert (left / simulations > 0.5) == (gap > 0)

@@ -35,6 +35,7 @@ INCLUDED = {
     "intro": ["found"],
     "paper": ["claims", "result-figure", "result", "sentences"],
     "leaderboard": ["leaderboard", "leaderboards_said", "more"],
+    "pool_leaderboard": ["pools"],
     "request": ["request"],
 }
 

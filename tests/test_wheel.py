@@ -125,7 +125,9 @@ def test_it_says_what_it_is(both):
     assert ours == theirs and "unknown" not in theirs
 
 
-@pytest.mark.parametrize("arguments", [["run", "1"], ["grid", "grid.yaml"], ["results"]])
+@pytest.mark.parametrize(
+    "arguments", [["run", "1"], ["grid", "grid.yaml"], ["results"], ["rows", "a"]]
+)
 def test_what_needs_the_repository_says_so(target, arguments):
     done = subprocess.run(
         [sys.executable, "-m", "speechunlearn.cli", *arguments], cwd=target.parent,

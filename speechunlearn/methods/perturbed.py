@@ -79,7 +79,7 @@ class Parameters(Descent):
     shifts: tuple[float, ...] = ()
     anchor: float = 100.0
     splices: float = 100.0
-    until: float = 0.02
+    until: float = 0.03
     steps: Positive[int] = 2400
 
     def __post_init__(self) -> None:
