@@ -404,6 +404,44 @@ def score(judge: Judge, name: str, say: Callable[[str], None]) -> None:
             say(f"{name}, {set_name}, model {k}: {row['forgetting']:.3f}, {row['utility']:.3f}")
 
 
+def requests_of(folder: Path, name: str) -> pd.DataFrame:
+    """Return what a method's requests come to, as rows of `benchmarks.requests`.
+
+    Args:
+        folder: of the pool, with ``scored.csv``
+        name: of the method
+
+    Returns:
+        rows that `benchmarks.summary.summary` takes, with ``set``; of kinds (sets of one size) that
+        are whole
+
+    """
+    pool, tables = opened(folder)
+    n_labels, units = len(pool.design.labels), pool.clips.set_index("hash")["split"]
+    scored = tables["score"].query("method == @name").set_index(["set", "model"])
+    rows, begun = [], set()
+    for one in pool.design.sets:
+        kind = one.kind if one.kind == "speaker" else f"{one.kind} {len(one.hashes)}"
+        said = {
+            k: _scores(only_of("score", pool.predictions(k, one.name), units), n_labels)
+            for k in pool.models["model"] if not one.development
+        }
+        for k in pool.originals(one.name)[:SCORED_ON] if said else ():
+            if (one.name, k) not in scored.index:
+                begun.add(kind)
+                continue
+            about = {"system": folder.name, "kind": kind, "set": one.name, "step": 0,
+                     "request": f"{one.name}, model {k}", "model": k}  # fmt: skip
+            row = scored.loc[(one.name, k)]
+            columns = ("loss", "UAR", "AUC", "unseen")
+            after = {column: row[column] for column in columns} | {"seconds": row["seconds"]}
+            of_references = [(f"retrained {r}", said[r]) for r in pool.references(one.name)]
+            for who, scores in (("original", said[k]), ("unlearned", after), *of_references):
+                rows.append(about | {"who": who} | scores)
+    table = pd.DataFrame([row for row in rows if row["kind"] not in begun])
+    return table.rename(columns={"UAR": "uar", "AUC": "auc", "unseen": "unseen_uar"})
+
+
 def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
     """Return what each method that is whole comes to on a pool's reported sets.
 

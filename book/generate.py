@@ -43,6 +43,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pooled  # noqa: E402
 
+from benchmarks import judged  # noqa: E402
 from benchmarks.summary import summary  # noqa: E402
 from speechunlearn import corpora, methods, provenance  # noqa: E402
 from speechunlearn.chapters import tables  # noqa: E402
@@ -676,20 +677,28 @@ def speed_page(target: Path) -> None:
 
 
 def requests_page(target: Path) -> None:
-    """Write the table of the committed requests of ``benchmarks/requests.py``."""
+    """Write what became of the committed requests of ``benchmarks/requests.py`` and of a pool."""
     rows = pd.read_csv(REQUESTS, dtype={"kind": str})
     made = rows[rows["who"] == "unlearned"]
     (machine,) = made["machine"].unique()
     commits = ", ".join(sorted(made["commit"].unique()))
-    found = summary(rows).to_dict("records")
+    target.write_text(_closed(rows) + f"\n\n{machine}; commit {commits}.\n")
+    of_pool = judged.requests_of(POOL.parent, "perturbed")
+    target.with_name("requests-pool.md").write_text(
+        _closed(of_pool) if len(of_pool) else "*Not run.*\n"
+    )
+
+
+def _closed(rows: pd.DataFrame) -> str:
+    """Return the table of `benchmarks.summary.summary`."""
     shown = [
         [row["kind"], str(row["requests"])]
         + [f"{row[name]}; beyond: {row[f'{name} beyond']}" for name in ("loss", "uar", "auc")]
-        + [row["utility"]] for row in found
+        + [row["utility"]] for row in summary(rows).to_dict("records")
     ]
     head = ["clips", "requests", "mean forget loss", "forget UAR", "attack on the loss, AUC",
             "utility relative to the original"]
-    target.write_text(table(head, shown) + f"\n\n{machine}; commit {commits}.\n")
+    return table(head, shown)
 
 
 def faults_page(target: Path) -> None:

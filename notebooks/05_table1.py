@@ -41,8 +41,9 @@ answers.of_committed("05_table1")
 # ## The statistics, rebuilt
 #
 # UAR is the mean, over the classes, of the share of a class's clips that is recognised. Given a
-# count for each clip, the same function is the UAR of a resample. A resample draws *speakers*, each
-# with all their clips, since the clips of a speaker are alike.
+# count for each clip, the same function is the UAR of a resample. A resample draws
+# *speakers*, since the clips of a speaker are alike. Of fewer than 17, whose spread is hardly
+# known, the clips of each are drawn as well, at both stages one fewer than there are.
 
 # %% tags=["nbval-ignore-output"]
 print(run.made_by())
@@ -62,10 +63,16 @@ def uar(clips, counts=1):
 
 
 def resample(clips, n_resamples, generator):
-    """How often each clip occurs when as many speakers as there are get drawn."""
+    """How often each clip occurs: speakers are drawn, then clips, one fewer of both."""
     numbers, names = pd.factorize(clips["speaker"])
     chances = np.full(len(names), 1 / len(names))
-    return generator.multinomial(len(names), chances, size=n_resamples)[:, numbers]
+    times = generator.multinomial(len(names) - 1, chances, size=n_resamples)
+    counts = np.zeros((n_resamples, len(clips)))
+    for number in range(len(names)):
+        its = np.flatnonzero(numbers == number)
+        draws = times[:, number] * (len(its) - 1)
+        counts[:, its] = generator.multinomial(draws, np.full(len(its), 1 / len(its)))
+    return counts
 
 
 def z_test(uar_a, uar_b, n):
@@ -108,7 +115,7 @@ paired = statistics.paired_bootstrap(
     original, ran_lab, n_resamples=300, generator=np.random.default_rng(0)
 )
 assert np.isclose(paired.value, difference)
-if original["speaker"].nunique() >= statistics.FEW:  # else clips within are drawn, too
+if 1 < original["speaker"].nunique() < statistics.FEW:  # of more, speakers alone
     assert np.allclose(paired[:3], [difference, low, high])
     print("paired bootstrap: the same interval, from the same resamples")
 

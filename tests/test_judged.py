@@ -201,6 +201,23 @@ def test_what_is_whole_is_summed_up_beside_originals_and_references(scored):
     assert list(judged.shown(folder, resamples=20).index) == ["original", "references"]
 
 
+def test_requests_are_told_as_those_of_the_benchmark_are(scored):
+    folder, rows = scored
+    table = judged.requests_of(folder, "ran_lab")
+    unlearned = table[table["who"] == "unlearned"]
+    assert sorted(unlearned["loss"].round(5)) == sorted(rows["loss"].round(5))
+    assert (table.groupby("request")["who"].count() == 2 + 2).all()  # two references of four models
+    pool = pools.Pool.read(folder)
+    for row in table[table["who"] == "original"].itertuples():
+        said = pool.predictions(row.model, row.set)
+        assert row.loss == pytest.approx(said["loss"][said["split"] == "forget"].mean())
+    # a kind of which a request is missing is not told
+    gone = rows["set"] == rows["set"].iloc[0]
+    rows[~gone].to_csv(folder / "scored.csv", index=False)
+    assert set(judged.requests_of(folder, "ran_lab")["set"]) == set(rows["set"][~gone])
+    assert judged.requests_of(folder, "delete").empty
+
+
 def test_what_was_scored_with_other_values_is_not_scored_again(judge, scored):
     folder, _ = scored
     rows = pd.read_csv(folder / "tuned.csv")

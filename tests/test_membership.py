@@ -490,16 +490,16 @@ def test_equal_error_rate_of_two_gaussians():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_each_resample_is_the_figure_of_the_clips_drawn(shared):
-    scores = tied_scores(1, n_members=12, n_nonmembers=15)
-    ours, others = [i % 5 for i in range(12)], [i % 6 + 10 * (not shared) for i in range(15)]
+    scores = tied_scores(1, n_members=40, n_nonmembers=45)
+    ours, others = [i % 17 for i in range(40)], [i % 18 + 20 * (not shared) for i in range(45)]
     found = performance(
         scores, (ours, others), max_fpr=0.1, n_resamples=100, generator=np.random.default_rng(5)
     )
     generator = np.random.default_rng(5)
-    n = (6,) if shared else (5, 6)
+    n = (18,) if shared else (17, 18)
     drawn = [generator.multinomial(k, np.full(k, 1 / k), size=100) for k in n]
-    # shared: speaker 5 has no member: a resample may lack a side, and is left out
-    times = drawn[0][:, np.arange(12) % 5], drawn[-1][:, np.arange(15) % 6]
+    # shared: speaker 17 has no member
+    times = drawn[0][:, np.arange(40) % 17], drawn[-1][:, np.arange(45) % 18]
     resamples = [
         Scores(*(np.repeat(x, n.astype(int)) for x, n in zip(scores, pair, strict=True)))
         for pair in zip(*times, strict=True)
@@ -512,7 +512,7 @@ def test_each_resample_is_the_figure_of_the_clips_drawn(shared):
         assert interval.value == pytest.approx(figure(scores), abs=1e-12)
         assert interval[1:] == pytest.approx(expected, abs=1e-12)
     assert found.fpr == tpr_at_fpr(scores, 0.1).fpr
-    assert (found.n_members, found.n_nonmembers) == (12, 15)
+    assert (found.n_members, found.n_nonmembers) == (40, 45)
 
 
 def test_pairs_are_drawn_together():

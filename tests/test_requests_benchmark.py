@@ -78,6 +78,26 @@ def test_the_share_that_is_closed_is_a_ratio_of_means_by_hand():
     assert found["utility"].startswith("0.950 [0.900, 1.000]")
 
 
+def test_requests_for_the_same_clips_are_drawn_with_their_set():
+    """Two sets, of which all is closed and nothing: their models say nothing of further sets."""
+    table = pd.DataFrame([
+        row | {"set": request[:-1]}
+        for request, unlearned in (("a0", 1.0), ("a1", 1.0), ("b0", 0.0), ("b1", 0.0))
+        for row in rows(request, 0.0, unlearned, (1.0, 1.0))
+    ])
+    (found,) = summary(table).to_dict("records")
+    assert found["loss"] == "0.50 [0.00, 1.00]"
+    (alone,) = summary(table.drop(columns="set"), 20_000).to_dict("records")
+    assert alone["loss"] == "0.50 [0.00, 1.00]"  # two of four: all alike in 1 of 8 resamples
+    many = pd.concat([
+        table.assign(request=table["request"] + str(i)) for i in range(8)
+    ])
+    assert summary(many).loc[0, "loss"] == "0.50 [0.00, 1.00]"
+    # 32 requests by themselves: a standard error of .09
+    low, high = map(float, summary(many.drop(columns="set")).loc[0, "loss"][6:-1].split(", "))
+    assert low > 0.25 and high < 0.75
+
+
 def test_the_committed_rows_are_whole():
     table = pd.read_csv(REPOSITORY / "data" / "benchmarks" / "requests.csv", dtype={"kind": str})
     assert not table[["loss", "uar", "auc", "unseen_uar"]].isna().any(axis=None)

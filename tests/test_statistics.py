@@ -112,11 +112,11 @@ def test_of_few_speakers_clips_within_are_drawn_one_fewer_at_both_stages():
     once = draw_clips(["a"] * 8, 20_000, rng())[1:]
     means = (once @ values) / once.sum(axis=1)
     assert means.var() == pytest.approx(values.var(ddof=1) / 8, rel=0.05)
-    # one clip is in no resample, and each of five speakers comes with all of its clips
+    # one clip is in no resample, and each of seventeen speakers comes with all of its clips
     assert (draw_clips(["a"], 100, rng())[1:] == 0).all()
-    whole = draw_clips(list("aabbccddee"), 100, rng())
+    whole = draw_clips(np.repeat(np.arange(17), 2), 100, rng())
     assert (whole[:, ::2] == whole[:, 1::2]).all()
-    np.testing.assert_array_equal(whole[:, ::2], draw(5, 100, rng()))
+    np.testing.assert_array_equal(whole[:, ::2], draw(17, 100, rng()))
     # where both sides are drawn at once, a pair is drawn whole
     pairs = draw_clips([0, 1, 2, 0, 1, 2], 100, rng(), sides=[0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(pairs[:, :3], pairs[:, 3:])
@@ -125,7 +125,8 @@ def test_of_few_speakers_clips_within_are_drawn_one_fewer_at_both_stages():
 def test_what_was_drawn_is_said():
     assert unit(list("aabbcc")) == "3 speakers, clips within"
     assert unit(list("abc")) == "3 clips"  # a clip each: there is nothing within
-    assert unit(list("aabbccddee")) == "5 speakers" and unit(["a"]) == "1 clip"
+    assert unit(list("aabbccddee")) == "5 speakers, clips within" and unit(["a"]) == "1 clip"
+    assert unit(np.repeat(np.arange(17), 2)) == "17 speakers"
 
 
 def whole_speakers(clusters, n_resamples, generator):
@@ -146,7 +147,7 @@ def coverage(n_speakers, rule, chance=None, n_trials=150):
     labels = np.arange(len(speakers)) % 2
     for _ in range(n_trials):
         shift, others = (0.4 * generator.normal(size=n) for n in (n_speakers, 16))
-        few = len(speakers) if n_speakers < 5 else None
+        few = len(speakers) if n_speakers < 17 and rule is draw_clips else None
         if chance is None:
             members = 0.8 + shift[speakers] + generator.normal(size=len(speakers))
             nonmembers = others[unseen] + generator.normal(size=len(unseen))
@@ -160,22 +161,24 @@ def coverage(n_speakers, rule, chance=None, n_trials=150):
             clips = pd.DataFrame({"label": labels, "prediction": labels + 2 * wrong})
             values = uar_of_resamples(clips, rule(speakers, 200, generator))
             of_these, of_all = rates.mean(), chance
-        found = interval(values, few=few if rule is draw_clips else None)
-        covered += found.low <= (of_these if few else of_all) <= found.high
+        found = interval(values, few=few)
+        covered += found.low <= (of_these if n_speakers < 5 else of_all) <= found.high
     return covered / n_trials
 
 
 @pytest.mark.parametrize(
-    ("chance", "speakers"), [(None, (1, 2, 4)), (0.8, (1, 3)), (0.95, (1, 4))]
+    ("chance", "speakers"),
+    [(None, (1, 2, 4, 5, 8, 16)), (0.8, (1, 3, 5, 8, 16)), (0.95, (1, 4, 6, 12))],
 )
 def test_intervals_cover_from_one_speaker_on(chance, speakers):
     covered = {n: coverage(n, draw_clips, chance) for n in speakers}
     assert min(covered.values()) >= 0.90, covered
 
 
-def test_whole_speakers_cover_from_eight_on():
-    # .90 in 1,200 trials, with a standard error of .03 in these
-    assert coverage(8, draw_clips) == pytest.approx(0.90, abs=0.06)
+def test_whole_speakers_cover_too_little_below_seventeen():
+    # .80 in 400 trials, with a standard error of .02
+    assert coverage(5, whole_speakers, 0.95) < 0.90
+    assert coverage(24, draw_clips) >= 0.90
 
 
 @pytest.mark.parametrize("chance", [None, 0.8])
@@ -201,22 +204,22 @@ def test_p_value_by_hand(resampled, expected):
 
 
 def test_interval_by_enumeration():
-    # One right clip each of six speakers, but for one who has two wrong ones: UAR of n clips of
-    # one class. He is drawn k of 6 times: (6 - k) / (6 + k), with the binomial probabilities.
+    # One right clip each of 18 speakers, but for one who has two wrong ones: UAR of n clips of
+    # one class. He is drawn k of 18 times: (18 - k) / (18 + k), with the binomial probabilities.
     clips = pd.DataFrame(
         {
             "split": "forget",
-            "speaker": list("abcdeff"),
+            "speaker": [*range(18), 17],
             "label": 0,
-            "prediction": [0, 0, 0, 0, 0, 1, 1],
+            "prediction": [0] * 17 + [1, 1],
         }
     )
-    k = np.arange(7)
-    of_k = (6 - k) / (6 + k)
+    k = np.arange(19)
+    of_k = (18 - k) / (18 + k)
     for level in (0.4, 0.9):
-        ends = stats.binom(6, 1 / 6).ppf([(1 + level) / 2, (1 - level) / 2]).astype(int)
+        ends = stats.binom(18, 1 / 18).ppf([(1 + level) / 2, (1 - level) / 2]).astype(int)
         found = cluster_bootstrap(clips, level=level, n_resamples=4000, generator=rng())
-        assert found == pytest.approx((5 / 7, *of_k[ends]), abs=1e-12)
+        assert found == pytest.approx((17 / 19, *of_k[ends]), abs=1e-12)
 
 
 def test_resamples_without_a_class_average_over_the_others():
@@ -228,9 +231,9 @@ def test_resamples_without_a_class_average_over_the_others():
 
 def test_agrees_with_resampling_of_rows():
     """The sums by speaker and class give what copying the drawn speakers' clips gives."""
-    clips = simulate(rng(), n_speakers=6, clips_each=5, n_labels=3).sample(frac=1, random_state=1)
+    clips = simulate(rng(), n_speakers=18, clips_each=5, n_labels=3).sample(frac=1, random_state=1)
     clips = clips.iloc[:-4]
-    drawn = rng(5).multinomial(6, np.full(6, 1 / 6), size=200)
+    drawn = rng(5).multinomial(18, np.full(18, 1 / 18), size=200)
     by_speaker = {s: clips[clips["speaker"] == s] for s in pd.unique(clips["speaker"])}
     scores = []
     for counts in drawn:
