@@ -378,7 +378,10 @@ def forget(
 
 @app.command()
 def ledger(
-    file: Annotated[Path, typer.Argument(help="CSV: id, forget[, retain, unseen, method, seed]")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV: id, forget[, retain, unseen, method, seed, whole_speakers]"),
+    ],
     model: Model,
     out: Annotated[Path, typer.Option(help="folder; each request gets one of its id inside")],
     root: Root = None,

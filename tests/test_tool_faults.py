@@ -458,6 +458,21 @@ class TestLedger:
             ledgers.run(desk / "model", self._write(desk, row), desk / "out")
         assert not (desk / "out").exists()
 
+    def test_whole_speakers_are_asked_for_in_a_column(self, desk: Path) -> None:
+        file = desk / "whole.csv"
+        file.write_text("id,forget,whole_speakers\na,forget.csv,true\n")
+        with pytest.raises(ParameterError, match="whole_speakers 'true' in row 2"):
+            ledgers.read(file)
+        rows = ["id,forget,method,whole_speakers", "a,forget.csv,,yes", "b,forget.csv,ran_lab,"]
+        file.write_text("\n".join([*rows, ""]))
+        told = ledgers.run(desk / "model", file, desk / "out").set_index("id")
+        assert told.loc["a", "status"] == "failed"
+        assert "whole_speakers: it needs unseen clips" in told.loc["a", "reason"]
+        assert told.loc["b", "status"] == "done"
+        file.write_text(file.read_text().replace("ran_lab,", "ran_lab,yes"))
+        with pytest.raises(ParameterError, match="with whole_speakers False, not True"):
+            ledgers.run(desk / "model", file, desk / "out")
+
     def test_an_id_is_used_once_and_its_clips_stay(self, desk: Path) -> None:
         with pytest.raises(ParameterError, match="id 'A' in rows 2 and 3"):
             ledgers.read(self._write(desk, "a,forget.csv,,", "A,forget.csv,,"))

@@ -22,13 +22,17 @@ from speechunlearn.tool.unlearning import forget
 
 log = logging.getLogger(__name__)
 
-REQUIRED, OPTIONAL = ("id", "forget"), ("retain", "unseen", "method", "seed")
+REQUIRED = ("id", "forget")
+OPTIONAL = ("retain", "unseen", "method", "seed", "whole_speakers")
 STATE = "ledger.json"
 #: the same, written before it, and read where it is damaged
 _COPY = "ledger.copy.json"
 
 #: an id becomes the name of a folder
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+#: what a request that is done stays asked for
+_ASKED = ("method", "seed", "whole_speakers")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Entry:
         unseen: CSV of clips that were not trained on, or None
         method: name, or None for the leaderboard's
         seed: of all randomness
+        whole_speakers: see `speechunlearn.tool.forget`
 
     """
 
@@ -51,6 +56,7 @@ class Entry:
     unseen: Path | None = None
     method: str | None = None
     seed: int = 0
+    whole_speakers: bool = False
 
 
 def read(file: str | Path) -> list[Entry]:
@@ -58,11 +64,13 @@ def read(file: str | Path) -> list[Entry]:
 
     Args:
         file: CSV with the columns ``id`` and ``forget`` and optionally ``retain``, ``unseen``,
-            ``method`` and ``seed``; paths are relative to its folder
+            ``method``, ``seed`` and ``whole_speakers`` (``yes`` or empty); paths are relative to
+            its folder
 
     Raises:
         SpeechUnlearnError: a file that is missing or no such CSV, an id that is no name of a folder
-            or occurs twice, an unknown method, or a seed that is not a number
+            or occurs twice, an unknown method, a seed that is not a number, or whole speakers that
+            are neither ``yes`` nor empty
 
     """
     file = output_folder.path("ledger", file)
@@ -80,6 +88,11 @@ def read(file: str | Path) -> list[Entry]:
         seen[name.lower()] = int(str(row))
         if values["seed"] and not re.fullmatch(r"\d{1,9}", values["seed"]):
             raise ParameterError(f"{file}: seed {values['seed']!r} in row {row} is not a number")
+        if values["whole_speakers"] not in ("", "yes"):
+            raise ParameterError(
+                f"{file}: whole_speakers {values['whole_speakers']!r} in row {row} is neither "
+                "'yes' nor empty"
+            )
         if values["method"]:
             available = {"forget"} | ({"retain"} if values["retain"] else set())
             try:
@@ -92,7 +105,8 @@ def read(file: str | Path) -> list[Entry]:
         )
         assert forget is not None  # it is required
         seed = int(values["seed"] or 0)
-        entries.append(Entry(name, forget, retain, unseen, values["method"] or None, seed))
+        whole = values["whole_speakers"] == "yes"
+        entries.append(Entry(name, forget, retain, unseen, values["method"] or None, seed, whole))
     return entries
 
 
@@ -156,10 +170,11 @@ def run(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
                 )
-            for name, value in (("method", entry.method), ("seed", entry.seed)):
-                if done[name] != value:
+            for name in _ASKED:
+                value = getattr(entry, name)
+                if done.get(name, False) != value:
                     raise ParameterError(
-                        f"ledger: request {entry.id!r} was done with {name} {done[name]!r}, not "
+                        f"ledger: request {entry.id!r} was done with {name} {done.get(name)!r}, not "
                         f"{value!r}; a new request needs a new id"
                     )
         for entry in entries:
@@ -176,9 +191,9 @@ def run(
             try:
                 result = forget(
                     source, entry.forget, out / entry.id, retain=entry.retain,
-                    unseen=entry.unseen, method=entry.method, seed=entry.seed, root=root,
-                    allow_outside=allow_outside, on_progress=on_progress,
-                    earlier=records, request_id=entry.id,
+                    unseen=entry.unseen, root=root, allow_outside=allow_outside,
+                    on_progress=on_progress, earlier=records, request_id=entry.id,
+                    **{name: getattr(entry, name) for name in _ASKED},
                 )
             except (output_folder.OutputError, LackError):
                 raise  # no request's own fault, and the next would meet it too
@@ -191,7 +206,8 @@ def run(
             order.append(entry.id)
             state["done"][entry.id] = {
                 "model": source, "forget": result.report["inputs"]["forget"]["listed"],
-                "verdict": result.report["verdict"], "method": entry.method, "seed": entry.seed,
+                "verdict": result.report["verdict"],
+                **{name: getattr(entry, name) for name in _ASKED},
             }
             _write(out, state)
         for name in state["order"][:-1] if prune else ():
