@@ -172,9 +172,10 @@ def run(
                 )
             for name in _ASKED:
                 value = getattr(entry, name)
-                if done.get(name, False) != value:
+                before = done.get(name, False)
+                if before != value:
                     raise ParameterError(
-                        f"ledger: request {entry.id!r} was done with {name} {done.get(name)!r}, not "
+                        f"ledger: request {entry.id!r} was done with {name} {before!r}, not "
                         f"{value!r}; a new request needs a new id"
                     )
         for entry in entries:
