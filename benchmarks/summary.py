@@ -51,7 +51,7 @@ def summary(table: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
             gap, way = (r - o)[name].to_numpy(), (u - o)[name].to_numpy()
             with np.errstate(divide="ignore", invalid="ignore"):  # there may be no gap
                 shares = way[draws].mean(1) / gap[draws].mean(1)
-            low, high = np.nanquantile(shares, [0.025, 0.975])
+            low, high = np.nanquantile(shares, [0.025, 0.975], method="nearest")
             row[name] = f"{way.mean() / gap.mean():.2f} [{low:.2f}, {high:.2f}]"
             end = span.loc[order, (name, "max" if sign > 0 else "min")]
             row[f"{name} beyond"] = f"{(sign * (u[name] - end) > 0).sum()} of {len(order)}"

@@ -696,6 +696,7 @@ def _closed(rows: pd.DataFrame) -> str:
         + [f"{row[name]}; beyond: {row[f'{name} beyond']}" for name in ("loss", "uar", "auc")]
         + [row["utility"]] for row in summary(rows).to_dict("records")
     ]
+    shown = [[text.replace("-inf", "−∞") for text in row] for row in shown]
     head = ["clips", "requests", "mean forget loss", "forget UAR", "attack on the loss, AUC",
             "utility relative to the original"]
     return table(head, shown)
