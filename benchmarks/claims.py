@@ -2,8 +2,9 @@
 
 An interval is a bootstrap that draws runs, then speakers within each that was drawn, the same for
 both sides of a difference; beside it stands the t interval over runs, and the wider one decides.
-Of a score that a row has no answers for (AUC, retain UAR), runs alone are drawn. In a forget set,
-classes that a draw of speakers lacks are left out, and those that the whole set lacks count as 0.
+Of a score that a row has no answers for (AUC, retain UAR), runs alone are drawn; in Q2, the forget
+UARs at which a curve is read stay. In a forget set, classes that a draw of speakers lacks are left
+out, and those that the whole set lacks count as 0.
 
 Within a family, which is a statistic of one method at several N, errors are Holm's. In turn, each
 interval is taken at an error of .05 (.1 for R6) over the number of those that are left. The one

@@ -346,7 +346,7 @@ def test_what_has_no_rows_is_not_tested_by_name(folder, tmp_path):
 
 def test_questions_are_asked_of_the_cells_that_tuning_chose():
     tuned = {
-        Cell(name, n, per, tau): tau if tau < 0.6 else 0.1 + (per == "batch") * (n == 50)
+        Cell(name, n, per, tau): tau if tau < 0.6 else tau * (per == "batch") * (n == 50)
         for name, per in ATTACKS for n in table1.Sizes().ns for tau in table1.Sizes().taus
     }  # fmt: skip
     sizes = table1.Sizes()
@@ -354,7 +354,7 @@ def test_questions_are_asked_of_the_cells_that_tuning_chose():
     better = {one.n: one.first[0] for one in asked if one.claim in ("R3", "R3b")}
     assert better == {
         "10": Cell("adv", 10, "", 0.5), "30": Cell("adv", 30, "", 0.5),
-        "50": Cell("adv_ela", 50, "batch", 0.6), "100": Cell("adv", 100, "", 0.5),
+        "50": Cell("adv_ela", 50, "batch", 0.7), "100": Cell("adv", 100, "", 0.5),
     }  # fmt: skip
     inner = [one.first[0].tau for one in asked if one.claim == "R7" and one.method[1] == "batch"]
     assert inner == [0.5, 0.5, 0.5, 0.5, 0.6, 0.6, 0.5, 0.5]
