@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import string
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -577,13 +575,8 @@ def at_equal_forgetting(curve: pd.DataFrame, bar: float) -> float:
         (0.425, nan)
 
     """
-    points = curve.sort_values("value")[["UAR", "unseen"]].to_numpy()
-    reached = [math.nan]
-    for (start, before), (end, after) in pairwise(points):
-        if min(start, end) <= bar <= max(start, end):
-            share = (bar - start) / (end - start) if end != start else 0.0
-            reached.append(before + share * (after - before))
-    return float(np.fmax.reduce(reached))
+    points = curve.sort_values("value")
+    return float(judgement.at_forgetting(points["UAR"], points["unseen"].to_numpy(), bar))
 
 
 def _utilities(

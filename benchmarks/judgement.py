@@ -9,7 +9,8 @@ tuned to anything useful, which keep utility by doing nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,31 @@ def uars(
         with np.errstate(invalid="ignore", divide="ignore"):
             recalls.append((hits @ counts.T) / total)
     return np.nanmean(np.stack(recalls), axis=0)
+
+
+def at_forgetting(forget: Iterable[float], unseen: np.ndarray, bar: float) -> np.ndarray:
+    """Return the unseen UAR where the forget UAR is a bar, between neighbouring values of a curve.
+
+    Args:
+        forget: forget UAR at each value of a hyperparameter
+        unseen: unseen UAR there: a row a value, of one draw or many
+        bar: a forget UAR
+
+    Returns:
+        by interpolation, the largest where the curve is at the bar more than once; not a number
+        where it never is
+
+    Examples:
+        >>> at_forgetting([1.0, 0.6, 0.2], np.array([[0.5], [0.4], [0.1]]), 0.7).round(3)
+        array([0.425])
+
+    """
+    reached = [np.full(unseen.shape[1:], np.nan)]
+    for place, (start, end) in enumerate(pairwise(forget)):
+        if min(start, end) <= bar <= max(start, end):
+            share = (bar - start) / (end - start) if end != start else 0.0
+            reached.append(unseen[place] + share * (unseen[place + 1] - unseen[place]))
+    return np.fmax.reduce(reached)
 
 
 def intervals(

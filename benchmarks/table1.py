@@ -4,13 +4,16 @@
     python -m benchmarks.table1 run --root PATH --runs 0,0 1,0 2,0
     python -m benchmarks.table1 run --root PATH --runs 0,0 --setting test
     python -m benchmarks.table1 figure --root PATH
+    python -m benchmarks.table1 show
 
 A run (f, s) trains on four of six folds of speakers; fold f is unseen, the next one is for tuning.
 ``tune`` tries every tau on the development forget set of run (0, 0) (``tuned.csv``); ``run`` makes
 all cells of Table 1 with the tau that was chosen (``validation.csv``, ``test.csv``); ``figure``
 every tau in three runs (``figure.csv``). Finished rows are kept, so that a killed command goes on;
 rows that were made otherwise are refused. ``clips.csv`` says in which order a row's ``answers`` are
-(those clips whose fold is the row's), ``sets.csv`` in which order its ``forget_answers``.
+(those clips whose fold is the row's), ``sets.csv`` in which order its ``forget_answers``. ``show``
+writes what complete runs come to (``table.csv``) and what that says of the paper's claims
+(``claims.csv``, see `benchmarks.claims`); of less than six runs it shows nothing.
 
 Sizes, choices and runs: section 3 of ``data/protocol.md``. A forget set shares no clip with one
 that was scored before the protocol, or on which tau is chosen: section 1.
@@ -25,13 +28,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from benchmarks import claims
+from benchmarks.claims import ATTACKS, Cell
 from benchmarks.judged import SIGNS
 from speechunlearn import corpora, methods, provenance
 from speechunlearn.audit import membership, metrics
@@ -39,7 +44,7 @@ from speechunlearn.audit import predictions as per_clip
 from speechunlearn.cache import Artefact, Cache
 from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.files import one_at_a_time, remove, replaced
-from speechunlearn.lab import forget_sets, profiles
+from speechunlearn.lab import forget_sets, profiles, results
 from speechunlearn.lab.forget_sets import DEVELOPMENT, ForgetSet
 from speechunlearn.lab.study import Study
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
@@ -51,14 +56,14 @@ FOLDER = provenance.REPOSITORY / "data" / "table1"
 FOLDS, REPEATS = 6, 2
 #: training seed and forget draw of run (0, 0); those before were used for development
 FIRST_SEED = 10
-#: methods of a row: the two references, those without an attack, those with one
+#: methods of a row: the two references, those without an attack; `ATTACKS` are those with one
 REFERENCES = ("original", "retrain")
 PLAIN = ("remain", "remain_superloss", "ran_lab")
-#: with what the Fisher information is taken by
-ATTACKS = (("adv", ""), ("adv_ela", "clip"), ("adv_ela", "batch"))
 METHODS = (*REFERENCES, *PLAIN, "adv", "adv_ela")
 #: runs of Figure 2: fold and repeat
 FIGURE = ((0, 0), (1, 0), (2, 0))
+#: fewer complete runs are not shown as Table 1
+LEAST = 6
 #: what tells a row from every other of its file
 KEY = ["setting", "fold", "repeat", "draw", "method", "fisher_per", "n", "tau"]
 
@@ -82,21 +87,17 @@ class Run(NamedTuple):
         return DEVELOPMENT if self.development else self.seed
 
     @property
+    def name(self) -> str:
+        """In messages."""
+        return f"run ({self.fold}, {self.repeat})"
+
+    @property
     def about(self) -> dict[str, Any]:
         """In the rows."""
         return {
             "setting": self.setting, "fold": self.fold, "repeat": self.repeat,
             "draw": str(self.draw), "seed": self.seed,
         }
-
-
-class Cell(NamedTuple):
-    """One cell of the table; tau is 0 without an attack."""
-
-    method: str
-    n: int
-    fisher_per: str = ""
-    tau: float = 0.0
 
 
 def _profile() -> profiles.Profile:
@@ -316,6 +317,12 @@ class Table:
 
 #: the run and forget set that tau is chosen on
 TUNED = Run(0, development=True)
+#: runs of each file that is reported
+REPORTED = {
+    "validation": [Run(fold, repeat) for repeat in range(REPEATS) for fold in range(FOLDS)],
+    "test": [Run(fold, setting="test") for fold in range(4)],
+    "figure": [Run(*run) for run in FIGURE],
+}
 
 #: texts of a row, which may look like numbers
 _TEXT = (
@@ -333,13 +340,14 @@ def read(file: Path, sizes: Sizes) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=[*KEY, "seed", "tuning"])
     table = pd.read_csv(file, dtype=dict.fromkeys(_TEXT, str)).fillna({"fisher_per": ""})
+    text = cache(sizes.text)
     for row in table.itertuples():
         cell = Cell(row.method, row.n, row.fisher_per, row.tau)
         called = f"{file.name}, run ({row.fold}, {row.repeat}), {' '.join(map(str, cell))}"
         if row.protocol != provenance.protocol_hash():
             raise ParameterError(f"{called}: of protocol {row.protocol!r}")
         known = row.n in sizes.ns and (not row.tau or row.tau in sizes.taus)
-        if not known or row.hyperparameters != sizes.text(cell):
+        if not known or row.hyperparameters != text(cell._replace(n=0)):
             raise ParameterError(f"{called}: other sizes than the table's: {row.hyperparameters}")
     return table
 
@@ -348,6 +356,11 @@ def _of(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     for name, value in values.items():
         table = table[table[name].astype(type(value)) == value] if len(table) else table
     return table
+
+
+def _of_run(table: pd.DataFrame, run: Run) -> dict[Cell, dict[str, Any]]:
+    rows = _of(table, **run.about).to_dict("records")
+    return {Cell(*(row[key] for key in Cell._fields)): row for row in rows}
 
 
 class Trained:
@@ -553,6 +566,83 @@ def make(
             remove(table.cache.folder(copies.kind, copies.specification))
 
 
+def shown(
+    folder: Path, say: Say, sizes: Sizes | None = None, resamples: int = claims.RESAMPLES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return Table 1, and what becomes of the claims on it.
+
+    Args:
+        folder: of the rows
+        say: told how many cells of each file are there, and what its incomplete runs lack
+        sizes: of the table
+        resamples: of the intervals
+
+    Returns:
+        of `benchmarks.claims.levels`, and of `benchmarks.claims.judged`
+
+    Raises:
+        ParameterError: less than `LEAST` complete runs; a tau that is not tuned; a row that `read`
+            refuses, or whose answers give another UAR than it has
+
+    """
+    sizes, rows = sizes or Sizes(), {}
+    table, n_attacked = Table(folder, "tuned", sizes=sizes), len(ATTACKS) * len(sizes.ns)
+    for name, asked in {"tuned": [TUNED], **REPORTED}.items():
+        rows[name] = read(folder / f"{name}.csv", sizes)
+        of_setting = name in ("validation", "test")
+        n_cells = n_attacked * (1 if of_setting else len(sizes.taus))
+        n_cells += len(table.plain()) if of_setting else 0
+        say(f"{name}.csv: {len(rows[name])} of {len(asked) * n_cells} cells")
+    cells = dict.fromkeys(REPORTED, [*table.plain(), *table.cells()])
+    cells["figure"] = [*table.cells(sizes.taus), *(Cell("retrain", n) for n in sizes.ns)]
+    samples, missing = {}, {}
+    rows["figure"] = pd.concat([rows["validation"], rows["figure"]])  # with the retrained models
+    for name, asked in REPORTED.items():
+        of_runs = {run: _of_run(rows[name], run) for run in asked}
+        lacking = {run: [cell for cell in cells[name] if cell not in of_runs[run]] for run in asked}
+        complete = {run: of_runs[run] for run in asked if not lacking[run]}
+        missing[name] = f"{name}.csv, {len(complete)} complete runs; " + "; ".join(
+            f"{run.name} lacks {len(absent)} cells, first {absent[0].name}"
+            for run, absent in lacking.items() if absent
+        )
+        if len(complete) < len(asked):
+            say(missing[name])
+        if len(complete) >= min(LEAST, len(asked)):
+            samples[name] = _sample(folder, sizes, complete, resamples)
+    if "validation" not in samples:
+        raise ParameterError(f"Table 1 takes {LEAST} complete runs: {missing['validation']}")
+    tuned = {cell: row["tuning"] for cell, row in _of_run(rows["tuned"], TUNED).items()}
+    questions = claims.Asked(tuned, results.paper_table1(), sizes.ns, sizes.taus).questions()
+    settings = [name for name in ("validation", "test") if name in samples]
+    levels = [claims.levels(samples[name], name, cells[name]) for name in settings]
+    both = pd.concat(levels), claims.judged(list(questions), samples, missing)
+    first, second = (part.assign(protocol=provenance.protocol_hash()) for part in both)
+    return first, second
+
+
+def _sample(
+    folder: Path, sizes: Sizes, of_runs: dict[Run, dict[Cell, dict[str, Any]]], resamples: int
+) -> claims.Sample:
+    """Return the rows of some runs with the clips that their answers are of."""
+    clips, sets = (pd.read_csv(folder / name, dtype=str) for name in ("clips.csv", "sets.csv"))
+    labels = Study(sizes.profile, sizes.corpus, read=lambda: clips).labels
+    clips = clips.assign(label=clips["label"].map(labels.index)).set_index("hash")
+    every = []
+    for run, rows in of_runs.items():
+        about = {key: value for key, value in run.about.items() if key != "seed"}
+        decoded = {
+            cell: row | {key: _decoded(row[key]) for key in ("answers", "forget_answers")}
+            for cell, row in rows.items()
+        }
+        unseen, forget = _of(clips, fold=run.fold), clips.loc[_of(sets, **about)["hash"]]
+        every.append(claims.Rows(run.name, decoded, unseen, forget))
+    return claims.Sample(every, len(labels), resamples)
+
+
+def _decoded(signs: str) -> np.ndarray:
+    return np.array([SIGNS.index(sign) for sign in signs])
+
+
 def runs(texts: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Yield fold and repeat of texts such as ``0,1``.
 
@@ -571,7 +661,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("tune", "run", "figure"))
+    parser.add_argument("stage", choices=("tune", "run", "figure", "show"))
     parser.add_argument("--root", default="", help="folder of the corpus")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the rows")
     parser.add_argument("--cache", default="", help="where models and copies are")
@@ -585,6 +675,13 @@ def main() -> int:
     asked = parser.parse_args()
     sizes, say = Sizes(), partial(print, flush=True)
     try:
+        if asked.stage == "show":
+            table, answers = shown(asked.folder, say)
+            for name, part in (("table", table), ("claims", answers)):
+                part.to_csv(asked.folder / f"{name}.csv", index=False, float_format="%.6g")
+            for part in (table.drop(columns="protocol"), answers[claims.PRINTED]):
+                say(part.to_string(index=False, na_rep="", float_format="{:.3f}".format))
+            return 0
         profiles.prepare_process(sizes.profile)
         name = {"tune": "tuned", "run": asked.setting, "figure": "figure"}[asked.stage]
         tables = partial(Table, asked.folder, root=asked.root, cache=Cache(asked.cache or None))

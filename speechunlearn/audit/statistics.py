@@ -580,8 +580,10 @@ def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> N
             )
 
 
-def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of independent values and its 95 % t-interval; of one value it is not known.
+def t_interval(
+    values: Sequence[float] | np.ndarray, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the mean of independent values and its t-interval; of one value it is not known.
 
     Examples:
         >>> tuple(round(end, 3) for end in t_interval([0.7, 0.8, 0.9]))
@@ -593,5 +595,5 @@ def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, floa
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return mean, float("nan"), float("nan")
-    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half

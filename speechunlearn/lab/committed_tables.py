@@ -12,19 +12,26 @@ from speechunlearn.lab.results import COMMITTED
 DATA = COMMITTED.parent
 
 _RUN = "--profile cpu --corpus CORPUS --root PATH -p results=OUT"
-#: what a table is called, or the folder of `DATA` that it lies in -> the command that makes it
+_TABLE1 = "python -m benchmarks.table1 run --root PATH --runs FOLD,REPEAT"
+#: the folder of `DATA` that a table lies in, with its name or without -> what makes it
 COMMANDS = {
-    "scored": "python -m benchmarks.judged score FOLDER --root PATH",
-    "tuned": "python -m benchmarks.judged tune FOLDER --root PATH",
-    "judged": "python -m benchmarks.judged show FOLDER",
-    "curves": "python -m benchmarks.judged show FOLDER",
-    "protection_mos": "python -m benchmarks.protection --mos",
-    "protect_files": "python -m benchmarks.protection --files 1000",
+    "pools/scored": "python -m benchmarks.judged score FOLDER --root PATH",
+    "pools/tuned": "python -m benchmarks.judged tune FOLDER --root PATH",
+    "pools/judged": "python -m benchmarks.judged show FOLDER",
+    "pools/curves": "python -m benchmarks.judged show FOLDER",
+    "benchmarks/protection_mos": "python -m benchmarks.protection --mos",
+    "benchmarks/protect_files": "python -m benchmarks.protection --files 1000",
+    "table1/tuned": "python -m benchmarks.table1 tune --root PATH",
+    "table1/test": f"{_TABLE1} --setting test",
+    "table1/variant": f"{_TABLE1} --learning-rate 3e-5",
+    "table1/figure": "python -m benchmarks.table1 figure --root PATH",
+    "table1/table": "python -m benchmarks.table1 show",
+    "table1/claims": "python -m benchmarks.table1 show",
+    "table1": _TABLE1,
     "benchmarks": "python -m benchmarks.NAME",
     "leaderboard": f"speechunlearn run 10 {_RUN}",
     "pools": "python -m benchmarks.pool",
     "results": f"speechunlearn run {_RUN}",
-    "table1": "python -m benchmarks.table1",
     "tuning": f"speechunlearn run 10 {_RUN}",
 }
 
@@ -47,10 +54,12 @@ def command(name: str) -> str:
         'python -m benchmarks.judged show data/pools/cpu-ravdess-nano'
         >>> command("tuning/cpu-a-speaker")
         'speechunlearn run 10 --profile cpu --corpus a --root PATH -p results=OUT -p task=speaker'
+        >>> command("table1/tuned"), command("table1/claims")
+        ('python -m benchmarks.table1 tune --root PATH', 'python -m benchmarks.table1 show')
 
     """
     kind, place, *_ = parts = name.split("/")
-    text = COMMANDS.get(parts[-1]) or COMMANDS[kind]
+    text = COMMANDS.get(f"{kind}/{parts[-1]}") or COMMANDS[kind]
     _, corpus, task = [*place.split("-"), "", ""][:3]
     if task and kind in ("leaderboard", "tuning"):
         text += f" -p task={task}"
