@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import judgement
-from benchmarks.pools import Pool, logits_of, request, scores_of
+from benchmarks.pools import Design, Pool, logits_of, request, scores_of
 from speechunlearn import methods, provenance
 from speechunlearn.audit import metrics
 from speechunlearn.cache import Cache
@@ -186,6 +186,31 @@ def is_found_on_clips(name: str) -> bool:
     return bool(hyperparameter) and getattr(methods.parameters(name), hyperparameter) is None
 
 
+def makes_copies(name: str) -> bool:
+    """Return whether a method attacks many copies of a clip: it is scored on `few_of` the sets."""
+    return hasattr(methods.parameters(name), "copies")
+
+
+def few_of(design: Design) -> list[str]:
+    """Return the reported sets that methods with an attack are scored on: section 5.
+
+    Of sets that there are several of, the first of each size and kind, and of the largest size of
+    random clips all.
+
+    """
+    alike: dict[tuple[str, int], list[str]] = {}
+    for one in design.sets:
+        if not one.development:
+            size = 0 if one.kind in ("speaker", "class") else len(one.hashes)
+            alike.setdefault((one.kind, size), []).append(one.name)
+    several = {key: names for key, names in alike.items() if len(names) > 1}
+    largest = max((size for kind, size in several if kind == "clips"), default=0)
+    return [
+        name for key, names in several.items()
+        for name in (names if key == ("clips", largest) else names[:1])
+    ]
+
+
 #: file of each stage
 FILES = {"tune": "tuned.csv", "score": "scored.csv"}
 #: of a file that is not there yet
@@ -278,10 +303,17 @@ class Judge:
         self.units = self.pool.clips.set_index("hash")["split"]
         self.file = folder / FILES[stage]
 
-    def requests(self, most: int) -> Iterator[tuple[str, int]]:
-        """Yield each set of the stage with each original, so many of a set at most."""
+    def requests(self, most: int, few: bool = False) -> Iterator[tuple[str, int]]:
+        """Yield each set of the stage with each original, so many of a set at most.
+
+        Args:
+            most: originals of a set
+            few: of reported sets, those of `few_of` alone
+
+        """
+        alone = few_of(self.pool.design) if few else None
         for one in self.pool.design.sets:
-            if one.development == (self.stage == "tune"):
+            if one.development == (self.stage == "tune") and (alone is None or one.name in alone):
                 for k in self.pool.originals(one.name)[:most]:
                     yield one.name, k
 
@@ -395,7 +427,7 @@ def score(judge: Judge, name: str, say: Callable[[str], None]) -> None:
                 f"method {name!r} was scored on {row.set!r} with {row.hyperparameters}: its "
                 "reported sets are development sets now, and are not scored again"
             )
-    for set_name, k in judge.requests(SCORED_ON):
+    for set_name, k in judge.requests(SCORED_ON, few=makes_copies(name)):
         if not len(judge.finished(method=name, set=set_name, model=k)):
             row = judge.judge(name, overrides, set_name, k)
             judge.add(row)
@@ -440,12 +472,15 @@ def requests_of(folder: Path, name: str) -> pd.DataFrame:
     return table.rename(columns={"UAR": "uar", "AUC": "auc", "unseen": "unseen_uar"})
 
 
-def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
+def shown(
+    folder: Path, resamples: int = judgement.RESAMPLES, few: bool = False
+) -> pd.DataFrame:
     """Return what each method that is whole comes to on a pool's reported sets.
 
     Args:
         folder: of the pool, with ``scored.csv``
         resamples: of the intervals
+        few: on the sets of `few_of`, on which methods with an attack are whole, too
 
     Returns:
         of `benchmarks.judgement.intervals`, and ``requests``; ``original`` and ``references``, of
@@ -459,7 +494,11 @@ def shown(folder: Path, resamples: int = judgement.RESAMPLES) -> pd.DataFrame:
     scored = tables_of_stages["score"]
     n_labels = len(pool.design.labels)
     units = pool.clips.set_index("hash")[["split", "speaker"]]
-    asked = [one for one in pool.design.sets if not one.development]
+    alone = few_of(pool.design)
+    asked = [
+        one for one in pool.design.sets
+        if not one.development and (one.name in alone or not few)
+    ]
     for one in asked:
         tables = {
             k: only_of("score", pool.predictions(k, one.name), units["split"])
@@ -601,6 +640,9 @@ def main() -> int:
         if asked.stage == "show":
             table = shown(asked.folder)
             table.to_csv(asked.folder / "judged.csv", float_format="%.6g")
+            few = shown(asked.folder, few=True)
+            if set(few.index) - set(table.index):
+                few.to_csv(asked.folder / "judged-few.csv", float_format="%.6g")
             curves(asked.folder).to_csv(
                 asked.folder / "curves.csv", index=False, float_format="%.6g"
             )

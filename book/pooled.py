@@ -38,6 +38,8 @@ class Judged(NamedTuple):
         folder: of the pool
         design: what ``design.json`` says
         rows: of ``judged.csv``, by method
+        few: of ``judged-few.csv``, on the sets that methods with an attack are scored on; None
+            where no such method is whole
         curves: of ``curves.csv``
         scored: number of requests that each method was scored on
 
@@ -48,6 +50,7 @@ class Judged(NamedTuple):
     rows: pd.DataFrame
     curves: pd.DataFrame
     scored: pd.Series
+    few: pd.DataFrame | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Judged:
@@ -66,7 +69,9 @@ class Judged(NamedTuple):
         if changed := whole ^ (set(rows.index) - set(APART)):
             raise ValueError(f"{folder / 'judged.csv'} is not of {sorted(changed)}: {command}")
         design = json.loads((folder / "design.json").read_text())
-        return cls(folder, design, rows, pd.read_csv(folder / "curves.csv"), scored)
+        file = folder / "judged-few.csv"
+        few = pd.read_csv(file, index_col="method") if file.is_file() else None
+        return cls(folder, design, rows, pd.read_csv(folder / "curves.csv"), scored, few)
 
     @property
     def title(self) -> str:
@@ -137,6 +142,17 @@ def part(judged: Judged, names: Sequence[str]) -> str:
             "is no closer to the references than their original. They do not compete.\n\n"
             f"{tables.markdown(*useless(judged))}\n"
         )
+    if judged.few is not None:
+        on_few = judged._replace(rows=judged.few)
+        text += (
+            "\n**On some of the sets.** Methods that attack many copies of each clip were run on "
+            f"n = {int(judged.few['requests'].iloc[0])} of these requests. All methods on these:\n"
+        )
+        for title, name, content in (
+            ("Distances on some of the sets.", "distances-few", distances(on_few)),
+            ("What each method does on them.", "more-few", more(on_few)),
+        ):
+            text += "\n" + _captioned(judged, title, name, *content)
     points = int(judged.curves["requests"].max())
     text += "\n" + _figure(
         folder, "curves",
@@ -317,7 +333,8 @@ def useless(judged: Judged) -> tuple[list[str], list[list[object]]]:
 
 def not_run(judged: Judged, names: Sequence[str]) -> str:
     """Return which methods of the book were not run on a pool, and which are not finished."""
-    asked = [name for name in names if name not in LEFT_OUT and name not in judged.rows.index]
+    shown = set(judged.rows.index) | set(() if judged.few is None else judged.few.index)
+    asked = [name for name in names if name not in LEFT_OUT and name not in shown]
     begun = {name: judged.scored[name] for name in asked if name in judged.scored}
     requests = int(judged.rows["requests"].iloc[0])
     never = _listed([name for name in asked if name not in begun], "none")

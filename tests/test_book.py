@@ -443,6 +443,19 @@ def test_a_pool_of_any_number_of_methods_is_shown(pooled, tmp_path, monkeypatch,
     assert front == (methods[0] if methods else None)
 
 
+def test_methods_on_some_of_the_sets_have_tables_of_their_own(pooled, tmp_path, monkeypatch):
+    monkeypatch.setattr(pooled, "POOLS", tmp_path)
+    some_pool(tmp_path / "one", ["delete"], {"delete": 144, "adv": 64})
+    few = pd.read_csv(tmp_path / "one" / "judged.csv", index_col="method")
+    few = pd.concat([few, few.loc[["delete"]].rename({"delete": "adv"})]).assign(requests=64)
+    few.to_csv(tmp_path / "one" / "judged-few.csv")
+    pooled.pages(tmp_path / "pools.md", ["delete", "adv"])
+    whole, _, some = (tmp_path / "pools.md").read_text().partition("**On some of the sets.**")
+    assert "<method-adv>" not in whole and "n = 64 of these requests" in some
+    assert some.count("<method-adv>") == some.count("<method-delete>") == 2
+    assert "**Not run:** none." in some and "Begun" not in some
+
+
 def test_tables_of_other_rows_than_are_there_are_refused(pooled, tmp_path):
     some_pool(tmp_path / "one", ["delete"], {"delete": 144, "jit": 144})
     with pytest.raises(ValueError, match=r"judged\.csv is not of \['jit'\]: run 'python -m bench"):
@@ -486,7 +499,7 @@ BY_HAND = {
     "mia_regression": "an AUC of 1.",
     "mia_svc": "a share of 0.5.",
     "report_card": "0.5 ± 2 √((1 + 1/2) × 0.0025), 0.378 to 0.622",
-    "statistics": "UAR 0.8. Its 95 % interval is 0.4 to 1",  # 2 and 5 of 5, binomial with .8
+    "statistics": "UAR 0.95. Its 95 % interval is 0.85 to 1",  # 17 and 20 of 20, binomial with .95
     "tow": "0.5 × 1 × 0.75 = 0.375",
     "uar": "(0.5 + 0.75) / 2 = 0.625",
     "zrf": "1 − JS is 0.689 where the model is certain",  # 1 - (log2(4/3) + .5 log2(2/3) + .5) / 2

@@ -201,6 +201,29 @@ def test_what_is_whole_is_summed_up_beside_originals_and_references(scored):
     assert list(judged.shown(folder, resamples=20).index) == ["original", "references"]
 
 
+def test_methods_with_an_attack_are_scored_on_eight_sets_of_the_pool():
+    design = pools.Pool.read(pools.FOLDER / "cpu-ravdess-nano-pretrained").design
+    sizes = ("1 a", "5 a", "10 a", "16 a", "30 a", "100 a", "100 b")
+    *clips, speaker = judged.few_of(design)
+    assert clips == [f"clips {size}" for size in sizes] and speaker.startswith("speaker")
+    assert [name for name in ("adv", "adv_ela", "l2ul", "amun", "ran_lab", "perturbed")
+            if judged.makes_copies(name)] == ["adv", "adv_ela", "l2ul"]  # fmt: skip
+
+
+def test_the_few_sets_are_shown_by_themselves(scored, monkeypatch):
+    folder, rows = scored
+    names = [one.name for one in pools.Pool.read(folder).design.sets if not one.development]
+    monkeypatch.setattr(judged, "few_of", lambda design: names[-1:])
+    begun = rows[rows["set"] == names[-1]].assign(method="adv")
+    pd.concat([rows, begun]).to_csv(folder / "scored.csv", index=False)
+    assert "adv" not in judged.shown(folder, resamples=2).index
+    few = judged.shown(folder, resamples=2, few=True)
+    assert list(few.index) == ["original", "references", "ran_lab", "adv"]
+    assert (few["requests"] == len(begun)).all()
+    asked = judged.Judge(folder, "", "score", Cache(folder)).requests
+    assert {name for name, _ in asked(8, few=True)} == {names[-1]} < {name for name, _ in asked(8)}
+
+
 def test_requests_are_told_as_those_of_the_benchmark_are(scored):
     folder, rows = scored
     table = judged.requests_of(folder, "ran_lab")

@@ -146,7 +146,7 @@ def test_the_counts_have_closed_forms():
     assert found("delete") == (e * n, n)
     # copies at two speeds of the eight that were tried, and as many concatenated clips as a batch
     # holds
-    assert found("perturbed") == (e * (3 * n + n), 9 * n + e * n)
+    assert found("perturbed") == (e * (3 * n + n), 13 * n + e * n)  # 12 copies, and the clips
     assert found("adv") == (m * n * p + e * m * n + m * beside, m * n)
     assert found("adv_ela") == (n + m * n * p + e * m * n + m * beside, m * n)
     assert found("finetune") == (e * r, 0)

@@ -217,6 +217,7 @@ def columns_before(path: Path, ids: dict[str, str]) -> Iterator[bytes]:
 #: test_leaderboard_sentences.py does once more)
 SINCE = {
     "attribute.csv", "protection.csv", "protection_mos.csv", "protect_files.csv", "judged.csv",
+    "judged-few.csv",
     "requests.csv", "large_model.csv", "faults.csv", "scores.csv", "ranking.csv",
     "component_ablation.csv", "sequential.csv",
     "architectures.csv", "fixmatch.csv", "relearning.csv",
