@@ -146,7 +146,8 @@ def intervals(
         for name in CLOSED:
             gap = (table[f"{name}, bar"] - tables["original"][name]).to_numpy()[:, None]
             way = (table[name] - tables["original"][name]).to_numpy()[:, None]
-            values[f"{name} closed"] = _mean(way, weights) / _mean(gap, weights)
+            with np.errstate(divide="ignore", invalid="ignore"):  # there may be no gap
+                values[f"{name} closed"] = _mean(way, weights) / _mean(gap, weights)
         row = {}
         for name, drawn in values.items():
             low, high = np.quantile(drawn[1:], [0.025, 0.975])
