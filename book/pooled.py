@@ -128,8 +128,8 @@ def part(judged: Judged, names: Sequence[str]) -> str:
         f"the methods of the Pareto front: {_listed(front_of(judged), 'none')}. The original lies "
         f"at {_at(judged, 'original')}, left-out references at {_at(judged, 'references')}.",
         "Distance to retrained models in forgetting and in utility: nearer to the lower left "
-        "corner is better. Thin lines are 95 % intervals; the dashed line joins the methods than "
-        "which no other is better in both.",
+        "corner is better. Thin lines are 95 % intervals; the dashed line joins the methods that "
+        "no other one beats in both.",
     )
     for title, name, content in (
         ("Distances, and how sure the best is.", "distances", distances(judged)),
