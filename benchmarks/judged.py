@@ -182,8 +182,7 @@ def only_of(stage: str, table: pd.DataFrame, units: pd.Series) -> pd.DataFrame:
 
 def is_found_on_clips(name: str) -> bool:
     """Return whether a method finds its hyperparameter on the clips of a request."""
-    hyperparameter = methods.get(name).hyperparameter
-    return bool(hyperparameter) and getattr(methods.parameters(name), hyperparameter) is None
+    return methods.get(name).finds(methods.parameters(name))
 
 
 def makes_copies(name: str) -> bool:

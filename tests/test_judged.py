@@ -161,7 +161,7 @@ def test_a_method_that_finds_its_hyperparameter_is_told_what_unseen_clips_lose(j
     assert judged.chosen(scoring.folder, "perturbed") == {}
     monkeypatch.setattr(judged, "methods", SimpleNamespace(
         get=lambda name: SimpleNamespace(
-            needs=frozenset({"forget"}), hyperparameter="weight",
+            needs=frozenset({"forget"}), hyperparameter="weight", finds=lambda parameters: True,
             unlearn=lambda model, data, *rest, **others: (
                 requests.append(data), Outcome(model)
             )[1],

@@ -321,6 +321,10 @@ def test_what_cannot_be_used_is_refused_before_work(desk: Path, tmp_path: Path) 
     refused(ParameterError, "whole_speakers: it needs unseen clips", **whole)
     refused(ParameterError, "retain.csv has another clip of a speaker", **whole,
             unseen=_of_others(desk), retain=desk / "retain.csv")
+    for other in ({"parameters": {"weight": 1.0}},
+                  {"method": "ran_lab", "parameters": {"epochs": 1}}):  # fmt: skip
+        refused(ParameterError, "whole_speakers: method .* does not go by", **whole, **other,
+                unseen=_of_others(desk))
     (desk / "nameless.csv").write_text("path,label\nunseen/0.wav,low\n")
     refused(ParameterError, "need a column speaker", **whole, unseen=desk / "nameless.csv")
     (desk / "other.csv").write_text("path,label\nforget/0.wav,purple\n")

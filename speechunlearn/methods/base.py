@@ -171,6 +171,10 @@ class Method:
                 f"hyperparameters {known}"
             )
 
+    def finds(self, parameters: Any) -> bool:
+        """Return whether its hyperparameter is left to be found on the clips of a request."""
+        return bool(self.hyperparameter) and getattr(parameters, self.hyperparameter) is None
+
     def unlearn(
         self,
         model: Classifier,

@@ -84,8 +84,7 @@ def estimate(
     if unseen_loss is None:
         level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
     else:
-        before = cross_entropy(predict(model, clips, cost=cost), labels).item()
-        level = from_where_unseen([before, *losses], unseen_loss)
+        level = from_where_unseen(losses, unseen_loss)
     return Estimate(max(level, losses[0]), losses, answers)
 
 
@@ -96,18 +95,17 @@ def from_where_unseen(losses: Sequence[float], unseen_loss: float) -> float:
     `LADDER` losses are interpolated, in the square of the log speed.
 
     Args:
-        losses: mean loss of the clips, and of their copies at each speed of `LADDER` and its
-            inverse
+        losses: mean loss of the copies at each speed of `LADDER` and its inverse
         unseen_loss: mean loss of clips that were never heard, of other speakers
 
     """
-    squares = np.log([1.0, *LADDER]) ** 2
+    squares, last = np.log(LADDER) ** 2, len(LADDER) - 2
     above = np.flatnonzero(np.asarray(losses) >= unseen_loss)
-    place = min(int(above[0]), len(LADDER) - 1) if len(above) else len(LADDER) - 1
-    near = squares[max(place, 1)]
+    place = min(int(above[0]), last) if len(above) else last
+    near = squares[place]
     if len(above) and 0 < above[0] == place:
         part = (unseen_loss - losses[place - 1]) / (losses[place] - losses[place - 1])
-        near = max(squares[place - 1] + part * (squares[place] - squares[place - 1]), squares[1])
+        near = squares[place - 1] + part * (squares[place] - squares[place - 1])
     far = min(near * _APART**2, squares[-1])
     speeds = np.exp(np.sqrt([near, far]))
     near_loss, far_loss = np.interp([near, far], squares, losses)

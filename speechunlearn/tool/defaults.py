@@ -175,7 +175,7 @@ def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in carried.items()}
     if hyperparameter and hyperparameter in given:
         return values, f"{hyperparameter} is the request's own"
-    if hyperparameter and getattr(methods.parameters(method), hyperparameter) is None:
+    if methods.get(method).finds(methods.parameters(method)):
         return values, (
             f"its hyperparameter ({hyperparameter}) is found on the clips themselves; on the "
             "leaderboards it was tuned"

@@ -109,7 +109,7 @@ class Prepared:
     def unseen_loss(self) -> float | None:
         """Return the model's mean loss on unseen clips of other speakers than the forget set's.
 
-        None where there are none.
+        None where there are none. Clips whose speaker is not named are taken for others'.
         """
         if "unseen" not in self.sets:
             return None
@@ -233,8 +233,14 @@ def forget(
     )
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], earlier or {})
+    stops = defaults.stops(choice.method, parameters or {})
     if whole_speakers:
         _check_whole_speakers(prepared)
+        if not _goes_by_level(choice.method, hyperparameters, stops):
+            raise ParameterError(
+                f"whole_speakers: method {choice.method!r}, as it is asked for, does not go by "
+                "what a model loses on clips that it never heard"
+            )
     judges = prepared.references(references)
     asked = {
         "model": prepared.model.origin.sha256,
@@ -246,7 +252,7 @@ def forget(
         "references": [judge.origin.sha256 for judge in judges],
         "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
         "seed": seed,
-        "fast": fast, "stops": defaults.stops(choice.method, parameters or {}),
+        "fast": fast, "stops": stops,
     } | ({"whole_speakers": True} if whole_speakers else {})
     request = output_folder.digest(asked)
     done = _done(out, request)
@@ -421,6 +427,11 @@ def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, A
                 )
 
 
+def _goes_by_level(method: str, parameters: Any, stops: bool) -> bool:
+    """Return whether what a model loses on unheard clips says how far a method goes."""
+    return stops or methods.get(method).finds(parameters)
+
+
 def _check_whole_speakers(prepared: Prepared) -> None:
     """Refuse whole speakers of whom other clips are kept, or beside whom no other one is unseen."""
     for name, paths in inputs.of_same_speakers(prepared.sets).items():
@@ -474,7 +485,7 @@ def _carried_out(
     def unlearn(folder: Path, resume: Path) -> None:
         state = Resume(resume)
         level, clips = None, prepared.sets["forget"].clips
-        by_level = asked["stops"] or getattr(parameters, "weight", 0) is None
+        by_level = _goes_by_level(choice.method, parameters, asked["stops"])
         unseen_loss = prepared.unseen_loss() if by_level else None
         if asked.get("whole_speakers"):
             level = unseen_loss
