@@ -53,6 +53,8 @@ KINDS = {"1": (1, 12), "5": (5, 12), "16": (16, 12), "100": (100, 12), "speaker"
 #: requests one after another, of the kind "16"
 IN_A_ROW = 5
 UNSEEN_SPEAKERS, SPARE = 6, 240
+#: unseen speakers whose clips the request has (``--unseen``); the others are scored
+TOLD = 3
 #: the rule that finds weight and stop was made with a look at the first three models of "ast"
 FIRST = 3
 
@@ -125,7 +127,8 @@ class Design:
 
     Args:
         clips: path, label, speaker of every clip, and part: ``training``, ``spare`` (of the same
-            speakers, heard by no model) or ``unseen`` (of other speakers)
+            speakers, heard by no model), ``told`` or ``unseen`` (of other speakers; the first are
+            given to the request, the second are what it is scored on)
         requests: kind -> positions in ``clips`` of each request
         heard: kind -> whether each request (columns) was heard by each model (rows)
 
@@ -159,6 +162,7 @@ def design(root: Path, models: int, seed: int = 0) -> Design:
     speakers = generator.permutation(sorted(clips["speaker"].unique()))
     unseen, whole = speakers[:UNSEEN_SPEAKERS], speakers[UNSEEN_SPEAKERS:][: KINDS["speaker"][1]]
     clips["part"] = np.where(clips["speaker"].isin(unseen), "unseen", "training")
+    clips.loc[clips["speaker"].isin(unseen[:TOLD]), "part"] = "told"
     free = generator.permutation(
         np.flatnonzero((clips["part"] == "training") & ~clips["speaker"].isin(whole))
     )
@@ -333,16 +337,19 @@ def rows(
         "commit": provenance.commit(), "lock": provenance.lock_hash(),
         "machine": provenance.describe(),
     }
+    told = np.flatnonzero(drawn.clips["part"] == "told")
     for kind, request, model, steps in asked(drawn, models):
         if request in done or kind not in kinds:
             continue
         with tempfile.TemporaryDirectory(dir=work) as scratch:
+            unseen = csv_of(drawn, told, Path(scratch) / "unseen.csv")
             source, started = folders[model], time.process_time()
             for number, clips in enumerate(steps):
                 made = forget(
                     source, csv_of(drawn, clips, Path(scratch) / f"{number}.csv"),
                     Path(scratch) / f"out-{number}", root=root, seed=number,
-                    method=method, parameters=parameters,
+                    method=method, parameters=parameters, unseen=unseen,
+                    whole_speakers=kind == "speaker",
                 )
                 source = made.out
             seconds = time.process_time() - started

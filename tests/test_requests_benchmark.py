@@ -15,6 +15,7 @@ def corpus(tmp_path, monkeypatch):
     """Ten speakers say eight words three times."""
     monkeypatch.setattr(requests, "KINDS", {"1": (1, 3), "5": (5, 2), "speaker": (0, 2)})
     monkeypatch.setattr(requests, "UNSEEN_SPEAKERS", 2)
+    monkeypatch.setattr(requests, "TOLD", 1)
     monkeypatch.setattr(requests, "SPARE", 12)
     for word in "abcdefgh":
         (tmp_path / "dataset" / word).mkdir(parents=True)
@@ -39,9 +40,10 @@ def test_each_request_is_heard_by_half_of_the_models_and_no_clip_is_in_two(corpu
                 inside = np.isin(positions, drawn.training(model))
                 assert inside.all() if heard[model, number] else not inside.any()
     parts = drawn.clips.groupby("part")
-    assert parts.size().to_dict() == {"spare": 12, "training": 180, "unseen": 48}
-    unseen = set(parts.get_group("unseen")["speaker"])
-    assert len(unseen) == 2 and unseen.isdisjoint(parts.get_group("training")["speaker"])
+    assert parts.size().to_dict() == {"spare": 12, "told": 24, "training": 180, "unseen": 24}
+    told, unseen = (set(parts.get_group(part)["speaker"]) for part in ("told", "unseen"))
+    assert len(told) == len(unseen) == 1 and told != unseen
+    assert not (told | unseen) & set(parts.get_group("training")["speaker"])
 
 
 def test_figures_of_a_request_by_hand(corpus):
