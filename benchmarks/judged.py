@@ -2,6 +2,7 @@
 
     python -m benchmarks.judged tune FOLDER --root PATH --methods ran_lab delete
     python -m benchmarks.judged score FOLDER --root PATH --methods ran_lab delete
+    python -m benchmarks.judged levels FOLDER --root PATH
     python -m benchmarks.judged show FOLDER
 
 ``FOLDER`` is a pool that `benchmarks.pool` made; its models are looked for in the cache. ``tune``
@@ -12,7 +13,8 @@ row, so that a killed command goes on.
 
 ``show`` sums up the methods that are whole (``judged.csv``), beside the originals and the
 references, each of which is judged by the others, and what each value that was tried came to
-(``curves.csv``).
+(``curves.csv``). ``levels`` says of our own method what it took for the loss of models that never
+heard a set, beside theirs (``levels.csv``).
 
 Scores and distances: section 6 of ``data/protocol.md``, tuning: section 5.
 """
@@ -31,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch.nn.functional import cross_entropy
 
 from benchmarks import judgement
 from benchmarks.pools import Design, Pool, logits_of, request, scores_of
@@ -41,6 +44,10 @@ from speechunlearn.errors import ParameterError, SpeechUnlearnError
 from speechunlearn.files import replaced
 from speechunlearn.lab import profiles, tuning
 from speechunlearn.lab.study import Study, described
+from speechunlearn.methods import never_heard
+from speechunlearn.models import fast_mode
+from speechunlearn.models.loop import Cost
+from speechunlearn.models.training import predict
 
 #: originals of a set, at most: of tuning, and of scoring
 TUNED_ON, SCORED_ON = 4, 8
@@ -471,6 +478,36 @@ def requests_of(folder: Path, name: str) -> pd.DataFrame:
     return table.rename(columns={"UAR": "uar", "AUC": "auc", "unseen": "unseen_uar"})
 
 
+def levels(judge: Judge) -> pd.DataFrame:
+    """Return what our method took for the loss of models that never heard a set, beside theirs.
+
+    Returns:
+        a row a request of ``scored.csv``: mean loss of the forget set by the original, as it was
+        guessed for models that never heard it (``level``), as the method left it (``reached``), and
+        of the references (``bar``); the original's on the unseen clips it was told
+
+    """
+    told, rows = methods.get("perturbed"), []
+    for row in judge.finished(method="perturbed").to_dict("records"):
+        model = judge.pool.model(row["model"], judge.study.cache).eval()
+        data = request(judge.study, judge.pool.design, row["model"], row["set"], told.needs)
+        unseen_loss = judge.unseen_loss(row["model"], row["set"])
+        with fast_mode.fast(model):
+            logits = predict(model, data.forget)
+            told_loss = never_heard.estimate(
+                model, data.forget, logits.argmax(1), Cost(), unseen_loss
+            ).level
+        whole = judge.pool.design.sets[judge.pool.design.of(row["set"])].kind == "speaker"
+        rows.append({
+            "set": row["set"], "model": row["model"], "clips": row["clips"],
+            "original": cross_entropy(logits, data.forget.labels).item(),
+            "level": unseen_loss if whole else told_loss, "reached": row["loss"],
+            "bar": row["loss, bar"], "unseen": unseen_loss,
+            "protocol": provenance.protocol_hash(), "commit": provenance.commit(),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def shown(
     folder: Path, resamples: int = judgement.RESAMPLES, few: bool = False
 ) -> pd.DataFrame:
@@ -629,7 +666,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("tune", "score", "show"))
+    parser.add_argument("stage", choices=("tune", "score", "levels", "show"))
     parser.add_argument("folder", type=Path, help="a pool")
     parser.add_argument("--root", default="", help="folder of its corpus")
     parser.add_argument("--cache", default="", help="where its models are")
@@ -647,8 +684,13 @@ def main() -> int:
             )
             print(table.T.to_string(float_format="{:.3f}".format))
             return 0
-        judge = Judge(asked.folder, asked.root, asked.stage, Cache(asked.cache or None))
+        stage = "score" if asked.stage == "levels" else asked.stage
+        judge = Judge(asked.folder, asked.root, stage, Cache(asked.cache or None))
         profiles.prepare_process(judge.study.profile)
+        if asked.stage == "levels":
+            table = levels(judge)
+            table.to_csv(asked.folder / "levels.csv", index=False, float_format="%.6g")
+            return 0
         for name in asked.methods or [name for name in methods.METHODS if name not in LEFT_OUT]:
             {"tune": tune, "score": score}[asked.stage](judge, name, partial(print, flush=True))
     except SpeechUnlearnError as error:

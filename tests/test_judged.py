@@ -179,6 +179,22 @@ def test_a_method_that_finds_its_hyperparameter_is_told_what_unseen_clips_lose(j
     assert {one.kind for one in scoring.pool.design.sets[1:]} == {"clips", "speaker"}
 
 
+def test_what_was_guessed_of_a_set_is_told_beside_what_it_was(judge, scored):
+    """The original's loss is the pool's, a speaker's level what it loses on unseen clips."""
+    folder, rows = scored
+    rows.assign(method="perturbed").to_csv(folder / "scored.csv", index=False)
+    scoring = judge("score")
+    table = judged.levels(scoring)
+    rows = judged.read(folder / "scored.csv")
+    assert table["reached"].tolist() == rows["loss"].tolist()
+    for row in table.itertuples():
+        said = scoring.pool.predictions(row.model, row.set)
+        loss = said["loss"][said["split"] == "forget"].mean()
+        assert row.original == pytest.approx(loss, abs=1e-5)
+        assert row.unseen == pytest.approx(scoring.unseen_loss(row.model, row.set), abs=1e-5)
+        assert (row.level == row.unseen) == row.set.startswith("speaker")
+
+
 def test_what_is_whole_is_summed_up_beside_originals_and_references(scored):
     folder, rows = scored
     found = judged.shown(folder, resamples=20)
