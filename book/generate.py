@@ -687,6 +687,24 @@ def requests_page(target: Path) -> None:
     target.with_name("requests-pool.md").write_text(
         _closed(of_pool) if len(of_pool) else "*Not run.*\n"
     )
+    levels = pd.read_csv(POOL.with_name("levels.csv"))
+    levels = levels[levels["set"].isin(set(of_pool["set"]))]  # of sizes that are whole
+    target.with_name("requests-levels.md").write_text(_guessed(levels))
+
+
+def _guessed(levels: pd.DataFrame) -> str:
+    """Return how far a guess of retrained models' loss and a descent went, by size."""
+    means = ["original", "level", "reached", "bar"]
+    rows = []
+    for clips, group in levels.groupby("clips"):
+        before, guess, after, bar = group[means].mean()
+        shares = (guess - before) / (bar - before), (after - before) / (guess - before)
+        rows.append([str(clips), str(len(group)), *(
+            f"{value:.2f}" for value in (before, guess, after, bar, *shares)
+        )])  # fmt: skip
+    head = ["clips", "requests", "the original", "guessed", "reached", "retrained",
+            "of the gap, guessed", "of the guess, reached"]  # fmt: skip
+    return table(head, rows)
 
 
 def _closed(rows: pd.DataFrame) -> str:
