@@ -661,8 +661,8 @@ def _utilities(
     return {"utilities": judgement.utilities(np.stack(models), **of_unseen, retain=retain)}
 
 
-def main() -> int:
-    """Do what the arguments ask for; return the exit status."""
+def main() -> None:
+    """Do what the arguments ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -672,32 +672,30 @@ def main() -> int:
     parser.add_argument("--cache", default="", help="where its models are")
     parser.add_argument("--methods", nargs="*", default=[], help="all by default")
     asked = parser.parse_args()
-    try:
-        if asked.stage == "show":
-            table = shown(asked.folder)
-            table.to_csv(asked.folder / "judged.csv", float_format="%.6g")
-            few = shown(asked.folder, few=True)
-            if set(few.index) - set(table.index):
-                few.to_csv(asked.folder / "judged-few.csv", float_format="%.6g")
-            curves(asked.folder).to_csv(
-                asked.folder / "curves.csv", index=False, float_format="%.6g"
-            )
-            print(table.T.to_string(float_format="{:.3f}".format))
-            return 0
-        stage = "score" if asked.stage == "levels" else asked.stage
-        judge = Judge(asked.folder, asked.root, stage, Cache(asked.cache or None))
-        profiles.prepare_process(judge.study.profile)
-        if asked.stage == "levels":
-            table = levels(judge)
-            table.to_csv(asked.folder / "levels.csv", index=False, float_format="%.6g")
-            return 0
-        for name in asked.methods or [name for name in methods.METHODS if name not in LEFT_OUT]:
-            {"tune": tune, "score": score}[asked.stage](judge, name, partial(print, flush=True))
-    except SpeechUnlearnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if asked.stage == "show":
+        table = shown(asked.folder)
+        table.to_csv(asked.folder / "judged.csv", float_format="%.6g")
+        few = shown(asked.folder, few=True)
+        if set(few.index) - set(table.index):
+            few.to_csv(asked.folder / "judged-few.csv", float_format="%.6g")
+        curves(asked.folder).to_csv(
+            asked.folder / "curves.csv", index=False, float_format="%.6g"
+        )
+        print(table.T.to_string(float_format="{:.3f}".format))
+        return
+    stage = "score" if asked.stage == "levels" else asked.stage
+    judge = Judge(asked.folder, asked.root, stage, Cache(asked.cache or None))
+    profiles.prepare_process(judge.study.profile)
+    if asked.stage == "levels":
+        table = levels(judge)
+        table.to_csv(asked.folder / "levels.csv", index=False, float_format="%.6g")
+        return
+    for name in asked.methods or [name for name in methods.METHODS if name not in LEFT_OUT]:
+        {"tune": tune, "score": score}[asked.stage](judge, name, partial(print, flush=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except SpeechUnlearnError as error:
+        sys.exit(f"error: {error}")

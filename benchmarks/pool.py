@@ -62,8 +62,8 @@ def opened(asked: dict[str, Any]) -> tuple[Study, pools.Design]:
     return _open["it"]
 
 
-def main() -> int:
-    """Make the pool that the arguments ask for; return the exit status."""
+def main() -> None:
+    """Make the pool that the arguments ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,37 +80,35 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--jobs", type=int, default=1, help="processes, one model each")
     asked = vars(parser.parse_args())
-    try:
-        of, design = opened(asked)
-        if not asked["out"]:
-            own = of.task.name == of.corpus.task
-            task = "" if own else f"-{of.task.name}"
-            name = f"{of.profile.name}-{of.corpus.name}{task}-{Path(of.profile.encoder).name}"
-            asked["out"] = str(pools.FOLDER / name)
-        pools.begin(of, design, Path(asked["out"]))
-        models = range(asked["models"])
-        heard = [len(of.train_manifest) - len(design.absent(k).names) for k in models]
-        print(
-            f"{len(design.sets)} sets of {sum(len(s.hashes) for s in design.sets)} clips, "
-            f"{len(design.spare)} spare: a model hears {min(heard)} to {max(heard)} of "
-            f"{len(of.train_manifest)} training clips, {sum(heard) / len(heard):.0f} on average; "
-            f"a set is heard by {design.heard.mean():.3f} of the models",
-            flush=True,
-        )
-        if asked["jobs"] == 1:
-            for k in models:
-                print(answer(asked, k), flush=True)
-        else:
-            with ProcessPoolExecutor(asked["jobs"], mp_context=get_context("spawn")) as processes:
-                for line in processes.map(answer, [asked] * len(models), models):
-                    print(line, flush=True)
-        summary = pools.summary(pools.Pool.read(Path(asked["out"])))
-        summary.to_csv(Path(asked["out"]) / "summary.csv", index=False, float_format="%.3f")
-    except SpeechUnlearnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    of, design = opened(asked)
+    if not asked["out"]:
+        own = of.task.name == of.corpus.task
+        task = "" if own else f"-{of.task.name}"
+        name = f"{of.profile.name}-{of.corpus.name}{task}-{Path(of.profile.encoder).name}"
+        asked["out"] = str(pools.FOLDER / name)
+    pools.begin(of, design, Path(asked["out"]))
+    models = range(asked["models"])
+    heard = [len(of.train_manifest) - len(design.absent(k).names) for k in models]
+    print(
+        f"{len(design.sets)} sets of {sum(len(s.hashes) for s in design.sets)} clips, "
+        f"{len(design.spare)} spare: a model hears {min(heard)} to {max(heard)} of "
+        f"{len(of.train_manifest)} training clips, {sum(heard) / len(heard):.0f} on average; "
+        f"a set is heard by {design.heard.mean():.3f} of the models",
+        flush=True,
+    )
+    if asked["jobs"] == 1:
+        for k in models:
+            print(answer(asked, k), flush=True)
+    else:
+        with ProcessPoolExecutor(asked["jobs"], mp_context=get_context("spawn")) as processes:
+            for line in processes.map(answer, [asked] * len(models), models):
+                print(line, flush=True)
+    summary = pools.summary(pools.Pool.read(Path(asked["out"])))
+    summary.to_csv(Path(asked["out"]) / "summary.csv", index=False, float_format="%.3f")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except SpeechUnlearnError as error:
+        sys.exit(f"error: {error}")

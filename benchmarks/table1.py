@@ -656,8 +656,8 @@ def runs(texts: Iterable[str]) -> Iterator[tuple[int, int]]:
         yield int(text[0]), int(text[2])
 
 
-def main() -> int:
-    """Do what the arguments ask for; return the exit status."""
+def main() -> None:
+    """Do what the arguments ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -674,37 +674,35 @@ def main() -> int:
     )
     asked = parser.parse_args()
     sizes, say = Sizes(), partial(print, flush=True)
-    try:
-        if asked.stage == "show":
-            table, answers = shown(asked.folder, say)
-            for name, part in (("table", table), ("claims", answers)):
-                part.to_csv(asked.folder / f"{name}.csv", index=False, float_format="%.6g")
-            for part in (table.drop(columns="protocol"), answers[claims.PRINTED]):
-                say(part.to_string(index=False, na_rep="", float_format="{:.3f}".format))
-            return 0
-        profiles.prepare_process(sizes.profile)
-        name = {"tune": "tuned", "run": asked.setting, "figure": "figure"}[asked.stage]
-        tables = partial(Table, asked.folder, root=asked.root, cache=Cache(asked.cache or None))
-        table, taus = tables(name, sizes=sizes), asked.taus or sizes.taus
-        if asked.stage == "tune":
-            make(table, TUNED, [], partial(table.cells, taus), asked.methods, say)
-        elif asked.stage == "figure":
-            reported = tables("validation", sizes=sizes)
-            for run in runs(asked.runs or [f"{fold},{repeat}" for fold, repeat in FIGURE]):
-                cells = partial(table.cells, taus)
-                make(table, Run(*run), [], cells, asked.methods, say, [reported])
-        else:
-            cells = table.cells
-            if asked.learning_rate:
-                sizes = replace(sizes, learning_rate=asked.learning_rate)
-                table = tables("variant", sizes=sizes)
-            for run in runs(asked.runs):
-                make(table, Run(*run, asked.setting), table.plain(), cells, asked.methods, say)
-    except SpeechUnlearnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if asked.stage == "show":
+        table, answers = shown(asked.folder, say)
+        for name, part in (("table", table), ("claims", answers)):
+            part.to_csv(asked.folder / f"{name}.csv", index=False, float_format="%.6g")
+        for part in (table.drop(columns="protocol"), answers[claims.PRINTED]):
+            say(part.to_string(index=False, na_rep="", float_format="{:.3f}".format))
+        return
+    profiles.prepare_process(sizes.profile)
+    name = {"tune": "tuned", "run": asked.setting, "figure": "figure"}[asked.stage]
+    tables = partial(Table, asked.folder, root=asked.root, cache=Cache(asked.cache or None))
+    table, taus = tables(name, sizes=sizes), asked.taus or sizes.taus
+    if asked.stage == "tune":
+        make(table, TUNED, [], partial(table.cells, taus), asked.methods, say)
+    elif asked.stage == "figure":
+        reported = tables("validation", sizes=sizes)
+        for run in runs(asked.runs or [f"{fold},{repeat}" for fold, repeat in FIGURE]):
+            cells = partial(table.cells, taus)
+            make(table, Run(*run), [], cells, asked.methods, say, [reported])
+    else:
+        cells = table.cells
+        if asked.learning_rate:
+            sizes = replace(sizes, learning_rate=asked.learning_rate)
+            table = tables("variant", sizes=sizes)
+        for run in runs(asked.runs):
+            make(table, Run(*run, asked.setting), table.plain(), cells, asked.methods, say)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except SpeechUnlearnError as error:
+        sys.exit(f"error: {error}")
