@@ -19,7 +19,7 @@ import pandas as pd
 from jaxtyping import Float, Num, Shaped
 
 from speechunlearn.audit.metrics import check_predictions, check_unit
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
 
 #: of fewer clusters than this, the clips within are drawn, too
 FEW = 17
@@ -96,10 +96,8 @@ def draw(
         ((101, 3), array([1., 1., 1.]), {np.float64(3.0)})
 
     """
-    if n_resamples < 100:
-        raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")
-    if n < 1:
-        raise ParameterError(f"n must be at least 1, got {n}")
+    require(n_resamples >= 100, f"n_resamples must be at least 100, got {n_resamples}")
+    require(n >= 1, f"n must be at least 1, got {n}")
     drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
     return np.concatenate([np.ones((1, n)), drawn])
 
@@ -287,8 +285,7 @@ def interval(
         0.2924
 
     """
-    if not 0 < level < 1:
-        raise ParameterError(f"level must be in (0, 1), got {level}")
+    require(0 < level < 1, f"level must be in (0, 1), got {level}")
     if np.isnan(values[1:]).all():
         return Interval(float(values[0]), float("nan"), float("nan"))
     low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
@@ -419,8 +416,8 @@ def paired_bootstrap(
 
     """
     tables_a, tables_b = ([x] if isinstance(x, pd.DataFrame) else list(x) for x in (a, b))
-    if len(tables_a) != len(tables_b):
-        raise ParameterError(f"a has {len(tables_a)} tables and b has {len(tables_b)}")
+    n_a, n_b = len(tables_a), len(tables_b)
+    require(n_a == n_b, f"a has {n_a} tables and b has {n_b}")
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
         _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
     (means_a, means_b), _ = _means([tables_a, tables_b], clusters, n_resamples, generator)
@@ -505,8 +502,7 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
     """
     check_unit("uar_a", uar_a)
     check_unit("uar_b", uar_b)
-    if n < 1:
-        raise ParameterError(f"n must be at least 1, got {n}")
+    require(n >= 1, f"n must be at least 1, got {n}")
     if uar_a == uar_b:
         return ZTest(0.0, 0.5)
     from statsmodels.stats.proportion import proportions_ztest
@@ -522,8 +518,7 @@ def _means(
     generator: np.random.Generator,
 ) -> tuple[list[Float[np.ndarray, " one_and_resamples"]], int | None]:
     """Mean UAR of each model over its tables, on the same draws; and `few_clips` of these."""
-    if not models[0]:
-        raise ParameterError("predictions holds no table")
+    require(models[0], "predictions holds no table")
     for table in (table for tables in models for table in tables):
         _check_one_split(table, ["label", "prediction", clusters])
     clips = clips_of(models[0], clusters)
@@ -532,10 +527,9 @@ def _means(
     runs = draw(len(models[0]), n_resamples, generator)
     means = []
     for tables in models:
-        positions = [clips.get_indexer(clips_of([table], clusters)) for table in tables]
         uars = [
-            uar_of_resamples(table, weights[:, at])
-            for table, at in zip(tables, positions, strict=True)
+            uar_of_resamples(table, weights[:, clips.get_indexer(clips_of([table], clusters))])
+            for table in tables
         ]
         means.append(mean_over_runs(np.array(uars), runs))
     return means, few_clips(of_clips)
@@ -560,24 +554,22 @@ def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """One score over several splits means nothing, and is easily computed by mistake."""
     check_predictions(table, columns)
     splits = sorted(set(table["split"]))
-    if len(splits) > 1:
-        raise ParameterError(f"predictions must hold one split, got {splits}")
+    require(len(splits) == 1, f"predictions must hold one split, got {splits}")
 
 
 def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
     """Row i of both tables must be the same clip."""
     for table in (a, b):
         _check_one_split(table, [*columns, "prediction"])
-    if len(a) != len(b):
-        raise ParameterError(f"a has {len(a)} clips and b has {len(b)}, they must be the same")
+    require(len(a) == len(b), f"a has {len(a)} clips and b has {len(b)}, they must be the same")
     for column in columns:
         differs = a[column].to_numpy() != b[column].to_numpy()
-        if differs.any():
-            row = int(np.argmax(differs))
-            raise ParameterError(
-                f"a and b must hold the same clips in the same order, row {row} has {column} "
-                f"{a[column].iloc[row]!r} and {b[column].iloc[row]!r}"
-            )
+        row = int(np.argmax(differs))
+        of_a, of_b = a[column].iloc[row], b[column].iloc[row]
+        require(
+            not differs[row], "a and b must hold the same clips in the same order, "
+            f"row {row} has {column} {of_a!r} and {of_b!r}",
+        )
 
 
 def t_interval(
