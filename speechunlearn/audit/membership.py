@@ -708,7 +708,7 @@ def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities
 def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "clips features"]]:
     """Features as columns of numbers, as many for each side."""
     tables = {
-        name: numbers(name, pd.DataFrame(values).to_numpy(float), 1)
+        name: numbers(name, pd.DataFrame(values, copy=False).to_numpy(float), 1)
         for name, values in sides.items()
     }
     widths = {name: table.shape[1] for name, table in tables.items()}
