@@ -26,7 +26,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def manifest():
-    return corpora.read_manifest("embedded_keywords", progress=False)
+    return corpora.read_manifest("embedded_keywords")
 
 
 @pytest.fixture(scope="module")

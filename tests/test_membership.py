@@ -304,7 +304,7 @@ def test_matched_clips_leave_nothing_to_an_attack_on_the_duration():
     ("change", "message"),
     [
         (lambda table: table.iloc[:0], "nonmembers has no rows"),
-        (lambda table: table.drop(columns="speaker"), r"nonmembers lacks the columns \['speaker'\]"),
+        (lambda table: table.drop(columns="speaker"), "nonmembers lacks the columns .*speaker"),
         (lambda table: table.assign(seconds=np.nan), "missing values in column 'seconds'"),
     ],
 )

@@ -7,7 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, described, read_folder
+from speechunlearn.corpora.base import Clip, described, matched, read_folder
 
 # The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
 # that the corpus's authors added as a second baseline beside neutral.
@@ -45,13 +45,8 @@ def parse(path: Path) -> Clip | None:
     Raises:
         BadClip: if the name does not follow the scheme
     """
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
-        raise BadClip(
-            path,
-            "the name does not follow"
-            " modality-channel-emotion-intensity-statement-repetition-actor",
-        )
+    scheme = "modality-channel-emotion-intensity-statement-repetition-actor"
+    match = matched(path, _NAME, path.stem, scheme)
     if (match["modality"], match["channel"]) != (_AUDIO_ONLY, _SPEECH) or match["emotion"] == _CALM:
         return None
     gender = "female" if int(match["actor"]) % 2 == 0 else "male"

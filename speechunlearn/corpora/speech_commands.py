@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, read_words, stored
-from speechunlearn.errors import CorpusError
+from speechunlearn.corpora import base
+from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, matched, read_words
+from speechunlearn.errors import CorpusError, require
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN = "_unknown_"
@@ -41,9 +42,7 @@ def parse(path: Path) -> Clip:
     Raises:
         BadClip: if the name does not follow the scheme
     """
-    match = _NAME.fullmatch(bare_name(path))
-    if match is None:
-        raise BadClip(path, "the name does not follow <speaker>_nohash_<n>")
+    match = matched(path, _NAME, bare_name(path), "<speaker>_nohash_<n>")
     return Clip(path, match["speaker"], "", path.parent.name, "")
 
 
@@ -101,14 +100,13 @@ def _read(
 ) -> tuple[list[Clip], list[BadClip]]:
     clips, bad = read_words(root, select)
     missing = [word for word in needed if not (root / word).is_dir()]
-    if missing:
-        raise CorpusError(f"{root}: no folder for the word(s) {', '.join(missing)}")
+    words = ", ".join(missing)
+    require(not missing, f"{root}: no folder for the word(s) {words}", CorpusError)
     listed = _official_split(root)
     if listed:
-        clips = [
-            clip._replace(split=listed.get((clip.path.parent.name, bare_name(clip.path)), "train"))
-            for clip in clips
-        ]
+        names = [(clip.path.parent.name, bare_name(clip.path)) for clip in clips]
+        parts = [listed.get(name, "train") for name in names]
+        clips = [clip._replace(split=part) for clip, part in zip(clips, parts, strict=True)]
         bad += _missing(root, listed)
     elif (root / UNKNOWN).is_dir():
         logger.warning(
@@ -127,12 +125,10 @@ def _official_split(root: Path) -> dict[tuple[str, str], str]:
     listed: dict[tuple[str, str], str] = {}
     for split, name in LISTS.items():
         for number, line in enumerate((root / name).read_text("utf-8").splitlines(), start=1):
-            path = Path(line.strip())
-            if len(path.parts) != 2:
-                raise CorpusError(f"{root / name}: line {number} is not <word>/<file>: {line!r}")
-            clip = (path.parent.name, bare_name(path))
-            if listed.setdefault(clip, split) != split:
-                raise CorpusError(f"{root / name}: line {number} is also in {LISTS[listed[clip]]}")
+            path, at = Path(line.strip()), f"{root / name}: line {number}"
+            require(len(path.parts) == 2, f"{at} is not <word>/<file>: {line!r}", CorpusError)
+            before = listed.setdefault((path.parent.name, bare_name(path)), split)
+            require(before == split, f"{at} is also in {LISTS[before]}", CorpusError)
     return listed
 
 
@@ -141,7 +137,7 @@ def _missing(root: Path, listed: Iterable[tuple[str, str]]) -> list[BadClip]:
     return [
         BadClip(path, "listed in the official split, but no such file")
         for word, name in listed
-        if (root / word).is_dir() and not stored(path := root / word / f"{name}.wav").exists()
+        if (root / word).is_dir() and not base.stored(path := root / word / f"{name}.wav").exists()
     ]
 
 
