@@ -18,7 +18,7 @@ from scipy.special import log_softmax, logsumexp
 
 from speechunlearn.audit import statistics
 from speechunlearn.audit.metrics import check_columns, check_unit, distance_to_retrained, numbers
-from speechunlearn.audit.statistics import Clusters, Interval, draw_clips
+from speechunlearn.audit.statistics import Clusters, Interval, Resamples, Weights, draw_clips
 from speechunlearn.errors import ParameterError, require
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
@@ -28,6 +28,7 @@ Logits = Num[np.ndarray, "clips classes"]
 Labels = Int[np.ndarray, " _clips"]
 LogProbabilities = Float[np.ndarray, "clips classes"]
 Curve = Float[np.ndarray, "resample points"]
+OfClips = Float[np.ndarray, " _clips"]
 #: resamples whose curves are held at a time
 _ROWS = 50
 
@@ -707,21 +708,17 @@ def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities
 
 def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "clips features"]]:
     """Features as columns of numbers, as many for each side."""
-    tables = {
-        name: numbers(name, pd.DataFrame(values, copy=False).to_numpy(float), 1)
-        for name, values in sides.items()
-    }
+    tables = {name: pd.DataFrame(values, copy=False) for name, values in sides.items()}
+    tables = {name: numbers(name, table, 1) for name, table in tables.items()}
     widths = {name: table.shape[1] for name, table in tables.items()}
     require(len({*widths.values()}) == 1, f"all sides must have the same features, got {widths}")
     return tables
 
 
 def _shrunken_normal(
-    confidences: Float[np.ndarray, "shadows clips"],
-    mask: Bool[np.ndarray, "shadows clips"],
-    prior: float,
-    side: str,
-) -> tuple[Float[np.ndarray, " clips"], Float[np.ndarray, " clips"]]:
+    confidences: Num[np.ndarray, "shadows clips"], mask: Bool[np.ndarray, "shadows clips"],
+    prior: float, side: str,
+) -> tuple[OfClips, OfClips]:
     """Mean and standard deviation of each clip over the shadow models of one side."""
     count = mask.sum(axis=0)
     least, needed = int(count.argmin()), 2 if prior == 0 else 1
@@ -750,11 +747,7 @@ def _once(scores: Scores) -> list[Float[np.ndarray, "1 _clips"]]:
     return [np.ones((1, len(side))) for side in scores]
 
 
-def _curves(
-    scores: Scores,
-    members: Float[np.ndarray, "resample members"],
-    nonmembers: Float[np.ndarray, "resample nonmembers"],
-) -> tuple[Curve, Curve]:
+def _curves(scores: Scores, members: Weights, nonmembers: Weights) -> tuple[Curve, Curve]:
     """ROC curve of every resample: shares of non-members and of members at or above a threshold.
 
     The first threshold is above all scores, the last is the lowest score.
@@ -770,7 +763,7 @@ def _curves(
     return shares[0], shares[1]
 
 
-def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
+def _eers(fpr: Curve, tpr: Curve) -> Resamples:
     """Equal error rate of each curve, see `eer`."""
     missed = 1 - tpr
     rows = np.arange(len(fpr))
@@ -782,9 +775,7 @@ def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
     return np.where(equal, sums[rows, after], least) / 2
 
 
-def _hits(
-    fpr: Curve, tpr: Curve, max_fpr: float
-) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
+def _hits(fpr: Curve, tpr: Curve, max_fpr: float) -> tuple[Resamples, Resamples]:
     """Shares of members and of non-members at the last threshold that accuses few enough."""
     rows = np.arange(len(fpr))
     last = (fpr <= max_fpr + 1e-12).sum(axis=1) - 1

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from speechunlearn.audit.membership import features
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
 
 #: the logits of the forget set are kept in columns of this name and the number of their class
 LOGIT = "logit_"
@@ -72,10 +72,9 @@ def forget_logits(predictions: pd.DataFrame) -> Float[np.ndarray, "clips classes
 
     """
     columns = [column for column in predictions if str(column).startswith(LOGIT)]
-    if not columns:
-        raise ParameterError("predictions hold no logits: they were written before these were kept")
+    require(columns, "predictions hold no logits: they were written before these were kept")
     columns.sort(key=lambda column: int(column.removeprefix(LOGIT)))
     forget = predictions.loc[predictions["split"] == "forget", columns].to_numpy(float)
-    if np.isnan(forget).any():
-        raise ParameterError("predictions: a clip of the forget set has no logits")
+    whole = not np.isnan(forget).any()
+    require(whole, "predictions: a clip of the forget set has no logits")
     return forget

@@ -11,6 +11,7 @@ a score of every resample, `interval` and `p_value` read what they say, and `uni
 drawn.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from speechunlearn.errors import require
 FEW = 17
 
 Clusters = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
+#: how often each clip (speaker, run) is in a resample, a row a resample; a value of each resample
+Weights = Float[np.ndarray, "_rows _clips"]
+Resamples = Float[np.ndarray, " _rows"]
 
 
 class Interval(NamedTuple):
@@ -72,9 +76,7 @@ class ZTest(NamedTuple):
     p_value: float
 
 
-def draw(
-    n: int, n_resamples: int, generator: np.random.Generator
-) -> Float[np.ndarray, "one_and_resamples n"]:
+def draw(n: int, n_resamples: int, generator: np.random.Generator) -> Weights:
     """How often each of n clusters (speakers, runs) occurs when as many are drawn with replacement.
 
     Args:
@@ -108,7 +110,7 @@ def draw_clips(
     generator: np.random.Generator,
     *,
     sides: Clusters | None = None,
-) -> Float[np.ndarray, "one_and_resamples _clips"]:
+) -> Weights:
     """How often each clip occurs when clusters (speakers) are drawn: the package's one rule.
 
     Of `FEW` clusters or more, as many are drawn with replacement, each with all of its clips. The
@@ -179,9 +181,7 @@ def unit(clusters: Clusters) -> str:
     return f"{n} {name}{'s' if n != 1 else ''}{within if n < FEW else ''}"
 
 
-def uar_of_resamples(
-    clips: pd.DataFrame, weights: Float[np.ndarray, "_rows _clips"]
-) -> Float[np.ndarray, " _rows"]:
+def uar_of_resamples(clips: pd.DataFrame, weights: Weights) -> Resamples:
     """UAR of one model on every resample: the mean recall over the classes that it holds.
 
     Args:
@@ -207,9 +207,9 @@ def uar_of_resamples(
 def auc_of_resamples(
     members: Num[np.ndarray, " _members"],
     nonmembers: Num[np.ndarray, " _nonmembers"],
-    drawn_members: Float[np.ndarray, "_rows _members"],
-    drawn_nonmembers: Float[np.ndarray, "_rows _nonmembers"],
-) -> Float[np.ndarray, " _rows"]:
+    drawn_members: Weights,
+    drawn_nonmembers: Weights,
+) -> Resamples:
     """Area under the ROC curve of an attack on every resample: the share of pairs it gets right.
 
     Args:
@@ -239,7 +239,7 @@ def auc_of_resamples(
 
 
 def mean_over_runs(
-    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Float[np.ndarray, "_rows _pairs"]
+    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Weights
 ) -> Float[np.ndarray, "*what _rows"]:
     """Mean score over the drawn runs (a training seed and a forget set each), on every resample.
 
@@ -256,9 +256,7 @@ def mean_over_runs(
         return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
 
 
-def interval(
-    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95, few: int | None = None
-) -> Interval:
+def interval(values: Resamples, level: float = 0.95, few: int | None = None) -> Interval:
     r"""Read the central interval of a value's resamples.
 
     Where all clips of a few speakers are answered rightly, all resamples have the value 1, and
@@ -295,7 +293,7 @@ def interval(
     return Interval(float(values[0]), float(low), float(high))
 
 
-def p_value(differences: Float[np.ndarray, " one_and_resamples"]) -> float:
+def p_value(differences: Resamples) -> float:
     r"""Two-sided p-value of no difference, the inversion of the percentile interval.
 
     .. math::
@@ -349,12 +347,7 @@ def cluster_bootstrap(predictions: pd.DataFrame, **options: Any) -> Interval:
 
 
 def pooled_bootstrap(
-    predictions: Sequence[pd.DataFrame],
-    *,
-    clusters: str = "speaker",
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
+    predictions: Sequence[pd.DataFrame], *, level: float = 0.95, **options: Any
 ) -> Interval:
     """Percentile bootstrap interval of the mean score over several training runs.
 
@@ -368,10 +361,10 @@ def pooled_bootstrap(
 
     Args:
         predictions: per-clip predictions tables of one split, one for each run
-        clusters: column to resample by, a name means the same cluster in every table
-        n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
-        generator: source of randomness
+        **options: ``generator``, the source of randomness; ``clusters``, column to resample by (by
+            default ``"speaker"``), where a name means the same cluster in every table; and
+            ``n_resamples``, at least 100 (1000)
 
     Returns:
         mean of the runs' scores on the clips as they are, and its interval
@@ -381,7 +374,7 @@ def pooled_bootstrap(
             or a parameter is out of range
 
     """
-    (means,), few = _means([predictions], clusters, n_resamples, generator)
+    (means,), few = _means([predictions], **options)
     return interval(means, level, few)
 
 
@@ -390,9 +383,8 @@ def paired_bootstrap(
     b: pd.DataFrame | Sequence[pd.DataFrame],
     *,
     clusters: str = "speaker",
-    n_resamples: int = 1000,
     level: float = 0.95,
-    generator: np.random.Generator,
+    **options: Any,
 ) -> Difference:
     """Percentile bootstrap of the difference of two models on the same clips.
 
@@ -403,9 +395,8 @@ def paired_bootstrap(
         a: predictions table of one split of the first model, or one for each run
         b: the same of the second model
         clusters: column to resample by
-        n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
-        generator: source of randomness
+        **options: of :func:`pooled_bootstrap`
 
     Returns:
         difference a - b, its interval and p-value
@@ -420,7 +411,7 @@ def paired_bootstrap(
     require(n_a == n_b, f"a has {n_a} tables and b has {n_b}")
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
         _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
-    (means_a, means_b), _ = _means([tables_a, tables_b], clusters, n_resamples, generator)
+    (means_a, means_b), _ = _means([tables_a, tables_b], clusters=clusters, **options)
     return Difference(*interval(means_a - means_b, level), p_value(means_a - means_b))
 
 
@@ -512,11 +503,9 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
 
 
 def _means(
-    models: Sequence[Sequence[pd.DataFrame]],
-    clusters: str,
-    n_resamples: int,
-    generator: np.random.Generator,
-) -> tuple[list[Float[np.ndarray, " one_and_resamples"]], int | None]:
+    models: Sequence[Sequence[pd.DataFrame]], *, generator: np.random.Generator,
+    clusters: str = "speaker", n_resamples: int = 1000,
+) -> tuple[list[Resamples], int | None]:
     """Mean UAR of each model over its tables, on the same draws; and `few_clips` of these."""
     require(models[0], "predictions holds no table")
     for table in (table for tables in models for table in tables):
@@ -572,9 +561,7 @@ def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> N
         )
 
 
-def t_interval(
-    values: Sequence[float] | np.ndarray, level: float = 0.95
-) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
     """Return the mean of independent values and its t-interval; of one value it is not known.
 
     Examples:
@@ -584,8 +571,7 @@ def t_interval(
     """
     from scipy.stats import t
 
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
+    n, mean, half = len(values), float(np.mean(values)), math.nan
+    if n > 1:
+        half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
