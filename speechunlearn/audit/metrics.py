@@ -183,6 +183,32 @@ def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.
     return {split: groups[split] for split in SPLITS if split in groups}
 
 
+def check_same_clips(
+    predictions: pd.DataFrame, reference: pd.DataFrame, columns: Sequence[str] = ("hash", "label")
+) -> None:
+    """Refuse two tables that are not of the same clips, in any order: no distance means anything.
+
+    Args:
+        predictions: per-clip predictions table
+        reference: the same of another model
+        columns: what is equal of the same clips
+
+    Raises:
+        ParameterError: splits, or a column of a split's clips, that differ
+
+    """
+    parts, others = (by_split(table, columns) for table in (predictions, reference))
+    splits = list(parts), list(others)
+    require(splits[0] == splits[1], "predictions has the splits {}, reference {}".format(*splits))
+    for split, part in parts.items():
+        clips, of_reference = (
+            sorted(of[list(columns)].itertuples(index=False)) for of in (part, others[split])
+        )
+        told = f"reference must have the clips of predictions: {split!r} differs in "
+        told += f"{', '.join(columns)} ({len(clips)} clips, {len(of_reference)} in reference)"
+        require(clips == of_reference, told)
+
+
 def distance_to_retrained(value: float, reference: float) -> float:
     """Absolute difference of a score to the retrained model's: abs(value - reference).
 

@@ -16,6 +16,7 @@ from scipy.special import ndtri, softmax
 
 from speechunlearn.audit import closeness, membership, scoring
 from speechunlearn.audit.membership import Scores
+from speechunlearn.audit.metrics import check_same_clips
 from speechunlearn.audit.predictions import forget_logits
 from speechunlearn.errors import require
 
@@ -385,7 +386,7 @@ class Auditor:
         return table[forget], table[others]
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        scoring.check_same_clips(table, self._first)
+        check_same_clips(table, self._first)
         return _ordered(table)
 
 

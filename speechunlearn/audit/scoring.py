@@ -6,7 +6,6 @@ from jaxtyping import Float
 
 from speechunlearn.audit.membership import Scores, auc, loss_membership_attack
 from speechunlearn.audit.metrics import SCORES, by_split, distance_to_retrained
-from speechunlearn.errors import require
 
 #: value by split and metric
 Values = dict[tuple[str, str], float]
@@ -197,23 +196,3 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
             attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
             values[split, "mia_auc"] = auc(attack)
     return values
-
-
-def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """Refuse two tables that are not of the same clips, in any order: no distance means anything.
-
-    Raises:
-        ParameterError: splits, clips or labels that differ
-
-    """
-    parts, others = (by_split(table, ["hash", "label"]) for table in (predictions, reference))
-    splits = list(parts), list(others)
-    require(splits[0] == splits[1], "predictions has the splits {}, reference {}".format(*splits))
-    for split, part in parts.items():
-        keys, of_reference = (
-            sorted(zip(of["hash"], of["label"], strict=True)) for of in (part, others[split])
-        )
-        require(
-            keys == of_reference, "reference must have the clips and labels of predictions, split "
-            f"{split!r} differs ({len(keys)} in predictions, {len(of_reference)} in reference)",
-        )

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Num, Shaped
 
-from speechunlearn.audit.metrics import check_predictions, check_unit
+from speechunlearn.audit.metrics import check_predictions, check_same_clips, check_unit
 from speechunlearn.errors import require
 
 #: of fewer clusters than this, the clips within are drawn, too
@@ -402,7 +402,7 @@ def paired_bootstrap(
         difference a - b, its interval and p-value
 
     Raises:
-        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+        ParameterError: if ``a`` and ``b`` do not hold the same clips, in any order,
             or as in :func:`pooled_bootstrap`
 
     """
@@ -410,7 +410,7 @@ def paired_bootstrap(
     n_a, n_b = len(tables_a), len(tables_b)
     require(n_a == n_b, f"a has {n_a} tables and b has {n_b}")
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
-        _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
+        check_same_clips(table_a, table_b, ["hash", "label", clusters])
     (means_a, means_b), _ = _means([tables_a, tables_b], clusters=clusters, **options)
     return Difference(*interval(means_a - means_b, level), p_value(means_a - means_b))
 
@@ -437,7 +437,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
         two-sided p-value
 
     Raises:
-        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+        ParameterError: if ``a`` and ``b`` do not hold the same clips, in any order,
             or a table is empty, lacks a column or holds several splits
 
     Examples:
@@ -448,8 +448,11 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
         0.125
 
     """
-    _check_paired(a, b, ["split", "hash", "label"])
-    right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
+    for table in (a, b):
+        _check_one_split(table, ["hash", "label", "prediction"])
+    check_same_clips(a, b)
+    ordered = (table.sort_values("hash") for table in (a, b))
+    right_a, right_b = ((table["label"] == table["prediction"]).to_numpy() for table in ordered)
     # imported where it is used: the engine above serves those who have no need of it
     from statsmodels.stats.contingency_tables import mcnemar as exact
 
@@ -544,21 +547,6 @@ def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
     check_predictions(table, columns)
     splits = sorted(set(table["split"]))
     require(len(splits) == 1, f"predictions must hold one split, got {splits}")
-
-
-def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Row i of both tables must be the same clip."""
-    for table in (a, b):
-        _check_one_split(table, [*columns, "prediction"])
-    require(len(a) == len(b), f"a has {len(a)} clips and b has {len(b)}, they must be the same")
-    for column in columns:
-        differs = a[column].to_numpy() != b[column].to_numpy()
-        row = int(np.argmax(differs))
-        of_a, of_b = a[column].iloc[row], b[column].iloc[row]
-        require(
-            not differs[row], "a and b must hold the same clips in the same order, "
-            f"row {row} has {column} {of_a!r} and {of_b!r}",
-        )
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
