@@ -140,16 +140,10 @@ def tow_mia(scores: Mapping[str, float], retrained: Mapping[str, float]) -> floa
 
 def gum(
     *,
-    mia_original: float,
-    mia_unlearned: float,
-    mia_retrained: float,
-    score_unlearned: float,
-    score_retrained: float,
-    seconds_unlearned: float,
-    seconds_retrained: float,
-    a: float = 1.0,
-    b: float = 1.0,
-    resolution: float | None = None,
+    mia_original: float, mia_unlearned: float, mia_retrained: float,
+    score_unlearned: float, score_retrained: float,
+    seconds_unlearned: float, seconds_retrained: float,
+    a: float = 1.0, b: float = 1.0, resolution: float | None = None,
 ) -> Gum:
     r"""Global unlearning metric as it was published.
 

@@ -175,15 +175,11 @@ def features(logits: Logits, labels: Labels) -> pd.DataFrame:
     others = p * log_rest
     others[clips, labels] = 0
     loss = -log_p[clips, labels]
-    return pd.DataFrame(
-        {
-            "loss": loss,
-            "confidence": np.exp(-loss),
-            "entropy": -(p * log_p).sum(axis=1),
-            "modified_entropy": np.exp(log_rest[clips, labels]) * loss - others.sum(axis=1),
-            "correct": log_p.argmax(axis=1) == labels,
-        }
-    )
+    return pd.DataFrame({
+        "loss": loss, "confidence": np.exp(-loss), "entropy": -(p * log_p).sum(axis=1),
+        "modified_entropy": np.exp(log_rest[clips, labels]) * loss - others.sum(axis=1),
+        "correct": log_p.argmax(axis=1) == labels,
+    })
 
 
 def logit_confidence(logits: Logits, labels: Labels) -> Float[np.ndarray, " clips"]:
@@ -362,11 +358,8 @@ def hold_apart(groups: Clusters, generator: np.random.Generator) -> Bool[np.ndar
 
 
 def match(
-    members: pd.DataFrame,
-    nonmembers: pd.DataFrame,
-    *,
-    exact: Sequence[str] = ("label", "speaker"),
-    duration: str = "seconds",
+    members: pd.DataFrame, nonmembers: pd.DataFrame, *,
+    exact: Sequence[str] = ("label", "speaker"), duration: str = "seconds",
 ) -> Matching:
     r"""Give each member a non-member that is like it, so that an attack has less else to go by.
 
@@ -423,12 +416,10 @@ def match(
     rows, columns = linear_sum_assignment(cost)
     difference = seconds[rows] - others[columns]
     scale = math.sqrt((seconds.var() + others.var()) / 2)
+    mean = float(difference.mean())
+    agreement = {column: float(same[rows, columns].mean()) for column, same in alike.items()}
     imbalance = Imbalance(
-        n_pairs=n_pairs,
-        n_unmatched=len(members) - n_pairs,
-        mean_difference=float(difference.mean()),
-        standardised=float(difference.mean() / scale) if scale > 0 else 0.0,
-        agreement={column: float(same[rows, columns].mean()) for column, same in alike.items()},
+        n_pairs, len(members) - n_pairs, mean, mean / scale if scale > 0 else 0.0, agreement
     )
     return Matching(rows, columns, imbalance)
 
@@ -583,13 +574,8 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
 
 
 def performance(
-    scores: Scores,
-    groups: tuple[Clusters, Clusters],
-    *,
-    max_fpr: float = 0.01,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
+    scores: Scores, groups: tuple[Clusters, Clusters], *, generator: np.random.Generator,
+    max_fpr: float = 0.01, n_resamples: int = 1000, level: float = 0.95,
 ) -> Performance:
     """AUC, equal error rate and hits at few false alarms, each with a bootstrap interval.
 

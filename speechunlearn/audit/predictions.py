@@ -14,10 +14,8 @@ LOGIT = "logit_"
 
 
 def table(
-    logits: Mapping[str, Float[np.ndarray, "_clips classes"]],
-    hashes: Mapping[str, Sequence[str]],
-    about: pd.DataFrame,
-    labels: Sequence[str],
+    logits: Mapping[str, Float[np.ndarray, "_clips classes"]], hashes: Mapping[str, Sequence[str]],
+    about: pd.DataFrame, labels: Sequence[str],
 ) -> pd.DataFrame:
     """Return what a model says of every clip of every part.
 
@@ -42,22 +40,15 @@ def table(
         clips, double = known.loc[list(contents)], logits[part].astype(float)
         truth = clips["label"].map(number).to_numpy()
         kept = logits[part].astype(np.float16) if part == "forget" else np.nan
-        tables.append(
-            pd.DataFrame(
-                {
-                    "split": part,
-                    "hash": clips.index,
-                    "speaker": clips["speaker"].to_numpy(),
-                    "label": truth,
-                    "prediction": double.argmax(1),
-                    "cluster": clips["cluster"].astype(str).to_numpy(),
-                    "duration": clips["seconds"].to_numpy(float),
-                }
-            ).join([
-                features(double, truth).drop(columns="correct"),
-                pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32"),
-            ])
-        )
+        about_clips = pd.DataFrame({
+            "split": part, "hash": clips.index, "speaker": clips["speaker"].to_numpy(),
+            "label": truth, "prediction": double.argmax(1),
+            "cluster": clips["cluster"].astype(str).to_numpy(),
+            "duration": clips["seconds"].to_numpy(float),
+        })
+        of_forget = pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32")
+        by_clip = features(double, truth).drop(columns="correct")
+        tables.append(about_clips.join([by_clip, of_forget]))
     return pd.concat(tables, ignore_index=True)
 
 

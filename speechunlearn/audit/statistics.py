@@ -105,10 +105,7 @@ def draw(n: int, n_resamples: int, generator: np.random.Generator) -> Weights:
 
 
 def draw_clips(
-    clusters: Clusters,
-    n_resamples: int,
-    generator: np.random.Generator,
-    *,
+    clusters: Clusters, n_resamples: int, generator: np.random.Generator, *,
     sides: Clusters | None = None,
 ) -> Weights:
     """How often each clip occurs when clusters (speakers) are drawn: the package's one rule.
@@ -381,10 +378,7 @@ def pooled_bootstrap(
 def paired_bootstrap(
     a: pd.DataFrame | Sequence[pd.DataFrame],
     b: pd.DataFrame | Sequence[pd.DataFrame],
-    *,
-    clusters: str = "speaker",
-    level: float = 0.95,
-    **options: Any,
+    *, clusters: str = "speaker", level: float = 0.95, **options: Any,
 ) -> Difference:
     """Percentile bootstrap of the difference of two models on the same clips.
 

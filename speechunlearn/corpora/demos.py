@@ -12,17 +12,10 @@ from pathlib import Path
 
 from speechunlearn.corpora.base import DATA, Clip, card, check_clip, described, matched, read_folder
 
-# The code of an emotion in the file names (the first letters of its Italian name) -> label,
-# in the alphabetical order of the labels: this is the order of the classes.
-EMOTIONS = {
-    "rab": "anger",
-    "dis": "disgust",
-    "pau": "fear",
-    "col": "guilt",
-    "gio": "happiness",
-    "tri": "sadness",
-    "sor": "surprise",
-}
+# The code of an emotion in the file names (the first letters of its Italian name: rabbia, disgusto,
+# paura, colpa, gioia, tristezza, sorpresa) -> label, in the order of the classes.
+_CODES = ("rab", "dis", "pau", "col", "gio", "tri", "sor")
+EMOTIONS = dict(zip(_CODES, card("demos")["labels"], strict=True))
 
 # The reconstructed split: split -> gender -> speaker ids. There is no speaker 35.
 SPEAKERS: dict[str, dict[str, list[int]]] = card("demos")["ids"]

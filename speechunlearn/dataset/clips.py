@@ -154,13 +154,8 @@ class Replaced(OnDisk):
 
 
 def load(
-    manifest: pd.DataFrame,
-    labels: Sequence[str],
-    *,
-    sampling_rate: int = 16000,
-    top_db: float | None = None,
-    max_seconds: float | None = None,
-    normalise: bool = True,
+    manifest: pd.DataFrame, labels: Sequence[str], *, sampling_rate: int = 16000,
+    top_db: float | None = None, max_seconds: float | None = None, normalise: bool = True,
 ) -> Clips:
     """Decode the clips of a manifest into memory.
 
@@ -184,9 +179,9 @@ def load(
     for path in manifest["path"]:
         waveform = audio.trim_silence(audio.read_clip(path, sampling_rate), sampling_rate, top_db)
         if max_seconds is not None:
-            excess = len(waveform) - int(max_seconds * sampling_rate)
-            if excess > 0:
-                waveform = waveform[excess // 2 : len(waveform) - (excess - excess // 2)]
+            longest = int(max_seconds * sampling_rate)
+            start = max(len(waveform) - longest, 0) // 2
+            waveform = waveform[start : start + longest]
         if normalise:
             waveform = audio.normalise(waveform)
         waveforms_z.append(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))
