@@ -106,10 +106,7 @@ class Cache:
         return self.find_or_make(artefact.kind, artefact.specification, artefact.make)
 
     def find_or_make(
-        self,
-        kind: str,
-        specification: dict[str, Any],
-        make: Callable[[Path, Path], None],
+        self, kind: str, specification: dict[str, Any], make: Callable[[Path, Path], None]
     ) -> Path:
         """Return the folder of an artefact, making it if it is not there.
 

@@ -115,15 +115,12 @@ def computing() -> dict[str, str | int]:
     """
     import torch
 
-    settings = {
-        "instructions": ", ".join([
-            torch.backends.cpu.get_cpu_capability(),
-            *(f"{name}={os.environ[name]}" for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
-              if name in os.environ),
-        ]),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-    }
-    settings |= json.loads(os.environ.get(PLANNED, "{}"))
+    asked_for = [name for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA") if name in os.environ]
+    instructions = [torch.backends.cpu.get_cpu_capability()]
+    instructions += [f"{name}={os.environ[name]}" for name in asked_for]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    planned = json.loads(os.environ.get(PLANNED, "{}"))
+    settings = {"instructions": ", ".join(instructions), "device": device} | planned
     return settings | {"threads": torch.get_num_threads()}
 
 
@@ -139,11 +136,9 @@ def describe() -> str:
         parts.append(f"{memory:.0f} GiB")
     import torch
 
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
+    parts += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     parts += [f"{torch.get_num_threads()} threads", f"Python {platform.python_version()}"]
-    parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    return ", ".join(parts)
+    return ", ".join([*parts, *(f"{name} {version(name)}" for name in ("torch", "transformers"))])
 
 
 @lru_cache(maxsize=1)

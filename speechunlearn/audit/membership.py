@@ -231,9 +231,8 @@ def loss_membership_attack(member_losses: Values, nonmember_losses: Values) -> S
         0.8125
 
     """
-    return Scores(
-        -np.asarray(member_losses, dtype=float), -np.asarray(nonmember_losses, dtype=float)
-    )
+    sides = (member_losses, nonmember_losses)
+    return Scores(*(-np.asarray(losses, dtype=float) for losses in sides))
 
 
 def regression_attack(

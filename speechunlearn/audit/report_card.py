@@ -131,14 +131,8 @@ class Auditor:
     """
 
     def __init__(
-        self,
-        retrained: Sequence[pd.DataFrame],
-        originals: Sequence[pd.DataFrame] = (),
-        *,
-        n_labels: int,
-        seed: int = 0,
-        level: float = 0.95,
-        chosen: Sequence[str] = ON_A_CARD,
+        self, retrained: Sequence[pd.DataFrame], originals: Sequence[pd.DataFrame] = (), *,
+        n_labels: int, seed: int = 0, level: float = 0.95, chosen: Sequence[str] = ON_A_CARD,
         unlearned_shadows: Sequence[pd.DataFrame] = (),
     ) -> None:
         n = len(retrained)

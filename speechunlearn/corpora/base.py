@@ -40,6 +40,7 @@ SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound l
 _CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _THREADS = 2  # libsndfile and soxr release the GIL
 _NAMED_IN_ERROR = 5
+_NO_AUDIO = f"no {' or '.join(AUDIO_SUFFIXES)} file in"
 #: of the corpora that come with the repository
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -63,6 +64,11 @@ class BadClip(CorpusError):
         super().__init__(f"{path}: {reason}")
         self.path = str(path)
         self.reason = reason
+
+
+#: maps a path to its clip, or to None where it is left out; and what a reader returns
+Parse = Callable[[Path], Clip | None]
+Read = tuple[list[Clip], list[BadClip]]
 
 
 def check_clip(holds: object, path: Path | str, reason: str) -> None:
@@ -139,7 +145,7 @@ class Corpus:
     licence: str
     how_to_get: str
     task: str
-    read: Callable[[Path], tuple[list[Clip], list[BadClip]]] | None
+    read: Callable[[Path], Read] | None
     labels: tuple[str, ...] | None = None
     default_root: Path | None = None
     expected: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
@@ -198,10 +204,8 @@ def is_audio(name: str) -> bool:
 
 
 def read_folder(
-    root: Path,
-    parse: Callable[[Path], Clip | None],
-    key: Callable[[Path], Hashable] = lambda path: path.stem,
-) -> tuple[list[Clip], list[BadClip]]:
+    root: Path, parse: Parse, key: Callable[[Path], Hashable] = lambda path: path.stem
+) -> Read:
     """Read a folder whose file names say everything.
 
     Args:
@@ -232,8 +236,7 @@ def read_folder(
             waiting += filter(os.path.islink, links)
             paths += [Path(folder, name) for name in names if is_audio(name)]
     paths.sort()
-    kinds = " or ".join(AUDIO_SUFFIXES)
-    require(paths, f"{root}: no {kinds} file in this folder", CorpusError)
+    require(paths, f"{root}: {_NO_AUDIO} this folder", CorpusError)
 
     clips: list[Clip | None] = []
     bad: list[BadClip] = []
@@ -274,9 +277,7 @@ def stored(path: Path) -> Path:
     return flac if not path.exists() and flac.exists() else path
 
 
-def read_words(
-    root: Path, parse: Callable[[Path], Clip | None]
-) -> tuple[list[Clip], list[BadClip]]:
+def read_words(root: Path, parse: Parse) -> Read:
     """Read a folder of word folders, which hold the clips of one word each.
 
     The same file name in two word folders is two clips.
@@ -302,8 +303,7 @@ def read_words(
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith((".", "_")):
             heard = any(map(is_audio, os.listdir(folder)))
-            kinds = " or ".join(AUDIO_SUFFIXES)
-            require(heard, f"{folder}: no {kinds} file in a word folder", CorpusError)
+            require(heard, f"{folder}: {_NO_AUDIO} a word folder", CorpusError)
     return clips, bad
 
 
@@ -492,12 +492,10 @@ def build_manifest(corpus: Corpus, root: Path, skip_bad: bool = False) -> pd.Dat
     leaking = _leaks(manifest)
     bad = sorted([*bad, *leaking.values()], key=lambda error: error.path)
 
-    if bad and not skip_bad:
-        named = "; ".join(str(error) for error in bad[:_NAMED_IN_ERROR])
-        more = f"; and {len(bad) - _NAMED_IN_ERROR} more" if len(bad) > _NAMED_IN_ERROR else ""
-        raise CorpusError(
-            f"{root}: {len(bad)} bad clip(s), which skip_bad leaves out: {named}{more}"
-        )
+    named, n_more = "; ".join(map(str, bad[:_NAMED_IN_ERROR])), len(bad) - _NAMED_IN_ERROR
+    named += f"; and {n_more} more" if n_more > 0 else ""
+    told = f"{root}: {len(bad)} bad clip(s), which skip_bad leaves out: {named}"
+    require(skip_bad or not bad, told, CorpusError)
     for error in bad:
         logger.warning("left out %s", error)
     manifest = manifest.drop(index=list(leaking))

@@ -9,12 +9,12 @@ in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Dat
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from speechunlearn.corpora import base
-from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, matched, read_words
+from speechunlearn.corpora.base import BadClip, Clip, Parse, Read, bare_name, described, matched
 from speechunlearn.errors import CorpusError, require
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -95,10 +95,8 @@ def twelve_classes(path: Path) -> Clip | None:
     return clip if folder in TEN else clip._replace(label=UNKNOWN)
 
 
-def _read(
-    root: Path, select: Callable[[Path], Clip | None], needed: tuple[str, ...] = ()
-) -> tuple[list[Clip], list[BadClip]]:
-    clips, bad = read_words(root, select)
+def _read(root: Path, select: Parse, needed: tuple[str, ...] = ()) -> Read:
+    clips, bad = base.read_words(root, select)
     missing = [word for word in needed if not (root / word).is_dir()]
     words = ", ".join(missing)
     require(not missing, f"{root}: no folder for the word(s) {words}", CorpusError)
