@@ -89,9 +89,8 @@ class Cache:
         Nothing is removed here: another process may be making it.
         """
         folder = self.folder(kind, specification)
-        if folder in self._trusted and folder.is_dir():
-            return folder
-        if not _is_whole(folder):
+        trusted = folder in self._trusted and folder.is_dir()
+        if not trusted and not _is_whole(folder):
             return None
         self._trusted.add(folder)
         return folder

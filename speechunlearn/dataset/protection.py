@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Float64
+from pydantic import ValidationError
 
 from speechunlearn.errors import Checked, ParameterError, Positive, Rule, require
 from speechunlearn.files import nfc
@@ -257,4 +258,6 @@ def _checked(file: Path, content: dict[str, Any]) -> Key:
     try:
         return checked(Key, values, "the key")
     except ParameterError as error:
-        raise KeyFileError(f"key: {str(file)!r}: {error}") from error
+        wrong_type = isinstance(error.__cause__, ValidationError)  # whose message cites the value
+        told = f"{str(error).partition(' is ')[0]} is of the wrong type" if wrong_type else error
+        raise KeyFileError(f"key: {str(file)!r}: {told}") from error
