@@ -1,7 +1,8 @@
 """Speech Commands: single English words (Warden, 2018, https://arxiv.org/abs/1804.03209).
 
 Three corpora are read from the same folders: all words, the ten command words, and those ten
-with the two further classes of the usual benchmark, unknown words and silence. The folder is
+with the two further classes of the usual benchmark, unknown words and silence; a fourth is the
+embedded set of synthetic Italian words in the same layout. The folder is
 that of version 0.01 or 0.02, or of the test archive, which is published on its own and holds
 the ten words, unknown words and silence only. The hashes of the archives, in the cards, are those
 in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Datasets.
@@ -143,4 +144,8 @@ CORPUS = described("speech_commands", read=partial(_read, select=all_words))
 TEN_WORDS = described("speech_commands_10", read=partial(_read, select=ten_words, needed=TEN))
 TWELVE_CLASSES = described(
     "speech_commands_12", read=partial(_read, select=twelve_classes, needed=TEN)
+)
+EMBEDDED = described(
+    "embedded_keywords", read=partial(base.read_words, parse=all_words),
+    default_root=base.DATA / "embedded_keywords",
 )
