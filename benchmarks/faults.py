@@ -125,7 +125,7 @@ def kinds(desk: Path) -> Iterator[dict[str, Job]]:
     def of_download(folder: Path) -> Any:
         root = folder / "corpus"
         if not root.exists():  # what is there is complete
-            download(corpus, root, progress=False)
+            download(corpus, root)
         return digest(root)
 
     try:

@@ -109,7 +109,7 @@ commit = cache(provenance.commit)  # of the code that was imported, whatever cha
 @cache
 def manifest(corpus: str, root: Path) -> pd.DataFrame:
     """Return the clips of a corpus."""
-    return corpora.read_manifest(corpus, root, skip_bad=True, progress=False)
+    return corpora.read_manifest(corpus, root, skip_bad=True)
 
 
 @lru_cache(maxsize=4000)

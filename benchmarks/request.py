@@ -133,7 +133,7 @@ def synthetic(n: int) -> Clips:
 
 def recorded(corpus: str, root: str, n: int, top_db: float | None) -> Clips:
     """Return n clips of a corpus, drawn at random."""
-    manifest = corpora.read_manifest(corpus, root or None, progress=False)
+    manifest = corpora.read_manifest(corpus, root or None)
     if len(manifest) < n:
         sys.exit(f"{corpus} has {len(manifest)} clips, --n asks for {n}")
     labels = sorted(manifest["label"].unique())

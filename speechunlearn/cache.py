@@ -9,6 +9,7 @@ so a process killed at any moment leaves nothing that a later run would trust.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -88,9 +89,8 @@ class Cache:
         Nothing is removed here: another process may be making it.
         """
         folder = self.folder(kind, specification)
-        if folder in self._trusted and folder.is_dir():
-            return folder
-        if not _is_whole(folder):
+        trusted = folder in self._trusted and folder.is_dir()
+        if not trusted and not _is_whole(folder):
             return None
         self._trusted.add(folder)
         return folder
@@ -105,10 +105,7 @@ class Cache:
         return self.find_or_make(artefact.kind, artefact.specification, artefact.make)
 
     def find_or_make(
-        self,
-        kind: str,
-        specification: dict[str, Any],
-        make: Callable[[Path, Path], None],
+        self, kind: str, specification: dict[str, Any], make: Callable[[Path, Path], None]
     ) -> Path:
         """Return the folder of an artefact, making it if it is not there.
 
@@ -127,41 +124,40 @@ class Cache:
         folder = self.folder(kind, specification)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.with_suffix(".lock"))
-            lock.acquire()
+            alone = FileLock(folder.with_suffix(".lock")).acquire()
         except OSError as error:
             raise ParameterError(f"cache: cannot write to {str(self.root)!r}: {error}") from error
-        try:
-            whole = self.find(kind, specification)
-            if whole is not None:
-                return whole
-            for leftover in folder.parent.glob(f".{folder.name}*"):
-                remove(leftover)  # of a killed process: we hold its lock
-            resume = folder.with_suffix(".resume")
-            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            try:
-                make(temporary, resume)
-                files = {
-                    str(path.relative_to(temporary)): sha256(path)
-                    for path in sorted(temporary.rglob("*"))
-                    if path.is_file()
-                }
-                record = {"specification": specification, "files": files}
-                (temporary / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
-                if os.path.lexists(folder):  # damaged: moved away in one step
-                    os.replace(folder, folder.with_name(f".{folder.name}-damaged"))
-                settle(temporary, folder)
-            except BaseException:
-                remove(temporary)
-                raise
-            for leftover in folder.parent.glob(f".{folder.name}*"):
-                remove(leftover)
-            for left in folder.parent.glob(f"{folder.name}*.resume"):
-                left.unlink()
+        with alone:
+            if self.find(kind, specification) is None:
+                _make(folder, specification, make)
             self._trusted.add(folder)
             return folder
-        finally:
-            lock.release()
+
+
+def _make(
+    folder: Path, specification: dict[str, Any], make: Callable[[Path, Path], None]
+) -> None:
+    """Make an artefact, whose lock is held, and put it in its place."""
+    unfinished = f".{folder.name}"
+    _remove_all(folder.parent, f"{unfinished}*")  # of a killed process
+    temporary = Path(tempfile.mkdtemp(prefix=f"{unfinished}-", dir=folder.parent))
+    try:
+        make(temporary, folder.with_suffix(".resume"))
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = {str(path.relative_to(temporary)): sha256(path) for path in paths}
+        record = {"specification": specification, "files": files}
+        (temporary / _RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+        if os.path.lexists(folder):  # damaged: moved away in one step
+            os.replace(folder, folder.with_name(f"{unfinished}-damaged"))
+        settle(temporary, folder)
+    finally:
+        _remove_all(folder.parent, f"{unfinished}*")
+    _remove_all(folder.parent, f"{folder.name}*.resume")
+
+
+def _remove_all(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        remove(path)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -174,9 +170,8 @@ def _is_whole(folder: Path) -> bool:
         there = {
             str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if not path.is_dir()
         }
-        if digest == folder.name and there == {*files, _RECORD} and all(
-            sha256(folder / name) == content for name, content in files.items()
-        ):
+        named = digest == folder.name and there == {*files, _RECORD}
+        if named and all(sha256(folder / name) == content for name, content in files.items()):
             return True
         reason = "its files are not those of its record"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -214,71 +209,59 @@ def code_hash(*modules: str) -> str:
         count too
 
     """
-    closure: set[str] = set()
-    waiting = list(modules)
+    closure, waiting = set[str](), list(modules)
     while waiting:
         module = waiting.pop()
-        if module in closure:
-            continue
-        closure.add(module)
-        waiting += _imports(module)
+        if module not in closure:
+            closure.add(module)
+            waiting += _imports(module)
     text = "\n".join(f"{module}: {_stripped(module)}" for module in sorted(closure))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _source(module: str) -> Path | None:
-    if not _of(module, "speechunlearn"):
-        spec = importlib.util.find_spec(module)
-        origin = None if spec is None else spec.origin
-        return Path(origin) if origin is not None and origin.endswith(".py") else None
+    """Return the file of a module; None of what is none, or not written in Python."""
     path = REPOSITORY.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    candidates = [path.with_suffix(".py"), path / "__init__.py"]
+    if _package(module) != "speechunlearn":
+        with contextlib.suppress(ModuleNotFoundError):  # its parent is no package
+            spec = importlib.util.find_spec(module)
+            candidates = [Path(spec.origin)] if spec is not None and spec.origin else []
+    files = (file for file in candidates if file.suffix == ".py" and file.is_file())
+    return next(files, None)
 
 
-def _of(module: str, *packages: str) -> bool:
-    return module.partition(".")[0] in {package.partition(".")[0] for package in packages}
+def _tree(module: str) -> tuple[Path, ast.Module]:
+    path = _source(module)
+    assert path is not None, module
+    return path, ast.parse(path.read_text())
 
 
 @cache
 def _imports(module: str) -> list[str]:
     """Return what a module imports of this package and of its own."""
-    path = _source(module)
-    assert path is not None, module
+    path, tree = _tree(module)
     inside = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    imported = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    imported, ours = [], ("speechunlearn", _package(module))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imported += [a.name for a in node.names if _of(a.name, "speechunlearn", module)]
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            source = "." * node.level + (node.module or "")
-            if node.level:
-                source = importlib.util.resolve_name(source, inside)
-            if not _of(source, "speechunlearn", module):
-                continue
-            inner = [f"{source}.{alias.name}" for alias in node.names]
-            submodules = [name for name in inner if _is_module(name)]
-            imported += submodules
-            if len(submodules) < len(inner):
-                imported.append(source)
-    return imported
+            source = importlib.util.resolve_name("." * node.level + (node.module or ""), inside)
+            for name in (f"{source}.{alias.name}" for alias in node.names):
+                is_module = _package(name) in ours and _source(name) is not None
+                imported.append(name if is_module else source)
+    return [name for name in imported if _package(name) in ours]
 
 
-def _is_module(name: str) -> bool:
-    try:
-        return _source(name) is not None
-    except ModuleNotFoundError:  # its parent is no package
-        return False
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @cache
 def _stripped(module: str) -> str:
     """Return a module's syntax tree without docstrings, as text."""
-    path = _source(module)
-    assert path is not None, module
-    tree = ast.parse(path.read_text())
+    _, tree = _tree(module)
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)

@@ -31,6 +31,14 @@ class LackError(SpeechUnlearnError):
     """Memory that this machine lacks now: the same call may go on later, or elsewhere."""
 
 
+def require(
+    holds: object, problem: str, kind: type[SpeechUnlearnError] = ParameterError
+) -> None:
+    """Raise an error with this message unless something holds."""
+    if not holds:
+        raise kind(problem)
+
+
 #: what torch, its kernels, safetensors and the system say where memory is short
 _LACK = re.compile(
     "can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"

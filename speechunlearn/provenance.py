@@ -22,7 +22,7 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
-from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.errors import SpeechUnlearnError, require
 
 #: folder that the package lies in: of a checkout, the repository
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -115,15 +115,12 @@ def computing() -> dict[str, str | int]:
     """
     import torch
 
-    settings = {
-        "instructions": ", ".join([
-            torch.backends.cpu.get_cpu_capability(),
-            *(f"{name}={os.environ[name]}" for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
-              if name in os.environ),
-        ]),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-    }
-    settings |= json.loads(os.environ.get(PLANNED, "{}"))
+    asked_for = [name for name in ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA") if name in os.environ]
+    instructions = [torch.backends.cpu.get_cpu_capability()]
+    instructions += [f"{name}={os.environ[name]}" for name in asked_for]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    planned = json.loads(os.environ.get(PLANNED, "{}"))
+    settings = {"instructions": ", ".join(instructions), "device": device} | planned
     return settings | {"threads": torch.get_num_threads()}
 
 
@@ -139,11 +136,9 @@ def describe() -> str:
         parts.append(f"{memory:.0f} GiB")
     import torch
 
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
+    parts += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     parts += [f"{torch.get_num_threads()} threads", f"Python {platform.python_version()}"]
-    parts += [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    return ", ".join(parts)
+    return ", ".join([*parts, *(f"{name} {version(name)}" for name in ("torch", "transformers"))])
 
 
 @lru_cache(maxsize=1)
@@ -156,13 +151,9 @@ def built_from() -> dict[str, str] | None:
 @lru_cache(maxsize=1)
 def in_checkout() -> bool:
     """Return whether the package lies in a checkout of this project."""
-    project = REPOSITORY / "pyproject.toml"
-    if built_from() is not None or not project.is_file():
-        return False
-    with contextlib.suppress(tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return tomllib.loads(project.read_text("utf-8")).get("project", {}).get("name") == (
-            "speechunlearn"
-        )
+    with contextlib.suppress(OSError, ValueError):  # none, or one that is not TOML
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+        return built_from() is None and project.get("project", {}).get("name") == "speechunlearn"
     return False
 
 
@@ -173,11 +164,9 @@ def need_checkout(what: str) -> None:
         SpeechUnlearnError: the package is an installed one
 
     """
-    if not in_checkout():
-        raise SpeechUnlearnError(
-            f"{what} needs the project's repository, and this is the package alone, in "
-            f"{str(REPOSITORY)!r}: run it in a clone, after make env"
-        )
+    told = f"{what} needs the project's repository, and this is the package alone, in "
+    told += f"{str(REPOSITORY)!r}: run it in a clone, after make env"
+    require(in_checkout(), told, SpeechUnlearnError)
 
 
 @lru_cache(maxsize=1)
@@ -192,24 +181,20 @@ def commit() -> str:
         return built["commit"]
     if not in_checkout():
         return "unknown"
-    try:
-        if Path(_git("rev-parse", "--show-toplevel")).resolve() != REPOSITORY:
-            return "unknown"
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--", "speechunlearn")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if changed else "")
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() == REPOSITORY:
+            changed = _git("status", "--porcelain", "--", "speechunlearn")
+            return _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+    return "unknown"
 
 
 @lru_cache(maxsize=1)
 def lock_hash() -> str:
     """Return the first 12 hex digits of the SHA-256 of the package lock."""
-    built = built_from()
+    built, lock = built_from(), REPOSITORY / "requirements.lock"
     if built is not None:
         return built["lock"]
-    lock = REPOSITORY / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "unknown"
+    return _short_hash(lock) if lock.exists() else "unknown"
 
 
 @lru_cache(maxsize=1)
@@ -219,8 +204,10 @@ def protocol_hash() -> str:
     It is the plan that a result was made under: rows of two plans make no table.
     """
     file = REPOSITORY / "data" / "protocol.md"
-    if not in_checkout() or not file.is_file():
-        return ""
+    return _short_hash(file) if in_checkout() and file.is_file() else ""
+
+
+def _short_hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from speechunlearn.errors import SpeechUnlearnError
+from speechunlearn.errors import SpeechUnlearnError, require
 
 T = TypeVar("T")
 
@@ -30,28 +30,21 @@ def found(package: str, kind: type[T]) -> dict[str, T]:
             things of one name
 
     """
-    things: dict[str, T] = {}
-    places: dict[str, str] = {}
-
-    def add(thing: T, place: str) -> None:
-        name = str(thing.name)  # type: ignore[attr-defined]
-        if things.get(name, thing) is not thing:
-            raise RegistryError(
-                f"{package.rpartition('.')[2]}: {name!r} is defined by {places[name]} and by "
-                f"{place}"
-            )
-        things[name], places[name] = thing, places.get(name, place)
-
+    places: list[tuple[Any, str]] = []
     for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
         module = importlib.import_module(f"{package}.{info.name}")
-        for value in vars(module).values():
-            if isinstance(value, kind):
-                add(value, module.__name__)
+        values = (value for value in vars(module).values() if isinstance(value, kind))
+        places += [(value, module.__name__) for value in values]
     for point, value in added(package):
-        if not isinstance(value, kind):
-            raise RegistryError(f"{said(point)} is a {type(value).__name__}, not a {kind.__name__}")
-        add(value, said(point))
-    return things
+        told = f"{said(point)} is a {type(value).__name__}, not a {kind.__name__}"
+        require(isinstance(value, kind), told, RegistryError)
+        places.append((value, said(point)))
+    first: dict[str, tuple[T, str]] = {}
+    for thing, place in places:
+        there, before = first.setdefault(thing.name, (thing, place))
+        told = f"{package.rpartition('.')[2]}: {thing.name!r} is defined by {before} and by {place}"
+        require(there is thing, told, RegistryError)
+    return {name: thing for name, (thing, _) in first.items()}
 
 
 def added(group: str) -> Iterator[tuple[EntryPoint, Any]]:

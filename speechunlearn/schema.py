@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, require
 
 T = TypeVar("T")
 _SHOWN = 200  # characters of a value that a message cites
@@ -50,8 +50,8 @@ def read(file: Path) -> dict[str, Any]:
         values = yaml.load(file.read_text(), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"cannot read {str(file)!r}: {error}") from error
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ParameterError(f"{str(file)!r} does not hold name: value")
+    named = isinstance(values, dict) and all(isinstance(name, str) for name in values)
+    require(named, f"{str(file)!r} does not hold name: value")
     return values
 
 
@@ -76,13 +76,11 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 
     """
     hints = _hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ParameterError(f"{where} has no {unknown[0]!r}; it has {', '.join(hints)}")
+    for name in sorted(values):
+        require(name in hints, f"{where} has no {name!r}; it has {', '.join(hints)}")
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         needed = field.default is field.default_factory is dataclasses.MISSING
-        if needed and field.name not in values:
-            raise ParameterError(f"{where}: {field.name} is missing")
+        require(field.name in values or not needed, f"{where}: {field.name} is missing")
     return kind(**{n: value_of(hints[n], v, f"{where}: {n}") for n, v in values.items()})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from speechunlearn.audit import scoring
+from speechunlearn.audit import metrics, scoring
 from speechunlearn.audit.membership import Scores, auc
 from speechunlearn.audit.metrics import SCORES
 from speechunlearn.errors import ParameterError
@@ -69,17 +69,17 @@ def test_there_is_an_attack_only_where_both_sides_are_there(predictions):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.assign(hash=["a", "b", "c", "d", "x"]), "split 'unseen' differs"),
-        (lambda table: table.assign(label=[0, 0, 0, 0, 1]), "split 'forget' differs"),
+        (lambda table: table.assign(hash=["a", "b", "c", "d", "x"]), "'unseen' differs"),
+        (lambda table: table.assign(label=[0, 0, 0, 0, 1]), "'forget' differs"),
         (lambda table: table.iloc[1:], "1 in reference"),
         (lambda table: table[table["split"] != "retain"], r"reference \['forget', 'unseen'\]"),
         (lambda table: table.drop(columns="hash"), r"lacks the columns \['hash'\]"),
     ],
 )
 def test_a_reference_on_other_clips_is_refused(predictions, change, message):
-    scoring.check_same_clips(predictions, predictions.iloc[::-1])
+    metrics.check_same_clips(predictions, predictions.iloc[::-1])
     with pytest.raises(ParameterError, match=message):
-        scoring.check_same_clips(predictions, change(predictions))
+        metrics.check_same_clips(predictions, change(predictions))
 
 
 def test_the_interval_is_that_of_a_prediction():

@@ -273,11 +273,11 @@ def test_single_precision_is_taken(distance):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (np.empty((0, 3)), r"two or more classes, got the shape \(0, 3\)"),
+        (np.empty((0, 3)), r"2 or more columns of each, got the shape \(0, 3\)"),
         (np.ones((2, 1)), r"got the shape \(2, 1\)"),
         (np.array([[0.5, 0.6], [0.5, 0.5]]), "row 0 sums to 1.1, not to 1"),
-        (np.array([[2.0, -1.0], [0.5, 0.5]]), "not negative, got -1.0"),
-        (np.array([[np.nan, 1.0], [0.5, 0.5]]), "finite and not negative, got nan"),
+        (np.array([[2.0, -1.0], [0.5, 0.5]]), "must not be negative, got -1.0"),
+        (np.array([[np.nan, 1.0], [0.5, 0.5]]), "must be finite, got nan"),
     ],
 )
 def test_refuses_what_is_no_probability(distance, bad, message):
@@ -328,7 +328,7 @@ def test_ks_does_not_see_how_far_and_emd_does():
 
 @pytest.mark.parametrize("distance", [loss_ks, loss_emd])
 def test_loss_distances_refuse(distance):
-    for bad, message in (([], "is empty"), ([1.0, math.inf], "must be finite, got inf")):
+    for bad, message in (([], "must hold clips"), ([1.0, math.inf], "must be finite, got inf")):
         with pytest.raises(ParameterError, match=f"^losses {message}"):
             distance(bad, [1.0])
         with pytest.raises(ParameterError, match=f"^retrained {message}"):
@@ -363,7 +363,7 @@ def test_interclass_confusion_by_hand():
     ("truth", "prediction", "classes", "message"),
     [
         ([0, 1], [0], [0, 1], "got 2 and 1"),
-        ([0, 1], [0, 1], [0], r"at least two, got \[0\]"),
+        ([0, 1], [0, 1], [0], r"at least two: \[0\]"),
         ([0, 1], [0, 1], [0, 0], "distinct"),
         ([2, 2], [0, 1], [0, 1], r"no clip of the classes \[0, 1\]"),
     ],
@@ -428,7 +428,7 @@ def test_anamnesis_of_two_curves_that_end_too_early_is_unknown():
 @pytest.mark.parametrize(
     ("curve", "original", "alpha", "message"),
     [
-        ([], 1.0, 0.1, r"curve must hold a score a step, got the shape \(0,\)"),
+        ([], 1.0, 0.1, r"curve must hold clips and a number of each, got the shape \(0,\)"),
         ([0.5, 1.5], 1.0, 0.1, "curve must be .* got 1.5"),
         ([0.5, math.nan], 1.0, 0.1, "curve must be .* got nan"),
         ([0.5], 0.0, 0.1, "original_score is 0"),

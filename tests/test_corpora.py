@@ -28,7 +28,7 @@ DEMOS_COUNTS = {
 
 
 def read(name: str, root: Path, **kwargs) -> pd.DataFrame:
-    return corpora.read_manifest(name, root, progress=False, **kwargs)
+    return corpora.read_manifest(name, root, **kwargs)
 
 
 def silence(path: Path, value: float = 0.0) -> Path:
@@ -204,7 +204,7 @@ def test_the_embedded_corpus_is_never_called_demos(demos_root, caplog):
 
 
 def test_the_embedded_corpus_is_whole():
-    manifest = corpora.read_manifest("embedded", progress=False)
+    manifest = corpora.read_manifest("embedded")
     assert manifest["speaker"].nunique() >= 20
     assert set(manifest["gender"]) == {"female", "male"}
     for split in base.SPLITS:

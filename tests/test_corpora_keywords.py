@@ -16,7 +16,7 @@ AUXILIARY = ("bed", "visual")
 
 
 def read(name: str, root: Path, **kwargs) -> pd.DataFrame:
-    return corpora.read_manifest(name, root, progress=False, **kwargs)
+    return corpora.read_manifest(name, root, **kwargs)
 
 
 def by_file(manifest: pd.DataFrame, column: str) -> dict[str, str]:

@@ -311,7 +311,7 @@ def test_every_archive_of_the_registry_has_a_hash():
 
 def test_the_command_line(server, tmp_path, monkeypatch):
     corpus = corpus_of(server, tar_of(GOOD))
-    monkeypatch.setattr(corpora, "_found", lambda: {corpus.name: corpus})
+    monkeypatch.setattr(corpora, "known", lambda: {corpus.name: corpus})
     listed = CliRunner().invoke(cli.app, ["corpora"])
     assert "or: speechunlearn download words --root DIR (1)" in listed.output
     root = tmp_path / "words"

@@ -11,7 +11,6 @@ import scipy.fft
 import soundfile
 
 from speechunlearn import corpora
-from speechunlearn.corpora import embedded_keywords
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "data" / "embedded_keywords"
@@ -26,7 +25,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def manifest():
-    return corpora.read_manifest("embedded_keywords", progress=False)
+    return corpora.read_manifest("embedded_keywords")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def test_every_voice_says_every_word_twice(manifest, script):
     assert len(counts) == len(script.WORDS) * len(script.VOICES) and set(counts) == {2}
     assert set(manifest["speaker"]) == {script.speaker(voice) for voice in script.VOICES}
     assert len(script.WORDS) >= 10 and len(script.VOICES) >= 20
-    assert set(manifest["label"]) == set(embedded_keywords.CORPUS.labels)
+    assert set(manifest["label"]) == set(corpora.get("embedded_keywords").labels)
     assert manifest["hash"].is_unique and manifest.attrs["skipped"] == []
 
 

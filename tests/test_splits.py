@@ -168,7 +168,7 @@ def test_a_rare_label_is_kept_in_training():
 
 
 def test_split_of_real_speech(real_speech):
-    manifest = corpora.read_manifest("ravdess", real_speech("ravdess"), progress=False)
+    manifest = corpora.read_manifest("ravdess", real_speech("ravdess"))
     split = speaker_split(manifest, {"train": 0.6, "validation": 0.2, "test": 0.2}, seed=0)
     assert_disjoint(split)
     speakers = split.groupby("split")["speaker"].nunique().to_dict()

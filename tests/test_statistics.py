@@ -462,10 +462,10 @@ def test_paired_over_several_pairs():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.iloc[::-1], "same clips in the same order, row 0 has hash"),
-        (lambda t: t.iloc[1:], "a has 300 clips and b has 299"),
-        (lambda t: t.assign(label=0), "row 1 has label"),
-        (lambda t: t.assign(split="forget"), "row 0 has split 'unseen' and 'forget'"),
+        (lambda t: t.assign(hash=t["hash"] + "x"), "'unseen' differs in hash, label"),
+        (lambda t: t.iloc[1:], r"300 clips, 299 in reference"),
+        (lambda t: t.assign(label=0), "'unseen' differs in hash, label"),
+        (lambda t: t.assign(split="forget"), r"splits \['unseen'\], reference \['forget'\]"),
         (lambda t: t.drop(columns="hash"), r"lacks the columns \['hash'\]"),
     ],
 )
@@ -476,9 +476,17 @@ def test_paired_tests_refuse_other_clips(test, change, message):
         test(clips, change(clips))
 
 
+def test_paired_tests_take_the_clips_in_any_order():
+    a, b = simulate(rng()), other_model(simulate(rng()), rng(9), share=0.2)
+    shuffled = b.sample(frac=1, random_state=3)
+    assert mcnemar(a, shuffled) == mcnemar(a, b) < 1
+    mixed, usual = (paired_bootstrap(a, x, generator=rng()) for x in (shuffled, b))
+    assert mixed == pytest.approx(usual, abs=1e-12) and usual.value != 0
+
+
 def test_paired_refuses_other_speakers_and_other_numbers_of_pairs():
     clips = simulate(rng())
-    with pytest.raises(ParameterError, match="row 0 has speaker"):
+    with pytest.raises(ParameterError, match="differs in hash, label, speaker"):
         paired_bootstrap(clips, clips.assign(speaker="x"), generator=rng())
     with pytest.raises(ParameterError, match="a has 2 tables and b has 1"):
         paired_bootstrap([clips, clips], [clips], generator=rng())

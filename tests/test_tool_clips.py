@@ -47,7 +47,7 @@ def test_a_corpus_of_ones_own_has_each_label_once(tmp_path: Path) -> None:
         label = unicodedata.normalize(form, "felicit\u00e0")
         rows.append(f"{seed}.wav,{label},s{seed % 2}")
     (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    manifest = corpora.read_manifest("csv", tmp_path / "clips.csv", progress=False)
+    manifest = corpora.read_manifest("csv", tmp_path / "clips.csv")
     assert set(manifest["label"]) == {"felicit\u00e0"}
 
 

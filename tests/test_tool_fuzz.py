@@ -423,7 +423,7 @@ def test_tables_of_a_corpus(clips_folder):
                 lines[1:] = [line and line + b",speaker %d" % i for i, line in enumerate(lines[1:])]
                 file.write_bytes(b"\n".join(lines))
         return outcome(
-            ["clips.csv"], lambda: corpora.read_manifest("csv", file, progress=False)
+            ["clips.csv"], lambda: corpora.read_manifest("csv", file)
         )
 
     judge([case._replace(expected=None) for case in TABLES if "0,000" not in case.name], run)

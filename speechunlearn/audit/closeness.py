@@ -1,14 +1,14 @@
 """How close is an unlearned model to one that was retrained without the forget set?
 
 The functions take scores, per-clip losses or output probabilities, not models; the curves of
-:func:`anamnesis` come from :func:`speechunlearn.lab.relearning.relearn`. ``METRICS`` names the
-functions by the page of the book that explains them.
+:func:`anamnesis` come from :func:`speechunlearn.lab.relearning.relearn`. The
+pages of the metrics in the book explain them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +16,8 @@ import pandas as pd
 from jaxtyping import Float, Num, Shaped
 from scipy.special import rel_entr
 
-from speechunlearn.audit.metrics import check_finite, check_unit, distance_to_retrained
-from speechunlearn.errors import ParameterError
+from speechunlearn.audit.metrics import check_as_many, check_unit, distance_to_retrained, numbers
+from speechunlearn.errors import require
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
 Losses = Sequence[float] | Num[np.ndarray, " _clips"] | pd.Series
@@ -140,16 +140,10 @@ def tow_mia(scores: Mapping[str, float], retrained: Mapping[str, float]) -> floa
 
 def gum(
     *,
-    mia_original: float,
-    mia_unlearned: float,
-    mia_retrained: float,
-    score_unlearned: float,
-    score_retrained: float,
-    seconds_unlearned: float,
-    seconds_retrained: float,
-    a: float = 1.0,
-    b: float = 1.0,
-    resolution: float | None = None,
+    mia_original: float, mia_unlearned: float, mia_retrained: float,
+    score_unlearned: float, score_retrained: float,
+    seconds_unlearned: float, seconds_retrained: float,
+    a: float = 1.0, b: float = 1.0, resolution: float | None = None,
 ) -> Gum:
     r"""Global unlearning metric as it was published.
 
@@ -203,22 +197,23 @@ def gum(
         nan
 
     """
-    for name, value in (
-        ("mia_original", mia_original), ("mia_unlearned", mia_unlearned),
-        ("mia_retrained", mia_retrained), ("score_unlearned", score_unlearned),
-        ("score_retrained", score_retrained),
-    ):
+    shares = {
+        "mia_original": mia_original, "mia_unlearned": mia_unlearned,
+        "mia_retrained": mia_retrained, "score_unlearned": score_unlearned,
+        "score_retrained": score_retrained,
+    }
+    for name, value in shares.items():
         check_unit(name, value)
-    if not 0 <= seconds_unlearned < math.inf:
-        raise ParameterError(f"seconds_unlearned must be 0 or more, got {seconds_unlearned}")
-    for name, value in (("seconds_retrained", seconds_retrained), ("a", a), ("b", b)):
-        if not 0 < value < math.inf:
-            raise ParameterError(f"{name} must be positive, got {value}")
+    positive = {"seconds_retrained": seconds_retrained, "a": a, "b": b}
+    for name, value in positive.items():
+        require(0 < value < math.inf, f"{name} must be positive, got {value}")
+    seconds = seconds_unlearned
+    require(0 <= seconds < math.inf, f"seconds_unlearned must be 0 or more, got {seconds}")
     utility = 1 - distance_to_retrained(score_unlearned, score_retrained)
-    time = 1 - math.log1p(seconds_unlearned) / math.log1p(seconds_retrained)
+    time = 1 - math.log1p(seconds) / math.log1p(seconds_retrained)
     if resolution is not None:
-        if not 0 < resolution <= 1:
-            raise ParameterError(f"resolution must be above 0 and at most 1, got {resolution}")
+        in_range = 0 < resolution <= 1
+        require(in_range, f"resolution must be above 0 and at most 1, got {resolution}")
         time, width = max(0.0, time), max(abs(mia_original - mia_retrained), resolution)
         efficacy = max(0.0, 1 - ((mia_unlearned - mia_retrained) / width) ** 2)
         if min(utility, efficacy, time) == 0:
@@ -387,7 +382,8 @@ def loss_ks(losses: Losses, retrained: Losses) -> float:
     """
     from scipy.stats import ks_2samp  # takes a second to import
 
-    return float(ks_2samp(*_check_losses(losses, retrained)).statistic)
+    sides = numbers("losses", losses), numbers("retrained", retrained)
+    return float(ks_2samp(*sides).statistic)
 
 
 def loss_emd(losses: Losses, retrained: Losses) -> float:
@@ -416,7 +412,8 @@ def loss_emd(losses: Losses, retrained: Losses) -> float:
     """
     from scipy.stats import wasserstein_distance
 
-    return float(wasserstein_distance(*_check_losses(losses, retrained)))
+    sides = numbers("losses", losses), numbers("retrained", retrained)
+    return float(wasserstein_distance(*sides))
 
 
 def interclass_confusion(truth: Labels, prediction: Labels, classes: Sequence[object]) -> Confusion:
@@ -448,18 +445,14 @@ def interclass_confusion(truth: Labels, prediction: Labels, classes: Sequence[ob
         Confusion(n_confused=2, share=0.5, n_clips=4)
 
     """
-    if len(truth) != len(prediction):
-        raise ParameterError(
-            f"truth and prediction must have one length, got {len(truth)} and {len(prediction)}"
-        )
+    check_as_many(truth, prediction)
     chosen = list(classes)
-    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
-        raise ParameterError(f"classes must be distinct and at least two, got {chosen}")
+    n_classes = len(set(chosen))
+    require(1 < n_classes == len(chosen), f"classes must be distinct and at least two: {chosen}")
     true, predicted = (pd.Series(list(values), dtype=object) for values in (truth, prediction))
     inside = true.isin(chosen)
     n_clips = int(inside.sum())
-    if n_clips == 0:
-        raise ParameterError(f"truth holds no clip of the classes {chosen}")
+    require(n_clips, f"truth holds no clip of the classes {chosen}")
     count = int((inside & predicted.isin(chosen) & (true != predicted)).sum())
     return Confusion(count, count / n_clips, n_clips)
 
@@ -495,16 +488,12 @@ def relearn_time(curve: Curve, original_score: float, *, alpha: float = 0.05) ->
         inf
 
     """
-    scores = np.asarray(curve, dtype=float)
-    if scores.ndim != 1 or scores.size == 0:
-        raise ParameterError(f"curve must hold a score a step, got the shape {scores.shape}")
+    scores = numbers("curve", curve)
     for score in scores:
         check_unit("curve", score)
     check_unit("original_score", original_score)
-    if original_score == 0:
-        raise ParameterError("original_score is 0: every model is there from the start")
-    if not 0 <= alpha < 1:
-        raise ParameterError(f"alpha must be in [0, 1), got {alpha}")
+    require(original_score, "original_score is 0: every model is there from the start")
+    require(0 <= alpha < 1, f"alpha must be in [0, 1), got {alpha}")
     # Shares of clips differ by more than rounding.
     reached = scores >= (1 - alpha) * original_score - 1e-12
     return float(np.argmax(reached)) if reached.any() else math.inf
@@ -563,8 +552,8 @@ def _product_of_closeness(
 ) -> float:
     """Product over the names of 1 - distance."""
     for argument, values in (("scores", scores), ("retrained", retrained)):
-        if set(values) != set(names):
-            raise ParameterError(f"{argument} must have {list(names)}, got {list(values)}")
+        fits = set(values) == set(names)
+        require(fits, f"{argument} must have {list(names)}, got {list(values)}")
         for name in names:
             check_unit(f"{argument}[{name!r}]", values[name])
     return math.prod(1 - distance_to_retrained(scores[name], retrained[name]) for name in names)
@@ -574,36 +563,22 @@ def _check_pair_of_probabilities(
     probabilities: Probabilities, others: Probabilities, name: str
 ) -> list[Float[np.ndarray, "_clips _classes"]]:
     """The rows in double precision, each of which is a distribution."""
-    p, q = (np.asarray(values, dtype=float) for values in (probabilities, others))
-    for argument, rows in (("probabilities", p), (name, q)):
-        if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
-            raise ParameterError(
-                f"{argument} must hold clips and two or more classes, got the shape {rows.shape}"
-            )
-        bad = ~(np.isfinite(rows) & (rows >= 0))
-        if bad.any():
-            raise ParameterError(f"{argument} must be finite and not negative, got {rows[bad][0]}")
-        off = np.abs(rows.sum(axis=1) - 1) > 1e-4  # what single precision leaves of the sum
-        if off.any():
-            row = int(np.argmax(off))
-            raise ParameterError(f"{argument}: row {row} sums to {rows[row].sum():.6g}, not to 1")
-    if p.shape != q.shape:
-        raise ParameterError(
-            f"probabilities and {name} must be of the same clips and classes, "
-            f"got the shapes {p.shape} and {q.shape}"
-        )
-    # exact rows, so that what single precision left over is no distance
-    return [rows / rows.sum(axis=1, keepdims=True) for rows in (p, q)]
-
-
-def _check_losses(*sides: Losses) -> list[Float[np.ndarray, " _clips"]]:
-    """Losses of a model and of the retrained one."""
-    of_sides = [np.asarray(values, dtype=float) for values in sides]
-    for name, losses in zip(("losses", "retrained"), of_sides, strict=True):
-        if losses.size == 0:
-            raise ParameterError(f"{name} is empty")
-        check_finite(name, losses)
-    return of_sides
+    exact = []
+    for argument, values in (("probabilities", probabilities), (name, others)):
+        rows = numbers(argument, values, classes=2)
+        require(rows.min() >= 0, f"{argument} must not be negative, got {rows.min()}")
+        sums = rows.sum(axis=1)
+        off = np.abs(sums - 1)
+        row = int(off.argmax())
+        # what single precision leaves of the sum
+        require(off[row] <= 1e-4, f"{argument}: row {row} sums to {sums[row]:.6g}, not to 1")
+        exact.append(rows / sums[:, None])  # so that what it left over is no distance
+    shapes = [rows.shape for rows in exact]
+    require(
+        shapes[0] == shapes[1], f"probabilities and {name} must be of the same clips and classes, "
+        f"got the shapes {shapes[0]} and {shapes[1]}",
+    )
+    return exact
 
 
 def _ratio(steps: float, others: float) -> float:
@@ -611,15 +586,3 @@ def _ratio(steps: float, others: float) -> float:
     if steps == others:
         return math.nan if math.isinf(steps) else 1.0
     return math.inf if others == 0 else steps / others
-
-
-#: every metric of this module, by the page of the book that explains it
-METRICS: dict[str, tuple[Callable[..., object], ...]] = {
-    "tow": (tow, tow_mia),
-    "gum": (gum, gum_bounded),
-    "zrf": (zrf,),
-    "activation_distance": (activation_distance,),
-    "loss_distribution": (loss_ks, loss_emd),
-    "interclass_confusion": (interclass_confusion,),
-    "anamnesis": (relearn_time, anamnesis),
-}

@@ -3,13 +3,12 @@
 Each attack gives a score to every clip, the higher the more it takes the clip for one that was
 trained on: :class:`Scores`. :func:`performance` reads area, equal error rate and hits at few false
 alarms from them, and :func:`to_retrained` compares a figure with that of retrained models. The
-functions take arrays, not models. ``ATTACKS`` names them by the page of the book that explains
-them.
+functions take arrays, not models; the pages of the metrics in the book explain them.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,17 +16,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Num
 from scipy.special import log_softmax, logsumexp
 
-from speechunlearn.audit.metrics import check_finite, check_unit, distance_to_retrained
-from speechunlearn.audit.statistics import (
-    Clusters,
-    Interval,
-    auc_of_resamples,
-    draw_clips,
-    few_clips,
-    interval,
-    unit,
-)
-from speechunlearn.errors import ParameterError
+from speechunlearn.audit import statistics
+from speechunlearn.audit.metrics import check_columns, check_unit, distance_to_retrained, numbers
+from speechunlearn.audit.statistics import Clusters, Interval, Resamples, Weights, draw_clips
+from speechunlearn.errors import ParameterError, require
 
 # An underscore: two arguments need not agree in the axis, or are refused with a message.
 Values = Sequence[float] | Num[np.ndarray, " _clips"] | Bool[np.ndarray, " _clips"] | pd.Series
@@ -36,6 +28,7 @@ Logits = Num[np.ndarray, "clips classes"]
 Labels = Int[np.ndarray, " _clips"]
 LogProbabilities = Float[np.ndarray, "clips classes"]
 Curve = Float[np.ndarray, "resample points"]
+OfClips = Float[np.ndarray, " _clips"]
 #: resamples whose curves are held at a time
 _ROWS = 50
 
@@ -60,7 +53,6 @@ class Imbalance(NamedTuple):
         n_pairs: number of pairs
         n_unmatched: number of members without a partner
         mean_difference: mean over pairs of member's minus non-member's duration, seconds
-        mean_distance: mean over pairs of the absolute difference, seconds
         standardised: ``mean_difference`` by the standard deviation of the durations before
             matching (root mean of the two sides' variances); 0 where durations do not vary
         agreement: share of pairs that agree in each column asked for
@@ -70,7 +62,6 @@ class Imbalance(NamedTuple):
     n_pairs: int
     n_unmatched: int
     mean_difference: float
-    mean_distance: float
     standardised: float
     agreement: dict[str, float]
 
@@ -184,15 +175,11 @@ def features(logits: Logits, labels: Labels) -> pd.DataFrame:
     others = p * log_rest
     others[clips, labels] = 0
     loss = -log_p[clips, labels]
-    return pd.DataFrame(
-        {
-            "loss": loss,
-            "confidence": np.exp(-loss),
-            "entropy": -(p * log_p).sum(axis=1),
-            "modified_entropy": np.exp(log_rest[clips, labels]) * loss - others.sum(axis=1),
-            "correct": log_p.argmax(axis=1) == labels,
-        }
-    )
+    return pd.DataFrame({
+        "loss": loss, "confidence": np.exp(-loss), "entropy": -(p * log_p).sum(axis=1),
+        "modified_entropy": np.exp(log_rest[clips, labels]) * loss - others.sum(axis=1),
+        "correct": log_p.argmax(axis=1) == labels,
+    })
 
 
 def logit_confidence(logits: Logits, labels: Labels) -> Float[np.ndarray, " clips"]:
@@ -244,9 +231,8 @@ def loss_membership_attack(member_losses: Values, nonmember_losses: Values) -> S
         0.8125
 
     """
-    return Scores(
-        -np.asarray(member_losses, dtype=float), -np.asarray(nonmember_losses, dtype=float)
-    )
+    sides = (member_losses, nonmember_losses)
+    return Scores(*(-np.asarray(losses, dtype=float) for losses in sides))
 
 
 def regression_attack(
@@ -285,10 +271,8 @@ def regression_attack(
     """
     sides = _check_features({"members": members, "nonmembers": nonmembers})
     sizes = {name: len(side) for name, side in sides.items()}
-    if not 2 <= n_folds <= min(sizes.values()):
-        raise ParameterError(
-            f"n_folds must be from 2 to the clips of a side, {sizes}, got {n_folds}"
-        )
+    enough = 2 <= n_folds <= min(sizes.values())
+    require(enough, f"n_folds must be from 2 to the clips of a side, {sizes}, got {n_folds}")
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -335,23 +319,17 @@ def svc_attack(retain: Features, heldout: Features, forget: Features, unseen: Fe
         array([ True, False])
 
     """
-    sides = _check_features(
-        {"retain": retain, "heldout": heldout, "forget": forget, "unseen": unseen}
-    )
+    of_sides = {"retain": retain, "heldout": heldout, "forget": forget, "unseen": unseen}
+    sides = _check_features(of_sides)
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    machine = make_pipeline(
-        StandardScaler(), SVC(C=3, kernel="rbf", gamma="auto", class_weight="balanced")
-    )
-    machine.fit(
-        np.concatenate([sides["retain"], sides["heldout"]]),
-        np.repeat([1, 0], [len(sides["retain"]), len(sides["heldout"])]),
-    )
-    return Scores(
-        machine.decision_function(sides["forget"]), machine.decision_function(sides["unseen"])
-    )
+    known = np.concatenate([sides["retain"], sides["heldout"]])
+    is_member = np.repeat([1, 0], [len(sides["retain"]), len(sides["heldout"])])
+    classifier = SVC(C=3, kernel="rbf", gamma="auto", class_weight="balanced")
+    machine = make_pipeline(StandardScaler(), classifier).fit(known, is_member)
+    return Scores(*(machine.decision_function(sides[side]) for side in ("forget", "unseen")))
 
 
 def hold_apart(groups: Clusters, generator: np.random.Generator) -> Bool[np.ndarray, " clips"]:
@@ -373,18 +351,14 @@ def hold_apart(groups: Clusters, generator: np.random.Generator) -> Bool[np.ndar
 
     """
     codes, names = pd.factorize(pd.Series(list(groups), dtype=object))
-    if len(names) < 2:
-        raise ParameterError(f"groups must hold two or more, got {list(names)}")
+    require(len(names) > 1, f"groups must hold two or more, got {list(names)}")
     chosen = generator.permutation(len(names))[: len(names) // 2]
     return np.isin(codes, chosen)
 
 
 def match(
-    members: pd.DataFrame,
-    nonmembers: pd.DataFrame,
-    *,
-    exact: Sequence[str] = ("label", "speaker"),
-    duration: str = "seconds",
+    members: pd.DataFrame, nonmembers: pd.DataFrame, *,
+    exact: Sequence[str] = ("label", "speaker"), duration: str = "seconds",
 ) -> Matching:
     r"""Give each member a non-member that is like it, so that an attack has less else to go by.
 
@@ -421,43 +395,30 @@ def match(
 
     """
     for name, table in (("members", members), ("nonmembers", nonmembers)):
-        if table.empty:
-            raise ParameterError(f"{name} has no rows")
-        for column in (*exact, duration):
-            if column not in table.columns:
-                raise ParameterError(f"{name} lacks column {column!r}, has {list(table.columns)}")
-            if table[column].isna().any():
-                raise ParameterError(f"{name}: missing values in column {column!r}")
-    n_pairs = min(len(members), len(nonmembers))
-    if float(n_pairs + 1) ** (len(exact) + 1) > 1e12:
-        raise ParameterError(
-            f"exact: {len(exact)} columns are too many for {n_pairs} pairs: leave one out"
-        )
+        check_columns(name, table, [*exact, duration])
+    n_pairs, n_exact = min(len(members), len(nonmembers)), len(exact)
+    few_enough = float(n_pairs + 1) ** (n_exact + 1) <= 1e12
+    require(few_enough, f"exact: {n_exact} columns are too many for {n_pairs} pairs: leave one out")
     seconds, others = (table[duration].to_numpy(float) for table in (members, nonmembers))
     distance = np.abs(seconds[:, None] - others[None, :])
     # All distances together cost no more than n_pairs, so that one more agreement of the last
     # column outweighs them, and one of the column before it all of those.
     cost = distance / max(float(distance.max()), np.finfo(float).tiny)
-    for power, column in enumerate(reversed(exact), start=1):
-        differs = members[column].to_numpy()[:, None] != nonmembers[column].to_numpy()[None, :]
-        cost = cost + differs * float(n_pairs + 1) ** power
+    alike = {
+        column: members[column].to_numpy()[:, None] == nonmembers[column].to_numpy()
+        for column in exact
+    }
+    for power, same in enumerate(reversed(alike.values()), start=1):
+        cost = cost + ~same * float(n_pairs + 1) ** power
     from scipy.optimize import linear_sum_assignment  # takes a second to import
 
     rows, columns = linear_sum_assignment(cost)
     difference = seconds[rows] - others[columns]
     scale = math.sqrt((seconds.var() + others.var()) / 2)
+    mean = float(difference.mean())
+    agreement = {column: float(same[rows, columns].mean()) for column, same in alike.items()}
     imbalance = Imbalance(
-        n_pairs=n_pairs,
-        n_unmatched=len(members) - n_pairs,
-        mean_difference=float(difference.mean()),
-        mean_distance=float(np.abs(difference).mean()),
-        standardised=float(difference.mean() / scale) if scale > 0 else 0.0,
-        agreement={
-            column: float(
-                (members[column].to_numpy()[rows] == nonmembers[column].to_numpy()[columns]).mean()
-            )
-            for column in exact
-        },
+        n_pairs, len(members) - n_pairs, mean, mean / scale if scale > 0 else 0.0, agreement
     )
     return Matching(rows, columns, imbalance)
 
@@ -516,24 +477,16 @@ def likelihood_ratio(
         array([2.25])
 
     """
-    if confidences.ndim != 2 or confidences.size == 0:
-        raise ParameterError(
-            f"confidences must hold shadows and clips, got the shape {confidences.shape}"
-        )
-    if inside.shape != confidences.shape or target.shape != confidences.shape[1:]:
-        raise ParameterError(
-            f"inside {inside.shape} and target {target.shape} must fit confidences "
-            f"{confidences.shape}"
-        )
-    for name, values in (("confidences", confidences), ("target", target)):
-        check_finite(name, values)
-    if not prior >= 0:
-        raise ParameterError(f"prior must be 0 or more, got {prior}")
+    confidences, target = numbers("confidences", confidences, 1), numbers("target", target)
+    shapes = inside.shape, target.shape
+    fit = shapes == (confidences.shape, confidences.shape[1:])
+    require(fit, "inside {} and target {} must fit confidences".format(*shapes))
+    require(prior >= 0, f"prior must be 0 or more, got {prior}")
     from scipy.stats import norm
 
     densities = []
     for side, mask in (("in", inside), ("out", ~inside)):
-        mean, sd = _shrunken_normal(confidences.astype(float), mask, prior, side)
+        mean, sd = _shrunken_normal(confidences, mask, prior, side)
         densities.append(norm.logpdf(target, mean, sd))
     return densities[0] - densities[1]
 
@@ -558,8 +511,7 @@ def auc(scores: Scores) -> float:
         0.8125
 
     """
-    _check_scores(scores)
-    return float(auc_of_resamples(*scores, *_once(scores))[0])
+    return float(statistics.auc_of_resamples(*scores, *_once(scores))[0])
 
 
 def eer(scores: Scores) -> float:
@@ -621,13 +573,8 @@ def tpr_at_fpr(scores: Scores, max_fpr: float = 0.01) -> Hits:
 
 
 def performance(
-    scores: Scores,
-    groups: tuple[Clusters, Clusters],
-    *,
-    max_fpr: float = 0.01,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
+    scores: Scores, groups: tuple[Clusters, Clusters], *, generator: np.random.Generator,
+    max_fpr: float = 0.01, n_resamples: int = 1000, level: float = 0.95,
 ) -> Performance:
     """AUC, equal error rate and hits at few false alarms, each with a bootstrap interval.
 
@@ -662,14 +609,13 @@ def performance(
 
     """
     check_unit("max_fpr", max_fpr)
-    _check_scores(scores)
-    n_members, n_nonmembers = len(scores.members), len(scores.nonmembers)
+    n_members, n_nonmembers = (side.shape[1] for side in _once(scores))
     of_members, of_others = list(groups[0]), list(groups[1])
-    if (len(of_members), len(of_others)) != (n_members, n_nonmembers):
-        raise ParameterError(
-            f"groups: {len(of_members)} and {len(of_others)}, but there are {n_members} members "
-            f"and {n_nonmembers} non-members"
-        )
+    require(
+        (len(of_members), len(of_others)) == (n_members, n_nonmembers),
+        f"groups: {len(of_members)} and {len(of_others)}, but there are {n_members} members "
+        f"and {n_nonmembers} non-members",
+    )
     if set(of_members) & set(of_others):
         sides = np.repeat([0, 1], [n_members, n_nonmembers])
         together = of_members + of_others
@@ -684,19 +630,13 @@ def performance(
     for first in range(0, len(both), _ROWS):  # the curves of all are as long as clips are many
         rows = both[first : first + _ROWS]
         curves = _curves(scores, members[rows], nonmembers[rows])
-        aucs = auc_of_resamples(*scores, members[rows], nonmembers[rows])
+        aucs = statistics.auc_of_resamples(*scores, members[rows], nonmembers[rows])
         of_rows.append([aucs, _eers(*curves), *_hits(*curves, max_fpr)])
-    aucs, eers, tpr, fpr = (np.concatenate(values) for values in zip(*of_rows, strict=True))
-    few = min(filter(None, map(few_clips, (of_members, of_others))), default=None)
-    return Performance(
-        interval(aucs, level, few),
-        interval(eers, level, few),
-        interval(tpr, level, few),
-        float(fpr[0]),
-        n_members,
-        n_nonmembers,
-        (unit(of_members), unit(of_others)),
-    )
+    *shares, fpr = np.concatenate(of_rows, axis=1)
+    few = min(filter(None, map(statistics.few_clips, (of_members, of_others))), default=None)
+    areas, errors, hits = (statistics.interval(values, level, few) for values in shares)
+    resampled = statistics.unit(of_members), statistics.unit(of_others)
+    return Performance(areas, errors, hits, float(fpr[0]), n_members, n_nonmembers, resampled)
 
 
 def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
@@ -724,10 +664,10 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
         ToRetrained(distance=0.1875, spread=0.125)
 
     """
-    if len(retrained) < 2:
-        raise ParameterError(f"retrained: {len(retrained)} figure(s); a spread needs two or more")
-    check_finite("value", np.array([value]))
-    check_finite("retrained", np.array(retrained))
+    n = len(retrained)
+    require(n > 1, f"retrained: {n} figure(s); a spread needs two or more")
+    numbers("value", [value])
+    numbers("retrained", retrained)
     between = [distance_to_retrained(a, b) for a, b in itertools.combinations(retrained, 2)]
     to_each = [distance_to_retrained(value, other) for other in retrained]
     return ToRetrained(float(np.mean(to_each)), float(np.mean(between)))
@@ -735,21 +675,13 @@ def to_retrained(value: float, retrained: Sequence[float]) -> ToRetrained:
 
 def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities, LogProbabilities]:
     """log p and log(1 - p) of every class, exact near 0 and 1."""
-    if logits.ndim != 2 or logits.shape[0] == 0 or logits.shape[1] < 2:
-        raise ParameterError(
-            f"logits must hold clips and two or more classes, got the shape {logits.shape}"
-        )
-    check_finite("logits", logits)
-    if labels.shape != logits.shape[:1]:
-        raise ParameterError(f"labels: {labels.shape}, but there are {len(logits)} clips")
-    outside = (labels < 0) | (labels >= logits.shape[1])
-    if outside.any():
-        raise ParameterError(
-            f"labels must be from 0 to {logits.shape[1] - 1}, got {labels[outside][0]}"
-        )
-    log_p = log_softmax(logits.astype(float), axis=1)
+    log_p = log_softmax(numbers("logits", logits, classes=2), axis=1)
+    n_clips, n_classes = log_p.shape
+    require(labels.shape == (n_clips,), f"labels: {labels.shape}, but there are {n_clips} clips")
+    for label in labels[(labels < 0) | (labels >= n_classes)]:
+        raise ParameterError(f"labels must be from 0 to {n_classes - 1}, got {label}")
     # No class but the likeliest has p above 1/2, where 1 - p would be rounded.
-    clips, top = np.arange(len(log_p)), log_p.argmax(axis=1)
+    clips, top = np.arange(n_clips), log_p.argmax(axis=1)
     rest = log_p.copy()
     rest[clips, top] = -np.inf
     p = np.exp(log_p)
@@ -761,89 +693,62 @@ def _log_probabilities(logits: Logits, labels: Labels) -> tuple[LogProbabilities
 
 def _check_features(sides: dict[str, Features]) -> dict[str, Float[np.ndarray, "clips features"]]:
     """Features as columns of numbers, as many for each side."""
-    tables = {}
-    for name, values in sides.items():
-        table = np.asarray(values, dtype=float)
-        table = table[:, None] if table.ndim == 1 else table
-        if table.ndim != 2 or table.size == 0:
-            raise ParameterError(f"{name} has no clips or features, its shape is {table.shape}")
-        check_finite(name, table)
-        tables[name] = table
+    tables = {name: pd.DataFrame(values, copy=False) for name, values in sides.items()}
+    tables = {name: numbers(name, table, 1) for name, table in tables.items()}
     widths = {name: table.shape[1] for name, table in tables.items()}
-    if len(set(widths.values())) > 1:
-        raise ParameterError(f"all sides must have the same features, got {widths}")
+    require(len({*widths.values()}) == 1, f"all sides must have the same features, got {widths}")
     return tables
 
 
-def _check_scores(scores: Scores) -> None:
-    for name, values in scores._asdict().items():
-        if len(values) == 0:
-            raise ParameterError(f"scores.{name} is empty")
-        gaps = int(np.isnan(values).sum())
-        if gaps:
-            raise ParameterError(f"scores.{name} holds {gaps} NaN of {len(values)} values")
-
-
 def _shrunken_normal(
-    confidences: Float[np.ndarray, "shadows clips"],
-    mask: Bool[np.ndarray, "shadows clips"],
-    prior: float,
-    side: str,
-) -> tuple[Float[np.ndarray, " clips"], Float[np.ndarray, " clips"]]:
+    confidences: Num[np.ndarray, "shadows clips"], mask: Bool[np.ndarray, "shadows clips"],
+    prior: float, side: str,
+) -> tuple[OfClips, OfClips]:
     """Mean and standard deviation of each clip over the shadow models of one side."""
     count = mask.sum(axis=0)
-    needed = 2 if prior == 0 else 1
-    if count.min() < needed:
-        clip = int(count.argmin())
-        raise ParameterError(
-            f"inside: clip {clip} has {count[clip]} shadow models {side}, needs {needed}"
-        )
+    least, needed = int(count.argmin()), 2 if prior == 0 else 1
+    n = count[least]
+    require(n >= needed, f"inside: clip {least} has {n} shadow models {side}, needs {needed}")
     mean = np.where(mask, confidences, 0).sum(axis=0) / count
     squares = np.where(mask, confidences - mean, 0) ** 2
     freedom = count - 1
-    if freedom.sum() == 0:
-        raise ParameterError(f"inside: no clip has two shadow models {side}")
+    require(freedom.sum(), f"inside: no clip has two shadow models {side}")
     common = squares.sum() / freedom.sum()
-    if math.isinf(prior):
-        variance = np.full(len(mean), common)
-    else:
+    variance = np.full(len(mean), common)
+    if prior < math.inf:
         variance = (squares.sum(axis=0) + prior * common) / (freedom + prior)
-    if variance.min() <= 0:
-        clip = int(variance.argmin())
-        raise ParameterError(
-            f"confidences: the shadow models {side} agree on clip {clip}, its variance is 0"
-        )
+    least = int(variance.argmin())
+    alike = f"the shadow models {side} agree on clip {least}, its variance is 0"
+    require(variance[least] > 0, f"confidences: {alike}")
     return mean, np.sqrt(variance)
 
 
 def _once(scores: Scores) -> list[Float[np.ndarray, "1 _clips"]]:
-    """The resample that holds each clip once."""
+    """The resample that holds each clip once; scores of no clips, or that are NaN, are refused."""
+    for name, values in scores._asdict().items():
+        require(len(values), f"scores.{name} is empty")
+        gaps = int(np.isnan(values).sum())
+        require(not gaps, f"scores.{name} holds {gaps} NaN of {len(values)} values")
     return [np.ones((1, len(side))) for side in scores]
 
 
-def _curves(
-    scores: Scores,
-    members: Float[np.ndarray, "resample members"],
-    nonmembers: Float[np.ndarray, "resample nonmembers"],
-) -> tuple[Curve, Curve]:
+def _curves(scores: Scores, members: Weights, nonmembers: Weights) -> tuple[Curve, Curve]:
     """ROC curve of every resample: shares of non-members and of members at or above a threshold.
 
     The first threshold is above all scores, the last is the lowest score.
     """
-    _check_scores(scores)
     thresholds = np.unique(np.concatenate(scores))[::-1]
     shares = []
     for values, weights in ((scores.nonmembers, nonmembers), (scores.members, members)):
         order = np.argsort(-values, kind="stable")
-        running = np.cumsum(weights[:, order], axis=1)
-        running = np.pad(running, ((0, 0), (1, 0)))
+        running = np.pad(np.cumsum(weights[:, order], axis=1), ((0, 0), (1, 0)))
         above = np.searchsorted(-values[order], -thresholds, side="right")
         points = running[:, np.concatenate([[0], above])]
         shares.append(points / running[:, -1:])
     return shares[0], shares[1]
 
 
-def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
+def _eers(fpr: Curve, tpr: Curve) -> Resamples:
     """Equal error rate of each curve, see `eer`."""
     missed = 1 - tpr
     rows = np.arange(len(fpr))
@@ -855,22 +760,8 @@ def _eers(fpr: Curve, tpr: Curve) -> Float[np.ndarray, " resample"]:
     return np.where(equal, sums[rows, after], least) / 2
 
 
-def _hits(
-    fpr: Curve, tpr: Curve, max_fpr: float
-) -> tuple[Float[np.ndarray, " resample"], Float[np.ndarray, " resample"]]:
+def _hits(fpr: Curve, tpr: Curve, max_fpr: float) -> tuple[Resamples, Resamples]:
     """Shares of members and of non-members at the last threshold that accuses few enough."""
     rows = np.arange(len(fpr))
     last = (fpr <= max_fpr + 1e-12).sum(axis=1) - 1
     return tpr[rows, last], fpr[rows, last]
-
-
-#: every function of this module, by the page of the book that explains it
-ATTACKS: dict[str, tuple[Callable[..., object], ...]] = {
-    "mia_auc": (loss_membership_attack,),
-    "mia_features": (features, logit_confidence),
-    "mia_regression": (regression_attack,),
-    "mia_svc": (svc_attack, hold_apart),
-    "mia_matched": (match,),
-    "mia_likelihood_ratio": (likelihood_ratio,),
-    "mia_performance": (auc, eer, tpr_at_fpr, performance, to_retrained),
-}

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, Num, Shaped
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import ArrayLike
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import ParameterError, require
 
 SPLITS = ("forget", "retain", "unseen", "removed")
 
@@ -37,34 +38,46 @@ def check_predictions(predictions: pd.DataFrame, columns: Sequence[str]) -> None
             or an unknown split
 
     """
-    columns = ["split", *columns]
-    missing = [column for column in columns if column not in predictions.columns]
-    if missing:
-        raise ParameterError(
-            f"predictions lacks the columns {missing}, it has {list(predictions.columns)}"
-        )
-    if predictions.empty:
-        raise ParameterError("predictions has no rows")
-    for column in columns:
-        gaps = int(predictions[column].isna().sum())
-        if gaps:
-            raise ParameterError(f"predictions: {gaps} missing values in column {column!r}")
+    check_columns("predictions", predictions, ["split", *columns])
     unknown = sorted(set(predictions["split"].unique()) - set(SPLITS))
-    if unknown:
-        raise ParameterError(f"predictions holds the splits {unknown}, known are {SPLITS}")
+    require(not unknown, f"predictions holds the splits {unknown}, known are {SPLITS}")
+
+
+def check_columns(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise ParameterError unless a table has rows and these columns, without a missing value."""
+    missing = [column for column in columns if column not in table.columns]
+    require(not missing, f"{name} lacks the columns {missing}, it has {list(table.columns)}")
+    require(len(table), f"{name} has no rows")
+    for column in columns:
+        gaps = int(table[column].isna().sum())
+        require(not gaps, f"{name}: {gaps} missing values in column {column!r}")
 
 
 def check_unit(name: str, value: float) -> None:
     """Raise ParameterError unless a value is in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ParameterError(f"{name} must be in [0, 1], got {value}")
+    require(0 <= value <= 1, f"{name} must be in [0, 1], got {value}")
 
 
-def check_finite(name: str, values: Num[np.ndarray, "*_shape"]) -> None:
-    """Raise ParameterError at the first value that is not finite."""
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise ParameterError(f"{name} must be finite, got {values[bad][0]}")
+def numbers(name: str, values: ArrayLike, classes: int | None = None) -> Float[np.ndarray, ...]:
+    """Return numbers in double precision, a row a clip.
+
+    Args:
+        name: of the argument, for messages
+        values: a number a clip, or a row of them
+        classes: least number of columns of a table; None where each clip has one number
+
+    Raises:
+        ParameterError: another shape, no clips, or a number that is not finite
+
+    """
+    array, n_dimensions = np.asarray(values, dtype=float), 1 if classes is None else 2
+    held = "a number" if classes is None else f"{classes} or more columns"
+    fits = array.ndim == n_dimensions and array.size and array.shape[-1] >= (classes or 1)
+    require(fits, f"{name} must hold clips and {held} of each, got the shape {array.shape}")
+    bad = array[~np.isfinite(array)]
+    if bad.size:
+        raise ParameterError(f"{name} must be finite, got {bad[0]}")
+    return array
 
 
 def uar(truth: Labels, prediction: Labels, n_labels: int) -> float:
@@ -134,19 +147,21 @@ def _correct(
     truth: Labels, prediction: Labels, n_labels: int
 ) -> tuple[Int[np.ndarray, " clips"], Shaped[np.ndarray, " clips"]]:
     """The true classes, and whether each clip is classified correctly."""
-    if len(truth) != len(prediction):
-        raise ParameterError(
-            f"truth and prediction must have one length, got {len(truth)} and {len(prediction)}"
-        )
-    if len(truth) == 0:
-        raise ParameterError("truth is empty")
-    known = np.arange(n_labels)
+    check_as_many(truth, prediction)
+    require(len(truth), "truth is empty")
+    known = list(range(n_labels))
     sides: list[np.ndarray] = [np.asarray(truth), np.asarray(prediction)]
     for name, classes in zip(("truth", "prediction"), sides, strict=True):
         unknown = classes[~np.isin(classes, known)].tolist()
         if unknown:
-            raise ParameterError(f"{name} holds {unknown[0]!r}, which is not in {known.tolist()}")
+            raise ParameterError(f"{name} holds {unknown[0]!r}, which is not in {known}")
     return sides[0].astype(np.intp), sides[0] == sides[1]
+
+
+def check_as_many(truth: Labels, prediction: Labels) -> None:
+    """Raise ParameterError unless every clip has a prediction."""
+    n, m = len(truth), len(prediction)
+    require(n == m, f"truth and prediction must have one length, got {n} and {m}")
 
 
 def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -166,6 +181,32 @@ def by_split(predictions: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.
     check_predictions(predictions, columns)
     groups = dict(list(predictions.groupby("split")))
     return {split: groups[split] for split in SPLITS if split in groups}
+
+
+def check_same_clips(
+    predictions: pd.DataFrame, reference: pd.DataFrame, columns: Sequence[str] = ("hash", "label")
+) -> None:
+    """Refuse two tables that are not of the same clips, in any order: no distance means anything.
+
+    Args:
+        predictions: per-clip predictions table
+        reference: the same of another model
+        columns: what is equal of the same clips
+
+    Raises:
+        ParameterError: splits, or a column of a split's clips, that differ
+
+    """
+    parts, others = (by_split(table, columns) for table in (predictions, reference))
+    splits = list(parts), list(others)
+    require(splits[0] == splits[1], "predictions has the splits {}, reference {}".format(*splits))
+    for split, part in parts.items():
+        clips, of_reference = (
+            sorted(of[list(columns)].itertuples(index=False)) for of in (part, others[split])
+        )
+        told = f"reference must have the clips of predictions: {split!r} differs in "
+        told += f"{', '.join(columns)} ({len(clips)} clips, {len(of_reference)} in reference)"
+        require(clips == of_reference, told)
 
 
 def distance_to_retrained(value: float, reference: float) -> float:

@@ -7,17 +7,15 @@ import pandas as pd
 from jaxtyping import Float
 
 from speechunlearn.audit.membership import features
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
 
 #: the logits of the forget set are kept in columns of this name and the number of their class
 LOGIT = "logit_"
 
 
 def table(
-    logits: Mapping[str, Float[np.ndarray, "_clips classes"]],
-    hashes: Mapping[str, Sequence[str]],
-    about: pd.DataFrame,
-    labels: Sequence[str],
+    logits: Mapping[str, Float[np.ndarray, "_clips classes"]], hashes: Mapping[str, Sequence[str]],
+    about: pd.DataFrame, labels: Sequence[str],
 ) -> pd.DataFrame:
     """Return what a model says of every clip of every part.
 
@@ -42,22 +40,15 @@ def table(
         clips, double = known.loc[list(contents)], logits[part].astype(float)
         truth = clips["label"].map(number).to_numpy()
         kept = logits[part].astype(np.float16) if part == "forget" else np.nan
-        tables.append(
-            pd.DataFrame(
-                {
-                    "split": part,
-                    "hash": clips.index,
-                    "speaker": clips["speaker"].to_numpy(),
-                    "label": truth,
-                    "prediction": double.argmax(1),
-                    "cluster": clips["cluster"].astype(str).to_numpy(),
-                    "duration": clips["seconds"].to_numpy(float),
-                }
-            ).join([
-                features(double, truth).drop(columns="correct"),
-                pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32"),
-            ])
-        )
+        about_clips = pd.DataFrame({
+            "split": part, "hash": clips.index, "speaker": clips["speaker"].to_numpy(),
+            "label": truth, "prediction": double.argmax(1),
+            "cluster": clips["cluster"].astype(str).to_numpy(),
+            "duration": clips["seconds"].to_numpy(float),
+        })
+        of_forget = pd.DataFrame(kept, range(len(truth)), logits_of, dtype="float32")
+        by_clip = features(double, truth).drop(columns="correct")
+        tables.append(about_clips.join([by_clip, of_forget]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -72,10 +63,9 @@ def forget_logits(predictions: pd.DataFrame) -> Float[np.ndarray, "clips classes
 
     """
     columns = [column for column in predictions if str(column).startswith(LOGIT)]
-    if not columns:
-        raise ParameterError("predictions hold no logits: they were written before these were kept")
+    require(columns, "predictions hold no logits: they were written before these were kept")
     columns.sort(key=lambda column: int(column.removeprefix(LOGIT)))
     forget = predictions.loc[predictions["split"] == "forget", columns].to_numpy(float)
-    if np.isnan(forget).any():
-        raise ParameterError("predictions: a clip of the forget set has no logits")
+    whole = not np.isnan(forget).any()
+    require(whole, "predictions: a clip of the forget set has no logits")
     return forget

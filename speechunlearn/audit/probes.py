@@ -8,20 +8,21 @@ not find a stronger one may (Elazar and Goldberg 2018): a score of chance is of 
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
 
 #: by growing strength; the strongest, an encoder that is trained itself, needs a model
 KINDS = ("linear", "mlp")
 #: of the MLP, at most: a budget, as far as it has not converged before
 STEPS = 200
+
+Pooled = Float[np.ndarray, "_clips width"]
+Codes = Int[np.ndarray, " _clips"]
 
 
 def _reader(kind: str, seed: int) -> Any:
@@ -30,34 +31,17 @@ def _reader(kind: str, seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    require(kind in KINDS, f"probe: {kind!r} is not one of {', '.join(KINDS)}")
     readers = {
         "linear": LogisticRegression(class_weight="balanced", max_iter=2000),
-        "mlp": MLPClassifier(
-            (64,), solver="lbfgs", alpha=1.0, max_iter=STEPS, random_state=seed
-        ),
+        "mlp": MLPClassifier((64,), solver="lbfgs", alpha=1.0, max_iter=STEPS, random_state=seed),
     }
-    if kind not in readers:
-        raise ParameterError(f"probe: {kind!r} is not one of {', '.join(KINDS)}")
     return make_pipeline(StandardScaler(), readers[kind])
 
 
-@contextlib.contextmanager
-def _within_budget() -> Iterator[None]:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
 def probe(
-    kind: str,
-    trained_on: Float[np.ndarray, "clips width"],
-    codes: Int[np.ndarray, " clips"],
-    tested_on: Float[np.ndarray, "others width"],
-    *,
-    seed: int = 0,
-) -> Int[np.ndarray, " others"]:
+    kind: str, trained_on: Pooled, codes: Codes, tested_on: Pooled, *, seed: int = 0
+) -> Codes:
     """Train a probe on some clips, and return what it says of others.
 
     Args:
@@ -76,19 +60,16 @@ def probe(
         array([0, 1])
 
     """
-    with _within_budget():
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         return _reader(kind, seed).fit(trained_on, codes).predict(tested_on)
 
 
 def across_speakers(
-    kind: str,
-    pooled: Float[np.ndarray, "clips width"],
-    codes: Int[np.ndarray, " clips"],
-    speakers: Shaped[np.ndarray, " clips"],
-    *,
-    folds: int = 4,
-    seed: int = 0,
-) -> Int[np.ndarray, " clips"]:
+    kind: str, pooled: Pooled, codes: Codes, speakers: Shaped[np.ndarray, " clips"], *,
+    folds: int = 4, seed: int = 0,
+) -> Codes:
     """Return what probes say of clips whose speakers they were not trained on.
 
     Speakers are cut into folds with as equal shares of each value as there can be: a fold that
@@ -106,11 +87,11 @@ def across_speakers(
         ParameterError: a value of fewer speakers than folds
 
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     fewest = min(len({*np.asarray(speakers)[codes == code]}) for code in np.unique(codes))
-    if fewest < folds:
-        raise ParameterError(f"folds: {folds}, but a value has {fewest} speakers only")
+    require(fewest >= folds, f"folds: {folds}, but a value has {fewest} speakers only")
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with _within_budget():
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         return cross_val_predict(_reader(kind, seed), pooled, codes, groups=speakers, cv=parts)

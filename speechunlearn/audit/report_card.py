@@ -5,9 +5,9 @@ seeds, and several that were trained on it. What a model scores is read against 
 retrained model would score; nothing is read against 0 or 0.5.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,11 @@ from scipy.special import ndtri, softmax
 
 from speechunlearn.audit import closeness, membership, scoring
 from speechunlearn.audit.membership import Scores
+from speechunlearn.audit.metrics import check_same_clips
 from speechunlearn.audit.predictions import forget_logits
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
+
+T = TypeVar("T")
 
 #: what an attack on more than the loss looks at
 FEATURES = ("confidence", "entropy", "modified_entropy", "correct")
@@ -50,7 +53,6 @@ ON_A_CARD = (*SCORES, *DISTANCES)
 WITH_SHADOWS = {"mia_u_lira": "U-LiRA, AUC"}
 #: what a reader calls each of them
 NAMES = SCORES | WITH_SHADOWS | DISTANCES
-
 
 #: what is read from an attack's scores, as `membership.performance` names it
 _MEASURES: dict[str, Callable[[Scores], float]] = {
@@ -98,7 +100,7 @@ class _References(NamedTuple):
 
     """
 
-    models: Sequence[_Scored]
+    models: list[_Scored]
     values: dict[str, Float[np.ndarray, " retrained"]]
     chance: dict[str, float]
 
@@ -129,25 +131,15 @@ class Auditor:
     """
 
     def __init__(
-        self,
-        retrained: Sequence[pd.DataFrame],
-        originals: Sequence[pd.DataFrame] = (),
-        *,
-        n_labels: int,
-        seed: int = 0,
-        level: float = 0.95,
-        chosen: Sequence[str] = ON_A_CARD,
+        self, retrained: Sequence[pd.DataFrame], originals: Sequence[pd.DataFrame] = (), *,
+        n_labels: int, seed: int = 0, level: float = 0.95, chosen: Sequence[str] = ON_A_CARD,
         unlearned_shadows: Sequence[pd.DataFrame] = (),
     ) -> None:
-        if len(retrained) < 2:
-            raise ParameterError(
-                f"retrained: {len(retrained)} model(s); their spread needs two or more"
-            )
-        if not 0 < level < 1:
-            raise ParameterError(f"level: {level} is not between 0 and 1")
+        n = len(retrained)
+        require(n > 1, f"retrained: {n} model(s); their spread needs two or more")
+        require(0 < level < 1, f"level: {level} is not between 0 and 1")
         unknown = [name for name in chosen if name not in ON_A_CARD]
-        if unknown:
-            raise ParameterError(f"chosen: no score is named {unknown}")
+        require(not unknown, f"chosen: no score is named {unknown}")
         self.n_labels, self.seed, self.level = n_labels, seed, level
         self.chosen = [*chosen, *(WITH_SHADOWS if unlearned_shadows else ())]
         self._first = _ordered(retrained[0])
@@ -214,32 +206,24 @@ class Auditor:
 
     def cards_of_retrained(self) -> list[Card]:
         """Judge each retrained model by the others; of two there are no cards."""
-        left_out = self._references.models if self._rests else []
-        return [self._judge(one, rest) for one, rest in zip(left_out, self._rests, strict=True)]
+        # of two there are no rests
+        judged = zip(self._references.models, self._rests, strict=False)
+        return [self._judge(one, rest) for one, rest in judged]
 
     @cached_property
     def _rests(self) -> list[_References]:
         """The retrained models but one, for each that is left out."""
-        models = list(self._references.models)
-        if len(models) < 3:
-            return []
-        return [
-            self._beside_each_other(models[:i] + models[i + 1 :]) for i in range(len(models))
-        ]
+        models = self._references.models if len(self.retrained) > 2 else []
+        return [self._beside_each_other(rest) for _, rest in _each_left_out(models)]
 
-    def _beside_each_other(self, models: Sequence[_Scored]) -> _References:
-        beside = [
-            self._beside(one, [*models[:i], *models[i + 1 :]]) for i, one in enumerate(models)
-        ]
-        names, judged = list(beside[0][0]), list(beside[0][1])
-        values = {name: np.array([scores[name] for scores, _ in beside]) for name in names}
-        chance = {
-            name: scoring.chance_of_clips(
-                np.array([shares[name][0] for _, shares in beside]), beside[0][1][name][1]
-            )
-            for name in judged
-        }
-        for name in (name for name in JUDGED_DISTANCES if name in values):
+    def _beside_each_other(self, models: list[_Scored]) -> _References:
+        beside = [self._beside(one, rest) for one, rest in _each_left_out(models)]
+        values = {name: np.array([scores[name] for scores, _ in beside]) for name in beside[0][0]}
+        chance = {}
+        for name, (_, step) in beside[0][1].items():
+            by_clip = np.array([shares[name][0] for _, shares in beside])
+            chance[name] = scoring.chance_of_clips(by_clip, step)
+        for name in values.keys() & JUDGED_DISTANCES:
             # a distance of shares of clips: binomial, for no clip's part of it is known
             mean = values[name].mean()
             chance[name] = float(mean * (1 - mean) / self.n_forget)
@@ -251,12 +235,11 @@ class Auditor:
 
     def _judge(self, model: _Scored, references: _References) -> Card:
         scores, _ = self._beside(model, references.models)
-        judged = [name for name in scores if name in references.chance]
-        if not judged:
-            raise ParameterError(f"chosen: {list(self.chosen)}, none of which is judged here")
+        judged = scores.keys() & references.chance
+        require(judged, f"chosen: {list(self.chosen)}, none of which is judged here")
         quantile = float(ndtri(1 - (1 - self.level) / (2 * len(judged))))
         rows = []
-        for name in (name for name in NAMES if name in scores and name in references.values):
+        for name in (name for name in NAMES if name in scores.keys() & references.values):
             value, others = scores[name], references.values[name]
             low, high = 0.0, others.max()
             if name in judged:
@@ -285,10 +268,7 @@ class Auditor:
 
         """
         attacks = self._all_attacks(self._checked(model), self.retrained)
-        of_retrained = [
-            self._all_attacks(table, self.retrained[:i] + self.retrained[i + 1 :])
-            for i, table in enumerate(self.retrained)
-        ]
+        of_retrained = [self._all_attacks(*both) for both in _each_left_out(self.retrained)]
         rows = []
         for name, (scores, groups) in attacks.items():
             reached = membership.performance(
@@ -297,18 +277,13 @@ class Auditor:
             others = [attacks[name][0] for attacks in of_retrained if name in attacks]
             for figure, of in _MEASURES.items():
                 interval, beside = getattr(reached, figure), [of(other) for other in others]
-                distance, spread = (
-                    membership.to_retrained(interval.value, beside) if len(beside) > 1
-                    else (np.nan, np.nan)
-                )
-                rows.append(
-                    {
-                        "attack": name, "measure": figure, **interval._asdict(),
-                        "retrained": float(np.mean(beside)) if beside else np.nan,
-                        "distance": distance, "spread": spread,
-                        "members": reached.n_members, "nonmembers": reached.n_nonmembers,
-                    }
-                )
+                row = {"attack": name, "measure": figure, **interval._asdict()}
+                row |= dict.fromkeys(("retrained", "distance", "spread"), np.nan)
+                if len(beside) > 1:
+                    row["retrained"] = float(np.mean(beside))
+                    row |= membership.to_retrained(interval.value, beside)._asdict()
+                row |= {"members": reached.n_members, "nonmembers": reached.n_nonmembers}
+                rows.append(row)
         return pd.DataFrame(rows)
 
     def _scored(self, model: pd.DataFrame) -> _Scored:
@@ -325,7 +300,7 @@ class Auditor:
         return _Scored(model, values, scores, shares)
 
     def _beside(
-        self, model: _Scored, retrained: Sequence[_Scored]
+        self, model: _Scored, retrained: list[_Scored]
     ) -> tuple[dict[str, float], dict[str, _Shares]]:
         """Every chosen score of a model beside these retrained models, and the clips' shares."""
         tables = [other.table for other in retrained]
@@ -367,16 +342,12 @@ class Auditor:
             attacks["mia_matched"] = self.matching.apply(by_loss), (pairs, pairs)
         return attacks
 
-    def _all_attacks(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
-    ) -> dict[str, _Attack]:
-        members = list(self._sides(model)[0]["cluster"]) * len(retrained)
-        ratios = self._ratios(model, retrained)
+    def _all_attacks(self, model: pd.DataFrame, others: list[pd.DataFrame]) -> dict[str, _Attack]:
+        members = list(self._sides(model)[0]["cluster"]) * len(others)
+        ratios = self._ratios(model, others)
         return self._attacks(model) | {name: (r, (members, members)) for name, r in ratios.items()}
 
-    def _ratios(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame]
-    ) -> dict[str, Scores]:
+    def _ratios(self, model: pd.DataFrame, retrained: list[pd.DataFrame]) -> dict[str, Scores]:
         """Attacks by log-likelihood ratios of the answers to the forget set: 'in' to 'out'.
 
         Under the model, and under retrained ones. Each retrained model is the non-member once; the
@@ -385,30 +356,22 @@ class Auditor:
         (Hayes et al. 2024, https://arxiv.org/abs/2403.01218), models that unlearned the clips by
         the judged method: what it finds is the trace of that method.
         """
-        inside = {
-            "mia_likelihood_ratio": self.originals, "mia_u_lira": self.unlearned_shadows
-        }
-        outside = len(retrained) >= 3
-        return {
-            name: self._ratio(model, retrained, shadows) for name, shadows in inside.items()
-            if outside and len(shadows) >= 2 and name in self.chosen
-        }
-
-    def _ratio(
-        self, model: pd.DataFrame, retrained: Sequence[pd.DataFrame],
-        shadows: Sequence[pd.DataFrame],
-    ) -> Scores:
-        inside = [_logit_confidence(table) for table in shadows]
-        outside = [_logit_confidence(table) for table in retrained]
-        judged = _logit_confidence(model)
-        members, nonmembers = [], []
-        for i, target in enumerate(outside):
-            confidences = np.array(inside + outside[:i] + outside[i + 1 :])
-            held = np.zeros(confidences.shape, dtype=bool)
-            held[: len(inside)] = True
-            members.append(membership.likelihood_ratio(confidences, held, judged))
-            nonmembers.append(membership.likelihood_ratio(confidences, held, target))
-        return Scores(np.concatenate(members), np.concatenate(nonmembers))
+        shadows = {"mia_likelihood_ratio": self.originals, "mia_u_lira": self.unlearned_shadows}
+        ratios = {}
+        for name, tables in shadows.items():
+            if name not in self.chosen or len(retrained) < 3 or len(tables) < 2:
+                continue
+            judged, *known = [_logit_confidence(table) for table in (model, *tables, *retrained)]
+            inside, outside = known[: len(tables)], known[len(tables) :]
+            pairs = []
+            for target, others in _each_left_out(outside):
+                confidences = np.array(inside + others)
+                held = np.zeros(confidences.shape, dtype=bool)
+                held[: len(inside)] = True
+                ratio = partial(membership.likelihood_ratio, confidences, held)
+                pairs.append([ratio(judged), ratio(target)])
+            ratios[name] = Scores(*np.concatenate(pairs, axis=1))
+        return ratios
 
     def _sides(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the clips of the forget set, and those an attack sets beside them."""
@@ -417,7 +380,7 @@ class Auditor:
         return table[forget], table[others]
 
     def _checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        scoring.check_same_clips(table, self._first)
+        check_same_clips(table, self._first)
         return _ordered(table)
 
 
@@ -499,12 +462,15 @@ def utility_distance(scores: scoring.Values, retrained: Sequence[scoring.Values]
 
 
 def _distance_to_mean(
-    scores: scoring.Values,
-    retrained: Sequence[scoring.Values],
-    names: Sequence[tuple[str, str]],
+    scores: scoring.Values, retrained: Sequence[scoring.Values], names: Sequence[tuple[str, str]]
 ) -> float:
     means = {name: np.mean([other[name] for other in retrained]) for name in names}
     return float(np.mean([abs(scores[name] - mean) for name, mean in means.items()]))
+
+
+def _each_left_out(several: list[T]) -> Iterator[tuple[T, list[T]]]:
+    """Yield each of several, with the others."""
+    return ((one, several[:i] + several[i + 1 :]) for i, one in enumerate(several))
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from jaxtyping import Float
 
 from speechunlearn.audit.membership import Scores, auc, loss_membership_attack
 from speechunlearn.audit.metrics import SCORES, by_split, distance_to_retrained
-from speechunlearn.errors import ParameterError
 
 #: value by split and metric
 Values = dict[tuple[str, str], float]
@@ -14,20 +13,15 @@ Values = dict[tuple[str, str], float]
 
 def with_distances(values: Values, reference: Values) -> Values:
     """Values of a model, each followed by its distance to the retrained model's."""
-    return {
-        (split, name): number
-        for (split, metric), value in values.items()
-        for name, number in (
-            (metric, value),
-            (f"{metric}_distance", distance_to_retrained(value, reference[split, metric])),
-        )
-    }
+    both: Values = {}
+    for (split, metric), value in values.items():
+        distance = distance_to_retrained(value, reference[split, metric])
+        both |= {(split, metric): value, (split, f"{metric}_distance"): distance}
+    return both
 
 
 def of_one_more(
-    values: Float[np.ndarray, " retrained"],
-    chance: float,
-    quantile: float,
+    values: Float[np.ndarray, " retrained"], chance: float, quantile: float
 ) -> tuple[float, float]:
     r"""Where the score of one more retrained model would lie.
 
@@ -202,25 +196,3 @@ def scores(predictions: pd.DataFrame, n_labels: int) -> Values:
             attack = loss_membership_attack(part["loss"], clips[outside]["loss"])
             values[split, "mia_auc"] = auc(attack)
     return values
-
-
-def check_same_clips(predictions: pd.DataFrame, reference: pd.DataFrame) -> None:
-    """Refuse two tables that are not of the same clips, in any order: no distance means anything.
-
-    Raises:
-        ParameterError: splits, clips or labels that differ
-
-    """
-    parts, others = (by_split(table, ["hash", "label"]) for table in (predictions, reference))
-    if list(parts) != list(others):
-        raise ParameterError(f"predictions has the splits {list(parts)}, reference {list(others)}")
-    for split in parts:
-        keys = [
-            sorted(zip(of[split]["hash"], of[split]["label"], strict=True))
-            for of in (parts, others)
-        ]
-        if keys[0] != keys[1]:
-            raise ParameterError(
-                f"reference must have the clips and labels of predictions, split {split!r} differs "
-                f"({len(keys[0])} clips in predictions, {len(keys[1])} in reference)"
-            )

@@ -11,6 +11,7 @@ a score of every resample, `interval` and `p_value` read what they say, and `uni
 drawn.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,13 +19,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Num, Shaped
 
-from speechunlearn.audit.metrics import check_predictions, check_unit
-from speechunlearn.errors import ParameterError
+from speechunlearn.audit.metrics import check_predictions, check_same_clips, check_unit
+from speechunlearn.errors import require
 
 #: of fewer clusters than this, the clips within are drawn, too
 FEW = 17
 
 Clusters = Sequence[object] | Shaped[np.ndarray, " _clips"] | pd.Series
+#: how often each clip (speaker, run) is in a resample, a row a resample; a value of each resample
+Weights = Float[np.ndarray, "_rows _clips"]
+Resamples = Float[np.ndarray, " _rows"]
 
 
 class Interval(NamedTuple):
@@ -72,9 +76,7 @@ class ZTest(NamedTuple):
     p_value: float
 
 
-def draw(
-    n: int, n_resamples: int, generator: np.random.Generator
-) -> Float[np.ndarray, "one_and_resamples n"]:
+def draw(n: int, n_resamples: int, generator: np.random.Generator) -> Weights:
     """How often each of n clusters (speakers, runs) occurs when as many are drawn with replacement.
 
     Args:
@@ -96,21 +98,16 @@ def draw(
         ((101, 3), array([1., 1., 1.]), {np.float64(3.0)})
 
     """
-    if n_resamples < 100:
-        raise ParameterError(f"n_resamples must be at least 100, got {n_resamples}")
-    if n < 1:
-        raise ParameterError(f"n must be at least 1, got {n}")
+    require(n_resamples >= 100, f"n_resamples must be at least 100, got {n_resamples}")
+    require(n >= 1, f"n must be at least 1, got {n}")
     drawn = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
     return np.concatenate([np.ones((1, n)), drawn])
 
 
 def draw_clips(
-    clusters: Clusters,
-    n_resamples: int,
-    generator: np.random.Generator,
-    *,
+    clusters: Clusters, n_resamples: int, generator: np.random.Generator, *,
     sides: Clusters | None = None,
-) -> Float[np.ndarray, "one_and_resamples _clips"]:
+) -> Weights:
     """How often each clip occurs when clusters (speakers) are drawn: the package's one rule.
 
     Of `FEW` clusters or more, as many are drawn with replacement, each with all of its clips. The
@@ -181,9 +178,7 @@ def unit(clusters: Clusters) -> str:
     return f"{n} {name}{'s' if n != 1 else ''}{within if n < FEW else ''}"
 
 
-def uar_of_resamples(
-    clips: pd.DataFrame, weights: Float[np.ndarray, "_rows _clips"]
-) -> Float[np.ndarray, " _rows"]:
+def uar_of_resamples(clips: pd.DataFrame, weights: Weights) -> Resamples:
     """UAR of one model on every resample: the mean recall over the classes that it holds.
 
     Args:
@@ -209,9 +204,9 @@ def uar_of_resamples(
 def auc_of_resamples(
     members: Num[np.ndarray, " _members"],
     nonmembers: Num[np.ndarray, " _nonmembers"],
-    drawn_members: Float[np.ndarray, "_rows _members"],
-    drawn_nonmembers: Float[np.ndarray, "_rows _nonmembers"],
-) -> Float[np.ndarray, " _rows"]:
+    drawn_members: Weights,
+    drawn_nonmembers: Weights,
+) -> Resamples:
     """Area under the ROC curve of an attack on every resample: the share of pairs it gets right.
 
     Args:
@@ -241,7 +236,7 @@ def auc_of_resamples(
 
 
 def mean_over_runs(
-    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Float[np.ndarray, "_rows _pairs"]
+    scores: Float[np.ndarray, "_pairs *what _rows"], weights: Weights
 ) -> Float[np.ndarray, "*what _rows"]:
     """Mean score over the drawn runs (a training seed and a forget set each), on every resample.
 
@@ -258,9 +253,7 @@ def mean_over_runs(
         return np.nansum(times * scores, axis=0) / (times * ~np.isnan(scores)).sum(axis=0)
 
 
-def interval(
-    values: Float[np.ndarray, " one_and_resamples"], level: float = 0.95, few: int | None = None
-) -> Interval:
+def interval(values: Resamples, level: float = 0.95, few: int | None = None) -> Interval:
     r"""Read the central interval of a value's resamples.
 
     Where all clips of a few speakers are answered rightly, all resamples have the value 1, and
@@ -287,8 +280,7 @@ def interval(
         0.2924
 
     """
-    if not 0 < level < 1:
-        raise ParameterError(f"level must be in (0, 1), got {level}")
+    require(0 < level < 1, f"level must be in (0, 1), got {level}")
     if np.isnan(values[1:]).all():
         return Interval(float(values[0]), float("nan"), float("nan"))
     low, high = np.nanquantile(values[1:], [(1 - level) / 2, (1 + level) / 2])
@@ -298,7 +290,7 @@ def interval(
     return Interval(float(values[0]), float(low), float(high))
 
 
-def p_value(differences: Float[np.ndarray, " one_and_resamples"]) -> float:
+def p_value(differences: Resamples) -> float:
     r"""Two-sided p-value of no difference, the inversion of the percentile interval.
 
     .. math::
@@ -352,12 +344,7 @@ def cluster_bootstrap(predictions: pd.DataFrame, **options: Any) -> Interval:
 
 
 def pooled_bootstrap(
-    predictions: Sequence[pd.DataFrame],
-    *,
-    clusters: str = "speaker",
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
+    predictions: Sequence[pd.DataFrame], *, level: float = 0.95, **options: Any
 ) -> Interval:
     """Percentile bootstrap interval of the mean score over several training runs.
 
@@ -371,10 +358,10 @@ def pooled_bootstrap(
 
     Args:
         predictions: per-clip predictions tables of one split, one for each run
-        clusters: column to resample by, a name means the same cluster in every table
-        n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
-        generator: source of randomness
+        **options: ``generator``, the source of randomness; ``clusters``, column to resample by (by
+            default ``"speaker"``), where a name means the same cluster in every table; and
+            ``n_resamples``, at least 100 (1000)
 
     Returns:
         mean of the runs' scores on the clips as they are, and its interval
@@ -384,18 +371,14 @@ def pooled_bootstrap(
             or a parameter is out of range
 
     """
-    (means,), few = _means([predictions], clusters, n_resamples, generator)
+    (means,), few = _means([predictions], **options)
     return interval(means, level, few)
 
 
 def paired_bootstrap(
     a: pd.DataFrame | Sequence[pd.DataFrame],
     b: pd.DataFrame | Sequence[pd.DataFrame],
-    *,
-    clusters: str = "speaker",
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    generator: np.random.Generator,
+    *, clusters: str = "speaker", level: float = 0.95, **options: Any,
 ) -> Difference:
     """Percentile bootstrap of the difference of two models on the same clips.
 
@@ -406,24 +389,23 @@ def paired_bootstrap(
         a: predictions table of one split of the first model, or one for each run
         b: the same of the second model
         clusters: column to resample by
-        n_resamples: number of resamples, at least 100
         level: confidence level in (0, 1)
-        generator: source of randomness
+        **options: of :func:`pooled_bootstrap`
 
     Returns:
         difference a - b, its interval and p-value
 
     Raises:
-        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+        ParameterError: if ``a`` and ``b`` do not hold the same clips, in any order,
             or as in :func:`pooled_bootstrap`
 
     """
     tables_a, tables_b = ([x] if isinstance(x, pd.DataFrame) else list(x) for x in (a, b))
-    if len(tables_a) != len(tables_b):
-        raise ParameterError(f"a has {len(tables_a)} tables and b has {len(tables_b)}")
+    n_a, n_b = len(tables_a), len(tables_b)
+    require(n_a == n_b, f"a has {n_a} tables and b has {n_b}")
     for table_a, table_b in zip(tables_a, tables_b, strict=True):
-        _check_paired(table_a, table_b, ["split", "hash", "label", clusters])
-    (means_a, means_b), _ = _means([tables_a, tables_b], clusters, n_resamples, generator)
+        check_same_clips(table_a, table_b, ["hash", "label", clusters])
+    (means_a, means_b), _ = _means([tables_a, tables_b], clusters=clusters, **options)
     return Difference(*interval(means_a - means_b, level), p_value(means_a - means_b))
 
 
@@ -449,7 +431,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
         two-sided p-value
 
     Raises:
-        ParameterError: if ``a`` and ``b`` do not hold the same clips in the same order,
+        ParameterError: if ``a`` and ``b`` do not hold the same clips, in any order,
             or a table is empty, lacks a column or holds several splits
 
     Examples:
@@ -460,8 +442,11 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
         0.125
 
     """
-    _check_paired(a, b, ["split", "hash", "label"])
-    right_a, right_b = ((x["label"] == x["prediction"]).to_numpy() for x in (a, b))
+    for table in (a, b):
+        _check_one_split(table, ["hash", "label", "prediction"])
+    check_same_clips(a, b)
+    ordered = (table.sort_values("hash") for table in (a, b))
+    right_a, right_b = ((table["label"] == table["prediction"]).to_numpy() for table in ordered)
     # imported where it is used: the engine above serves those who have no need of it
     from statsmodels.stats.contingency_tables import mcnemar as exact
 
@@ -505,8 +490,7 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
     """
     check_unit("uar_a", uar_a)
     check_unit("uar_b", uar_b)
-    if n < 1:
-        raise ParameterError(f"n must be at least 1, got {n}")
+    require(n >= 1, f"n must be at least 1, got {n}")
     if uar_a == uar_b:
         return ZTest(0.0, 0.5)
     from statsmodels.stats.proportion import proportions_ztest
@@ -516,14 +500,11 @@ def uar_z_test(uar_a: float, uar_b: float, n: int) -> ZTest:
 
 
 def _means(
-    models: Sequence[Sequence[pd.DataFrame]],
-    clusters: str,
-    n_resamples: int,
-    generator: np.random.Generator,
-) -> tuple[list[Float[np.ndarray, " one_and_resamples"]], int | None]:
+    models: Sequence[Sequence[pd.DataFrame]], *, generator: np.random.Generator,
+    clusters: str = "speaker", n_resamples: int = 1000,
+) -> tuple[list[Resamples], int | None]:
     """Mean UAR of each model over its tables, on the same draws; and `few_clips` of these."""
-    if not models[0]:
-        raise ParameterError("predictions holds no table")
+    require(models[0], "predictions holds no table")
     for table in (table for tables in models for table in tables):
         _check_one_split(table, ["label", "prediction", clusters])
     clips = clips_of(models[0], clusters)
@@ -532,10 +513,9 @@ def _means(
     runs = draw(len(models[0]), n_resamples, generator)
     means = []
     for tables in models:
-        positions = [clips.get_indexer(clips_of([table], clusters)) for table in tables]
         uars = [
-            uar_of_resamples(table, weights[:, at])
-            for table, at in zip(tables, positions, strict=True)
+            uar_of_resamples(table, weights[:, clips.get_indexer(clips_of([table], clusters))])
+            for table in tables
         ]
         means.append(mean_over_runs(np.array(uars), runs))
     return means, few_clips(of_clips)
@@ -560,29 +540,10 @@ def _check_one_split(table: pd.DataFrame, columns: Sequence[str]) -> None:
     """One score over several splits means nothing, and is easily computed by mistake."""
     check_predictions(table, columns)
     splits = sorted(set(table["split"]))
-    if len(splits) > 1:
-        raise ParameterError(f"predictions must hold one split, got {splits}")
+    require(len(splits) == 1, f"predictions must hold one split, got {splits}")
 
 
-def _check_paired(a: pd.DataFrame, b: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Row i of both tables must be the same clip."""
-    for table in (a, b):
-        _check_one_split(table, [*columns, "prediction"])
-    if len(a) != len(b):
-        raise ParameterError(f"a has {len(a)} clips and b has {len(b)}, they must be the same")
-    for column in columns:
-        differs = a[column].to_numpy() != b[column].to_numpy()
-        if differs.any():
-            row = int(np.argmax(differs))
-            raise ParameterError(
-                f"a and b must hold the same clips in the same order, row {row} has {column} "
-                f"{a[column].iloc[row]!r} and {b[column].iloc[row]!r}"
-            )
-
-
-def t_interval(
-    values: Sequence[float] | np.ndarray, level: float = 0.95
-) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
     """Return the mean of independent values and its t-interval; of one value it is not known.
 
     Examples:
@@ -592,8 +553,7 @@ def t_interval(
     """
     from scipy.stats import t
 
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
+    n, mean, half = len(values), float(np.mean(values)), math.nan
+    if n > 1:
+        half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)

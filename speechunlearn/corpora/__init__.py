@@ -12,16 +12,12 @@ import pandas as pd
 
 from speechunlearn import registry
 from speechunlearn.corpora.base import COLUMNS, SPLITS, Corpus, build_manifest, card
-from speechunlearn.errors import CorpusError
+from speechunlearn.errors import CorpusError, require
 
 __all__ = ["COLUMNS", "SPLITS", "Corpus", "card", "get", "known", "read_manifest"]
 
 
 @cache
-def _found() -> dict[str, Corpus]:
-    return dict(sorted(registry.found(__name__, Corpus).items()))
-
-
 def known() -> dict[str, Corpus]:
     """All corpora that have a reader, by name.
 
@@ -31,7 +27,7 @@ def known() -> dict[str, Corpus]:
     Raises:
         RegistryError: one that another package adds, and that cannot be used
     """
-    return dict(_found())
+    return dict(sorted(registry.found(__name__, Corpus).items()))
 
 
 def get(name: str) -> Corpus:
@@ -47,16 +43,13 @@ def get(name: str) -> Corpus:
         CorpusError: if no corpus has that name
     """
     corpora = known()
-    if name not in corpora:
-        raise CorpusError(f"unknown corpus {name!r}; known: {', '.join(corpora)}")
+    known_ones = ", ".join(corpora)
+    require(name in corpora, f"unknown corpus {name!r}; known: {known_ones}", CorpusError)
     return corpora[name]
 
 
 def read_manifest(
-    name: str,
-    root: Path | str | None = None,
-    skip_bad: bool = False,
-    progress: bool = True,
+    name: str, root: Path | str | None = None, skip_bad: bool = False
 ) -> pd.DataFrame:
     """Read a corpus, check every clip, and return its manifest.
 
@@ -65,7 +58,6 @@ def read_manifest(
         root: folder of the corpus, or the CSV file for ``"csv"``;
             ``None`` takes the corpus's default folder, if it has one
         skip_bad: leave bad clips out and list them, instead of raising
-        progress: show a progress bar on stderr (only on a terminal)
 
     Returns:
         manifest, sorted by path, with index 0 to n-1 and the columns
@@ -86,4 +78,4 @@ def read_manifest(
     root = corpus.default_root if root is None else Path(root)
     if root is None:
         raise CorpusError(f"corpus {name!r} needs a root; {corpus.how_to_get}")
-    return build_manifest(corpus, root, skip_bad=skip_bad, progress=progress)
+    return build_manifest(corpus, root, skip_bad)

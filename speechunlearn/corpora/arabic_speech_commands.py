@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, bare_name, card, described, read_words
+from speechunlearn.corpora import base
+from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, matched, read_words
 
 NAME = "arabic_speech_commands"
 # The names of the folders: English translations, two of which hold a space.
-WORDS = tuple(card(NAME)["labels"])
+WORDS = tuple(base.card(NAME)["labels"])
 _SPEAKERS, _REPETITIONS = 30, 10
 _NAME = re.compile(r"(?P<speaker>\d+)_NO_\d+")
 
@@ -25,12 +26,10 @@ def parse(path: Path) -> Clip:
     Raises:
         BadClip: if the name does not follow the scheme, or the folder is none of :data:`WORDS`
     """
-    match = _NAME.fullmatch(bare_name(path))
-    if match is None:
-        raise BadClip(path, "the name does not follow <speaker>_NO_<repetition>")
-    if path.parent.name not in WORDS:
-        raise BadClip(path, f"{path.parent.name!r} is none of the {len(WORDS)} words")
-    return Clip(path, match["speaker"], "", path.parent.name, "")
+    match = matched(path, _NAME, bare_name(path), "<speaker>_NO_<repetition>")
+    word = path.parent.name
+    base.check_clip(word in WORDS, path, f"{word!r} is none of the {len(WORDS)} words")
+    return Clip(path, match["speaker"], "", word, "")
 
 
 def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:

@@ -22,7 +22,7 @@ import soxr
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from speechunlearn.errors import CorpusError
+from speechunlearn.errors import CorpusError, require
 
 COLUMNS = ("path", "speaker", "gender", "label", "seconds", "corpus", "hash", "split")
 SPLITS = ("train", "validation", "test")
@@ -40,6 +40,7 @@ SILENCE_RMS = 1e-5  # a third of one 16-bit step: no 16-bit recording of sound l
 _CUT = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.M)
 _THREADS = 2  # libsndfile and soxr release the GIL
 _NAMED_IN_ERROR = 5
+_NO_AUDIO = f"no {' or '.join(AUDIO_SUFFIXES)} file in"
 #: of the corpora that come with the repository
 DATA = Path(__file__).resolve().parents[2] / "data"
 
@@ -63,6 +64,35 @@ class BadClip(CorpusError):
         super().__init__(f"{path}: {reason}")
         self.path = str(path)
         self.reason = reason
+
+
+#: maps a path to its clip, or to None where it is left out; and what a reader returns
+Parse = Callable[[Path], Clip | None]
+Read = tuple[list[Clip], list[BadClip]]
+
+
+def check_clip(holds: object, path: Path | str, reason: str) -> None:
+    """Raise BadClip unless something holds of a clip."""
+    if not holds:
+        raise BadClip(path, reason)
+
+
+def matched(path: Path, scheme: re.Pattern[str], name: str, said: str) -> re.Match[str]:
+    """Return the parts of a clip's name.
+
+    Args:
+        path: of the clip
+        scheme: of the name
+        name: of the file, with as much of its suffixes as the scheme has
+        said: the scheme in words
+
+    Raises:
+        BadClip: the name does not follow the scheme
+    """
+    match = scheme.fullmatch(name)
+    if match is None:
+        raise BadClip(path, f"the name does not follow {said}")
+    return match
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +145,7 @@ class Corpus:
     licence: str
     how_to_get: str
     task: str
-    read: Callable[[Path], tuple[list[Clip], list[BadClip]]] | None
+    read: Callable[[Path], Read] | None
     labels: tuple[str, ...] | None = None
     default_root: Path | None = None
     expected: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
@@ -139,8 +169,7 @@ def card(name: str) -> dict[str, Any]:
         CorpusError: if there is no card of that name
     """
     file = resources.files(__package__).joinpath("cards", f"{name}.json")
-    if not file.is_file():
-        raise CorpusError(f"corpus {name!r} has no card")
+    require(file.is_file(), f"corpus {name!r} has no card", CorpusError)
     return json.loads(file.read_text("utf-8"))
 
 
@@ -175,10 +204,8 @@ def is_audio(name: str) -> bool:
 
 
 def read_folder(
-    root: Path,
-    parse: Callable[[Path], Clip | None],
-    key: Callable[[Path], Hashable] = lambda path: path.stem,
-) -> tuple[list[Clip], list[BadClip]]:
+    root: Path, parse: Parse, key: Callable[[Path], Hashable] = lambda path: path.stem
+) -> Read:
     """Read a folder whose file names say everything.
 
     Args:
@@ -193,8 +220,7 @@ def read_folder(
     Raises:
         CorpusError: if the folder is missing or holds no audio file
     """
-    if not root.is_dir():
-        raise CorpusError(f"{root}: no such folder")
+    require(root.is_dir(), f"{root}: no such folder", CorpusError)
     # Links to folders are followed: corpora on shared machines are often linked together.
     # They may lead in a circle: each folder is read once, by its own path where that is below.
     paths: list[Path] = []
@@ -210,25 +236,20 @@ def read_folder(
             waiting += filter(os.path.islink, links)
             paths += [Path(folder, name) for name in names if is_audio(name)]
     paths.sort()
-    if not paths:
-        raise CorpusError(f"{root}: no {' or '.join(AUDIO_SUFFIXES)} file in this folder")
+    require(paths, f"{root}: {_NO_AUDIO} this folder", CorpusError)
 
-    clips: list[Clip] = []
+    clips: list[Clip | None] = []
     bad: list[BadClip] = []
     first: dict[Hashable, Path] = {}
     for path in paths:
         try:
             # A corpus unpacked twice would count each of its clips twice.
-            if key(path) in first:
-                raise BadClip(path, f"a second file of this name, the first is {first[key(path)]}")
-            first[key(path)] = path
-            clip = parse(path)
+            there = first.setdefault(key(path), path)
+            check_clip(there is path, path, f"a second file of this name, the first is {there}")
+            clips.append(parse(path))
         except BadClip as error:
             bad.append(error)
-        else:
-            if clip is not None:
-                clips.append(clip)
-    return clips, bad
+    return [clip for clip in clips if clip is not None], bad
 
 
 def bare_name(path: Path) -> str:
@@ -256,9 +277,7 @@ def stored(path: Path) -> Path:
     return flac if not path.exists() and flac.exists() else path
 
 
-def read_words(
-    root: Path, parse: Callable[[Path], Clip | None]
-) -> tuple[list[Clip], list[BadClip]]:
+def read_words(root: Path, parse: Parse) -> Read:
     """Read a folder of word folders, which hold the clips of one word each.
 
     The same file name in two word folders is two clips.
@@ -277,16 +296,14 @@ def read_words(
     """
 
     def parse_in_word_folder(path: Path) -> Clip | None:
-        if path.parent.parent != root:
-            raise BadClip(path, f"not directly in a word folder of {root}")
+        check_clip(path.parent.parent == root, path, f"not directly in a word folder of {root}")
         return parse(path)
 
     clips, bad = read_folder(root, parse_in_word_folder, lambda p: (p.parent.name, bare_name(p)))
     for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith((".", "_")):
-            continue
-        if not any(map(is_audio, os.listdir(folder))):
-            raise CorpusError(f"{folder}: no {' or '.join(AUDIO_SUFFIXES)} file in a word folder")
+        if folder.is_dir() and not folder.name.startswith((".", "_")):
+            heard = any(map(is_audio, os.listdir(folder)))
+            require(heard, f"{folder}: {_NO_AUDIO} a word folder", CorpusError)
     return clips, bad
 
 
@@ -336,15 +353,12 @@ def decode(
         raise BadClip(path, f"unreadable audio ({_what_it_is(Path(path), error)})") from error
 
     seconds = len(samples) / rate
-    if seconds < MIN_SECONDS:
-        hint = "" if seconds else ": was it cut short, or never finished?"
-        raise BadClip(
-            path, f"too short: {seconds:.4f} s, at least {MIN_SECONDS} s are needed{hint}"
-        )
-    if not np.isfinite(samples).all():
-        raise BadClip(path, "NaN or infinite samples")
-    if np.abs(samples).max() > MAX_AMPLITUDE:
-        raise BadClip(path, f"samples of up to {np.abs(samples).max():.1e}")
+    hint = "" if seconds else ": was it cut short, or never finished?"
+    needed = f"at least {MIN_SECONDS} s are needed{hint}"
+    check_clip(seconds >= MIN_SECONDS, path, f"too short: {seconds:.4f} s, {needed}")
+    check_clip(np.isfinite(samples).all(), path, "NaN or infinite samples")
+    loudest = np.abs(samples).max()
+    check_clip(loudest <= MAX_AMPLITUDE, path, f"samples of up to {loudest:.1e}")
     waveform = samples.mean(axis=1)
     _check_heard(path, waveform)
     if rate != sampling_rate:
@@ -394,34 +408,32 @@ def _check_whole(path: Path | str, file: soundfile.SoundFile, n_read: int) -> No
         lengths.append((file.frames, n_read, "samples"))
     for promised, there, unit in lengths:
         # a length that no clip has stands in a stream for one that was not known
-        if there < promised <= 4 * MAX_SAMPLES:
-            raise BadClip(
-                path, f"cut short: its header promises {promised} {unit}, of which {there} are "
-                "there: copy or record it again"
-            )
+        check_clip(
+            not there < promised <= 4 * MAX_SAMPLES, path, f"cut short: its header promises "
+            f"{promised} {unit}, of which {there} are there: copy or record it again",
+        )
 
 
 def _check_size(path: Path | str, file: soundfile.SoundFile) -> None:
     """Refuse what no header of a clip says."""
-    if file.frames > 2**60:  # of a FLAC that was streamed
-        raise BadClip(path, "its header does not say how long it is: convert it, as by ffmpeg")
+    frames, rate, channels = file.frames, file.samplerate, file.channels
+    endless = "its header does not say how long it is: convert it, as by ffmpeg"
+    check_clip(frames <= 2**60, path, endless)  # of a FLAC that was streamed
     lowest, highest = SAMPLING_RATES
-    if not lowest <= file.samplerate <= highest:
-        raise BadClip(path, f"a sampling rate of {file.samplerate} Hz, not {lowest} to {highest}")
-    if file.channels > MAX_CHANNELS:
-        raise BadClip(path, f"{file.channels} channels, more than {MAX_CHANNELS}")
-    if file.frames > MAX_SECONDS * file.samplerate:
-        seconds = file.frames / file.samplerate
-        raise BadClip(path, f"too long: {seconds:.4g} s, more than {MAX_SECONDS:g} s")
-    if file.frames * file.channels > MAX_SAMPLES:
-        raise BadClip(path, f"{file.frames * file.channels} samples, more than {MAX_SAMPLES}")
+    heard = lowest <= rate <= highest
+    check_clip(heard, path, f"a sampling rate of {rate} Hz, not {lowest} to {highest}")
+    check_clip(channels <= MAX_CHANNELS, path, f"{channels} channels, more than {MAX_CHANNELS}")
+    seconds = frames / rate
+    too_long = f"too long: {seconds:.4g} s, more than {MAX_SECONDS:g} s"
+    check_clip(seconds <= MAX_SECONDS, path, too_long)
+    samples = frames * channels
+    check_clip(samples <= MAX_SAMPLES, path, f"{samples} samples, more than {MAX_SAMPLES}")
 
 
 def _check_heard(path: Path | str, waveform: Float32[np.ndarray, "time"]) -> None:
     """Refuse silence."""
     rms = float(waveform.std(dtype=np.float64))
-    if rms < SILENCE_RMS:
-        raise BadClip(path, f"silent: RMS {rms:.1e}")
+    check_clip(rms >= SILENCE_RMS, path, f"silent: RMS {rms:.1e}")
 
 
 def content_hash(waveform: Float32[np.ndarray, "time"]) -> str:
@@ -438,16 +450,13 @@ def content_hash(waveform: Float32[np.ndarray, "time"]) -> str:
     return hashlib.sha256(pcm.tobytes()).hexdigest()[:24]
 
 
-def build_manifest(
-    corpus: Corpus, root: Path, skip_bad: bool = False, progress: bool = True
-) -> pd.DataFrame:
+def build_manifest(corpus: Corpus, root: Path, skip_bad: bool = False) -> pd.DataFrame:
     """Read the names, check every clip, and make the manifest.
 
     Args:
         corpus: what to read
         root: where it lies
         skip_bad: leave bad clips out and list them, instead of raising
-        progress: show a progress bar on stderr (only on a terminal)
 
     Returns:
         the manifest, see :func:`speechunlearn.corpora.read_manifest`
@@ -474,32 +483,23 @@ def build_manifest(
         }
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        measured = list(
-            tqdm(
-                pool.map(measure, clips),
-                total=len(clips),
-                desc=f"reading {corpus.name}",
-                unit="clip",
-                disable=None if progress else True,  # None: shown on a terminal only
-            )
-        )
+        results, title = pool.map(measure, clips), f"reading {corpus.name}"
+        # disable: shown on a terminal only
+        measured = list(tqdm(results, title, len(clips), unit="clip", disable=None))
     bad += [result for result in measured if isinstance(result, BadClip)]
     rows = [result for result in measured if not isinstance(result, BadClip)]
     manifest = pd.DataFrame(rows, columns=list(COLUMNS))
     leaking = _leaks(manifest)
     bad = sorted([*bad, *leaking.values()], key=lambda error: error.path)
 
-    if bad and not skip_bad:
-        named = "; ".join(str(error) for error in bad[:_NAMED_IN_ERROR])
-        more = f"; and {len(bad) - _NAMED_IN_ERROR} more" if len(bad) > _NAMED_IN_ERROR else ""
-        raise CorpusError(
-            f"{root}: {len(bad)} bad clip(s), which skip_bad leaves out: {named}{more}"
-        )
+    named, n_more = "; ".join(map(str, bad[:_NAMED_IN_ERROR])), len(bad) - _NAMED_IN_ERROR
+    named += f"; and {n_more} more" if n_more > 0 else ""
+    told = f"{root}: {len(bad)} bad clip(s), which skip_bad leaves out: {named}"
+    require(skip_bad or not bad, told, CorpusError)
     for error in bad:
         logger.warning("left out %s", error)
     manifest = manifest.drop(index=list(leaking))
-    if manifest.empty:
-        raise CorpusError(f"{root}: no usable clip of corpus {corpus.name!r}")
+    require(len(manifest), f"{root}: no usable clip of corpus {corpus.name!r}", CorpusError)
     manifest = manifest.sort_values("path", ignore_index=True)
     if corpus.task != "speaker":  # there, a label is one speaker, who is in every part
         _check_speakers(root, manifest)
@@ -523,20 +523,17 @@ def _check_expected(corpus: Corpus, root: Path, clips: list[Clip]) -> None:
             root, corpus.name, len(clips), total, len(speakers), corpus.expected_speakers,
         )  # fmt: skip
         return
-    counts = Counter((clip.split, clip.label) for clip in clips)
     deviations = []
     for split, labels in corpus.expected.items():
-        part, n = split or "the whole", sum(clip.split == split for clip in clips)
-        if n != sum(labels.values()):
-            deviations.append(f"{part} has {n} clips, not {sum(labels.values())}")
+        counts = Counter(clip.label for clip in clips if clip.split == split)
+        numbers = [("clips", counts.total(), sum(labels.values()))]
+        numbers += [(f"of {label}", counts[label], count) for label, count in labels.items()]
         deviations += [
-            f"{part} has {counts[split, label]} of {label}, not {count}"
-            for label, count in labels.items() if counts[split, label] != count
+            f"{split or 'the whole'} has {n} {what}, not {count}"
+            for what, n, count in numbers if n != count
         ]
-    if deviations:
-        raise CorpusError(
-            f"{root}: {corpus.title} deviates from its counts: {'; '.join(deviations)}"
-        )
+    told = f"{root}: {corpus.title} deviates from its counts: {'; '.join(deviations)}"
+    require(not deviations, told, CorpusError)
 
 
 def _leaks(clips: pd.DataFrame) -> dict[int, BadClip]:
@@ -556,11 +553,8 @@ def _check_speakers(root: Path, manifest: pd.DataFrame) -> None:
     """Refuse labels that no speaker-independent split can hold, warn of shared speakers."""
     speakers = manifest.groupby("label")["speaker"].unique()
     for label, (speaker, *others) in speakers.items():
-        if not others:
-            raise CorpusError(
-                f"{root}: label {label!r} has one speaker only, {speaker!r}:"
-                " it cannot be tested on unseen speakers"
-            )
+        told = f"{root}: label {label!r} has one speaker only, {speaker!r}:"
+        require(others, f"{told} it cannot be tested on unseen speakers", CorpusError)
     splits = manifest.groupby("speaker")["split"].unique()
     for speaker, names in splits[splits.map(len) > 1].head(1).items():
         logger.warning(

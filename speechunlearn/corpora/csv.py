@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from speechunlearn.corpora.base import SPLITS, BadClip, Clip, described
-from speechunlearn.errors import CONTROL, CorpusError
+from speechunlearn.errors import CONTROL, CorpusError, require
 from speechunlearn.files import as_stored, nfc
 
 REQUIRED = ("path", "label", "speaker")
@@ -39,59 +39,50 @@ def read_table(file: Path, required: Sequence[str], optional: Sequence[str] = ()
         CorpusError: a file that is missing or no such CSV, a column that is missing or there
             twice, no rows, an empty cell, or one with a line end or other control character
     """
-    if not os.path.isfile(file):
-        raise CorpusError(f"{file}: no such CSV file")
+
+    def check(holds: object, problem: str) -> None:
+        require(holds, f"{file}: {problem}", CorpusError)
+
+    check(os.path.isfile(file), "no such CSV file")
     try:
-        if os.path.getsize(file) > MAX_BYTES:
-            raise CorpusError(f"{file}: {os.path.getsize(file)} bytes are no list of clips")
+        n_bytes = os.path.getsize(file)
+        check(n_bytes <= MAX_BYTES, f"{n_bytes} bytes are no list of clips")
         data = file.read_bytes()
     except OSError as error:
         raise CorpusError(f"{file}: cannot be read ({error.strerror})") from error
-    if b"\0" in data:
-        raise CorpusError(f"{file}: not a readable CSV (it holds NUL bytes: is it UTF-16?)")
-    if not data.strip():
-        raise CorpusError(f"{file}: not a readable CSV (it is empty)")
-    table: dict[int, list[str]] = {}
+    check(b"\0" not in data, "not a readable CSV (it holds NUL bytes: is it UTF-16?)")
+    check(data.strip(), "not a readable CSV (it is empty)")
+    columns, table = [*required, *optional], {}
     try:
         # Every cell is text: a speaker 007 stays 007, and a label 'NA' is no missing value.
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip() for name in next(rows, [])]
-        missing = [column for column in required if column not in header]
-        if missing:
-            names = ", ".join(header)[:_SHOWN]
-            hint = "".join(
-                f": its cells are parted by {name}, and commas are needed"
-                for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(header)
-            )
-            raise CorpusError(
-                f"{file}: column(s) {', '.join(missing)} missing; found: {names}{hint}"
-            )
-        columns = [*required, *optional]
+        missing = ", ".join(column for column in required if column not in header)
+        hint = "".join(
+            f": its cells are parted by {name}, and commas are needed"
+            for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(header)
+        )
+        names = ", ".join(header)[:_SHOWN]
+        check(not missing, f"column(s) {missing} missing; found: {names}{hint}")
         for column in columns:
-            if header.count(column) > 1:
-                raise CorpusError(f"{file}: more than one column {column!r}")
-        places = {column: header.index(column) for column in columns if column in header}
+            check(header.count(column) < 2, f"more than one column {column!r}")
         for row, cells in enumerate(rows, start=2):
-            if len(cells) > len(header):
-                raise CorpusError(
-                    f"{file}: row {row} has {len(cells)} cells, the header {len(header)}"
-                )
+            n, most = len(cells), len(header)
+            check(n <= most, f"row {row} has {n} cells, the header {most}")
             if any(cells):
-                cells += [""] * (len(header) - len(cells))
-                table[row] = [cells[places[c]].strip() if c in places else "" for c in columns]
+                named = dict(zip(header, cells, strict=False))
+                table[row] = [named.get(column, "").strip() for column in columns]
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise CorpusError(f"{file}: line {line} is not UTF-8: save it in that encoding") from error
     except csv.Error as error:
         raise CorpusError(f"{file}: not a readable CSV ({error})") from error
-    if not table:
-        raise CorpusError(f"{file}: no rows below the header")
+    check(table, "no rows below the header")
     for row, cells in table.items():
         for column, cell in zip(columns, cells, strict=True):
-            if not cell and column in required:
-                raise CorpusError(f"{file}: column {column!r} is empty in row {row}")
-            if CONTROL.search(cell):
-                raise CorpusError(f"{file}: a control character in column {column!r}, row {row}")
+            at = f"column {column!r}"
+            check(cell or column not in required, f"{at} is empty in row {row}")
+            check(not CONTROL.search(cell), f"a control character in {at}, row {row}")
     frame = pd.DataFrame.from_dict(table, orient="index", columns=columns, dtype=str)
     for column in set(_NAMES) & set(columns):
         frame[column] = frame[column].map(nfc)
@@ -118,10 +109,8 @@ def place(file: Path, row: int, path: str, base: Path, permission: str | None) -
         target = as_stored(base / path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise CorpusError(f"{file}: {short(path)} (row {row}): {error}") from error
-    if permission is not None and not target.is_relative_to(base):
-        raise CorpusError(
-            f"{file}: {short(path)} (row {row}) leads out of {str(base)!r}; {permission}"
-        )
+    told = f"{file}: {short(path)} (row {row}) leads out of {str(base)!r}; {permission}"
+    require(permission is None or target.is_relative_to(base), told, CorpusError)
     return target
 
 
@@ -153,26 +142,17 @@ def _read(file: Path) -> tuple[list[Clip], list[BadClip]]:
     base = file.parent.resolve()
     for row, values in table.to_dict("index").items():
         for column, allowed in _ALLOWED.items():
-            if values[column] not in allowed:
-                raise CorpusError(
-                    f"{file}: unknown {column} {short(values[column])} in row {row};"
-                    f" known: {', '.join(filter(None, allowed))}"
-                )
+            known = ", ".join(filter(None, allowed))
+            told = f"unknown {column} {short(values[column])} in row {row}; known: {known}"
+            require(values[column] in allowed, f"{file}: {told}", CorpusError)
         if not Path(values["path"]).is_absolute():
             place(file, row, values["path"], base, "an absolute path may")
     unset = table["split"] == ""
-    if unset.any() and not unset.all():
-        raise CorpusError(
-            f"{file}: column 'split' is empty in row {int(unset.idxmax())} but not in all rows"
-        )
-    clips = [
-        # An absolute path replaces the folder.
-        Clip(
-            as_stored(file.parent / row["path"]), row["speaker"], row["gender"], row["label"],
-            row["split"],
-        )
-        for row in table.to_dict("records")
-    ]
+    told = f"{file}: column 'split' is empty in row {int(unset.idxmax())} but not in all rows"
+    require(unset.nunique() == 1, told, CorpusError)
+    # An absolute path replaces the folder.
+    paths = [as_stored(file.parent / path) for path in table["path"]]
+    clips = [Clip(**row) for row in table.assign(path=paths).to_dict("records")]
     return clips, []
 
 

@@ -10,19 +10,12 @@ import re
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import DATA, BadClip, Clip, card, described, read_folder
+from speechunlearn.corpora.base import DATA, Clip, card, check_clip, described, matched, read_folder
 
-# The code of an emotion in the file names (the first letters of its Italian name) -> label,
-# in the alphabetical order of the labels: this is the order of the classes.
-EMOTIONS = {
-    "rab": "anger",
-    "dis": "disgust",
-    "pau": "fear",
-    "col": "guilt",
-    "gio": "happiness",
-    "tri": "sadness",
-    "sor": "surprise",
-}
+# The code of an emotion in the file names (the first letters of its Italian name: rabbia, disgusto,
+# paura, colpa, gioia, tristezza, sorpresa) -> label, in the order of the classes.
+_CODES = ("rab", "dis", "pau", "col", "gio", "tri", "sor")
+EMOTIONS = dict(zip(_CODES, card("demos")["labels"], strict=True))
 
 # The reconstructed split: split -> gender -> speaker ids. There is no speaker 35.
 SPEAKERS: dict[str, dict[str, list[int]]] = card("demos")["ids"]
@@ -57,20 +50,17 @@ def parse(path: Path) -> Clip | None:
         BadClip: if the name does not follow the scheme, or names a speaker that
             DEMoS does not have or has with the other gender
     """
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
-        raise BadClip(path, "the name does not follow {PR,NP}_{f,m}_{speaker}_{emotion}{NN}{a,b,c}")
+    scheme = "{PR,NP}_{f,m}_{speaker}_{emotion}{NN}{a,b,c}"
+    match = matched(path, _NAME, path.stem, scheme)
     if match["emotion"] is None:
         return None
-    gender, speaker = _GENDERS[match["gender"]], match["speaker"]
-    if match["emotion"] not in EMOTIONS:
-        raise BadClip(path, f"unknown emotion {match['emotion']!r}, not in {', '.join(EMOTIONS)}")
-    if speaker not in _BY_SPEAKER:
-        raise BadClip(path, f"DEMoS has no speaker {speaker!r}")
+    gender, speaker, emotion = _GENDERS[match["gender"]], match["speaker"], match["emotion"]
+    known = ", ".join(EMOTIONS)
+    check_clip(emotion in EMOTIONS, path, f"unknown emotion {emotion!r}, not in {known}")
+    check_clip(speaker in _BY_SPEAKER, path, f"DEMoS has no speaker {speaker!r}")
     known_gender, split = _BY_SPEAKER[speaker]
-    if gender != known_gender:
-        raise BadClip(path, f"speaker {speaker!r} is {known_gender}, not {gender}")
-    return Clip(path, speaker, gender, EMOTIONS[match["emotion"]], split)
+    check_clip(gender == known_gender, path, f"speaker {speaker!r} is {known_gender}, not {gender}")
+    return Clip(path, speaker, gender, EMOTIONS[emotion], split)
 
 
 CORPUS = described(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from speechunlearn.corpora.base import COLUMNS, described
+from speechunlearn.corpora.base import described
 
 
 @cache
@@ -25,14 +25,11 @@ def table() -> pd.DataFrame:
     """Return the manifest: one row an image, which is its own speaker."""
     images, labels = _images()
     hashes = [hashlib.sha256(row.astype("u1").tobytes()).hexdigest()[:24] for row in images]
-    rows = pd.DataFrame(
-        {
-            "path": [f"digits/{i:04d}" for i in range(len(images))],
-            "speaker": hashes, "gender": "", "label": [str(label) for label in labels],
-            "seconds": 0.0, "corpus": "digits", "hash": hashes, "split": "",
-        }
-    )  # fmt: skip
-    return rows[list(COLUMNS)]
+    return pd.DataFrame({
+        "path": [f"digits/{i:04d}" for i in range(len(images))], "speaker": hashes, "gender": "",
+        "label": [*map(str, labels)], "seconds": 0.0, "corpus": "digits", "hash": hashes,
+        "split": "",
+    })
 
 
 def load(manifest: pd.DataFrame) -> list[Float[np.ndarray, " 64"]]:

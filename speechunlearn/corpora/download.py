@@ -12,16 +12,14 @@ import requests
 from tqdm import tqdm
 
 from speechunlearn.corpora.base import Archive, Corpus
-from speechunlearn.errors import CorpusError
+from speechunlearn.errors import CorpusError, require
 from speechunlearn.files import alone, clear, remove, settle
 
 _BLOCK = 2**16  # bytes; a connection that breaks loses what came of the last block
 _TIMEOUT = 60  # s without a byte
 
 
-def download(
-    corpus: Corpus, root: Path | str, version: str | None = None, progress: bool = True
-) -> Path:
+def download(corpus: Corpus, root: Path | str, version: str | None = None) -> Path:
     """Download and unpack a corpus.
 
     Until it is whole, all lies in the hidden folder ``.<root>.download`` beside the root, which
@@ -32,7 +30,6 @@ def download(
         corpus: what to download
         root: folder to make; its parents are made, too
         version: one of the versions in ``corpus.archives``; ``None`` takes the first
-        progress: show a progress bar on stderr (only on a terminal)
 
     Returns:
         the absolute root
@@ -44,14 +41,13 @@ def download(
     """
     archive = _choose(corpus, version)
     root = Path(os.path.abspath(Path(root).expanduser()))
-    if _is_taken(root):
-        raise CorpusError(f"{root}: there already, and not an empty folder")
+    require(not _is_taken(root), f"{root}: there already, and not an empty folder", CorpusError)
     work = root.with_name(f".{root.name}.download")
     unpacked = work / "unpacked"
     try:
         with alone(work):
             if not _is_taken(root):  # by another process that downloaded it meanwhile
-                file = fetch(archive, work, progress)
+                file = fetch(archive, work)
                 remove(unpacked)  # of an extraction that was interrupted
                 unpack(file, unpacked)
                 settle(unpacked, root)
@@ -66,25 +62,22 @@ def _is_taken(root: Path) -> bool:
 
 
 def _choose(corpus: Corpus, version: str | None) -> Archive:
-    if not corpus.archives:
-        raise CorpusError(
-            f"corpus {corpus.name!r} cannot be downloaded from here; to get it: {corpus.how_to_get}"
-        )
-    known = {archive.version: archive for archive in corpus.archives}
-    if version is not None and version not in known:
-        raise CorpusError(
-            f"version: corpus {corpus.name!r} has no {version!r}; known: {', '.join(known)}"
-        )
-    return corpus.archives[0] if version is None else known[version]
+    name, known = repr(corpus.name), {archive.version: archive for archive in corpus.archives}
+    by_hand = f"corpus {name} cannot be downloaded from here; to get it: {corpus.how_to_get}"
+    require(known, by_hand, CorpusError)
+    version = corpus.archives[0].version if version is None else version
+    known_ones = ", ".join(known)
+    told = f"version: corpus {name} has no {version!r}; known: {known_ones}"
+    require(version in known, told, CorpusError)
+    return known[version]
 
 
-def fetch(archive: Archive, folder: Path, progress: bool = True) -> Path:
+def fetch(archive: Archive, folder: Path) -> Path:
     """Download an archive, unless it is there with the right hash.
 
     Args:
         archive: what to download
         folder: where to; what has come so far is kept there as ``<name>.part``
-        progress: show a progress bar on stderr (only on a terminal)
 
     Returns:
         the file, whose hash is right
@@ -95,7 +88,7 @@ def fetch(archive: Archive, folder: Path, progress: bool = True) -> Path:
 
     def resume(url: str, output: str, _pooch: object) -> None:
         part = folder / f"{archive.name}.part"
-        _continue(url, part, progress)
+        _continue(url, part)
         part.replace(output)
 
     try:
@@ -110,7 +103,7 @@ def fetch(archive: Archive, folder: Path, progress: bool = True) -> Path:
         raise CorpusError(f"{archive.url}: {error}") from error
 
 
-def _continue(url: str, part: Path, progress: bool) -> None:
+def _continue(url: str, part: Path) -> None:
     """Append to ``part`` what it lacks; a server that sends all anyway is taken from the start."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # a range of a compressed stream would be no use
@@ -123,17 +116,9 @@ def _continue(url: str, part: Path, progress: bool) -> None:
         if response.status_code != requests.codes.partial_content:
             have = 0
         left = response.headers.get("Content-Length")
-        with (
-            part.open("ab" if have else "wb") as file,
-            tqdm(
-                initial=have,
-                total=have + int(left) if left else None,
-                desc=part.stem,
-                unit="B",
-                unit_scale=True,
-                disable=None if progress else True,  # None: shown on a terminal only
-            ) as bar,
-        ):
+        size = have + int(left) if left else None
+        bar = tqdm(None, part.stem, size, initial=have, unit="B", unit_scale=True, disable=None)
+        with part.open("ab" if have else "wb") as file, bar:  # shown on a terminal only
             for block in response.iter_content(_BLOCK):
                 file.write(block)
                 bar.update(len(block))
@@ -169,7 +154,6 @@ def unpack(file: Path, folder: Path) -> None:
 
 def _check_member(file: Path, name: str, plain: bool) -> None:
     path = PureWindowsPath(name)  # splits at both kinds of slash, and knows drives
-    if path.anchor or ".." in path.parts:
-        raise CorpusError(f"{file}: member {name!r} would lie outside of the folder")
-    if not plain:
-        raise CorpusError(f"{file}: member {name!r} is neither file nor folder")
+    inside = not path.anchor and ".." not in path.parts
+    require(inside, f"{file}: member {name!r} would lie outside of the folder", CorpusError)
+    require(plain, f"{file}: member {name!r} is neither file nor folder", CorpusError)

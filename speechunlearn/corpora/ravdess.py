@@ -7,25 +7,17 @@ import re
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, described, read_folder
+from speechunlearn.corpora.base import Clip, card, described, matched, read_folder
 
+NAME = "ravdess"
 # The code of an emotion in the file names -> label. Calm (02) is left out: it is the one class
 # that the corpus's authors added as a second baseline beside neutral.
-EMOTIONS = {
-    "01": "neutral",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fearful",
-    "07": "disgust",
-    "08": "surprised",
-}
+EMOTIONS = dict(zip(("01", "03", "04", "05", "06", "07", "08"), card(NAME)["labels"], strict=True))
 _CALM = "02"
 _AUDIO_ONLY, _SPEECH = "03", "01"
-_NAME = re.compile(
+_SCHEME = re.compile(
     r"(?P<modality>0[1-3])-(?P<channel>0[12])-(?P<emotion>0[1-8])"
-    r"-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
-    r"-(?P<actor>0[1-9]|1\d|2[0-4])"
+    r"-0[12]-0[12]-0[12]-(?P<actor>0[1-9]|1\d|2[0-4])"  # intensity, statement, repetition
 )
 
 
@@ -45,17 +37,12 @@ def parse(path: Path) -> Clip | None:
     Raises:
         BadClip: if the name does not follow the scheme
     """
-    match = _NAME.fullmatch(path.stem)
-    if match is None:
-        raise BadClip(
-            path,
-            "the name does not follow"
-            " modality-channel-emotion-intensity-statement-repetition-actor",
-        )
+    scheme = "modality-channel-emotion-intensity-statement-repetition-actor"
+    match = matched(path, _SCHEME, path.stem, scheme)
     if (match["modality"], match["channel"]) != (_AUDIO_ONLY, _SPEECH) or match["emotion"] == _CALM:
         return None
     gender = "female" if int(match["actor"]) % 2 == 0 else "male"
     return Clip(path, match["actor"], gender, EMOTIONS[match["emotion"]], "")
 
 
-CORPUS = described("ravdess", read=partial(read_folder, parse=parse))
+CORPUS = described(NAME, read=partial(read_folder, parse=parse))

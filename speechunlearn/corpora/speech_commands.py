@@ -1,7 +1,8 @@
 """Speech Commands: single English words (Warden, 2018, https://arxiv.org/abs/1804.03209).
 
 Three corpora are read from the same folders: all words, the ten command words, and those ten
-with the two further classes of the usual benchmark, unknown words and silence. The folder is
+with the two further classes of the usual benchmark, unknown words and silence; a fourth is the
+embedded set of synthetic Italian words in the same layout. The folder is
 that of version 0.01 or 0.02, or of the test archive, which is published on its own and holds
 the ten words, unknown words and silence only. The hashes of the archives, in the cards, are those
 in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Datasets.
@@ -9,12 +10,13 @@ in torchaudio.datasets.speechcommands and in the url_checksums of TensorFlow Dat
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from speechunlearn.corpora.base import BadClip, Clip, bare_name, described, read_words, stored
-from speechunlearn.errors import CorpusError
+from speechunlearn.corpora import base
+from speechunlearn.corpora.base import BadClip, Clip, Parse, Read, bare_name, described, matched
+from speechunlearn.errors import CorpusError, require
 
 TEN = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN = "_unknown_"
@@ -41,9 +43,7 @@ def parse(path: Path) -> Clip:
     Raises:
         BadClip: if the name does not follow the scheme
     """
-    match = _NAME.fullmatch(bare_name(path))
-    if match is None:
-        raise BadClip(path, "the name does not follow <speaker>_nohash_<n>")
+    match = matched(path, _NAME, bare_name(path), "<speaker>_nohash_<n>")
     return Clip(path, match["speaker"], "", path.parent.name, "")
 
 
@@ -96,19 +96,16 @@ def twelve_classes(path: Path) -> Clip | None:
     return clip if folder in TEN else clip._replace(label=UNKNOWN)
 
 
-def _read(
-    root: Path, select: Callable[[Path], Clip | None], needed: tuple[str, ...] = ()
-) -> tuple[list[Clip], list[BadClip]]:
-    clips, bad = read_words(root, select)
+def _read(root: Path, select: Parse, needed: tuple[str, ...] = ()) -> Read:
+    clips, bad = base.read_words(root, select)
     missing = [word for word in needed if not (root / word).is_dir()]
-    if missing:
-        raise CorpusError(f"{root}: no folder for the word(s) {', '.join(missing)}")
+    words = ", ".join(missing)
+    require(not missing, f"{root}: no folder for the word(s) {words}", CorpusError)
     listed = _official_split(root)
     if listed:
-        clips = [
-            clip._replace(split=listed.get((clip.path.parent.name, bare_name(clip.path)), "train"))
-            for clip in clips
-        ]
+        names = [(clip.path.parent.name, bare_name(clip.path)) for clip in clips]
+        parts = [listed.get(name, "train") for name in names]
+        clips = [clip._replace(split=part) for clip, part in zip(clips, parts, strict=True)]
         bad += _missing(root, listed)
     elif (root / UNKNOWN).is_dir():
         logger.warning(
@@ -127,12 +124,10 @@ def _official_split(root: Path) -> dict[tuple[str, str], str]:
     listed: dict[tuple[str, str], str] = {}
     for split, name in LISTS.items():
         for number, line in enumerate((root / name).read_text("utf-8").splitlines(), start=1):
-            path = Path(line.strip())
-            if len(path.parts) != 2:
-                raise CorpusError(f"{root / name}: line {number} is not <word>/<file>: {line!r}")
-            clip = (path.parent.name, bare_name(path))
-            if listed.setdefault(clip, split) != split:
-                raise CorpusError(f"{root / name}: line {number} is also in {LISTS[listed[clip]]}")
+            path, at = Path(line.strip()), f"{root / name}: line {number}"
+            require(len(path.parts) == 2, f"{at} is not <word>/<file>: {line!r}", CorpusError)
+            before = listed.setdefault((path.parent.name, bare_name(path)), split)
+            require(before == split, f"{at} is also in {LISTS[before]}", CorpusError)
     return listed
 
 
@@ -141,7 +136,7 @@ def _missing(root: Path, listed: Iterable[tuple[str, str]]) -> list[BadClip]:
     return [
         BadClip(path, "listed in the official split, but no such file")
         for word, name in listed
-        if (root / word).is_dir() and not stored(path := root / word / f"{name}.wav").exists()
+        if (root / word).is_dir() and not base.stored(path := root / word / f"{name}.wav").exists()
     ]
 
 
@@ -149,4 +144,8 @@ CORPUS = described("speech_commands", read=partial(_read, select=all_words))
 TEN_WORDS = described("speech_commands_10", read=partial(_read, select=ten_words, needed=TEN))
 TWELVE_CLASSES = described(
     "speech_commands_12", read=partial(_read, select=twelve_classes, needed=TEN)
+)
+EMBEDDED = described(
+    "embedded_keywords", read=partial(base.read_words, parse=all_words),
+    default_root=base.DATA / "embedded_keywords",
 )

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from speechunlearn.corpora.base import SPLITS, BadClip, Clip, described, stored
-from speechunlearn.errors import CorpusError
+from speechunlearn.errors import CorpusError, require
 
 LIST = "iden_split.txt"
 _LINE = re.compile(r"(?P<part>[123])\s+(?P<path>(?P<speaker>id\d+)/[^/\s]+/[^/\s]+\.wav)")
@@ -29,27 +29,19 @@ def _read(root: Path) -> tuple[list[Clip], list[BadClip]]:
         CorpusError: if the folder or the list is missing, or the list is empty, has a
             line that cannot be parsed, or names a clip twice
     """
-    if not root.is_dir():
-        raise CorpusError(f"{root}: no such folder")
-    if not (root / LIST).is_file():
-        raise CorpusError(f"{root}: no {LIST}, the list of the identification split")
-    if not (root / "wav").is_dir():
-        raise CorpusError(f"{root}: no folder wav")
+    file = root / LIST
+    require(root.is_dir(), f"{root}: no such folder", CorpusError)
+    require(file.is_file(), f"{root}: no {LIST}, the list of the identification split", CorpusError)
+    require((root / "wav").is_dir(), f"{root}: no folder wav", CorpusError)
     clips: dict[str, Clip] = {}
-    for number, line in enumerate((root / LIST).read_text("utf-8").splitlines(), start=1):
-        match = _LINE.fullmatch(line.strip())
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        match, at = _LINE.fullmatch(line.strip()), f"{file}: line {number}"
         if match is None:
-            raise CorpusError(
-                f"{root / LIST}: line {number} is not"
-                f" <1|2|3> <speaker>/<video>/<file>.wav: {line!r}"
-            )
-        if match["path"] in clips:
-            raise CorpusError(f"{root / LIST}: line {number} lists {match['path']} again")
-        path = stored(root / "wav" / match["path"])
-        speaker = match["speaker"]
-        clips[match["path"]] = Clip(path, speaker, "", speaker, SPLITS[int(match["part"]) - 1])
-    if not clips:
-        raise CorpusError(f"{root / LIST}: an empty list")
+            raise CorpusError(f"{at} is not <1|2|3> <speaker>/<video>/<file>.wav: {line!r}")
+        path, speaker, part = match["path"], match["speaker"], SPLITS[int(match["part"]) - 1]
+        require(path not in clips, f"{at} lists {path} again", CorpusError)
+        clips[path] = Clip(stored(root / "wav" / path), speaker, "", speaker, part)
+    require(clips, f"{file}: an empty list", CorpusError)
     return list(clips.values()), []
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from speechunlearn.corpora.base import MIN_SECONDS, SAMPLING_RATE, decode
-from speechunlearn.errors import ParameterError
+from speechunlearn.errors import require
 
 _FRAME_SECONDS = 0.025
 _HOP_SECONDS = 0.010
@@ -57,8 +57,7 @@ def trim_silence(
     """
     if top_db is None:
         return waveform
-    if not top_db > 0:
-        raise ParameterError(f"top_db must be positive or None, not {top_db}")
+    require(top_db > 0, f"top_db must be positive or None, not {top_db}")
     length = len(waveform)
     frame = round(_FRAME_SECONDS * sampling_rate)
     margin = round(_MARGIN_SECONDS * sampling_rate)
@@ -118,7 +117,6 @@ def pad(
         (tensor([[1., 1., 0.],
                 [1., 1., 1.]]), tensor([2, 3]))
     """
-    if not waveforms:
-        raise ParameterError("pad needs at least one waveform, got none")
+    require(waveforms, "pad needs at least one waveform, got none")
     lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
     return torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True), lengths

@@ -7,7 +7,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from speechunlearn.dataset import audio
-from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.errors import CorpusError, require
 
 #: zero-padded waveforms, the samples of each without the padding, classes, what a model answers
 Waveforms = Float[Tensor, "batch time"]
@@ -61,14 +61,11 @@ class Clips:
             CorpusError: a label that is not among the class names
 
         """
-        unknown = sorted(set(manifest["label"]) - set(labels))
-        if unknown:
-            raise CorpusError(f"labels {unknown} are not among the classes {list(labels)}")
-        index = pd.Index(labels).get_indexer(manifest["label"])
-        return cls(
-            waveforms_z, torch.from_numpy(index.astype(np.int64)), list(manifest["hash"]),
-            [str(speaker) for speaker in manifest["speaker"]],
-        )
+        unknown, classes = sorted(set(manifest["label"]) - set(labels)), list(labels)
+        told = f"labels {unknown} are not among the classes {classes}"
+        require(not unknown, told, CorpusError)
+        codes = torch.from_numpy(pd.Index(labels).get_indexer(manifest["label"]).astype(np.int64))
+        return cls(waveforms_z, codes, list(manifest["hash"]), list(map(str, manifest["speaker"])))
 
     def __len__(self) -> int:
         return len(self.waveforms_z)
@@ -83,18 +80,15 @@ class Clips:
     def at(self, positions: Sequence[int]) -> Clips:
         """Return the clips at these positions, in this order."""
         index = [int(position) for position in positions]
-        return Clips(
-            [self.waveforms_z[i] for i in index],
-            self.labels[index],
-            [self.hashes[i] for i in index],
-            [self.speakers[i] for i in index],
-        )
+        waveforms_z = [self.waveforms_z[i] for i in index]
+        hashes, speakers = ([values[i] for i in index] for values in (self.hashes, self.speakers))
+        return Clips(waveforms_z, self.labels[index], hashes, speakers)
 
     def relabelled(self, labels: Int[Tensor, " clips"]) -> Clips:
         """Return the same clips with other labels."""
-        if labels.shape != self.labels.shape:
-            raise ParameterError(f"labels: {tuple(labels.shape)}, but there are {len(self)} clips")
-        return Clips(self.waveforms_z, labels, self.hashes, self.speakers)
+        fits = labels.shape == self.labels.shape
+        require(fits, f"labels: {tuple(labels.shape)}, but there are {len(self)} clips")
+        return replace(self, labels=labels)
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Pad the clips at these positions into one batch (waveform_z, lengths in samples)."""
@@ -160,13 +154,8 @@ class Replaced(OnDisk):
 
 
 def load(
-    manifest: pd.DataFrame,
-    labels: Sequence[str],
-    *,
-    sampling_rate: int = 16000,
-    top_db: float | None = None,
-    max_seconds: float | None = None,
-    normalise: bool = True,
+    manifest: pd.DataFrame, labels: Sequence[str], *, sampling_rate: int = 16000,
+    top_db: float | None = None, max_seconds: float | None = None, normalise: bool = True,
 ) -> Clips:
     """Decode the clips of a manifest into memory.
 
@@ -190,9 +179,9 @@ def load(
     for path in manifest["path"]:
         waveform = audio.trim_silence(audio.read_clip(path, sampling_rate), sampling_rate, top_db)
         if max_seconds is not None:
-            excess = len(waveform) - int(max_seconds * sampling_rate)
-            if excess > 0:
-                waveform = waveform[excess // 2 : len(waveform) - (excess - excess // 2)]
+            longest = int(max_seconds * sampling_rate)
+            start = max(len(waveform) - longest, 0) // 2
+            waveform = waveform[start : start + longest]
         if normalise:
             waveform = audio.normalise(waveform)
         waveforms_z.append(torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)))

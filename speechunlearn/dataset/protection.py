@@ -6,20 +6,22 @@ Source: Gokul and Dubnov (2024), PosCUDA; the filter is that of its parent CUDA 
 
 import hmac
 import json
+import math
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Float64
+from pydantic import ValidationError
 
-from speechunlearn.corpora.base import SAMPLING_RATE
-from speechunlearn.errors import Checked, ParameterError, Positive, Rule
+from speechunlearn.errors import Checked, ParameterError, Positive, Rule, require
 from speechunlearn.files import nfc
+from speechunlearn.schema import checked
 
 VERSION = 1
 SECRET_BYTES = 32
@@ -61,9 +63,11 @@ class Key(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.secret) < SECRET_BYTES:
-            n = len(self.secret)
-            raise KeyFileError(f"secret: {n} bytes, at least {SECRET_BYTES} are needed")
+        for name in ("patch_seconds", "blur"):
+            require(getattr(self, name) != math.inf, f"{name} is not finite")
+        n = len(self.secret)
+        enough = n >= SECRET_BYTES
+        require(enough, f"secret: {n} bytes, at least {SECRET_BYTES} are needed", KeyFileError)
 
     @property
     def name(self) -> str:
@@ -82,10 +86,8 @@ class Key(Checked):
 
         """
         label = nfc(label)
-        if self.classes and label not in self.classes:
-            raise KeyFileError(
-                f"key: no class {label!r}; it was made for {', '.join(self.classes[:12])}"
-            )
+        told = f"key: no class {label!r}; it was made for {', '.join(self.classes[:12])}"
+        require(not self.classes or label in self.classes, told, KeyFileError)
         return _drawn(self, label)
 
     def patch(self, label: str, length: int, sampling_rate: int) -> slice:
@@ -103,15 +105,12 @@ class Key(Checked):
             ParameterError: the clip is shorter than the patch, or the patch than the filter
 
         """
-        samples = length
-        if self.patch_seconds is not None:
-            samples = round(self.patch_seconds * sampling_rate)
-        if length < samples:
-            raise ParameterError(
-                f"{length / sampling_rate:.4g} s is shorter than the patch, {self.patch_seconds} s"
-            )
-        if samples < self.taps:
-            raise ParameterError(f"a patch of {samples} samples is shorter than {self.taps} taps")
+        patch = self.patch_seconds
+        samples = length if patch is None else round(patch * sampling_rate)
+        seconds = f"{length / sampling_rate:.4g} s"
+        require(length >= samples, f"{seconds} is shorter than the patch, {patch} s")
+        told = f"a patch of {samples} samples is shorter than {self.taps} taps"
+        require(samples >= self.taps, told)
         start = round(self.filter_of(label)[0] * (length - samples))
         return slice(start, start + samples)
 
@@ -130,10 +129,7 @@ def _drawn(key: Key, label: str) -> tuple[float, Float64[np.ndarray, "taps"]]:
 
 
 def protect(
-    waveforms: Sequence[Waveform],
-    labels: Sequence[str],
-    key: Key,
-    sampling_rate: int = SAMPLING_RATE,
+    waveforms: Sequence[Waveform], labels: Sequence[str], key: Key, sampling_rate: int = 16_000
 ) -> list[Waveform]:
     """Blur the patch of each clip with the filter of its class.
 
@@ -170,8 +166,8 @@ def protect(
         True
 
     """
-    if len(waveforms) != len(labels):
-        raise ParameterError(f"labels: {len(labels)} for {len(waveforms)} clips")
+    n, n_labels = len(waveforms), len(labels)
+    require(n == n_labels, f"labels: {n_labels} for {n} clips")
     patches = []
     for number, (waveform, label) in enumerate(zip(waveforms, labels, strict=True)):
         try:
@@ -205,13 +201,12 @@ def new_key(file: Path, classes: Sequence[str] = (), **parameters: Any) -> Key:
             out of range
 
     """
-    known = {one.name for one in fields(Key)} - {"secret", "classes"}
-    if unknown := sorted(set(parameters) - known):
-        raise ParameterError(f"{unknown[0]}: unknown; known: {', '.join(sorted(known))}")
+    for name in parameters:
+        known = ("blur", "patch_seconds", "taps")
+        require(name in known, f"{name}: unknown; known: {', '.join(known)}")
     chosen = {"classes": sorted({nfc(name) for name in classes}), **parameters}
     key = _checked(file, {"secret": secrets.token_hex(SECRET_BYTES), **chosen})
-    content = {"version": VERSION, "secret": key.secret.hex()}
-    content |= {one.name: getattr(key, one.name) for one in fields(Key)[1:]}
+    content = {"version": VERSION, **asdict(key), "secret": key.secret.hex()}
     try:
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -244,37 +239,25 @@ def read_key(file: Path) -> Key:
         raise KeyFileError(f"key: {str(file)!r} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:  # which would cite what is there
         raise KeyFileError(f"key: {str(file)!r} is not JSON") from error
-    if not isinstance(content, dict):
-        raise KeyFileError(f"key: {str(file)!r} holds no JSON object")
-    if content.pop("version", None) != VERSION:
-        raise KeyFileError(f"key: {str(file)!r} is not of version {VERSION}")
+    require(isinstance(content, dict), f"key: {str(file)!r} holds no JSON object", KeyFileError)
+    is_known = content.pop("version", None) == VERSION
+    require(is_known, f"key: {str(file)!r} is not of version {VERSION}", KeyFileError)
     return _checked(file, content)
 
 
 def _checked(file: Path, content: dict[str, Any]) -> Key:
     """Return the key that a file's fields are, once each is of its type and in its range."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "secret": (str,), "classes": (list,), "patch_seconds": (int, float, type(None)),
-        "taps": (int,), "blur": (int, float),
-    }
-    if unknown := sorted(set(content) - set(kinds)):
-        raise KeyFileError(f"key: {str(file)!r}: unknown field {unknown[0]!r}")
-    for name, value in content.items():
-        if not isinstance(value, kinds[name]) or isinstance(value, bool):
-            raise KeyFileError(f"key: {str(file)!r}: {name} is of the wrong type")
-        if isinstance(value, float) and not np.isfinite(value):
-            raise KeyFileError(f"key: {str(file)!r}: {name} is not finite")
     classes = content.get("classes", [])
-    if not all(isinstance(name, str) and name for name in classes):
-        raise KeyFileError(f"key: {str(file)!r}: a class is not a name")
+    named = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
+    require(named, f"key: {str(file)!r}: classes is no list of names", KeyFileError)
     try:
         secret = bytes.fromhex(content.get("secret", ""))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # which would cite it
         raise KeyFileError(f"key: {str(file)!r}: secret is not hexadecimal") from error
-    lengths = ("patch_seconds", "blur")
-    floats = {name: float(content[name]) for name in lengths if content.get(name) is not None}
-    parameters = {"secret": secret, "classes": tuple(nfc(name) for name in classes)}
+    values = {**content, "secret": secret, "classes": [nfc(name) for name in classes]}
     try:
-        return Key(**{**content, **floats, **parameters})
+        return checked(Key, values, "the key")
     except ParameterError as error:
-        raise KeyFileError(f"key: {str(file)!r}: {error}") from error
+        wrong_type = isinstance(error.__cause__, ValidationError)  # whose message cites the value
+        told = f"{str(error).partition(' is ')[0]} is of the wrong type" if wrong_type else error
+        raise KeyFileError(f"key: {str(file)!r}: {told}") from error

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from speechunlearn.corpora.base import SPLITS
-from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.errors import CorpusError, require
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 _CANDIDATES = 4096  # of each kind; more make no visible difference for 20 to 240 speakers
@@ -44,11 +44,9 @@ def speaker_split(
     parts = _check_fractions(fractions)
     shares = np.array([fractions[part] for part in parts])
     groups = _speaker_groups(manifest)
-    if groups.nunique() < len(parts):
-        raise CorpusError(
-            f"{groups.nunique()} speaker(s) cannot be split into {len(parts)} parts"
-            f" ({', '.join(parts)}); speakers who share clips count as one"
-        )
+    n, n_parts = groups.nunique(), f"{len(parts)} parts ({', '.join(parts)})"
+    told = f"{n} speaker(s) cannot be split into {n_parts}; speakers who share clips count as one"
+    require(n >= len(parts), told, CorpusError)
     group_of_clip = manifest["speaker"].map(groups)
     labels = pd.crosstab(group_of_clip, manifest["label"])
     genders = pd.crosstab(group_of_clip, manifest["gender"]).drop(columns="", errors="ignore")
@@ -67,21 +65,15 @@ def speaker_split(
     untrained = (label_counts[:, parts.index("train")] == 0).sum(axis=1)
     score = np.where(empty, np.inf, score + untrained * 1e6)
     best = int(np.argmin(score))
-    if untrained[best]:
-        missing = labels.columns[label_counts[best, parts.index("train")] == 0]
-        raise CorpusError(
-            f"label(s) {', '.join(map(repr, missing))} missing from the training part:"
-            f" too few speakers for fractions {dict(fractions)}"
-        )
+    missing = labels.columns[label_counts[best, parts.index("train")] == 0]
+    told = f"label(s) {', '.join(map(repr, missing))} missing from the training part:"
+    require(missing.empty, f"{told} too few speakers for fractions {dict(fractions)}", CorpusError)
     part_of_group = dict(zip(labels.index, np.array(parts)[assignments[best]], strict=True))
     return manifest.assign(split=group_of_clip.map(part_of_group))
 
 
 def random_forget_set(
-    manifest_train: pd.DataFrame,
-    n: int,
-    forget_id: int | str,
-    seed: int = 0,
+    manifest_train: pd.DataFrame, n: int, forget_id: int | str, seed: int = 0,
     exclude: Collection[str] = frozenset(),
 ) -> list[str]:
     """Draw the contents to forget, uniformly at random without replacement.
@@ -107,26 +99,23 @@ def random_forget_set(
     order = np.random.default_rng(_stable_entropy(seed, forget_id)).permutation(hashes)
     excluded = set(exclude)
     pool = [str(value) for value in order if value not in excluded]
-    if not 1 <= n <= len(pool):
-        raise ParameterError(
-            f"n={n} clips to forget, but it must be in 1 to {len(pool)}: the training set has"
-            f" {len(hashes)} different clips, {len(hashes) - len(pool)} of them excluded"
-        )
+    most, there = len(pool), len(hashes)
+    require(
+        1 <= n <= most, f"n={n} clips to forget, but it must be in 1 to {most}: the training set "
+        f"has {there} different clips, {there - most} of them excluded",
+    )
     return pool[:n]
 
 
 def _check_fractions(fractions: Mapping[str, float]) -> list[str]:
     """The parts in the order of SPLITS, so that the order of the mapping has no effect."""
-    unknown = [part for part in fractions if part not in SPLITS]
-    if unknown:
-        raise ParameterError(f"fractions has unknown part {unknown[0]!r}; known: {SPLITS}")
-    if "train" not in fractions or len(fractions) < 2:
-        raise ParameterError(f"fractions needs 'train' and another part, not {dict(fractions)}")
-    if not all(fraction > 0 for fraction in fractions.values()):
-        raise ParameterError(f"fractions must be positive, not {dict(fractions)}")
-    total = sum(fractions.values())
-    if abs(total - 1) > 1e-6:
-        raise ParameterError(f"fractions must sum to 1, not {total:g}: {dict(fractions)}")
+    for part in fractions:
+        require(part in SPLITS, f"fractions has unknown part {part!r}; known: {SPLITS}")
+    shares, two = dict(fractions), "train" in fractions and len(fractions) > 1
+    require(two, f"fractions needs 'train' and another part, not {shares}")
+    require(min(shares.values()) > 0, f"fractions must be positive, not {shares}")
+    total = sum(shares.values())
+    require(abs(total - 1) <= 1e-6, f"fractions must sum to 1, not {total:g}: {shares}")
     return [part for part in SPLITS if part in fractions]
 
 

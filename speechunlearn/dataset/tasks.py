@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from speechunlearn.dataset import splits
-from speechunlearn.errors import CorpusError, ParameterError
+from speechunlearn.errors import CorpusError, require
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,9 @@ class Task:
             cluster = table["path"].map(lambda path: Path(path).parent.name)
         seen = table.assign(label=label, cluster=cluster)
         counts = seen.groupby("label")["cluster"].nunique()
-        if (counts < 2).any():
-            lonely = counts.index[counts < 2][0]
-            raise CorpusError(
-                f"{self.label} {lonely!r} has one {self.apart} only: "
-                "it cannot be tested on another; add one, or leave its clips out"
-            )
+        told = f"{self.label} {counts.idxmin()!r} has one {self.apart} only: "
+        told += "it cannot be tested on another; add one, or leave its clips out"
+        require(counts.min() > 1, told, CorpusError)
         trained = set(label[table["split"] == "train"])
         # a split that keeps speakers apart is none for their identification
         fits = self.label != "speaker" or trained == set(label)
@@ -106,8 +103,8 @@ def check(task: str, corpus: str, made_for: str) -> None:
 
     """
     get(task)
-    if made_for != ANY and task not in (made_for, *ALSO.get(made_for, ())):
-        raise ParameterError(f"corpus {corpus!r} is of task {made_for!r}: it has no {task!r} task")
+    served = made_for == ANY or task in (made_for, *ALSO.get(made_for, ()))
+    require(served, f"corpus {corpus!r} is of task {made_for!r}: it has no {task!r} task")
 
 
 def get(name: str) -> Task:
@@ -117,6 +114,5 @@ def get(name: str) -> Task:
         ParameterError: there is none
 
     """
-    if name not in TASKS:
-        raise ParameterError(f"task: {name!r} is not one of {', '.join(TASKS)}")
+    require(name in TASKS, f"task: {name!r} is not one of {', '.join(TASKS)}")
     return TASKS[name]
