@@ -16,11 +16,10 @@ from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
 from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.losses import predict, true_label_loss
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Cost, Work
-from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

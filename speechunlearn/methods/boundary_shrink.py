@@ -11,11 +11,10 @@ from torch import Tensor
 
 from speechunlearn.errors import Positive
 from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.losses import predict, true_label_loss
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

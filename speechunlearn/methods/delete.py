@@ -10,10 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of
+from speechunlearn.methods.losses import divergence, logits_of, predict
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,8 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ModelError, NotNegative, ParameterError
-from speechunlearn.methods.base import Descent, descend
+from speechunlearn.methods.base import Batch, Descent, Work, descend
 from speechunlearn.models.classifier import Classifier, seeded
-from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import at_once, logits_of
 
 #: width of the reader's hidden layer in `reverse`

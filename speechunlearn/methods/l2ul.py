@@ -16,12 +16,11 @@ from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
 from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
 from speechunlearn.methods.importance import elastic_penalty, estimate
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.losses import predict, true_label_loss
 from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import random_wrong_labels
 from speechunlearn.models.classifier import Classifier
 from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
 
 
 @dataclass(frozen=True)
