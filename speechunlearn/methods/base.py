@@ -5,6 +5,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -16,11 +17,11 @@ from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
 from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Progress, Resume, Work
+from speechunlearn.models.loop import Batch, Cost, Progress, Work
 from speechunlearn.models.training import Recipe, predict
 
 __all__ = [
-    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Resume",
+    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress",
     "UnlearningData", "Work", "descend",
 ]
 
@@ -42,7 +43,7 @@ class UnlearningData:
             the original model, by the name of the weight: the mean over clips of the squared
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
-        resume: where descents keep their state; None keeps none
+        resume: file where descents keep their state; None keeps none
         level: mean loss of the forget set, in nats, at which a descent ends, or that its targets
             are to have; None goes on to its last epoch, or finds targets of its own
         unseen_loss: the original's mean loss, in nats, on clips of other speakers that it never
@@ -58,7 +59,7 @@ class UnlearningData:
     adversarial: (Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None) = None
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
-    resume: Resume | None = None
+    resume: Path | None = None
     level: float | None = None
     unseen_loss: float | None = None
 

@@ -39,7 +39,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import UnlearningData
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Cost, Item, Resume, Work
+from speechunlearn.models.loop import Cost, Item, Work
 
 #: a phase is cut to so many items, or to those that its share of the budget is enough for; where
 #: they take this long together, in seconds, to fewer
@@ -130,7 +130,7 @@ def estimate(
         raise ParameterError(f"budget: {budget} is not positive")
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        resume = Resume(Path(folder) / "state.resume") if kept else None
+        resume = Path(folder) / "state.resume" if kept else None
         work = Cut(seed, resume, budget, clock)
         provenance.trim()
         with provenance.measured() as usage:
@@ -190,14 +190,14 @@ class Cut(Work):
 
     Args:
         seed: of the run
-        resume: where descents keep their state
+        resume: file where descents keep their state
         budget: seconds, see `estimate`
         clock: returns seconds
 
     """
 
     def __init__(
-        self, seed: int, resume: Resume | None, budget: float, clock: Callable[[], float]
+        self, seed: int, resume: Path | None, budget: float, clock: Callable[[], float]
     ) -> None:
         super().__init__(seed=seed, resume=resume)
         self.budget, self.clock = budget, clock

@@ -24,7 +24,7 @@ from torch import Tensor
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, seeded
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 from speechunlearn.models.training import Recipe
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def help_to_train(model: Classifier, clips: Clips, recipe: Recipe, *, seed: int)
         with tempfile.TemporaryDirectory() as folder:
             state = None
             if task["resume"]:  # the first process goes on from here, and writes it alone
-                state = Resume(Path(shutil.copy(task["resume"], Path(folder) / "state")))
+                state = Path(shutil.copy(task["resume"], Path(folder) / "state"))
             _accelerator().wait_for_everyone()
             training.train(_Shared(model), clips, recipe, seed=seed, cost=Work(resume=state))
         _agree(None)

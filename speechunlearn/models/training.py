@@ -18,7 +18,7 @@ from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost
+from speechunlearn.models.loop import Batch, Cost, Work
 
 __all__ = ["Cost", "Recipe", "logits_of", "predict", "train"]
 
@@ -61,7 +61,7 @@ class Recipe(Checked):
 
 
 def train(
-    model: Classifier, clips: Clips, recipe: Recipe, *, seed: int, cost: Cost | None = None
+    model: Classifier, clips: Clips, recipe: Recipe, *, seed: int, cost: Work | None = None
 ) -> list[float]:
     """Fine-tune a classifier in place with cross-entropy.
 
@@ -73,8 +73,7 @@ def train(
         clips: training clips
         recipe: hyperparameters
         seed: source of all randomness
-        cost: counted into; a `speechunlearn.models.loop.Work` tells the progress and keeps the
-        state
+        cost: counted into; tells the progress and keeps the state
 
     Returns:
         mean training loss of each epoch
@@ -118,7 +117,7 @@ def train(
     with fast_mode.fast(model) if recipe.fast else contextlib.nullcontext():
         history = loop.epochs(
             model, lambda epoch: clips, loss, optimiser, recipe.epochs, recipe.batch_size,
-            seed=seed, cost=Cost() if cost is None else cost, what="training",
+            seed=seed, cost=cost or Work(), what="training",
             rate=recipe.learning_rate, begin=begin, scheduler=scheduler, after_backward=clip,
         )
     _spec_augment(model, masks)
