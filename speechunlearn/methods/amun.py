@@ -15,11 +15,10 @@ from torch import Tensor
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import predict, true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
 from speechunlearn.methods.pgd import pgd_copies, strongest_wrong
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Work
+from speechunlearn.models.loop import Cost
 
 
 @dataclass(frozen=True)

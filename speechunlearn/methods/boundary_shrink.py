@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import predict, true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
 from speechunlearn.methods.pgd import pgd_copies, strongest_wrong
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of, predict
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
 
 
 @dataclass(frozen=True)

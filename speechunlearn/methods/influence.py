@@ -11,11 +11,10 @@ import torch
 
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.errors import Checked, ParameterError, Positive
-from speechunlearn.methods.base import Method, Outcome, UnlearningData
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import estimate
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Work, padded
+from speechunlearn.methods.losses import Classifier, true_label_loss
+from speechunlearn.models.loop import padded
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,10 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
 from speechunlearn.methods.importance import elastic_penalty, estimate
-from speechunlearn.methods.losses import predict, true_label_loss
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
 from speechunlearn.methods.pgd import pgd_copies, random_wrong_labels
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

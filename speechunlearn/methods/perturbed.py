@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +27,9 @@ from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, Positive
 from speechunlearn.methods import never_heard
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of, predict
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
 from speechunlearn.methods.never_heard import perturb
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import pieces
 
 #: a target further beyond the copies than this is a guess: copies further off are taken
@@ -149,9 +147,10 @@ def run(
 
     work.enough = reached
     steps = -(-n // parameters.batch_size)
+    epochs = min(parameters.epochs, -(-parameters.steps // steps))
     history = descend(
-        model, forget, loss, parameters, work, passes=passes, after_epoch=after_epoch, kept=kept,
-        count=min(parameters.epochs, -(-parameters.steps // steps)),
+        model, forget, loss, replace(parameters, epochs=epochs), work, passes=passes,
+        after_epoch=after_epoch, kept=kept,
     )
     changed = (targets.argmax(1) != before.argmax(1)).float().mean().item()
     return Outcome(model, details | {

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 from speechunlearn.methods.pgd import random_wrong_labels
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, ParameterError
-from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of, predict
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Work
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
+from speechunlearn.models.loop import Cost
 
 
 @dataclass(frozen=True)

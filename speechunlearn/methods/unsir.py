@@ -16,11 +16,10 @@ from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive, Share, one_of
 from speechunlearn.methods.bad_teacher import drawn
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 from speechunlearn.methods.pgd import frozen, input_gradient
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work, padded, sized
+from speechunlearn.models.loop import padded, sized
 
 
 @dataclass(frozen=True)

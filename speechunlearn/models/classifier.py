@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -122,13 +122,7 @@ class Classifier(torch.nn.Module):
         self.network.config.id2label = dict(enumerate(self.labels))
         self.network.config.label2id = {label: i for i, label in enumerate(self.labels)}
         self.network.save_pretrained(folder, safe_serialization=True)
-        Wav2Vec2FeatureExtractor(
-            feature_size=1,
-            sampling_rate=self.frontend.sampling_rate,
-            padding_value=0.0,
-            do_normalize=self.frontend.do_normalize,
-            return_attention_mask=self.frontend.return_attention_mask,
-        ).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(**asdict(self.frontend)).save_pretrained(folder)
         (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
@@ -257,21 +251,17 @@ def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> 
     lowest, highest = 2595 * np.log10(1 + np.array([1000, 7600]) / 700)
     mel = np.linspace(lowest, highest, bands - len(low))
     centres = np.concatenate([low, 700 * (10 ** (mel / 2595) - 1)])
-    spacing = np.gradient(centres)
     seconds = (np.arange(width) - width / 2) / sampling_rate
-    filters = []
-    for centre, step in zip(centres, spacing, strict=True):
-        length = min(width / sampling_rate, max(2 / step, 0.006))
-        window = np.where(
-            np.abs(seconds) < length / 2, 0.5 + 0.5 * np.cos(2 * np.pi * seconds / length), 0
-        )
-        for phase in range(4):
-            wave = window * np.cos(2 * np.pi * centre * seconds + phase * np.pi / 2)
-            # speech falls with frequency: lift what is high
-            filters.append(wave / np.linalg.norm(wave) * np.sqrt(centre / 1000 + 0.3))
+    lengths = np.clip(2 / np.gradient(centres), 0.006, width / sampling_rate)[:, None]
+    inside = np.abs(seconds) < lengths / 2
+    windows = np.where(inside, 0.5 + 0.5 * np.cos(2 * np.pi * seconds / lengths), 0)[:, None]
+    angles = 2 * np.pi * centres[:, None] * seconds
+    waves = windows * np.cos(angles[:, None] + np.arange(4)[:, None] * np.pi / 2)
+    # speech falls with frequency: lift what is high
+    lift = np.sqrt(centres / 1000 + 0.3)[:, None, None]
+    filters = waves / np.linalg.norm(waves, axis=2, keepdims=True) * lift
     with torch.no_grad():
-        count = 4 * bands
-        convolution.weight[:count] = torch.from_numpy(np.stack(filters)).float()[:, None]
+        convolution.weight[: 4 * bands, 0] = torch.from_numpy(filters.reshape(-1, width)).float()
         if convolution.bias is not None:
             convolution.bias.normal_(0, 0.2)
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
+from torch.nn.functional import pad
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.models import training
@@ -160,25 +162,7 @@ class _Shared(Classifier):
         drawn = int(torch.randint(2**31, (1,)))
         with seeded(drawn, rank()):
             logits = self.__dict__["parallel"](waveform_z[rows], lengths[rows])
-        return _Gathered.apply(logits, [len(share) for share in shares])
-
-
-class _Gathered(torch.autograd.Function):
-    """The rows of all processes; the gradient goes to a process's own."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        padded = logits.new_zeros(max(1, *sizes), logits.shape[1])
-        padded[: len(logits)] = logits
-        everyone = [torch.empty_like(padded) for _ in sizes]
-        torch.distributed.all_gather(everyone, padded)
-        return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        n_rows, before = ctx.sizes[rank()], sum(ctx.sizes[: rank()])
-        if n_rows == 0:
-            return gradient.new_zeros(1, gradient.shape[1]), None
-        # times the number of processes, by which their mean will be divided
-        return gradient[before : before + n_rows] * len(ctx.sizes), None
+        # back comes the gradient from each process: as many times as their mean divides it
+        padded = pad(logits, (0, 0, 0, max(1, len(shares[0])) - len(logits)))
+        everyone = all_gather(padded)
+        return torch.cat([part[: len(s)] for part, s in zip(everyone, shares, strict=True)])
