@@ -698,7 +698,7 @@ def pretrain(
 
     loop.epochs(
         model, lengths, loss, optimiser, epochs, batch_size, seed=seed,
-        cost=work or Work(), what="pre-training", rate=LEARNING_RATE,
+        cost=work or Work(), what="pre-training",
         begin=lambda epoch: model.train(), scheduler=scheduler, after_epoch=after_epoch, kept=last,
         after_backward=lambda: torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM),
     )

@@ -282,6 +282,5 @@ def descend(
         model, (lambda epoch: counted) if isinstance(counted, Clips) else counted, loss,
         optimiser, descent.epochs, descent.batch_size,
         seed=work.seed if seed is None else seed, cost=work, what="unlearning",
-        rate=descent.learning_rate, beside=beside,
-        begin=lambda epoch: model.train(descent.mode == "train"), **options,
+        beside=beside, begin=lambda epoch: model.train(descent.mode == "train"), **options,
     )

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips, Labels, Lengths, Replaced, Waveforms, sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
+from speechunlearn.methods.layers import only_trainable
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
 from speechunlearn.models.loop import Cost, generator, padded, sized
@@ -399,18 +400,13 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
     # transformers' convolutions, in training, ask for a gradient of their input for the sake of
     # checkpoints, which fails where the input has one already
     asking: list[Any] = [m for m in model.modules() if getattr(m, "_requires_grad", False) is True]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.train(train)
     for module in asking:
         module._requires_grad = False
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
     try:
-        with torch.nn.utils.parametrize.cached():
+        with only_trainable(model, ()), torch.nn.utils.parametrize.cached():
             yield
     finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
         for module, flag in modes:
             module.training = flag
         for module in asking:

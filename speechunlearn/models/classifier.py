@@ -214,23 +214,18 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
         raise ParameterError(f"labels: {list(labels)}, but a classifier needs two classes or more")
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-    with quiet(), seeded(seed):  # transformers warns that the head is new; here it always is
-        network: Any
+    with seeded(seed):
         if encoder == "nano":
             full = Wav2Vec2Config(
                 **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
             )
-            network = Wav2Vec2ForSequenceClassification(full)
+            network: Any = Wav2Vec2ForSequenceClassification(full)
             first = network.wav2vec2.feature_extractor.conv_layers[0].get_submodule("conv")
             assert isinstance(first, torch.nn.Conv1d)
             gabor_filters_(first)
             return Classifier(network, labels, Frontend())
-        prepared, source = frontend(encoder), _resolve(encoder)
-        try:
-            network = _network(source, num_labels=len(labels), **config)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
-        return Classifier(network, labels, prepared)
+        prepared = frontend(encoder)
+        return Classifier(_network(encoder, num_labels=len(labels), **config), labels, prepared)
 
 
 def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> None:
@@ -330,37 +325,40 @@ def load(folder: Path) -> Classifier:
         ModelError: a folder that is no checkpoint
 
     """
-
     check_encoder(str(folder))
-    try:
-        with quiet():
-            network = _network(str(folder))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"checkpoint {str(folder)!r} cannot be loaded: {error}") from error
+    network = _network(str(folder))
     id2label = network.config.id2label
     labels = [id2label[i] for i in range(len(id2label))]
     return Classifier(network, labels, frontend(str(folder))).eval()
 
 
-def _network(source: str, **config: Any) -> Any:
+def _network(encoder: str, **config: Any) -> Any:
     """Load transformers' classifier, or this package's where transformers has none that is right.
 
     Args:
-        source: folder or hub id
+        encoder: see `build`; not ``nano``
         config: overrides of its config
+
+    Raises:
+        ModelError: it cannot be loaded
 
     """
     from transformers import AutoConfig, AutoModelForAudioClassification, PretrainedConfig
 
-    kind = str(PretrainedConfig.get_config_dict(source)[0].get("model_type"))
-    if kind in ("moonshine", "moonshine_classifier"):
-        from speechunlearn.models import moonshine
+    source = _resolve(encoder)
+    try:
+        with quiet():  # transformers warns that the head is new; here it always is
+            kind = str(PretrainedConfig.get_config_dict(source)[0].get("model_type"))
+            if kind in ("moonshine", "moonshine_classifier"):
+                from speechunlearn.models import moonshine
 
-        return moonshine.load(source, **config)
-    full = AutoConfig.from_pretrained(source, **config)
-    return AutoModelForAudioClassification.from_pretrained(
-        source, config=full, ignore_mismatched_sizes=bool(config)
-    )
+                return moonshine.load(source, **config)
+            full = AutoConfig.from_pretrained(source, **config)
+            return AutoModelForAudioClassification.from_pretrained(
+                source, config=full, ignore_mismatched_sizes=bool(config)
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
 
 
 def _resolve(encoder: str) -> str:

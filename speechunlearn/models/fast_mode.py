@@ -210,13 +210,13 @@ def _draws_elsewhere(model: torch.nn.Module) -> bool:
     """Whether a network in training draws what is not dropout: layers left out, SpecAugment."""
     for module in model.modules():
         config = getattr(module, "config", None)
-        masks = max(getattr(config, name, 0) for name in ("mask_time_prob", "mask_feature_prob"))
-        if getattr(config, "layerdrop", 0) > 0:
-            return True
-        if getattr(config, "apply_spec_augment", False) and masks > 0:
-            return True
+        drawn = ["layerdrop"]
+        if getattr(config, "apply_spec_augment", False):
+            drawn += ["mask_time_prob", "mask_feature_prob"]
         dropout = isinstance(module, torch.nn.modules.dropout._DropoutNd)
-        if dropout and type(module) is not torch.nn.Dropout:
+        if any(getattr(config, rate, 0) > 0 for rate in drawn) or (
+            dropout and type(module) is not torch.nn.Dropout
+        ):
             return True
     return False
 

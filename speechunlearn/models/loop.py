@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import pickle
@@ -24,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, shuffled_batches
 from speechunlearn.errors import ParameterError
 from speechunlearn.files import keep
 from speechunlearn.files import kept as read_kept
@@ -293,7 +293,6 @@ def epochs(
     seed: int,
     cost: Work,
     what: str,
-    rate: float,
     beside: Sequence[Clips] = (),
     begin: Callable[[int], object] = lambda epoch: None,
     passes: Callable[[Batch], tuple[int, int]] = lambda batch: (len(batch), 0),
@@ -315,7 +314,6 @@ def epochs(
         seed: source of the order and of all that is drawn
         cost: counted into; told the progress, and keeps the state
         what: name of the work
-        rate: learning rate, which an error names
         beside: sets that go round beside, a batch of each at every step, in a new order each round
         begin: called at the start of each epoch
         passes: clips that a step sends forward and backward, and forward alone
@@ -360,7 +358,7 @@ def epochs(
         if not math.isfinite(history[-1]):
             raise ParameterError(
                 f"{what} loss is {history[-1]} after epoch {epoch + 1}: "
-                f"lower learning_rate ({rate})"
+                f"lower learning_rate ({optimiser.defaults['lr']})"
             )
         after_epoch(epoch)
         for _ in cost.phase("keeping the state", [epoch], quiet=True):
@@ -377,21 +375,15 @@ def _batches(
     Step t of a descent has batch t mod b of round t div b of a set beside of b batches, and a
     round's order depends on the seed and its number alone.
     """
-    batches = list(clips_module.shuffled_batches(clips.lengths, size, order))
-    steps = range(epoch * len(batches), (epoch + 1) * len(batches))
-    going = []
-    for number, lengths in enumerate(each.lengths for each in beside):
-        count = -(-len(lengths) // size)
-        turns = {
-            turn: list(
-                clips_module.shuffled_batches(
-                    lengths, size, generator(seed, _BESIDE, number, turn)
-                )
-            )
-            for turn in range(steps.start // count, -(-steps.stop // count))
-        }
-        going.append([turns[step // count][step % count] for step in steps])
+    def going(number: int, lengths: Sequence[int]) -> Iterator[list[int]]:
+        first, skipped = divmod(epoch * len(batches), -(-len(lengths) // size))
+        turns = (generator(seed, _BESIDE, number, turn) for turn in itertools.count(first))
+        rounds = (shuffled_batches(lengths, size, turn) for turn in turns)
+        return itertools.islice(itertools.chain.from_iterable(rounds), skipped, None)
+
+    batches = list(shuffled_batches(clips.lengths, size, order))
+    parts = [going(number, part.lengths) for number, part in enumerate(beside)]
     return [
-        Batch(positions, tuple(each[place] for each in going), epoch, step, seed)
-        for place, (step, positions) in enumerate(zip(steps, batches, strict=True))
+        Batch(positions, tuple(next(part) for part in parts), epoch, step, seed)
+        for step, positions in enumerate(batches, epoch * len(batches))
     ]

@@ -140,9 +140,7 @@ class MoonshineForSequenceClassification(MoonshinePreTrainedModel):
         inside = _inside(last, hidden.shape[1])
         if hidden.shape[1] > self.config.mask_time_length:
             hidden = self._mask_hidden_states(hidden, attention_mask=inside.long())
-        lowest = torch.finfo(hidden.dtype).min
-        away = torch.zeros(inside.shape, dtype=hidden.dtype, device=hidden.device)
-        away = away.masked_fill(~inside, lowest)[:, None, None, :]
+        away = ((~inside).to(hidden.dtype) * torch.finfo(hidden.dtype).min)[:, None, None, :]
         positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         turned = encoder.rotary_emb(hidden, position_ids=positions)
         states = [hidden]

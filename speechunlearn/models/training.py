@@ -118,7 +118,7 @@ def train(
         history = loop.epochs(
             model, lambda epoch: clips, loss, optimiser, recipe.epochs, recipe.batch_size,
             seed=seed, cost=cost or Work(), what="training",
-            rate=recipe.learning_rate, begin=begin, scheduler=scheduler, after_backward=clip,
+            begin=begin, scheduler=scheduler, after_backward=clip,
         )
     _spec_augment(model, masks)
     model.eval()
