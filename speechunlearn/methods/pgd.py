@@ -23,7 +23,7 @@ from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.layers import only_trainable
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
-from speechunlearn.models.loop import Cost, generator, padded, sized
+from speechunlearn.models.loop import Cost, generator, sized
 
 #: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
 #: attack holds on the device grows with this, and with neither the clips nor their copies
@@ -272,7 +272,7 @@ def adversarial_set(
 
     """
     cost = Cost() if cost is None else cost
-    copies, steps = parameters.copies, parameters.steps
+    copies = parameters.copies
     generators, targets = [], []
     for position, label in enumerate(clips.labels):
         for copy in range(copies):
@@ -296,16 +296,13 @@ def adversarial_set(
         for row, position in zip(answer.cpu(), positions, strict=True):
             moved[position] = row[: moved.lengths[position]]
 
-    batches = list(
-        sorted_batches(
-            repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
-        )
-    )
+    batches = list(sorted_batches(
+        repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
+    ))
     with seeded(seed, first), frozen(model, train=drawing):
-        for positions in cost.phase(
-            "adversarial copies", batches, None if drawing else attack,
-            samples=padded(repeated.lengths),
-            passes=lambda positions: (steps * len(positions), len(positions)),
+        for positions in cost.batches(
+            "adversarial copies", repeated, batches, None if drawing else attack,
+            forward_backward=parameters.steps, forward=1,
         ):
             if drawing:
                 attack(positions)
@@ -345,12 +342,9 @@ def pgd_copies(
 
     """
     device = next(model.parameters()).device
-    moved = Replaced(clips.waveforms_z)
+    moved, batches = Replaced(clips.waveforms_z), list(sorted_batches(clips.lengths, batch_size))
     with frozen(model):
-        for positions in cost.phase(
-            "PGD copies", list(sorted_batches(clips.lengths, batch_size)),
-            samples=padded(clips.lengths), passes=lambda positions: (steps * len(positions), 0),
-        ):
+        for positions in cost.batches("PGD copies", clips, batches, forward_backward=steps):
             waveform_z, lengths = (t.to(device) for t in clips.batch(positions))
             delta = torch.zeros_like(waveform_z)
             if seed is not None:

@@ -92,6 +92,26 @@ class Cost:
             if not quiet:
                 self.notify(name, done, len(items))
 
+    def batches(
+        self, name: str, clips: Clips, batches: Sequence[Sequence[int]],
+        act: Callable[[Any], Any] | None = None, *, forward_backward: int = 0, forward: int = 0,
+    ) -> Iterator[Any]:
+        """Return the phase whose items are batches of clips.
+
+        Args:
+            name: see `phase`
+            clips: of which they are
+            batches: positions of clips
+            act: see `phase`
+            forward_backward: times that each clip is sent forward and backward
+            forward: times that each is sent forward alone
+
+        """
+        return self.phase(
+            name, batches, act, samples=padded(clips.lengths),
+            passes=lambda batch: (forward_backward * len(batch), forward * len(batch)),
+        )
+
     def search(
         self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
     ) -> Iterator[list[int]]:

@@ -209,10 +209,7 @@ def predict(
     logits = torch.zeros(len(clips), len(model.labels))
     batches = list(clips_module.sorted_batches(clips.lengths, batch_size, at_once(model)))
     try:
-        for positions in cost.phase(
-            "predictions", batches, samples=loop.padded(clips.lengths),
-            passes=lambda positions: (0, len(positions)),
-        ):
+        for positions in cost.batches("predictions", clips, batches, forward=1):
             with torch.no_grad():  # not inference_mode: a network may cache a tensor
                 answer = logits_of(model, clips, positions)
             logits[positions] = answer.float().cpu()
