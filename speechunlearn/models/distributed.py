@@ -147,11 +147,6 @@ class _Shared(Classifier):
         # kept out of the module's own parts: its weights are the network's
         self.__dict__["parallel"] = _accelerator().prepare_model(model)
 
-    def train(self, mode: bool = True) -> _Shared:
-        super().train(mode)
-        self.__dict__["parallel"].train(mode)
-        return self
-
     def forward(self, waveform_z: Tensor, lengths: Tensor) -> Tensor:
         shares = torch.arange(len(waveform_z)).tensor_split(processes())
         rows = shares[rank()]

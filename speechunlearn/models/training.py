@@ -227,8 +227,8 @@ def answers(
     }
 
 
-def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the weights to train by their learning rates: front end, the encoder's rest, head.
+def _groups(model: Classifier, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield the weights to train by their learning rates: front end, the encoder's rest, head.
 
     A network says by ``front_end`` how the names of its convolutions on the waveform begin, where
     it is not transformers' ``feature_extractor``.
@@ -243,21 +243,17 @@ def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            front = "feature_extractor" in name or (fronts != () and name.startswith(fronts))
+            front = "feature_extractor" in name or name.startswith(fronts)
             groups.setdefault((front, name.startswith(encoder)), []).append(parameter)
-    for part, which in enumerate(("frontend_rate", "encoder_rate")):
-        rate = getattr(recipe, which)
+    rates = {"frontend_rate": recipe.frontend_rate, "encoder_rate": recipe.encoder_rate}
+    for part, (which, rate) in enumerate(rates.items()):
         if rate != 1 and not any(key[part] for key in groups):
             raise ParameterError(f"{which}={rate}, but this network has no such weights")
-    return [
-        {
-            "params": weights,
-            "lr": recipe.learning_rate
-            * (recipe.frontend_rate if front else 1.0)
-            * (recipe.encoder_rate if inside else 1.0),
-        }
-        for (front, inside), weights in sorted(groups.items(), reverse=True)
-    ]
+    for parts, weights in sorted(groups.items(), reverse=True):
+        rate = recipe.learning_rate
+        for inside, share in zip(parts, rates.values(), strict=True):
+            rate *= share if inside else 1.0
+        yield {"params": weights, "lr": rate}
 
 
 def _spec_augment(model: Classifier, switched: bool | None = None) -> bool:
