@@ -38,7 +38,6 @@ from speechunlearn.corpora.base import Archive, Corpus
 from speechunlearn.corpora.download import download
 from speechunlearn.errors import SpeechUnlearnError
 from speechunlearn.lab.results import Results
-from speechunlearn.methods.base import Resume
 from speechunlearn.models import training
 from speechunlearn.models.loop import Work
 from speechunlearn.tool import audit, checkpoints, forget, inputs, ledger, output_folder
@@ -100,7 +99,7 @@ def kinds(desk: Path) -> Iterator[dict[str, Job]]:
         read = inputs.read("forget", clips, network.labels, sampling_rate=16_000, normalise=True)
 
         def make(place: Path, resume: Path) -> None:
-            work = Work(seed=0, resume=Resume(resume))
+            work = Work(seed=0, resume=resume)
             training.train(network, read.clips, training.Recipe(epochs=4), seed=0, cost=work)
             checkpoints.save(network, place)
 

@@ -50,7 +50,7 @@ from speechunlearn.dataset import audio, clips
 from speechunlearn.errors import CorpusError, ParameterError, SpeechUnlearnError
 from speechunlearn.models import classifier, loop
 from speechunlearn.models.loop import Batch as Step
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 
 log = logging.getLogger(__name__)
 
@@ -622,7 +622,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 def pretrain(
     words: Words, *, epochs: int = 8, seed: int = 0, max_steps: int | None = None,
-    resume: Resume | None = None,
+    work: Work | None = None,
 ) -> tuple[torch.nn.Module, dict[str, dict[str, float]]]:
     """Train ``nano`` from random weights, by `speechunlearn.models.loop`.
 
@@ -631,7 +631,7 @@ def pretrain(
         epochs: passes over the clips
         seed: source of all randomness
         max_steps: stop after this number of batches; None does not
-        resume: where the state is kept after each epoch, to go on from there; None keeps none
+        work: its account, which keeps the state after each epoch; None keeps none
 
     Returns:
         the encoder, in eval mode, with ``nano``'s own dropout and no masking in its config; and
@@ -698,7 +698,7 @@ def pretrain(
 
     loop.epochs(
         model, lengths, loss, optimiser, epochs, batch_size, seed=seed,
-        cost=Work(seed=seed, resume=resume), what="pre-training", rate=LEARNING_RATE,
+        cost=work or Work(), what="pre-training",
         begin=lambda epoch: model.train(), scheduler=scheduler, after_epoch=after_epoch, kept=last,
         after_backward=lambda: torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM),
     )
@@ -804,19 +804,20 @@ def make(
         raise ParameterError(f"out: {str(out)!r} already holds an encoder")
     corpora = read_words(words)
     out.parent.mkdir(parents=True, exist_ok=True)
-    resume = Resume(out.with_name(f"{out.name}.resume"))
+    resume = out.with_name(f"{out.name}.resume")
+    work = Work(resume=resume)
     with provenance.measured() as usage:
         network, final_losses = pretrain(
-            corpora, epochs=epochs, seed=seed, max_steps=max_steps, resume=resume
+            corpora, epochs=epochs, seed=seed, max_steps=max_steps, work=work
         )
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     card = describe(
         corpora, n_parameters, final_losses,
         epochs=epochs, max_steps=max_steps, seed=seed,
-        seconds=round(usage.seconds + resume.seconds), machine=provenance.describe(),
+        seconds=round(usage.seconds + work.kept_seconds), machine=provenance.describe(),
     )  # fmt: skip
     save(network, out, card)
-    resume.path.unlink()
+    resume.unlink()
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import results
 from speechunlearn.methods import pgd
-from speechunlearn.methods.nearby import PGDParameters, pgd_copies
 from speechunlearn.methods.pgd import (
     AttackParameters,
     adversarial_set,
+    pgd_copies,
     random_wrong_labels,
     signal_to_noise_db,
     targeted_pgd,
@@ -433,7 +433,7 @@ def test_memory_holds_no_copies(kind):
         model = Classifier(network, ["a", "b"], Frontend())
         model.forward = network.forward
         repeated = clips.at([i for i in range(8) for _ in range(n)])
-        copies = pgd_copies(model, repeated, PGDParameters(0.1, batch_size=4), Cost())
+        copies = pgd_copies(model, repeated, Cost(), 0.1, batch_size=4)
     assert copies.lengths == 8 * n * [80_000]
     for i, clip in enumerate(clips.waveforms_z):
         assert 0 < (copies.waveforms_z[n * i + n - 1] - clip).abs().max() < 1

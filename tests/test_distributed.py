@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from speechunlearn.models import distributed, training
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 from speechunlearn.models.training import Recipe
 
 WORKER = """
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 import tiny, torch
 from speechunlearn.models import distributed, training
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 from speechunlearn.models.training import Recipe
 torch.set_num_threads(1)
 state, out = map(Path, sys.argv[1:])
@@ -27,7 +27,7 @@ recipe = Recipe(epochs=3, learning_rate=1e-2, batch_size=8, weight_decay=0.05, c
                 frontend_rate=0.3, speeds=(0.9, 1.0))
 if distributed.rank() == 0:
     history = training.train(
-        distributed.shared(model, state), clips, recipe, seed=3, cost=Work(resume=Resume(state)))
+        distributed.shared(model, state), clips, recipe, seed=3, cost=Work(resume=state))
     torch.save({"history": history, "weights": model.state_dict()}, out)
     distributed.finish()
 else:
@@ -46,7 +46,7 @@ def test_two_processes_train_as_one_does(tmp_path, monkeypatch):
     off = {"activation_dropout": 0.0, "final_dropout": 0.0, "layerdrop": 0.0}
     clips, state = tiny.clips(17), tmp_path / "state"
     model = tiny.wav2vec2(apply_spec_augment=False, **off)
-    training.train(model, clips, recipe, seed=3, cost=Work(resume=Resume(state)))
+    training.train(model, clips, recipe, seed=3, cost=Work(resume=state))
     path = [str(tmp_path), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     out = tmp_path / "out.pt"
@@ -56,7 +56,7 @@ def test_two_processes_train_as_one_does(tmp_path, monkeypatch):
     state.write_bytes(before)
     history = training.train(
         model, clips, Recipe(**(vars(recipe) | {"epochs": 3})), seed=3,
-        cost=Work(resume=Resume(state)),
+        cost=Work(resume=state),
     )
     assert shared["history"] == pytest.approx(history, abs=1e-5)
     alone = model.state_dict()

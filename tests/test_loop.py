@@ -15,7 +15,7 @@ from speechunlearn.methods import METHODS, UnlearningData
 from speechunlearn.methods.base import Descent, descend
 from speechunlearn.methods.losses import true_label_loss
 from speechunlearn.models import loop
-from speechunlearn.models.loop import Batch, Cost, Resume, Work
+from speechunlearn.models.loop import Batch, Cost, Work
 from speechunlearn.models.training import Recipe
 
 torch.set_num_threads(1)
@@ -68,9 +68,9 @@ def test_what_was_killed_anywhere_ends_as_what_was_not(name, values, tmp_path):
             raise Killed
 
     while True:
-        resume, now = Resume(path), Counter()
+        now = Counter()
         try:
-            again = unlearn(name, values, resume, kill)
+            again = unlearn(name, values, path, kill)
             break
         except Killed:
             pass
@@ -81,7 +81,7 @@ def test_what_was_killed_anywhere_ends_as_what_was_not(name, values, tmp_path):
         again.cost.forward_backward, again.cost.forward
     )
     epochs = [report for report in told if report[0] == "epoch"]
-    assert (resume.seconds > 0) == bool(epochs)
+    assert (again.cost.kept_seconds != 0) == bool(epochs)
     # an epoch that was kept is not made again: it is told once, and ends in a kill
     assert all(seen[report] == told.count(report) for report in epochs)
 
@@ -142,7 +142,7 @@ class TestTheLoop:
         assert len(drawn) == 27
 
     def test_a_loss_that_is_no_number_keeps_no_state(self, tmp_path):
-        resume = Resume(tmp_path / "state.resume")
+        resume = tmp_path / "state.resume"
 
         def loss(model, batch):
             return true_label_loss(model, FORGET, batch.positions)
@@ -160,17 +160,17 @@ class TestTheLoop:
 def test_a_damaged_state_is_not_gone_on_from(left, tmp_path):
     whole = unlearn("unsir", {})
     path = tmp_path / "state.resume"
-    unlearn("unsir", {}, Resume(path))
+    unlearn("unsir", {}, path)
     for file in (path, tmp_path / "state-1.resume"):
         data = file.read_bytes()
         file.write_bytes(data[:left])
-        again = unlearn("unsir", {}, Resume(path))
+        again = unlearn("unsir", {}, path)
         assert tiny.equal(tiny.weights(whole.model), tiny.weights(again.model))
         assert whole.cost == again.cost
 
 
 def test_an_account_counts_nothing_that_is_left_out(tmp_path):
-    work = Work(resume=Resume(tmp_path / "state"))
+    work = Work(resume=tmp_path / "state")
     with work.uncounted():
         list(work.phase("some", [1, 2], passes=lambda item: (item, item)))
     assert (work.forward_backward, work.forward) == (0, 0) and work.kept_seconds < 0
@@ -192,7 +192,7 @@ def test_no_state_is_left_by_a_finished_artefact(tmp_path):
 
     def make(folder: Path, resume: Path) -> None:
         for number in (0, 1, 2):
-            Resume(resume).file(number).write_text("left")
+            Work(resume=resume, _descent=number)._file().write_text("left")
 
     folder = Cache(tmp_path).find_or_make("unlearned", {"a": 1}, make)
     assert not list(tmp_path.rglob("*.resume")) and folder.is_dir()

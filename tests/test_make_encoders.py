@@ -11,7 +11,7 @@ import torch
 
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.models import classifier as classifier_module
-from speechunlearn.models.loop import Resume
+from speechunlearn.models.loop import Work
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 import make_encoders  # noqa: E402
@@ -270,7 +270,7 @@ def test_pretraining_repeats_with_its_seed(tmp_path):
 def test_a_run_that_was_killed_goes_on_to_the_same_encoder(tmp_path, monkeypatch):
     words = read_words([words_root(tmp_path / "tones")])
     whole, losses = pretrain(words, epochs=3, seed=4)
-    resume, real = Resume(tmp_path / "state.resume"), make_encoders.losses
+    resume, real = tmp_path / "state.resume", make_encoders.losses
     seen = []
 
     def killed(*arguments):
@@ -281,8 +281,8 @@ def test_a_run_that_was_killed_goes_on_to_the_same_encoder(tmp_path, monkeypatch
 
     monkeypatch.setattr(make_encoders, "losses", killed)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(words, epochs=3, seed=4, resume=resume)
-    resumed, same = pretrain(words, epochs=3, seed=4, resume=resume)
+        pretrain(words, epochs=3, seed=4, work=Work(resume=resume))
+    resumed, same = pretrain(words, epochs=3, seed=4, work=Work(resume=resume))
     assert len(seen) == 4 and same == losses
     states = whole.state_dict(), resumed.state_dict()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

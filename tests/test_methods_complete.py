@@ -46,12 +46,11 @@ from speechunlearn.methods import (
     eu_k,
     fisher_forgetting,
     l2ul,
-    nearby,
     sisa,
     unsir,
 )
 from speechunlearn.methods.layers import head, last, layers, only_trainable
-from speechunlearn.methods.nearby import PGDParameters, pgd_copies
+from speechunlearn.methods.pgd import pgd_copies, strongest_wrong
 from speechunlearn.models import classifier
 from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import Cost, Recipe, predict, train
@@ -421,8 +420,8 @@ def test_unsir_reports_both_halves(original):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_one_step_by_hand(norm, targeted):
     cost = Cost()
-    moves = PGDParameters(0.4, norm, 1, 0.5, targeted=targeted)
-    found = torch.stack([*pgd_copies(linear(), FORGET, moves, cost).waveforms_z]).numpy()
+    moved = pgd_copies(linear(), FORGET, cost, 0.4, norm, 1, 0.5, targeted=targeted)
+    found = torch.stack([*moved.waveforms_z]).numpy()
     gradient = input_gradient(WEIGHT, X_E, Y_E) * (-1 if targeted else 1)
     if norm == "linf":
         step = 0.2 * np.sign(gradient)
@@ -434,7 +433,7 @@ def test_one_step_by_hand(norm, targeted):
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_three_steps_stay_inside(norm):
-    moved = pgd_copies(linear(), FORGET, PGDParameters(0.3, norm, 3, 0.8), Cost())
+    moved = pgd_copies(linear(), FORGET, Cost(), 0.3, norm, 3, 0.8)
     found = torch.stack([*moved.waveforms_z]).numpy()
     delta = np.zeros_like(X_E)
     for _ in range(3):
@@ -452,9 +451,7 @@ def test_three_steps_stay_inside(norm):
 def test_the_size_of_a_move_depends_on_no_batch(norm, original):
     state = tiny.weights(original)
     alone, together = (
-        pgd_copies(
-            original, CLIPS, PGDParameters(0.2, norm, 3, 0.5, batch_size=size), Cost(), seed=3
-        )
+        pgd_copies(original, CLIPS, Cost(), 0.2, norm, 3, 0.5, batch_size=size, seed=3)
         for size in (1, 6)
     )
     for clean, one, other in zip(
@@ -467,14 +464,14 @@ def test_the_size_of_a_move_depends_on_no_batch(norm, original):
         assert 0.1 < float(size) <= 0.2 + 1e-6
     assert tiny.equal(state, tiny.weights(original)) and not original.training
     assert all(weight.requires_grad for weight in original.parameters())
-    plain = pgd_copies(original, CLIPS, PGDParameters(0.2, norm, 3, 0.5), Cost())
+    plain = pgd_copies(original, CLIPS, Cost(), 0.2, norm, 3, 0.5)
     assert not torch.equal(plain.waveforms_z[0], together.waveforms_z[0])
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_padding_does_not_move(norm):
     alone, together = (
-        pgd_copies(linear(), unequal(), PGDParameters(0.5, norm, 4, 0.3, batch_size=size), Cost())
+        pgd_copies(linear(), unequal(), Cost(), 0.5, norm, 4, 0.3, batch_size=size)
         for size in (1, 2)
     )
     for one, other in zip(alone.waveforms_z, together.waveforms_z, strict=True):
@@ -483,7 +480,7 @@ def test_padding_does_not_move(norm):
 
 def test_a_waveform_has_no_range():
     loud = Clips([100 * w for w in FORGET.waveforms_z], FORGET.labels, FORGET.hashes, ["s"] * 4)
-    found = pgd_copies(linear(), loud, PGDParameters(0.5), Cost())
+    found = pgd_copies(linear(), loud, Cost(), 0.5)
     for clean, there in zip(loud.waveforms_z, found.waveforms_z, strict=True):
         assert float((there - clean).abs().max()) <= 0.5 + 1e-4
     assert max(float(w.abs().max()) for w in found.waveforms_z) > 50
@@ -491,14 +488,8 @@ def test_a_waveform_has_no_range():
 
 def test_the_strongest_wrong_class():
     logits = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [-1.0, -9.0, -2.0]])
-    assert nearby.strongest_wrong(logits, torch.tensor([0, 1, 2])).tolist() == [1, 0, 0]
-    assert nearby.strongest_wrong(logits, torch.tensor([0, 0, 0])).tolist() == [1, 1, 2]
-
-
-@pytest.mark.parametrize("name, value", [("bound", 0.0), ("norm", "l1"), ("steps", 0)])
-def test_bad_moves_are_named(name, value):
-    with pytest.raises(ParameterError, match=f"{name}: '?{value}"):
-        PGDParameters(**({"bound": 0.1} | {name: value}))
+    assert strongest_wrong(logits, torch.tensor([0, 1, 2])).tolist() == [1, 0, 0]
+    assert strongest_wrong(logits, torch.tensor([0, 0, 0])).tolist() == [1, 1, 2]
 
 
 # ---- boundary shrink and expand
@@ -652,9 +643,7 @@ def test_the_nearest_example_is_within_a_factor_of_two(original):
         size = float((examples.waveforms_z[i] - CLIPS.waveforms_z[i]).square().mean().sqrt())
         assert size <= bound * (1 + 1e-5) and math.log2(bound / 1e-2) % 1 == 0
         if bound > 1e-2:
-            half = pgd_copies(
-                original, CLIPS.at([i]), PGDParameters(bound / 2, "l2", 10, 0.1), Cost()
-            )
+            half = pgd_copies(original, CLIPS.at([i]), Cost(), bound / 2, "l2", 10, 0.1)
             assert predict(original, half).argmax(1).item() == CLIPS.labels[i]
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.models import training
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 from speechunlearn.models.training import Cost, Recipe, predict, train
 
 torch.set_num_threads(1)
@@ -127,7 +127,7 @@ class Killed(Exception):
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, schedule, moment):
     clips = tiny.clips(7)
     how = recipe(epochs=5, schedule=schedule, clip_gradient=1.0, speeds=(0.9, 1.0))
-    model, whole = tiny.classifier(), Cost()
+    model, whole = tiny.classifier(), Work()
     expected_history = train(model, clips, how, seed=3, cost=whole)
     expected = tiny.weights(model)
 
@@ -145,25 +145,25 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, schedule, moment):
 
     model.register_forward_pre_hook(kill_in_the_third)
     with pytest.raises(Killed):
-        train(model, clips, how, seed=3, cost=Work(progress=kill_after_two, resume=Resume(resume)))
+        train(model, clips, how, seed=3, cost=Work(progress=kill_after_two, resume=resume))
     assert [path.name for path in tmp_path.iterdir()] == ["training.resume"]
 
     model, reports = tiny.classifier(seed=9), []
-    work = Work(progress=lambda *report: reports.append(report[1]), resume=Resume(resume))
+    work = Work(progress=lambda *report: reports.append(report[1]), resume=resume)
     history = train(model, clips, how, seed=3, cost=work)
-    assert work.resume.seconds > 0
+    assert work.kept_seconds > 0
     assert reports == [3, 4, 5]
     assert history == expected_history
     assert tiny.equal(expected, tiny.weights(model))
     # what the result cost, whoever paid for it
-    assert work.counted() == whole == Cost(forward_backward=5 * 7)
+    assert work.counted() == whole.counted() == Cost(forward_backward=5 * 7)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):
     clips, resume = tiny.clips(4), tmp_path / "training.resume"
-    expected = trained(clips, recipe(), cost=Work(resume=Resume(resume)))
+    expected = trained(clips, recipe(), cost=Work(resume=resume))
     reports = []
-    work = Work(progress=lambda *report: reports.append(report), resume=Resume(resume))
+    work = Work(progress=lambda *report: reports.append(report), resume=resume)
     again = trained(clips, recipe(), cost=work)
     assert tiny.equal(expected, again) and reports == []
 
@@ -220,8 +220,8 @@ def test_clean_epochs_are_without_spec_augment(tmp_path):
     # the setting is given back; also by a run that was killed when all its epochs were done
     assert after_clean and after_masked
     resume = tmp_path / "training.resume"
-    expected, _ = with_masks(recipe(epochs=2, clean_epochs=1), cost=Work(resume=Resume(resume)))
-    weights, after = with_masks(recipe(epochs=2, clean_epochs=1), cost=Work(resume=Resume(resume)))
+    expected, _ = with_masks(recipe(epochs=2, clean_epochs=1), cost=Work(resume=resume))
+    weights, after = with_masks(recipe(epochs=2, clean_epochs=1), cost=Work(resume=resume))
     assert tiny.equal(expected, weights) and after
 
 
@@ -289,7 +289,7 @@ def test_a_loss_that_is_no_number_stops_training(tmp_path):
         model.network.head.bias[0] = float("nan")
     resume = tmp_path / "training.resume"
     with pytest.raises(ParameterError, match=r"nan after epoch 1.*learning_rate \(0.01\)"):
-        train(model, tiny.clips(4), recipe(), seed=0, cost=Work(resume=Resume(resume)))
+        train(model, tiny.clips(4), recipe(), seed=0, cost=Work(resume=resume))
     # nothing is kept that a later run would go on from
     assert not resume.exists()
 

@@ -43,7 +43,6 @@ NAMES = {
     "quick": "fast",
     "altered": "perturbed, or perturb",
     "moving": "only_trainable",
-    "Moves": "PGDParameters",
     "in_parts": "in_steps, of sequential unlearning",
     "REPEATED": "SEQUENTIAL",
     "in_a_row": "sequence_length",

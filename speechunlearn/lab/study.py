@@ -39,7 +39,7 @@ from speechunlearn.methods import importance
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.models import classifier, distributed, fast_mode, training
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Cost, Progress, Resume, Work, seldom
+from speechunlearn.models.loop import Cost, Progress, Work, seldom
 from speechunlearn.models.training import Recipe
 
 log = logging.getLogger(__name__)
@@ -590,15 +590,14 @@ class Study:
             self.original(seed) if len(steps) == 1
             else self._load_model(self._after(method, steps[:-1], seed, overrides))
         )
-        left = Resume(resume)
-        data = replace(self.unlearning_data(steps, seed, methods.get(method).needs), resume=left)
+        data = replace(self.unlearning_data(steps, seed, methods.get(method).needs), resume=resume)
         with provenance.measured() as usage:
             outcome = methods.get(method).unlearn(
                 before, data, parameters, seed=seed,
                 progress=self._reporter(_what(method, steps, seed, overrides)),
                 fast=self.recipe.fast,
             )
-        seconds = usage.seconds + left.seconds + outcome.cost.kept_seconds
+        seconds = usage.seconds + outcome.cost.kept_seconds
         return outcome.model, self._made(usage, seconds, outcome.cost, outcome.details)
 
     def _after(
@@ -663,14 +662,14 @@ class Study:
         }
 
         def make(folder: Path, resume: Path) -> None:
-            clips, model, left = _at_hashes(self.train, hashes), self.fresh(seed), Resume(resume)
+            clips, model = _at_hashes(self.train, hashes), self.fresh(seed)
             reporter = self._reporter(f"training on {len(clips)} clips, seed {seed}")
-            work = Work(progress=reporter, resume=left)
+            work = Work(progress=reporter, resume=resume)
             with provenance.measured() as usage:
                 history = training.train(
                     distributed.shared(model, resume), clips, self.recipe, seed=seed, cost=work
                 )
-            record = self._made(usage, usage.seconds + left.seconds, work, {})
+            record = self._made(usage, usage.seconds + work.kept_seconds, work, {})
             model.save(folder, record | {"history": history, "specification": specification})
 
         call = {"without": without, "seed": seed}

@@ -15,12 +15,10 @@ from torch import Tensor
 from speechunlearn.dataset import clips as clips_module
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
+from speechunlearn.methods.pgd import pgd_copies, strongest_wrong
+from speechunlearn.models.loop import Cost
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,6 @@ class Parameters(Descent):
     step_fraction: Positive[float] = 0.1
     keep_forget: bool = False
     attack_batch_size: Positive[int] = 32
-
-    def moves(self, doubling: int) -> PGDParameters:
-        """The attack after so many doublings of its bound."""
-        return PGDParameters(
-            self.bound * 2**doubling, "l2", self.steps, self.step_fraction,
-            batch_size=self.attack_batch_size,
-        )
 
 
 def run(
@@ -90,14 +81,17 @@ def nearest(
     batches = list(clips_module.sorted_batches(clips.lengths, parameters.attack_batch_size))
     for waiting in cost.search("nearest examples", batches, clips.lengths):
         for doubling in range(parameters.doublings + 1):
-            moves = parameters.moves(doubling)
-            there = pgd_copies(model, clips.at(waiting), moves, cost)
+            bound = parameters.bound * 2**doubling
+            there = pgd_copies(
+                model, clips.at(waiting), cost, bound, "l2", parameters.steps,
+                parameters.step_fraction, batch_size=parameters.attack_batch_size,
+            )
             answers = predict(model, there, cost=cost)
             wrong = strongest_wrong(answers, there.labels)
             left = (answers.argmax(1) != there.labels).tolist()
             for i, position in enumerate(waiting):
                 waveforms_z[position], labels[position] = there.waveforms_z[i], wrong[i]
-                bounds[position] = moves.bound if left[i] else None
+                bounds[position] = bound if left[i] else None
             waiting = [position for position, out in zip(waiting, left, strict=True) if not out]
             if not waiting:
                 break

@@ -11,11 +11,8 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, Share
-from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
 
 #: keeps the incompetent teacher's seed away from those that classifiers are trained from: from
 #: the same seed, it would be the very network that the original grew out of

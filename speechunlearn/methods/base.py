@@ -2,9 +2,9 @@
 
 import contextlib
 import copy
-import functools
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -16,13 +16,20 @@ from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters
 from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Progress, Resume, Work
+from speechunlearn.models.loop import Batch, Cost, Progress, Work
 from speechunlearn.models.training import Recipe, predict
 
 __all__ = [
-    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress", "Resume",
+    "Batch", "Descent", "Distillation", "Method", "Outcome", "Progress",
     "UnlearningData", "Work", "descend",
 ]
+
+
+#: what a method may need beside the forget set
+_NEEDS = {
+    "retain": "the retain set", "validation": "the validation set",
+    "statistic": "the statistic of the training set, or the retain set",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class UnlearningData:
             the original model, by the name of the weight: the mean over clips of the squared
             gradient of the cross-entropy of the true label, in eval mode. It may be older than
             the request, so that its cost is not the request's
-        resume: where descents keep their state; None keeps none
+        resume: file where descents keep their state; None keeps none
         level: mean loss of the forget set, in nats, at which a descent ends, or that its targets
             are to have; None goes on to its last epoch, or finds targets of its own
         unseen_loss: the original's mean loss, in nats, on clips of other speakers that it never
@@ -58,7 +65,7 @@ class UnlearningData:
     adversarial: (Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet] | None) = None
     validation: Clips | None = None
     statistic: Callable[[Classifier], dict[str, Tensor]] | None = None
-    resume: Resume | None = None
+    resume: Path | None = None
     level: float | None = None
     unseen_loss: float | None = None
 
@@ -76,32 +83,17 @@ class UnlearningData:
         """Return what training from the start needs.
 
         Raises:
-            ParameterError: it is not given
+            ParameterError: it is not given, or a clip of the forget set is in the retain set
 
         """
         if self.fresh is None or self.recipe is None or self.retain is None:
             raise ParameterError(
                 f"{method} needs the retain set, a fresh classifier and the recipe"
             )
-        return self.fresh, self.recipe
-
-    def check_apart(self) -> None:
-        """Raise ParameterError where a clip of the forget set is in the retain set."""
         shared = set(self.forget.hashes) & set(self.rest.hashes)
         if shared:
             raise ParameterError(f"retain: {len(shared)} clips of the forget set are among them")
-
-    @property
-    def missing(self) -> dict[str, str]:
-        """What a method may need and does not find here, in words, by its name."""
-        absent = {}
-        if self.retain is None:
-            absent["retain"] = "the retain set"
-        if self.validation is None:
-            absent["validation"] = "the validation set"
-        if self.statistic is None and self.retain is None:
-            absent["statistic"] = "the statistic of the training set, or the retain set"
-        return absent
+        return self.fresh, self.recipe
 
 
 @dataclass
@@ -203,24 +195,23 @@ class Method:
             ParameterError: it lacks data that the method needs
 
         """
-        for need, words in data.missing.items():
-            if need in self.needs:
+        for need, words in _NEEDS.items():
+            instead = data.retain if need == "statistic" else None
+            if need in self.needs and getattr(data, need) is None and instead is None:
                 raise ParameterError(f"method {self.name!r} needs {words}, which is not given")
         if work is None:
             work = Work(seed=seed, progress=progress, resume=data.resume)
-        if data.level is not None:
-            work.enough = functools.partial(_forgot, data.forget, data.level)
+        forget, level = data.forget, data.level
+        if level is not None:
+            work.enough = lambda model: (
+                cross_entropy(predict(model, forget), forget.labels).item() >= level
+            )
         copied = copy.deepcopy(model)
         with fast_mode.fast(copied) if fast else contextlib.nullcontext():
             outcome = self.run(copied, data, parameters, work)
         outcome.model.eval()
         outcome.cost = work.counted()
         return outcome
-
-
-def _forgot(forget: Clips, level: float, model: Classifier) -> bool:
-    """Return whether the mean loss of the forget set has come to a level."""
-    return cross_entropy(predict(model, forget), forget.labels).item() >= level
 
 
 @dataclass(frozen=True)
@@ -265,7 +256,6 @@ def descend(
     *,
     beside: Sequence[Clips] = (),
     seed: int | None = None,
-    count: int | None = None,
     **options: Any,
 ) -> list[float]:
     """Minimise a loss with Adam, see `speechunlearn.models.loop.epochs`.
@@ -278,7 +268,6 @@ def descend(
         work: its account
         beside: sets that go round beside
         seed: of the order and of all that is drawn; None is that of the work
-        count: of epochs; None is the descent's
         **options: of `speechunlearn.models.loop.epochs`
 
     Returns:
@@ -291,8 +280,7 @@ def descend(
     )
     return loop.epochs(
         model, (lambda epoch: counted) if isinstance(counted, Clips) else counted, loss,
-        optimiser, descent.epochs if count is None else count, descent.batch_size,
+        optimiser, descent.epochs, descent.batch_size,
         seed=work.seed if seed is None else seed, cost=work, what="unlearning",
-        rate=descent.learning_rate, beside=beside,
-        begin=lambda epoch: model.train(descent.mode == "train"), **options,
+        beside=beside, begin=lambda epoch: model.train(descent.mode == "train"), **options,
     )

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechunlearn.errors import ParameterError
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
 from speechunlearn.methods.layers import head
-from speechunlearn.methods.losses import logits_of
+from speechunlearn.methods.losses import Batch, logits_of
 from speechunlearn.models.classifier import Classifier, seeded
-from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import PGDParameters, pgd_copies, strongest_wrong
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
+from speechunlearn.methods.pgd import pgd_copies, strongest_wrong
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Parameters(Descent):
 def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Minimise CE(f(x_e), nearest wrong class); the classes are found once, on the original."""
     forget, steps = data.forget, parameters.steps
-    moves = PGDParameters(
-        parameters.tau, "linf", steps, 1.0 if steps == 1 else parameters.step_fraction,
-        batch_size=parameters.attack_batch_size,
+    moved = pgd_copies(
+        model, forget, work, parameters.tau, "linf", steps,
+        1.0 if steps == 1 else parameters.step_fraction, batch_size=parameters.attack_batch_size,
     )
-    answers = predict(model, pgd_copies(model, forget, moves, work), cost=work)
+    answers = predict(model, moved, cost=work)
     crossed = float((answers.argmax(1) != forget.labels).double().mean())
     nearest = forget.relabelled(strongest_wrong(answers, forget.labels))
 

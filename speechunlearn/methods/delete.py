@@ -3,26 +3,19 @@
 Source: Zhou et al. 2025 (decoupled distillation to erase).
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
 
 
-@dataclass(frozen=True)
-class Parameters(Distillation):
-    """The distillation's; the temperature is 1, as the authors' is."""
+def run(model: Classifier, data: UnlearningData, parameters: Distillation, work: Work) -> Outcome:
+    """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once.
 
-
-def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
-    """Minimise KL(softmax(masked original logits) || f(x_e)); the original is asked once."""
+    The temperature is 1, as the authors' is.
+    """
     answers = masked(predict(model, data.forget, cost=work), data.forget.labels)
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -39,4 +32,4 @@ def masked(
     return logits.scatter(1, labels[:, None], -torch.inf)
 
 
-METHOD = Method("delete", "DELETE", {"forget"}, Parameters, run)
+METHOD = Method("delete", "DELETE", {"forget"}, Distillation, run)

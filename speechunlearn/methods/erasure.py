@@ -26,9 +26,8 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ModelError, NotNegative, ParameterError
-from speechunlearn.methods.base import Descent, descend
+from speechunlearn.methods.base import Batch, Descent, Work, descend
 from speechunlearn.models.classifier import Classifier, seeded
-from speechunlearn.models.loop import Batch, Work
 from speechunlearn.models.training import at_once, logits_of
 
 #: width of the reader's hidden layer in `reverse`
@@ -95,13 +94,12 @@ def headless(model: Classifier, *, projected: bool = False) -> Iterator[torch.nn
         ModelError: a network without a linear projector and classifier
 
     """
-    network, names = model.network, ("classifier",) if projected else ("projector", "classifier")
-    layers: dict[str, torch.nn.Linear] = {}
-    for name in ("projector", "classifier"):
-        layer = getattr(network, name, None)
+    network, names = model.network, ["projector", "classifier"]
+    layers: dict[str, Any] = {name: getattr(network, name, None) for name in names}
+    for name, layer in layers.items():
         if not isinstance(layer, torch.nn.Linear):
             raise ModelError(f"{type(network).__name__} has no linear layer {name!r}")
-        layers[name] = layer
+    names = names[projected:]
     try:
         for name in names:
             setattr(network, name, torch.nn.Identity())
@@ -210,22 +208,11 @@ class Reversal(Descent):
     weight: NotNegative[float] = 1.0
 
 
-class _Reversed(torch.autograd.Function):
-    """The identity, whose gradient comes back with another sign and weight."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return -ctx.weight * gradient, None
-
-
 def reverse_gradient(values: Tensor, weight: float) -> Tensor:
     """Return the values; their gradient is times -weight (Ganin and Lempitsky 2015)."""
-    return _Reversed.apply(values, weight)
+    same = values.view_as(values)
+    same.register_hook(lambda gradient: -weight * gradient)
+    return same
 
 
 def reverse(

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError
 from speechunlearn.models.classifier import seeded
-from speechunlearn.models.loop import Cost, padded
+from speechunlearn.models.loop import Cost
 from speechunlearn.models.training import logits_of
 
 Importance = dict[str, Tensor]
@@ -79,9 +79,8 @@ def estimate(
     model.train(mode == "train")
     try:
         with seeded(seed):
-            for positions in cost.phase(
-                "importance of weights", batches, samples=padded(clips.lengths),
-                passes=lambda positions: (len(positions), 0),
+            for positions in cost.batches(
+                "importance of weights", clips, batches, forward_backward=1
             ):
                 value = loss(logits_of(model, clips, positions), labels[list(positions)].to(device))
                 gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from speechunlearn.dataset import clips as clips_module
+from speechunlearn.dataset.clips import sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive
-from speechunlearn.methods.base import Method, Outcome, UnlearningData
+from speechunlearn.methods.base import Method, Outcome, UnlearningData, Work
 from speechunlearn.methods.importance import estimate
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Work, padded
+from speechunlearn.methods.losses import Classifier, true_label_loss
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,8 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
     fisher = estimate("fisher", model, retain, retain.labels, cost=work)
     model.eval()
     model.zero_grad(set_to_none=True)
-    for positions in work.phase(
-        "gradient", list(clips_module.sorted_batches(forget.lengths, parameters.batch_size)),
-        samples=padded(forget.lengths), passes=lambda positions: (len(positions), 0),
-    ):
+    batches = list(sorted_batches(forget.lengths, parameters.batch_size))
+    for positions in work.batches("gradient", forget, batches, forward_backward=1):
         # gradients add up to the sum over the forget set
         true_label_loss(model, forget, positions, reduction="sum").backward()
     weights = dict(model.named_parameters())

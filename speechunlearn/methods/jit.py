@@ -14,10 +14,8 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import logits_of
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, logits_of
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from speechunlearn.errors import NotNegative
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,10 @@ from torch import Tensor
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
 from speechunlearn.methods.importance import elastic_penalty, estimate
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.methods.nearby import PGDParameters, pgd_copies
-from speechunlearn.methods.pgd import random_wrong_labels
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.losses import Batch, Classifier, predict, true_label_loss
+from speechunlearn.methods.pgd import pgd_copies, random_wrong_labels
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,11 @@ def adversarial_copies(
     repeated = forget.at([i for i in range(len(forget)) for _ in range(parameters.copies)])
     generator = torch.Generator().manual_seed(work.seed)
     targets = random_wrong_labels(repeated.labels, data.n_classes, generator)
-    moves = PGDParameters(
-        parameters.radius, "l2", parameters.steps, parameters.step_fraction, targeted=True,
-        batch_size=parameters.attack_batch_size,
+    return pgd_copies(
+        model, repeated.relabelled(targets), work, parameters.radius, "l2", parameters.steps,
+        parameters.step_fraction, targeted=True, batch_size=parameters.attack_batch_size,
+        seed=work.seed,
     )
-    return pgd_copies(model, repeated.relabelled(targets), moves, work, work.seed)
 
 
 METHOD = Method("l2ul", "L2UL", {"forget"}, Parameters, run)

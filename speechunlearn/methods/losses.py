@@ -1,4 +1,4 @@
-"""What methods put into their losses: logits with a graph, cross-entropy, divergence."""
+"""What a method's loss is of, a model and a batch, and what it is made of."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.training import logits_of
+from speechunlearn.models.loop import Batch
+from speechunlearn.models.training import logits_of, predict
 
-__all__ = ["divergence", "logits_of", "true_label_loss"]
+__all__ = ["Batch", "Classifier", "divergence", "logits_of", "predict", "true_label_loss"]
 
 
 def true_label_loss(

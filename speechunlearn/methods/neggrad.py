@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from speechunlearn.errors import Positive
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,14 @@ def estimate(
             None where there are none
 
     """
-    answers = [
-        [predict(model, played(model, clips, speed), cost=cost) for speed in (1 / rate, rate)]
-        for rate in LADDER
-    ]
-    losses = [
-        float(np.mean([cross_entropy(answer, labels).item() for answer in both]))
-        for both in answers
-    ]
+    answers, losses, normalised = [], [], model.frontend.do_normalize
+    for rate in LADDER:
+        both = [
+            predict(model, perturb(clips, speed=speed, normalised=normalised), cost=cost)
+            for speed in (1 / rate, rate)
+        ]
+        answers.append(both)
+        losses.append(float(np.mean([cross_entropy(logits, labels).item() for logits in both])))
     if unseen_loss is None:
         level = at_rest(LADDER[NEAR], losses[NEAR], LADDER[FAR], losses[FAR])
     else:
@@ -126,11 +126,6 @@ def at_rest(near: float, near_loss: float, far: float, far_loss: float) -> float
     """
     x, y = np.log(near) ** 2, np.log(far) ** 2
     return float(near_loss - x * (far_loss - near_loss) / (y - x))
-
-
-def played(model: Classifier, clips: Clips, speed: float) -> Clips:
-    """Return copies of clips at another speed, as a model takes them."""
-    return perturb(clips, speed=speed, normalised=model.frontend.do_normalize)
 
 
 def perturb(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,19 +27,10 @@ from speechunlearn.dataset import audio
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import ParameterError, Positive
 from speechunlearn.methods import never_heard
-from speechunlearn.methods.base import (
-    Batch,
-    Descent,
-    Method,
-    Outcome,
-    UnlearningData,
-    Work,
-    descend,
-)
-from speechunlearn.methods.losses import divergence, logits_of
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
 from speechunlearn.methods.never_heard import perturb
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.training import pieces, predict
+from speechunlearn.models.training import pieces
 
 #: a target further beyond the copies than this is a guess: copies further off are taken
 _FURTHEST = 2.5
@@ -56,7 +47,7 @@ class Parameters(Descent):
         mode: ``eval``: the answers that are to be met are the eval mode's
         weight: how far the target is drawn from the original's answer to the clip (0) to its
             answers to the perturbed copies (1), and beyond them: what copies still have of the clip
-            lies between the two. None: it is found on the clips, see `find_aim`, with copies at
+            lies between the two. None: it is found on the clips, see `aim`, with copies at
             speeds of its own
         speeds: rates that copies are played at; they should lie outside of what the model was
             trained on. Pitch changes with them, so they are no copies of a voice
@@ -99,25 +90,6 @@ class Parameters(Descent):
             raise ParameterError(f"until: {self.until} is not a share from 0 to below 1")
 
 
-class Aim(NamedTuple):
-    """What the answers to the forget set are to become, and which answers are held.
-
-    Attributes:
-        targets: logits
-        answers_before: the original's logits
-        copies: whose answers are held
-        answers: the original's to these
-        details: how it was found
-
-    """
-
-    targets: Float[Tensor, "clips classes"]
-    answers_before: Float[Tensor, "clips classes"]
-    copies: list[Clips]
-    answers: list[Float[Tensor, "clips classes"]]
-    details: dict[str, Any]
-
-
 def run(
     model: Classifier, data: UnlearningData, parameters: Parameters, work: Work
 ) -> Outcome:
@@ -133,7 +105,8 @@ def run(
     until a share of the first term is left.
     """
     forget, n, normalised = data.forget, len(data.forget), model.frontend.do_normalize
-    aim = aim_of(model, data, parameters, work)
+    before = predict(model, forget, cost=work)
+    targets, copies, answers, details = aim(model, data, before, parameters, work)
     original = copy.deepcopy(model).eval() if parameters.splices else None
     kept: dict[str, Any] = {"divergences": []}
     sums = [0.0, 0]  # of the divergence from the targets in this epoch, and clips
@@ -141,15 +114,15 @@ def run(
     def loss(model: Classifier, batch: Batch) -> Iterator[Tensor]:
         for at in pieces(model, forget.lengths, batch.positions):
             share = len(at) / len(batch.positions)
-            value = divergence(logits_of(model, forget, at), aim.targets[at])
+            value = divergence(logits_of(model, forget, at), targets[at])
             sums[0] += value.item() * len(at)
             sums[1] += len(at)
             yield share * value
         held = min(parameters.anchor, n) / n
-        for copies, answer in zip(aim.copies, aim.answers, strict=True) if held else ():
-            for at in pieces(model, copies.lengths, batch.positions):
-                share = len(at) / len(batch.positions) / len(aim.copies)
-                yield share * held * divergence(logits_of(model, copies, at), answer[at])
+        for played, answer in zip(copies, answers, strict=True) if held else ():
+            for at in pieces(model, played.lengths, batch.positions):
+                share = len(at) / len(batch.positions) / len(copies)
+                yield share * held * divergence(logits_of(model, played, at), answer[at])
         if original is not None:
             cuts = splices(forget.lengths, parameters.batch_size, batch.seed, batch.step)
             clips = spliced(forget, cuts, normalised=normalised)
@@ -161,8 +134,8 @@ def run(
 
     def passes(batch: Batch) -> tuple[int, int]:
         spliced_clips = parameters.batch_size if parameters.splices else 0
-        copies = len(aim.copies) * bool(parameters.anchor)
-        return len(batch) * (1 + copies) + spliced_clips, spliced_clips
+        held = len(copies) * bool(parameters.anchor)
+        return len(batch) * (1 + held) + spliced_clips, spliced_clips
 
     def after_epoch(epoch: int) -> None:
         kept["divergences"] = [*kept["divergences"], sums[0] / max(sums[1], 1)]
@@ -174,67 +147,60 @@ def run(
 
     work.enough = reached
     steps = -(-n // parameters.batch_size)
+    epochs = min(parameters.epochs, -(-parameters.steps // steps))
     history = descend(
-        model, forget, loss, parameters, work, passes=passes, after_epoch=after_epoch, kept=kept,
-        count=min(parameters.epochs, -(-parameters.steps // steps)),
+        model, forget, loss, replace(parameters, epochs=epochs), work, passes=passes,
+        after_epoch=after_epoch, kept=kept,
     )
-    changed = (aim.targets.argmax(1) != aim.answers_before.argmax(1)).float().mean().item()
-    return Outcome(model, aim.details | {
+    changed = (targets.argmax(1) != before.argmax(1)).float().mean().item()
+    return Outcome(model, details | {
         "history": history, "targets_changed": changed, "steps": len(history) * steps,
         "left": kept["divergences"][-1] / max(kept["divergences"][0], _NO_WAY),
     })
 
 
-def aim_of(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Aim:
-    """Return the targets of a request.
+def aim(
+    model: Classifier, data: UnlearningData, before: Float[Tensor, "clips classes"],
+    parameters: Parameters, work: Work,
+) -> tuple[Float[Tensor, "clips classes"], list[Clips], list[Tensor], dict[str, Any]]:
+    """Return what the answers to the forget set are to become, and which answers are held.
 
-    Args:
-        model: the original
-        data: its forget set
-        parameters: of the method
-        work: its account
-
-    """
-    forget, normalised = data.forget, model.frontend.do_normalize
-    before = predict(model, forget, cost=work)
-    if parameters.weight is None:
-        return find_aim(model, data, before, work)
-    copies = [perturb(forget, speed=speed, normalised=normalised) for speed in parameters.speeds]
-    copies += [perturb(forget, shift=shift, normalised=normalised) for shift in parameters.shifts]
-    answers = [predict(model, clips, cost=work) for clips in copies]
-    targets = drawn(before, torch.stack(answers), parameters.weight)
-    return Aim(targets, before, copies, answers, {"weight": parameters.weight})
-
-
-def find_aim(
-    model: Classifier, data: UnlearningData, before: Float[Tensor, "clips classes"], work: Work
-) -> Aim:
-    """Find on the clips themselves how far their targets lie from the original's answers.
-
-    The weight is that at which the targets' mean loss is the level of the request, or else what a
-    model that never heard the clips would lose, see `speechunlearn.methods.never_heard`, with the
-    nearest copies that need no weight above 2.5.
+    A weight that is not given is found on the clips: it is that at which the targets' mean loss is
+    the level of the request, or else what a model that never heard the clips would lose, see
+    `speechunlearn.methods.never_heard`, with the nearest copies that need no weight above 2.5.
 
     Args:
         model: the original
         data: its forget set
         before: the original's logits of the forget set
+        parameters: of the method
         work: its account
 
+    Returns:
+        logits of the targets, copies whose answers are held, the original's logits of these, and
+        how it was found
+
     """
+    forget, normalised = data.forget, model.frontend.do_normalize
+    if parameters.weight is not None:
+        copies = [perturb(forget, speed=rate, normalised=normalised) for rate in parameters.speeds]
+        copies += [perturb(forget, shift=part, normalised=normalised) for part in parameters.shifts]
+        logits = [predict(model, clips, cost=work) for clips in copies]
+        targets = drawn(before, torch.stack(logits), parameters.weight)
+        return targets, copies, logits, {"weight": parameters.weight}
     said = before.argmax(1)
-    heard = never_heard.estimate(model, data.forget, said, work, data.unseen_loss)
+    heard = never_heard.estimate(model, forget, said, work, data.unseen_loss)
     answers, level = heard.answers, heard.level if data.level is None else data.level
     weights = [_weight(before, torch.stack(answer), said, level) for answer in answers]
     rung = next((i for i, weight in enumerate(weights) if weight <= _FURTHEST), len(weights) - 1)
     weight, far = min(weights[rung], _FURTHEST), max(rung, never_heard.FAR)
     targets = drawn(before, torch.stack(answers[rung]), weight)
     rate, held = never_heard.LADDER[rung], never_heard.LADDER[far]
-    copies = [never_heard.played(model, data.forget, speed) for speed in (1 / held, held)]
-    return Aim(targets, before, copies, answers[far], {
+    copies = [perturb(forget, speed=speed, normalised=normalised) for speed in (1 / held, held)]
+    return targets, copies, answers[far], {
         "weight": weight, "speeds": [1 / rate, rate], "never_heard": level,
         "losses": [_loss(before, said), *heard.losses], "targets_loss": _loss(targets, said),
-    })
+    }
 
 
 def _loss(logits: Float[Tensor, "clips classes"], labels: Tensor) -> float:

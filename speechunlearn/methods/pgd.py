@@ -1,7 +1,9 @@
-"""Targeted PGD on waveforms (Madry et al. 2018; Ren et al. 2025, equations 2 and 3).
+"""PGD on waveforms (Madry et al. 2018): the paper's attack, and clips moved a little.
 
-Equation 2 of the paper is printed with a plus sign, which would ascend the loss of the target;
-a targeted attack descends it, as is done here.
+The paper's (Ren et al. 2025, equations 2 and 3) is targeted. Equation 2 is printed with a plus
+sign, which would ascend the loss of the target; a targeted attack descends it, as is done here.
+What other methods learn from (`pgd_copies`) is moved without a start inside the bound, towards a
+class or away from one, also in the Euclidean norm; one signed step is Goodfellow et al.'s (2015).
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips, Labels, Lengths, Replaced, Waveforms, sorted_batches
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
+from speechunlearn.methods.layers import only_trainable
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
-from speechunlearn.models.loop import Cost, generator, padded, sized
+from speechunlearn.models.loop import Cost, generator, sized
 
 #: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
 #: attack holds on the device grows with this, and with neither the clips nor their copies
@@ -144,14 +147,11 @@ def targeted_pgd(
     ]
     delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
     delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
-    for _ in cost.phase(
-        "attack steps", range(parameters.steps), samples=sized(delta), quiet=True,
-    ):
-        projected_step_(
-            delta, model, waveform_z, lengths, targets, bound=tau,
-            fraction=parameters.step_fraction, targeted=True,
-            project=parameters.projection == "step", precision=parameters.precision,
-        )
+    projected_steps_(
+        delta, model, waveform_z, lengths, targets, steps=parameters.steps, cost=cost, bound=tau,
+        fraction=parameters.step_fraction, targeted=True,
+        project=parameters.projection == "step", precision=parameters.precision,
+    )
     moved = waveform_z + delta.clamp_(-tau, tau)
     # where float32 rounding of the sum lies beyond tau, one unit in the last place less
     offset = moved.double() - waveform_z.double()
@@ -161,13 +161,15 @@ def targeted_pgd(
     return torch.where(offset.abs() > tau, inside.float(), moved)
 
 
-def projected_step_(
+def projected_steps_(
     delta: Waveforms,
     model: torch.nn.Module,
     waveform_z: Waveforms,
     lengths: Lengths,
     labels: Labels,
     *,
+    steps: int,
+    cost: Cost,
     bound: float,
     fraction: float,
     norm: str = "linf",
@@ -175,7 +177,7 @@ def projected_step_(
     project: bool = True,
     precision: str = "float32",
 ) -> None:
-    r"""Take one projected gradient step, in place.
+    r"""Take projected gradient steps, in place.
 
     .. math:: \delta \leftarrow \Pi\bigl(\delta \pm \sigma\,
               g(\nabla_x \mathrm{CE}(f(x + \delta), y))\bigr)
@@ -188,26 +190,28 @@ def projected_step_(
         waveform_z: normalised clips, zero-padded
         lengths: samples of each clip; what lies beyond is padding, and delta stays zero there
         labels: class each clip is moved towards, or away from
+        steps: how many
+        cost: in which they are a phase; their passes are the caller's to count
         bound: largest size of delta: of ``linf`` its largest sample, of ``l2`` its root mean square
             over the clip, so that a long clip may move as far a sample as a short one
         fraction: size of the step, sigma, over the bound
         norm: ``linf`` or ``l2``
         targeted: towards the labels, or away from them
-        project: whether delta is put back inside the bound
+        project: whether delta of ``linf`` is put back inside the bound after each step
         precision: ``float32``, or ``bfloat16`` for the products inside the model
 
     """
-    gradient = input_gradient(model, waveform_z + delta, lengths, labels, precision)
-    sign = -1.0 if targeted else 1.0
-    if norm == "linf":
-        delta.add_(gradient.sign_(), alpha=sign * fraction * bound)
-        if project:
-            delta.clamp_(-bound, bound)
-        return
+    step = -fraction if targeted else fraction
     reach = bound * lengths[:, None].sqrt()  # of the length of a clip's delta
-    delta.add_(torch.nn.functional.normalize(gradient, dim=1).mul_(reach), alpha=sign * fraction)
-    if project:
-        delta.mul_((reach / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
+    for _ in cost.phase("attack steps", range(steps), samples=sized(delta), quiet=True):
+        gradient = input_gradient(model, waveform_z + delta, lengths, labels, precision)
+        if norm == "linf":
+            delta.add_(gradient.sign_(), alpha=step * bound)
+            if project:
+                delta.clamp_(-bound, bound)
+        else:
+            delta.add_(torch.nn.functional.normalize(gradient, dim=1).mul_(reach), alpha=step)
+            delta.mul_((reach / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
 
 
 def input_gradient(
@@ -224,7 +228,7 @@ def input_gradient(
         waveform_z: zero-padded
         lengths: samples of each clip
         labels: class of each clip
-        precision: see `projected_step_`
+        precision: see `projected_steps_`
 
     """
     there = waveform_z.detach().requires_grad_(True)
@@ -268,7 +272,7 @@ def adversarial_set(
 
     """
     cost = Cost() if cost is None else cost
-    copies, steps = parameters.copies, parameters.steps
+    copies = parameters.copies
     generators, targets = [], []
     for position, label in enumerate(clips.labels):
         for copy in range(copies):
@@ -292,20 +296,82 @@ def adversarial_set(
         for row, position in zip(answer.cpu(), positions, strict=True):
             moved[position] = row[: moved.lengths[position]]
 
-    batches = list(
-        sorted_batches(
-            repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
-        )
-    )
+    batches = list(sorted_batches(
+        repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
+    ))
     with seeded(seed, first), frozen(model, train=drawing):
-        for positions in cost.phase(
-            "adversarial copies", batches, None if drawing else attack,
-            samples=padded(repeated.lengths),
-            passes=lambda positions: (steps * len(positions), len(positions)),
+        for positions in cost.batches(
+            "adversarial copies", repeated, batches, None if drawing else attack,
+            forward_backward=parameters.steps, forward=1,
         ):
             if drawing:
                 attack(positions)
     return AdversarialSet(Clips(moved, aims, repeated.hashes, repeated.speakers), reached, copies)
+
+
+def pgd_copies(
+    model: torch.nn.Module,
+    clips: Clips,
+    cost: Cost,
+    bound: float,
+    norm: str = "linf",
+    steps: int = 1,
+    fraction: float = 1.0,
+    *,
+    targeted: bool = False,
+    batch_size: int = 32,
+    seed: int | None = None,
+) -> Clips:
+    """Return the clips, moved along the gradient of the cross-entropy of their labels.
+
+    Padding is not touched, and nothing is clipped to the range of a waveform: after z-normalisation
+    it has none. The model is in eval mode; its mode is given back.
+
+    Args:
+        model: its weights are left as they were
+        clips: with the labels to move towards, or away from
+        cost: counted into
+        bound: see `projected_steps_`
+        norm: ``linf`` or ``l2``
+        steps: how many
+        fraction: size of a step over the bound
+        targeted: towards the labels, or away from them
+        batch_size: clips moved at once
+        seed: of a random start on the bound, one a clip and whatever its batch; None starts at
+            the clip
+
+    """
+    device = next(model.parameters()).device
+    moved, batches = Replaced(clips.waveforms_z), list(sorted_batches(clips.lengths, batch_size))
+    with frozen(model):
+        for positions in cost.batches("PGD copies", clips, batches, forward_backward=steps):
+            waveform_z, lengths = (t.to(device) for t in clips.batch(positions))
+            delta = torch.zeros_like(waveform_z)
+            if seed is not None:
+                starts = [
+                    torch.randn(clips.lengths[p], generator=generator(seed, p)) for p in positions
+                ]
+                start = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(device)
+                if norm == "linf":
+                    delta = bound * start.sign()
+                else:
+                    start = torch.nn.functional.normalize(start, dim=1)
+                    delta = bound * lengths[:, None].sqrt() * start
+            projected_steps_(
+                delta, model, waveform_z, lengths, clips.labels[positions].to(device),
+                steps=steps, cost=cost, bound=bound, fraction=fraction, norm=norm,
+                targeted=targeted,
+            )
+            for row, position in zip((waveform_z + delta).cpu(), positions, strict=True):
+                moved[position] = row[: moved.lengths[position]]
+    return Clips(moved, clips.labels, clips.hashes, clips.speakers)
+
+
+def strongest_wrong(
+    logits: Float[Tensor, "clips classes"], labels: Int[Tensor, " clips"]
+) -> Int[Tensor, " clips"]:
+    """Return the class with the largest logit among those that are not the label."""
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
 
 
 def signal_to_noise_db(
@@ -328,18 +394,13 @@ def frozen(model: torch.nn.Module, *, train: bool = False) -> Iterator[None]:
     # transformers' convolutions, in training, ask for a gradient of their input for the sake of
     # checkpoints, which fails where the input has one already
     asking: list[Any] = [m for m in model.modules() if getattr(m, "_requires_grad", False) is True]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.train(train)
     for module in asking:
         module._requires_grad = False
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
     try:
-        with torch.nn.utils.parametrize.cached():
+        with only_trainable(model, ()), torch.nn.utils.parametrize.cached():
             yield
     finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
         for module, flag in modes:
             module.training = flag
         for module in asking:

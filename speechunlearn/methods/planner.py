@@ -39,7 +39,7 @@ from speechunlearn.errors import ParameterError
 from speechunlearn.methods.base import UnlearningData
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Cost, Item, Resume, Work
+from speechunlearn.models.loop import Cost, Item, Work
 
 #: a phase is cut to so many items, or to those that its share of the budget is enough for; where
 #: they take this long together, in seconds, to fewer
@@ -71,30 +71,12 @@ class PhaseCost(NamedTuple):
     forward: int
 
 
-class Speed(NamedTuple):
-    """What the largest item of a phase took that was timed.
-
-    Attributes:
-        name: of the phase
-        samples: in the item, padding included
-        seconds: its own
-        items: number of items that were timed
-
-    """
-
-    name: str
-    samples: float
-    seconds: float
-    items: int
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What a piece of work will take.
 
     Args:
         phases: one after another; the last is their sum
-        speeds: of the phases whose items are batches
         peak_memory_mb: largest resident memory on the CPU, largest allocation on a GPU, in MiB
         calibration_seconds: that it took to find out
         searched: clips on which the search of the method was run, to estimate its passes on all;
@@ -103,7 +85,6 @@ class Estimate:
     """
 
     phases: list[PhaseCost]
-    speeds: list[Speed]
     peak_memory_mb: float
     calibration_seconds: float
     searched: int | None = None
@@ -149,7 +130,7 @@ def estimate(
         raise ParameterError(f"budget: {budget} is not positive")
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        resume = Resume(Path(folder) / "state.resume") if kept else None
+        resume = Path(folder) / "state.resume" if kept else None
         work = Cut(seed, resume, budget, clock)
         provenance.trim()
         with provenance.measured() as usage:
@@ -160,8 +141,7 @@ def estimate(
             )
             seconds = work.now() - start
     return Estimate(
-        work.estimated(seconds), work.speeds(), usage.peak_memory_mb,
-        time.perf_counter() - begun, work.searched,
+        work.estimated(seconds), usage.peak_memory_mb, time.perf_counter() - begun, work.searched
     )
 
 
@@ -210,14 +190,14 @@ class Cut(Work):
 
     Args:
         seed: of the run
-        resume: where descents keep their state
+        resume: file where descents keep their state
         budget: seconds, see `estimate`
         clock: returns seconds
 
     """
 
     def __init__(
-        self, seed: int, resume: Resume | None, budget: float, clock: Callable[[], float]
+        self, seed: int, resume: Path | None, budget: float, clock: Callable[[], float]
     ) -> None:
         super().__init__(seed=seed, resume=resume)
         self.budget, self.clock = budget, clock
@@ -255,25 +235,20 @@ class Cut(Work):
         outermost = threading.current_thread() is threading.main_thread() and self._depth == 0
         self._depth += outermost
         waiting = deque(_evenly(sizes))
-        if not rate.warm:
-            first = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
-            rate.warm, started = True, self.clock()
-            yield from self._do(items, act, first, timed)
-            took = self.clock() - started
-            if took < _LONG:
-                waiting.extend(first)
-                timed.clear()
-                self._set(begun)
-            else:  # in so long an item the warming up is lost
-                rate.spent += took
-                rate.timed += [(sizes[place], timed[place]) for place in first]
         share = _SHARE * self.budget
         while waiting and rate.spent < (share if len(rate.timed) >= _LEAST else max(share, _LONG)):
             places = [waiting.popleft() for _ in range(min(workers, len(waiting)))]
             started = self.clock()
             yield from self._do(items, act, places, timed)
-            rate.spent += self.clock() - started
-            rate.timed += [(sizes[place], timed[place]) for place in places]
+            took = self.clock() - started
+            if rate.warm or took >= _LONG:  # in so long an item the warming up is lost
+                rate.spent += took
+                rate.timed += [(sizes[place], timed[place]) for place in places]
+            else:  # to be done once more
+                waiting.extend(places)
+                timed.clear()
+                self._set(begun)
+            rate.warm = True
         seconds = rate.seconds(sizes)
         for place, taken in timed.items():
             seconds[place] = taken
@@ -357,13 +332,6 @@ class Cut(Work):
         parts.append(PhaseCost(REST, rest, rest, rest, 0, 0))
         sums = (sum(column) for column in zip(*(part[1:] for part in parts), strict=True))
         return [*parts, PhaseCost("in all", *sums)]
-
-    def speeds(self) -> list[Speed]:
-        """Return what the largest items took."""
-        return [
-            Speed(name, *max(rate.timed), len(rate.timed))
-            for name, rate in self.rates.items() if max(rate.timed)[0] > 1
-        ]
 
     def _set(self, now: float) -> None:
         """Set this thread's clock."""

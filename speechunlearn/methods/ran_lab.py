@@ -3,25 +3,16 @@
 Source: Ren et al. 2025, section 2.1, equation 1.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 from speechunlearn.methods.pgd import random_wrong_labels
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 
 
-@dataclass(frozen=True)
-class Parameters(Descent):
-    """The descent's; one wrong label a clip, drawn once."""
-
-
-def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
-    """Minimise L_mis = CE(f(x_e), wrong label)."""
+def run(model: Classifier, data: UnlearningData, parameters: Descent, work: Work) -> Outcome:
+    """Minimise L_mis = CE(f(x_e), wrong label); one wrong label a clip, drawn once."""
     wrong = data.forget.relabelled(wrong_labels(data, work.seed))
 
     def loss(model: Classifier, batch: Batch) -> Tensor:
@@ -36,4 +27,4 @@ def wrong_labels(data: UnlearningData, seed: int) -> Tensor:
     return random_wrong_labels(data.forget.labels, data.n_classes, generator)
 
 
-METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Parameters, run)
+METHOD = Method("ran_lab", "Ran. Lab.", {"forget"}, Descent, run)

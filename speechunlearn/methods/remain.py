@@ -16,11 +16,9 @@ from scipy.special import lambertw
 from torch import Tensor
 
 from speechunlearn.errors import Positive, one_of
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 from speechunlearn.methods.ran_lab import wrong_labels
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work
 
 
 @dataclass(frozen=True)

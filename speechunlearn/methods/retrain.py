@@ -18,7 +18,6 @@ class Parameters:
 def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: Work) -> Outcome:
     """Train a fresh classifier on the retain set with the recipe of fine-tuning."""
     fresh, recipe = data.anew("retrain")
-    data.check_apart()
     retrained = fresh(work.seed).to(next(model.parameters()).device)
     history = training.train(retrained, data.rest, recipe, seed=work.seed, cost=work)
     return Outcome(retrained, {"history": history})

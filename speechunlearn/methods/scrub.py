@@ -4,6 +4,7 @@ Source: Kurmanji et al. 2023, the objective and the alternation of its algorithm
 their SCRUB and Rewind.
 """
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +15,9 @@ from torch.nn.functional import cross_entropy
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.errors import NotNegative, ParameterError
-from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import divergence, logits_of
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost, Work
-from speechunlearn.models.training import predict
+from speechunlearn.methods.base import Distillation, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, divergence, logits_of, predict
+from speechunlearn.models.loop import Cost
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,7 @@ def run(model: Classifier, data: UnlearningData, parameters: Parameters, work: W
             error = float(mistakes(model, data.forget, work).mean())
             kept["errors"].append(error)
             if error not in kept["states"]:
-                kept["states"][error] = {
-                    name: value.detach().cpu().clone()
-                    for name, value in model.state_dict().items()
-                }
+                kept["states"][error] = copy.deepcopy(model.state_dict())
 
     history = descend(
         model, lambda index: clips[passes[index]], loss, replace(parameters, epochs=len(passes)),

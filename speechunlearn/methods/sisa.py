@@ -75,7 +75,6 @@ def trained_shards(
     request is in the details. A shard of which no clip is left drops out.
     """
     fresh, recipe = data.anew("sisa")
-    data.check_apart()
     retain, device = data.rest, next(model.parameters()).device
     touched = {shard_of(clip, parameters.shards, work.seed) for clip in data.forget.hashes}
     parts: list[list[int]] = [[] for _ in range(parameters.shards)]

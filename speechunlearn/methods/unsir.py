@@ -12,15 +12,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import NotNegative, Positive, Share, one_of
 from speechunlearn.methods.bad_teacher import drawn
-from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, descend
-from speechunlearn.methods.losses import true_label_loss
+from speechunlearn.methods.base import Descent, Method, Outcome, UnlearningData, Work, descend
+from speechunlearn.methods.losses import Batch, Classifier, true_label_loss
 from speechunlearn.methods.pgd import frozen, input_gradient
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Work, padded, sized
+from speechunlearn.models.loop import sized
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,10 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
     waveforms_z = [torch.randn(length, generator=generator) for length in forget.lengths]
     if parameters.start == "clips":
         waveforms_z = [waveform_z.clone() for waveform_z in forget.waveforms_z]
+    batches = list(sorted_batches(forget.lengths, parameters.noise_batch_size))
     start = Clips(waveforms_z, forget.labels, forget.hashes, forget.speakers)
     with frozen(model):
-        for positions in work.phase(
-            "noise", list(clips_module.sorted_batches(start.lengths, parameters.noise_batch_size)),
-            samples=padded(start.lengths), passes=lambda positions: (steps * len(positions), 0),
-        ):
+        for positions in work.batches("noise", start, batches, forward_backward=steps):
             noise, lengths = (t.to(device) for t in start.batch(positions))
             labels = start.labels[positions].to(device)
             optimiser = torch.optim.Adam([noise], lr=parameters.noise_rate)

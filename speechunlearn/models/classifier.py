@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -122,13 +122,7 @@ class Classifier(torch.nn.Module):
         self.network.config.id2label = dict(enumerate(self.labels))
         self.network.config.label2id = {label: i for i, label in enumerate(self.labels)}
         self.network.save_pretrained(folder, safe_serialization=True)
-        Wav2Vec2FeatureExtractor(
-            feature_size=1,
-            sampling_rate=self.frontend.sampling_rate,
-            padding_value=0.0,
-            do_normalize=self.frontend.do_normalize,
-            return_attention_mask=self.frontend.return_attention_mask,
-        ).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(**asdict(self.frontend)).save_pretrained(folder)
         (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
@@ -220,23 +214,18 @@ def build(encoder: str, labels: Sequence[str], seed: int, **config: Any) -> Clas
         raise ParameterError(f"labels: {list(labels)}, but a classifier needs two classes or more")
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-    with quiet(), seeded(seed):  # transformers warns that the head is new; here it always is
-        network: Any
+    with seeded(seed):
         if encoder == "nano":
             full = Wav2Vec2Config(
                 **{**NANO, "num_labels": len(labels), "eos_token_id": None, **config}
             )
-            network = Wav2Vec2ForSequenceClassification(full)
+            network: Any = Wav2Vec2ForSequenceClassification(full)
             first = network.wav2vec2.feature_extractor.conv_layers[0].get_submodule("conv")
             assert isinstance(first, torch.nn.Conv1d)
             gabor_filters_(first)
             return Classifier(network, labels, Frontend())
-        prepared, source = frontend(encoder), _resolve(encoder)
-        try:
-            network = _network(source, num_labels=len(labels), **config)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
-        return Classifier(network, labels, prepared)
+        prepared = frontend(encoder)
+        return Classifier(_network(encoder, num_labels=len(labels), **config), labels, prepared)
 
 
 def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> None:
@@ -257,21 +246,17 @@ def gabor_filters_(convolution: torch.nn.Conv1d, sampling_rate: int = 16000) -> 
     lowest, highest = 2595 * np.log10(1 + np.array([1000, 7600]) / 700)
     mel = np.linspace(lowest, highest, bands - len(low))
     centres = np.concatenate([low, 700 * (10 ** (mel / 2595) - 1)])
-    spacing = np.gradient(centres)
     seconds = (np.arange(width) - width / 2) / sampling_rate
-    filters = []
-    for centre, step in zip(centres, spacing, strict=True):
-        length = min(width / sampling_rate, max(2 / step, 0.006))
-        window = np.where(
-            np.abs(seconds) < length / 2, 0.5 + 0.5 * np.cos(2 * np.pi * seconds / length), 0
-        )
-        for phase in range(4):
-            wave = window * np.cos(2 * np.pi * centre * seconds + phase * np.pi / 2)
-            # speech falls with frequency: lift what is high
-            filters.append(wave / np.linalg.norm(wave) * np.sqrt(centre / 1000 + 0.3))
+    lengths = np.clip(2 / np.gradient(centres), 0.006, width / sampling_rate)[:, None]
+    inside = np.abs(seconds) < lengths / 2
+    windows = np.where(inside, 0.5 + 0.5 * np.cos(2 * np.pi * seconds / lengths), 0)[:, None]
+    angles = 2 * np.pi * centres[:, None] * seconds
+    waves = windows * np.cos(angles[:, None] + np.arange(4)[:, None] * np.pi / 2)
+    # speech falls with frequency: lift what is high
+    lift = np.sqrt(centres / 1000 + 0.3)[:, None, None]
+    filters = waves / np.linalg.norm(waves, axis=2, keepdims=True) * lift
     with torch.no_grad():
-        count = 4 * bands
-        convolution.weight[:count] = torch.from_numpy(np.stack(filters)).float()[:, None]
+        convolution.weight[: 4 * bands, 0] = torch.from_numpy(filters.reshape(-1, width)).float()
         if convolution.bias is not None:
             convolution.bias.normal_(0, 0.2)
 
@@ -340,37 +325,40 @@ def load(folder: Path) -> Classifier:
         ModelError: a folder that is no checkpoint
 
     """
-
     check_encoder(str(folder))
-    try:
-        with quiet():
-            network = _network(str(folder))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"checkpoint {str(folder)!r} cannot be loaded: {error}") from error
+    network = _network(str(folder))
     id2label = network.config.id2label
     labels = [id2label[i] for i in range(len(id2label))]
     return Classifier(network, labels, frontend(str(folder))).eval()
 
 
-def _network(source: str, **config: Any) -> Any:
+def _network(encoder: str, **config: Any) -> Any:
     """Load transformers' classifier, or this package's where transformers has none that is right.
 
     Args:
-        source: folder or hub id
+        encoder: see `build`; not ``nano``
         config: overrides of its config
+
+    Raises:
+        ModelError: it cannot be loaded
 
     """
     from transformers import AutoConfig, AutoModelForAudioClassification, PretrainedConfig
 
-    kind = str(PretrainedConfig.get_config_dict(source)[0].get("model_type"))
-    if kind in ("moonshine", "moonshine_classifier"):
-        from speechunlearn.models import moonshine
+    source = _resolve(encoder)
+    try:
+        with quiet():  # transformers warns that the head is new; here it always is
+            kind = str(PretrainedConfig.get_config_dict(source)[0].get("model_type"))
+            if kind in ("moonshine", "moonshine_classifier"):
+                from speechunlearn.models import moonshine
 
-        return moonshine.load(source, **config)
-    full = AutoConfig.from_pretrained(source, **config)
-    return AutoModelForAudioClassification.from_pretrained(
-        source, config=full, ignore_mismatched_sizes=bool(config)
-    )
+                return moonshine.load(source, **config)
+            full = AutoConfig.from_pretrained(source, **config)
+            return AutoModelForAudioClassification.from_pretrained(
+                source, config=full, ignore_mismatched_sizes=bool(config)
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"encoder {encoder!r} cannot be loaded: {error}") from error
 
 
 def _resolve(encoder: str) -> str:

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributed.nn.functional import all_gather
+from torch.nn.functional import pad
 
 from speechunlearn.dataset.clips import Clips
 from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, seeded
-from speechunlearn.models.loop import Resume, Work
+from speechunlearn.models.loop import Work
 from speechunlearn.models.training import Recipe
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def help_to_train(model: Classifier, clips: Clips, recipe: Recipe, *, seed: int)
         with tempfile.TemporaryDirectory() as folder:
             state = None
             if task["resume"]:  # the first process goes on from here, and writes it alone
-                state = Resume(Path(shutil.copy(task["resume"], Path(folder) / "state")))
+                state = Path(shutil.copy(task["resume"], Path(folder) / "state"))
             _accelerator().wait_for_everyone()
             training.train(_Shared(model), clips, recipe, seed=seed, cost=Work(resume=state))
         _agree(None)
@@ -145,11 +147,6 @@ class _Shared(Classifier):
         # kept out of the module's own parts: its weights are the network's
         self.__dict__["parallel"] = _accelerator().prepare_model(model)
 
-    def train(self, mode: bool = True) -> _Shared:
-        super().train(mode)
-        self.__dict__["parallel"].train(mode)
-        return self
-
     def forward(self, waveform_z: Tensor, lengths: Tensor) -> Tensor:
         shares = torch.arange(len(waveform_z)).tensor_split(processes())
         rows = shares[rank()]
@@ -160,25 +157,7 @@ class _Shared(Classifier):
         drawn = int(torch.randint(2**31, (1,)))
         with seeded(drawn, rank()):
             logits = self.__dict__["parallel"](waveform_z[rows], lengths[rows])
-        return _Gathered.apply(logits, [len(share) for share in shares])
-
-
-class _Gathered(torch.autograd.Function):
-    """The rows of all processes; the gradient goes to a process's own."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        padded = logits.new_zeros(max(1, *sizes), logits.shape[1])
-        padded[: len(logits)] = logits
-        everyone = [torch.empty_like(padded) for _ in sizes]
-        torch.distributed.all_gather(everyone, padded)
-        return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        n_rows, before = ctx.sizes[rank()], sum(ctx.sizes[: rank()])
-        if n_rows == 0:
-            return gradient.new_zeros(1, gradient.shape[1]), None
-        # times the number of processes, by which their mean will be divided
-        return gradient[before : before + n_rows] * len(ctx.sizes), None
+        # back comes the gradient from each process: as many times as their mean divides it
+        padded = pad(logits, (0, 0, 0, max(1, len(shares[0])) - len(logits)))
+        everyone = all_gather(padded)
+        return torch.cat([part[: len(s)] for part, s in zip(everyone, shares, strict=True)])

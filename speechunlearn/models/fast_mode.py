@@ -11,11 +11,10 @@ a batch of their own. `fast` changes all that, and no formula.
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -36,23 +35,25 @@ Heads = Float[Tensor, "batch heads time width"]
 ATTENTION = "speechunlearn"  # its name among transformers' attention functions
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """What `fast` has set up.
 
-    Args:
+    Attributes:
+        is_on: whether it has
         pool: threads that a batch each is given to; None where there is one worker
         workers: batches computed at once
         draws: whether the network draws from a generator that is not a thread's own
 
     """
 
-    pool: ThreadPoolExecutor | None
-    workers: int
-    draws: bool
+    is_on: bool = False
+    pool: ThreadPoolExecutor | None = None
+    workers: int = 1
+    draws: bool = False
 
 
-_STATE: ContextVar[_State | None] = ContextVar("fast", default=None)
+_STATE: ContextVar[_State] = ContextVar("fast")
+_OFF = _State()
 _OWN = threading.local()  # .generator: what dropout draws from in this thread
 
 
@@ -79,67 +80,56 @@ def fast(model: torch.nn.Module, workers: int | None = None) -> Iterator[None]:
         raise ParameterError(f"workers: {workers} is not positive")
     on_cpu = all(tensor.device.type == "cpu" for tensor in model.parameters())
     count = workers or (torch.get_num_threads() if on_cpu else 1)
-    changed: list[tuple[Any, str]] = []
-    attention: list[tuple[Any, str]] = []
-
-    def replace(module: Any, name: str, function: Any) -> None:
-        if name not in vars(module):  # a block inside a block changes nothing
-            changed.append((module, name))
-            setattr(module, name, MethodType(function, module))
-
     with contextlib.ExitStack() as stack:
+
+        def replace(module: Any, name: str, function: Any) -> None:
+            if name not in vars(module):  # a block inside a block changes nothing
+                setattr(module, name, MethodType(function, module))
+                stack.callback(delattr, module, name)
+
         pool = stack.enter_context(ThreadPoolExecutor(count)) if count > 1 else None
-        token = _STATE.set(_State(pool, count, _draws_elsewhere(model)))
-        try:
-            for module in list(model.modules()):
-                if hasattr(getattr(module, "network", None), "_get_feature_vector_attention_mask"):
-                    # a classifier of the tool's says in its forward what the network raised
-                    name = "logits" if hasattr(module, "logits") else "forward"
-                    replace(module, name, _by_lengths)
-                if not on_cpu:
-                    continue
-                if isinstance(module, torch.nn.Conv1d):
-                    plain = (module.groups, module.padding, module.dilation) == (1, (0,), (1,))
-                    if plain and type(module) is torch.nn.Conv1d:
-                        replace(module, "forward", _by_windows)
-                    elif (
-                        module.groups > 1 and module.padding_mode == "zeros"
-                        and isinstance(module.padding, tuple)
-                    ):
-                        replace(module, "forward", _channels_last)
-                elif type(module) is torch.nn.Dropout:
-                    replace(module, "forward", _dropout)
-                config: Any = getattr(module, "config", None)
-                if getattr(config, "_attn_implementation", None) == "sdpa":
-                    _register_attention()
-                    attention.append((config, config._attn_implementation))
-                    config._attn_implementation = ATTENTION
-            yield
-        finally:
-            _STATE.reset(token)
-            for module, name in changed:
-                delattr(module, name)
-            for config, name in attention:
-                config._attn_implementation = name
+        token = _STATE.set(_State(True, pool, count, _draws_elsewhere(model)))
+        stack.callback(_STATE.reset, token)
+        for module in list(model.modules()):
+            if hasattr(getattr(module, "network", None), "_get_feature_vector_attention_mask"):
+                # a classifier of the tool's says in its forward what the network raised
+                name = "logits" if hasattr(module, "logits") else "forward"
+                replace(module, name, _by_lengths)
+            if not on_cpu:
+                continue
+            if isinstance(module, torch.nn.Conv1d):
+                plain = (module.groups, module.padding, module.dilation) == (1, (0,), (1,))
+                if plain and type(module) is torch.nn.Conv1d:
+                    replace(module, "forward", _by_windows)
+                elif (
+                    module.groups > 1 and module.padding_mode == "zeros"
+                    and isinstance(module.padding, tuple)
+                ):
+                    replace(module, "forward", _channels_last)
+            elif type(module) is torch.nn.Dropout:
+                replace(module, "forward", _dropout)
+            config: Any = getattr(module, "config", None)
+            if getattr(config, "_attn_implementation", None) == "sdpa":
+                _register_attention()
+                config._attn_implementation = ATTENTION
+                stack.callback(setattr, config, "_attn_implementation", "sdpa")
+        yield
 
 
 def is_on() -> bool:
     """Whether this is inside a block of `fast`."""
-    return _STATE.get() is not None
+    return _STATE.get(_OFF).is_on
 
 
 def workers() -> int:
     """Return how many batches are computed at once here: one outside of a block of `fast`."""
-    state = _STATE.get()
-    return 1 if state is None else state.workers
+    return _STATE.get(_OFF).workers
 
 
 def splits(model: torch.nn.Module) -> bool:
     """Whether `total` gives each loss of the model to a thread of its own here."""
-    state = _STATE.get()
-    if state is None or state.pool is None:
-        return False
-    return not (state.draws and model.training)
+    state = _STATE.get(_OFF)
+    return state.pool is not None and not (state.draws and model.training)
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -150,26 +140,22 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> It
         items: what it is called with
 
     """
-    state = _STATE.get()
-    if state is None or state.pool is None:
+    pool, threads = _STATE.get(_OFF).pool, torch.get_num_threads()
+    if pool is None:
         yield from map(function, items)
         return
-    threads = torch.get_num_threads()
 
     def alone(item: Item) -> Result:
         torch.set_num_threads(1)
         return function(item)
 
-    futures = [state.pool.submit(alone, item) for item in items]
+    futures = [pool.submit(alone, item) for item in items]
     try:
         for future in futures:
             yield future.result()
     finally:
-        for future in futures:
-            future.cancel()
-        for future in futures:  # none runs on when the block is left
-            if not future.cancelled():
-                future.exception()
+        # none runs on when the block is left
+        wait([future for future in futures if not future.cancel()])
         torch.set_num_threads(threads)
 
 
@@ -224,13 +210,13 @@ def _draws_elsewhere(model: torch.nn.Module) -> bool:
     """Whether a network in training draws what is not dropout: layers left out, SpecAugment."""
     for module in model.modules():
         config = getattr(module, "config", None)
-        masks = max(getattr(config, name, 0) for name in ("mask_time_prob", "mask_feature_prob"))
-        if getattr(config, "layerdrop", 0) > 0:
-            return True
-        if getattr(config, "apply_spec_augment", False) and masks > 0:
-            return True
+        drawn = ["layerdrop"]
+        if getattr(config, "apply_spec_augment", False):
+            drawn += ["mask_time_prob", "mask_feature_prob"]
         dropout = isinstance(module, torch.nn.modules.dropout._DropoutNd)
-        if dropout and type(module) is not torch.nn.Dropout:
+        if any(getattr(config, rate, 0) > 0 for rate in drawn) or (
+            dropout and type(module) is not torch.nn.Dropout
+        ):
             return True
     return False
 

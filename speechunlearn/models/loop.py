@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import math
 import pickle
@@ -24,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speechunlearn.dataset import clips as clips_module
-from speechunlearn.dataset.clips import Clips
+from speechunlearn.dataset.clips import Clips, shuffled_batches
 from speechunlearn.errors import ParameterError
 from speechunlearn.files import keep
 from speechunlearn.files import kept as read_kept
@@ -51,13 +51,13 @@ class Cost:
         forward_backward: clips sent forward and backward (a clip in two epochs counts twice)
         forward: clips sent forward alone
         kept_seconds: seconds that parts of the work took when they were made, where they were
-            found in the artefact cache instead
+            found in the artefact cache instead, or in the state that a kill left
 
     """
 
     forward_backward: int = 0
     forward: int = 0
-    kept_seconds: float = 0.0
+    kept_seconds: float = field(default=0.0, compare=False)
 
     def phase(
         self,
@@ -92,6 +92,26 @@ class Cost:
             if not quiet:
                 self.notify(name, done, len(items))
 
+    def batches(
+        self, name: str, clips: Clips, batches: Sequence[Sequence[int]],
+        act: Callable[[Any], Any] | None = None, *, forward_backward: int = 0, forward: int = 0,
+    ) -> Iterator[Any]:
+        """Return the phase whose items are batches of clips.
+
+        Args:
+            name: see `phase`
+            clips: of which they are
+            batches: positions of clips
+            act: see `phase`
+            forward_backward: times that each clip is sent forward and backward
+            forward: times that each is sent forward alone
+
+        """
+        return self.phase(
+            name, batches, act, samples=padded(clips.lengths),
+            passes=lambda batch: (forward_backward * len(batch), forward * len(batch)),
+        )
+
     def search(
         self, name: str, batches: Sequence[list[int]], lengths: Sequence[int]
     ) -> Iterator[list[int]]:
@@ -114,17 +134,6 @@ class Cost:
     def notify(self, name: str, done: int, total: int, loss: float = math.nan) -> None:
         """Say how far a phase is."""
 
-    def go_on(self, parts: dict[str, Any], kept: dict[str, Any]) -> list[float]:
-        """Put a descent back to where it was left; return the losses of its finished epochs."""
-        return []
-
-    def keep(self, parts: dict[str, Any], kept: dict[str, Any], history: list[float]) -> None:
-        """Keep the state of a descent after an epoch."""
-
-    def ends(self, model: Classifier) -> bool:
-        """Return whether a descent is over before its last epoch, by what the model has become."""
-        return False
-
     def counted(self) -> Cost:
         """Return the numbers alone."""
         return Cost(self.forward_backward, self.forward, self.kept_seconds)
@@ -135,34 +144,15 @@ class Cost:
 
 
 @dataclass
-class Resume:
-    """Where descents keep their state after each epoch, to go on from there after a kill.
-
-    Args:
-        path: file of the first descent; those that follow have files of their own beside it. They
-            are read if they are there, and replaced in one step
-        seconds: that the epochs took which were found there
-
-    """
-
-    path: Path
-    seconds: float = 0.0
-
-    def file(self, descent: int) -> Path:
-        """Return the file of a descent, counted from 0."""
-        if descent == 0:
-            return self.path
-        return self.path.with_name(f"{self.path.stem}-{descent}{self.path.suffix}")
-
-
-@dataclass
 class Work(Cost):
     """The account of some work that tells how far it is, and goes on where it was left.
 
     Args:
         seed: source of everything that is drawn
         progress: told after each item of a phase and after each epoch
-        resume: where descents keep their state; None keeps none
+        resume: file where the first descent keeps its state after each epoch, to go on from there
+            after a kill; those that follow have files of their own beside it. They are read if they
+            are there, and replaced in one step; None keeps none
         enough: asked before each epoch of a descent but its first whether it is over; by what is
             kept, or the model, so that it ends where it would have after a kill
 
@@ -170,7 +160,7 @@ class Work(Cost):
 
     seed: int = 0
     progress: Progress | None = field(default=None, repr=False, compare=False)
-    resume: Resume | None = field(default=None, repr=False, compare=False)
+    resume: Path | None = field(default=None, repr=False, compare=False)
     enough: Callable[[Classifier], bool] | None = field(default=None, repr=False, compare=False)
     _descent: int = field(default=-1, repr=False, compare=False)
     _begun: tuple[float, Cost] = field(default=(0.0, Cost()), repr=False, compare=False)
@@ -196,10 +186,8 @@ class Work(Cost):
         """
         self._descent += 1
         self._begun = (self.now(), self.counted())
-        if self.resume is None:
-            return []
-        path = self.resume.file(self._descent)
-        content = read_kept(path)
+        path = self._file()
+        content = None if path is None else read_kept(path)
         if content is None:
             return []
         try:
@@ -214,27 +202,28 @@ class Work(Cost):
             raise ParameterError(f"{path} is of other work: {error}") from error
         kept.update(beside)
         self._count((spent.forward_backward, spent.forward))
-        self.kept_seconds += spent.kept_seconds
-        self.resume.seconds += seconds
-        self._begun = (self._begun[0] - seconds, self._begun[1])
+        self.kept_seconds += seconds + spent.kept_seconds
         log.info("resumed after epoch %d", len(history))
         return history
 
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
         """Count nothing of what is done inside, neither clips nor seconds."""
-        before, started = self.counted(), self.now() + self._found_seconds
+        before, started = self.counted(), self.now()
         yield
         self.forward_backward, self.forward = before.forward_backward, before.forward
-        self.kept_seconds = before.kept_seconds - (self.now() + self._found_seconds - started)
+        self.kept_seconds = before.kept_seconds - (self.now() - started)
 
-    @property
-    def _found_seconds(self) -> float:
-        return 0.0 if self.resume is None else self.resume.seconds
+    def _file(self) -> Path | None:
+        """Return the file of the descent that is under way."""
+        if self.resume is None or self._descent == 0:
+            return self.resume
+        return self.resume.with_name(f"{self.resume.stem}-{self._descent}{self.resume.suffix}")
 
     def keep(self, parts: dict[str, Any], kept: dict[str, Any], history: list[float]) -> None:
         """Write the state of a descent beside its place, then move it there in one step."""
-        if self.resume is None:
+        path = self._file()
+        if path is None:
             return
         started, before = self._begun
         state = {name: part.state_dict() for name, part in parts.items()} | {
@@ -245,7 +234,7 @@ class Work(Cost):
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)  # in memory first: a full disk is then an OSError
-        keep(self.resume.file(self._descent), buffer.getbuffer())
+        keep(path, buffer.getbuffer())
 
 
 @dataclass(frozen=True)
@@ -322,9 +311,8 @@ def epochs(
     batch_size: int,
     *,
     seed: int,
-    cost: Cost,
+    cost: Work,
     what: str,
-    rate: float,
     beside: Sequence[Clips] = (),
     begin: Callable[[int], object] = lambda epoch: None,
     passes: Callable[[Batch], tuple[int, int]] = lambda batch: (len(batch), 0),
@@ -346,7 +334,6 @@ def epochs(
         seed: source of the order and of all that is drawn
         cost: counted into; told the progress, and keeps the state
         what: name of the work
-        rate: learning rate, which an error names
         beside: sets that go round beside, a batch of each at every step, in a new order each round
         begin: called at the start of each epoch
         passes: clips that a step sends forward and backward, and forward alone
@@ -391,7 +378,7 @@ def epochs(
         if not math.isfinite(history[-1]):
             raise ParameterError(
                 f"{what} loss is {history[-1]} after epoch {epoch + 1}: "
-                f"lower learning_rate ({rate})"
+                f"lower learning_rate ({optimiser.defaults['lr']})"
             )
         after_epoch(epoch)
         for _ in cost.phase("keeping the state", [epoch], quiet=True):
@@ -408,21 +395,15 @@ def _batches(
     Step t of a descent has batch t mod b of round t div b of a set beside of b batches, and a
     round's order depends on the seed and its number alone.
     """
-    batches = list(clips_module.shuffled_batches(clips.lengths, size, order))
-    steps = range(epoch * len(batches), (epoch + 1) * len(batches))
-    going = []
-    for number, lengths in enumerate(each.lengths for each in beside):
-        count = -(-len(lengths) // size)
-        turns = {
-            turn: list(
-                clips_module.shuffled_batches(
-                    lengths, size, generator(seed, _BESIDE, number, turn)
-                )
-            )
-            for turn in range(steps.start // count, -(-steps.stop // count))
-        }
-        going.append([turns[step // count][step % count] for step in steps])
+    def going(number: int, lengths: Sequence[int]) -> Iterator[list[int]]:
+        first, skipped = divmod(epoch * len(batches), -(-len(lengths) // size))
+        turns = (generator(seed, _BESIDE, number, turn) for turn in itertools.count(first))
+        rounds = (shuffled_batches(lengths, size, turn) for turn in turns)
+        return itertools.islice(itertools.chain.from_iterable(rounds), skipped, None)
+
+    batches = list(shuffled_batches(clips.lengths, size, order))
+    parts = [going(number, part.lengths) for number, part in enumerate(beside)]
     return [
-        Batch(positions, tuple(each[place] for each in going), epoch, step, seed)
-        for place, (step, positions) in enumerate(zip(steps, batches, strict=True))
+        Batch(positions, tuple(next(part) for part in parts), epoch, step, seed)
+        for step, positions in enumerate(batches, epoch * len(batches))
     ]

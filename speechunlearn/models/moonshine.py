@@ -22,13 +22,13 @@ from transformers import (
     AutoModelForAudioClassification,
     MoonshineConfig,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.moonshine.modeling_moonshine import (
     MoonshineEncoder,
     MoonshinePreTrainedModel,
 )
-from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from speechunlearn.errors import ModelError, ParameterError
 
@@ -78,6 +78,9 @@ class MoonshineForSequenceClassification(MoonshinePreTrainedModel):
     base_model_prefix = "encoder"  # a folder that holds the encoder alone loads
     #: names of the weights that a recipe's ``frontend_rate`` is for begin so
     front_end: Sequence[str] = ("encoder.conv", "encoder.groupnorm")
+    # SpecAugment in training, as wav2vec 2.0 has it, and what it puts in place of a frame
+    _mask_hidden_states: Any = Wav2Vec2Model._mask_hidden_states
+    masked_spec_embed = torch.zeros(())
 
     def __init__(self, config: Any) -> None:  # settings that transformers keeps untyped
         super().__init__(config)
@@ -135,11 +138,9 @@ class MoonshineForSequenceClassification(MoonshinePreTrainedModel):
         hidden = self._normalised(hidden, _inside(first, hidden.shape[2]))
         hidden = gelu(encoder.conv3(gelu(encoder.conv2(hidden)))).transpose(1, 2)
         inside = _inside(last, hidden.shape[1])
-        if self.training and self.config.apply_spec_augment:
-            hidden = self._masked(hidden, inside)
-        lowest = torch.finfo(hidden.dtype).min
-        away = torch.zeros(inside.shape, dtype=hidden.dtype, device=hidden.device)
-        away = away.masked_fill(~inside, lowest)[:, None, None, :]
+        if hidden.shape[1] > self.config.mask_time_length:
+            hidden = self._mask_hidden_states(hidden, attention_mask=inside.long())
+        away = ((~inside).to(hidden.dtype) * torch.finfo(hidden.dtype).min)[:, None, None, :]
         positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         turned = encoder.rotary_emb(hidden, position_ids=positions)
         states = [hidden]
@@ -162,27 +163,6 @@ class MoonshineForSequenceClassification(MoonshinePreTrainedModel):
         return (
             centred * torch.rsqrt(variance + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
         )
-
-    def _masked(
-        self, hidden: Float[Tensor, "batch frames width"], inside: Bool[Tensor, "batch frames"]
-    ) -> Float[Tensor, "batch frames width"]:
-        """Return it with SpecAugment's spans of frames and of channels at 0, drawn from numpy."""
-        config, (batch, frames, width) = self.config, hidden.shape
-        own: Any = inside.long()
-        if config.mask_time_prob > 0 and frames > config.mask_time_length:
-            spans = _compute_mask_indices(
-                (batch, frames), config.mask_time_prob, config.mask_time_length,
-                attention_mask=own, min_masks=config.mask_time_min_masks,
-            )
-            chosen = torch.from_numpy(spans).to(hidden.device)
-            hidden = hidden.masked_fill(chosen[:, :, None], 0)
-        if config.mask_feature_prob > 0:
-            spans = _compute_mask_indices(
-                (batch, width), config.mask_feature_prob, config.mask_feature_length,
-                min_masks=config.mask_feature_min_masks,
-            )
-            hidden = hidden.masked_fill(torch.from_numpy(spans).to(hidden.device)[:, None], 0)
-        return hidden
 
 
 def load(source: str, **config: Any) -> MoonshineForSequenceClassification:

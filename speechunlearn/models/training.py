@@ -18,7 +18,7 @@ from speechunlearn.dataset.clips import Clips, Logits
 from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.models import fast_mode, loop
 from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch, Cost
+from speechunlearn.models.loop import Batch, Cost, Work
 
 __all__ = ["Cost", "Recipe", "logits_of", "predict", "train"]
 
@@ -61,7 +61,7 @@ class Recipe(Checked):
 
 
 def train(
-    model: Classifier, clips: Clips, recipe: Recipe, *, seed: int, cost: Cost | None = None
+    model: Classifier, clips: Clips, recipe: Recipe, *, seed: int, cost: Work | None = None
 ) -> list[float]:
     """Fine-tune a classifier in place with cross-entropy.
 
@@ -73,8 +73,7 @@ def train(
         clips: training clips
         recipe: hyperparameters
         seed: source of all randomness
-        cost: counted into; a `speechunlearn.models.loop.Work` tells the progress and keeps the
-        state
+        cost: counted into; tells the progress and keeps the state
 
     Returns:
         mean training loss of each epoch
@@ -118,8 +117,8 @@ def train(
     with fast_mode.fast(model) if recipe.fast else contextlib.nullcontext():
         history = loop.epochs(
             model, lambda epoch: clips, loss, optimiser, recipe.epochs, recipe.batch_size,
-            seed=seed, cost=Cost() if cost is None else cost, what="training",
-            rate=recipe.learning_rate, begin=begin, scheduler=scheduler, after_backward=clip,
+            seed=seed, cost=cost or Work(), what="training",
+            begin=begin, scheduler=scheduler, after_backward=clip,
         )
     _spec_augment(model, masks)
     model.eval()
@@ -210,10 +209,7 @@ def predict(
     logits = torch.zeros(len(clips), len(model.labels))
     batches = list(clips_module.sorted_batches(clips.lengths, batch_size, at_once(model)))
     try:
-        for positions in cost.phase(
-            "predictions", batches, samples=loop.padded(clips.lengths),
-            passes=lambda positions: (0, len(positions)),
-        ):
+        for positions in cost.batches("predictions", clips, batches, forward=1):
             with torch.no_grad():  # not inference_mode: a network may cache a tensor
                 answer = logits_of(model, clips, positions)
             logits[positions] = answer.float().cpu()
@@ -231,8 +227,8 @@ def answers(
     }
 
 
-def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the weights to train by their learning rates: front end, the encoder's rest, head.
+def _groups(model: Classifier, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield the weights to train by their learning rates: front end, the encoder's rest, head.
 
     A network says by ``front_end`` how the names of its convolutions on the waveform begin, where
     it is not transformers' ``feature_extractor``.
@@ -247,21 +243,17 @@ def _groups(model: Classifier, recipe: Recipe) -> list[dict[str, Any]]:
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            front = "feature_extractor" in name or (fronts != () and name.startswith(fronts))
+            front = "feature_extractor" in name or name.startswith(fronts)
             groups.setdefault((front, name.startswith(encoder)), []).append(parameter)
-    for part, which in enumerate(("frontend_rate", "encoder_rate")):
-        rate = getattr(recipe, which)
+    rates = {"frontend_rate": recipe.frontend_rate, "encoder_rate": recipe.encoder_rate}
+    for part, (which, rate) in enumerate(rates.items()):
         if rate != 1 and not any(key[part] for key in groups):
             raise ParameterError(f"{which}={rate}, but this network has no such weights")
-    return [
-        {
-            "params": weights,
-            "lr": recipe.learning_rate
-            * (recipe.frontend_rate if front else 1.0)
-            * (recipe.encoder_rate if inside else 1.0),
-        }
-        for (front, inside), weights in sorted(groups.items(), reverse=True)
-    ]
+    for parts, weights in sorted(groups.items(), reverse=True):
+        rate = recipe.learning_rate
+        for inside, share in zip(parts, rates.values(), strict=True):
+            rate *= share if inside else 1.0
+        yield {"params": weights, "lr": rate}
 
 
 def _spec_augment(model: Classifier, switched: bool | None = None) -> bool:

@@ -28,7 +28,6 @@ class Forecast:
         why: why these
         clips: how many are in each set, by its name
         seconds: their length together, in seconds, by the name of the set
-        sampling_rate: in Hz
         unlearning: what `speechunlearn.tool.forget` reports as its cost; to read the clips, and
             to judge the models, is not in it
         retraining: what training from the start on the retained clips takes; None without them
@@ -43,7 +42,6 @@ class Forecast:
     why: str
     clips: dict[str, int]
     seconds: dict[str, float]
-    sampling_rate: int
     unlearning: Estimate
     retraining: Estimate | None
     retrain_epochs: int
@@ -144,5 +142,5 @@ def forecast(
         choice.method, asdict(hyperparameters), choice.why,
         {name: len(clips) for name, clips in parts.items()},
         {name: sum(clips.lengths) / rate for name, clips in parts.items()},
-        rate, unlearning, retraining, recipe.epochs, provenance.describe(), fast,
+        unlearning, retraining, recipe.epochs, provenance.describe(), fast,
     )

@@ -27,7 +27,7 @@ from speechunlearn.dataset.clips import Clips, OnDisk
 from speechunlearn.errors import CorpusError, ModelError, ParameterError, lack_is_told
 from speechunlearn.files import settle
 from speechunlearn.methods import never_heard
-from speechunlearn.methods.base import Resume, UnlearningData
+from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
 from speechunlearn.models import fast_mode, training
 from speechunlearn.models.classifier import Classifier, seeded
@@ -483,7 +483,6 @@ def _carried_out(
     }
 
     def unlearn(folder: Path, resume: Path) -> None:
-        state = Resume(resume)
         level, clips = None, prepared.sets["forget"].clips
         by_level = _goes_by_level(choice.method, parameters, asked["stops"])
         unseen_loss = prepared.unseen_loss() if by_level else None
@@ -499,7 +498,7 @@ def _carried_out(
             retain=prepared.sets["retain"].clips if "retain" in prepared.sets else None,
             fresh=fresh(prepared.model, prepared.source),
             adversarial=_in_pieces(cache, prepared, specification, on_progress),
-            resume=state,
+            resume=resume,
             level=level,
             unseen_loss=unseen_loss,
         )
@@ -519,7 +518,7 @@ def _carried_out(
         assert isinstance(outcome.model, WaveformClassifier)
         checkpoints.save(outcome.model, folder)
         cost = {
-            "seconds": usage.seconds + state.seconds + outcome.cost.kept_seconds,
+            "seconds": usage.seconds + outcome.cost.kept_seconds,
             "peak_memory_mb": usage.peak_memory_mb,
             "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
         }
