@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from speechunlearn import __version__, provenance, tool
 from speechunlearn.errors import CONTROL, SpeechUnlearnError, lack_is_told
 
 _CSV = "CSV with the columns path, label and, where known, speaker"
@@ -57,8 +58,6 @@ def _say(text: str) -> None:
 
 def _version(asked: bool | None) -> None:
     if asked:
-        from speechunlearn import __version__, provenance
-
         commit, lock = provenance.commit(), provenance.lock_hash()
         typer.echo(f"speechunlearn {__version__}, commit {commit}, lock {lock}")
         raise typer.Exit
@@ -113,6 +112,7 @@ def manifest(
     """Read and check every clip of a corpus and write its manifest as CSV."""
     from speechunlearn import corpora as registry
     from speechunlearn.files import replaced
+    from speechunlearn.tool import output_folder
 
     if out is not None and (out.exists() and not out.is_file()):
         raise SpeechUnlearnError(f"out: {str(out)!r} is no file")
@@ -123,13 +123,10 @@ def manifest(
         _say(f"left out: {path}: {reason}")
     if out is None:
         typer.echo(table.to_csv(index=False), nl=False)
-    else:
-        try:
-            with replaced(out.resolve()) as partial:
-                table.to_csv(partial, index=False)
-        except OSError as error:
-            raise SpeechUnlearnError(f"out: cannot write to {str(out)!r}: {error}") from error
-        _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
+        return
+    with output_folder.writing(out), replaced(out.resolve()) as partial:
+        table.to_csv(partial, index=False)
+    _say(f"{len(table)} clips of {table['speaker'].nunique()} speakers: {out}")
 
 
 @app.command()
@@ -152,17 +149,16 @@ def run(
         speechunlearn run 5 6 --profile cpu --corpus ravdess --root PATH --out runs
     """
     from speechunlearn import corpora as registry
-    from speechunlearn import provenance
     from speechunlearn.chapters import context
     from speechunlearn.dataset import tasks
     from speechunlearn.lab import profiles
 
     provenance.need_checkout("speechunlearn run")
     values = _values("-p", parameter)
-    of_options = {"profile", "corpus", "root", "skip_bad", "results"} & set(values)
-    for name in sorted(of_options):
-        option = "--out" if name == "results" else f"--{name.replace('_', '-')}"
-        raise SpeechUnlearnError(f"-p {name}=...: give {option} instead")
+    for name in ("profile", "corpus", "root", "skip-bad", "out"):
+        parameter_name = "results" if name == "out" else name.replace("-", "_")
+        if parameter_name in values:
+            raise SpeechUnlearnError(f"-p {parameter_name}=...: give --{name} instead")
     chosen = profiles.get(profile)
     if not corpus and registry.get(chosen.corpus).task == tasks.ANY:
         corpus = chosen.corpus  # also of the chapters on other tasks
@@ -184,7 +180,7 @@ def run(
         paths = grid.supported(paths, values, named=bool(chapter), on_progress=_say)
     grid.execute(
         paths, values, out.resolve(), jobs=jobs, evaluations=evaluations, profile_dir=profile_dir,
-        on_progress=_say
+        on_progress=_say,
     )
 
 
@@ -204,7 +200,6 @@ def grid(
 
         speechunlearn grid -C profile=smoke -C methods=[ran_lab,adv] --jobs 2 --out runs
     """
-    from speechunlearn import provenance
     from speechunlearn.chapters import grid as grids
     from speechunlearn.chapters import workflow
 
@@ -243,13 +238,7 @@ def _values(option: str, items: list[str] | None) -> dict[str, Any]:
     """Return the values of name=value options."""
     from speechunlearn.chapters import context
 
-    values = {}
-    for name, text in _pairs(option, items).items():
-        try:
-            values[name] = context.parse_value(text)
-        except (RecursionError, MemoryError) as error:
-            raise SpeechUnlearnError(f"{option} {name[:200]!r}: it is nested too deep") from error
-    return values
+    return {name: context.parse_value(text) for name, text in _pairs(option, items).items()}
 
 
 @app.command()
@@ -263,7 +252,6 @@ def example(
 
         speechunlearn forget --model model --forget forget.csv --unseen unseen.csv --out unlearned
     """
-    from speechunlearn import provenance
     from speechunlearn.chapters import context
 
     provenance.need_checkout("speechunlearn example")
@@ -317,7 +305,6 @@ def leaderboard(
     """
     import pandas as pd
 
-    from speechunlearn import provenance
     from speechunlearn.lab import leaderboard as boards
 
     if out is None:
@@ -364,8 +351,6 @@ def forget(
 
         speechunlearn forget --model my-model --forget clips.csv --unseen unseen.csv --out unlearned
     """
-    from speechunlearn import tool
-
     done = tool.forget(
         model, forget, out, retain=retain, unseen=unseen, references=references or [],
         method=method, parameters=_values("-p", parameter), seed=seed, root=root,
@@ -477,8 +462,6 @@ def cost(
 
         speechunlearn cost --model my-model --forget clips.csv --retrain-epochs 20 --retain rest.csv
     """
-    from speechunlearn import tool
-
     plan = tool.forecast(
         model, forget, retain=retain, method=method, parameters=_values("-p", parameter),
         retrain_epochs=retrain_epochs, seed=seed, root=root, allow_outside=allow_outside,
@@ -508,8 +491,6 @@ def audit(
         speechunlearn audit --model unlearned --original my-model --forget clips.csv
         --unseen unseen.csv --reference retrained-0 --reference retrained-1 --out report
     """
-    from speechunlearn import tool
-
     done = tool.audit(
         model, forget, unseen=unseen, retain=retain, references=references or [],
         original=original, out=out, seed=seed, root=root, allow_outside=allow_outside,
@@ -545,39 +526,36 @@ def results(
 
         speechunlearn results --format csv > results.csv
     """
-    from speechunlearn import provenance
-    from speechunlearn.errors import ParameterError
     from speechunlearn.lab import results as protocol
 
     if format not in ("summary", "table", "csv", "parquet"):
-        raise ParameterError(f"format: {format!r} is not summary, table, csv or parquet")
+        raise SpeechUnlearnError(f"format: {format!r} is not summary, table, csv or parquet")
     if out is None:
         provenance.need_checkout("speechunlearn results without --out")
     rows = protocol.all_rows(protocol.COMMITTED if out is None else out / "results")
     for column, value in {"corpus": corpus, "method": method, "metric": metric}.items():
         if value and value not in set(rows[column]):
             known = ", ".join(sorted(set(rows[column])))
-            raise ParameterError(f"{column}: {value!r} is not in these results: {known}")
+            raise SpeechUnlearnError(f"{column}: {value!r} is not in these results: {known}")
         rows = rows[rows[column] == value] if value else rows
+    if format == "csv":
+        typer.echo(rows.to_csv(index=False), nl=False)
+        return
+    if format == "parquet":
+        rows.to_parquet(sys.stdout.buffer, index=False)
+        return
+    columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "forget_id",
+               "split", "metric", "value", "seconds"]
     if format == "summary":
-        by = ["profile", "corpus", "task", "setting", "method", "n_forget", "split"]
+        columns = ["profile", "corpus", "task", "setting", "method", "n_forget", "split", "metric"]
         about = rows[["corpus", "corpus_hash"]].astype(str)
         rows = rows.assign(corpus=list(map(protocol.named, *about.to_dict("list").values())))
         shown = rows[rows["variant"].fillna("") == ""]
         shown = shown if metric else shown[shown["metric"] == "uar"]
-        groups = shown.groupby([*by, "metric"], sort=False)["value"]
-        typer.echo(groups.agg(["mean", "min", "max", "count"]).reset_index().to_string(
-            index=False, float_format="%.3f"
-        ))
-        return
-    if format == "table":
-        columns = ["profile", "corpus", "setting", "method", "n_forget", "tau", "seed", "forget_id",
-                   "split", "metric", "value", "seconds"]
-        typer.echo(rows[columns].to_string(index=False, float_format="%.3f"))
-    elif format == "csv":
-        typer.echo(rows.to_csv(index=False), nl=False)
-    else:
-        rows.to_parquet(sys.stdout.buffer, index=False)
+        groups = shown.groupby(columns, sort=False)["value"]
+        rows = groups.agg(["mean", "min", "max", "count"]).reset_index()
+        columns = list(rows)
+    typer.echo(rows[columns].to_string(index=False, float_format="%.3f"))
 
 
 @app.command()
@@ -591,7 +569,6 @@ def rows(
 
         speechunlearn rows pools/cpu-ravdess-nano-pretrained/scored method=delete
     """
-    from speechunlearn import provenance
     from speechunlearn.lab import committed_tables
 
     provenance.need_checkout("speechunlearn rows")

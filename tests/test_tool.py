@@ -286,14 +286,15 @@ def test_copies_are_read_from_disk_as_they_were_made(
 def test_waveforms_that_are_not_normalised_are_scaled_without_rounding(tmp_path: Path) -> None:
     write(tmp_path / "model", "wav2vec2, not normalised")
     prepared = _prepared(tmp_path / "model", clips(tmp_path, "forget", 5, 0))
-    assert np.log2(prepared.unit) == round(np.log2(prepared.unit)) and prepared.unit != 1
+    unit = prepared.model.unit
+    assert np.log2(unit) == round(np.log2(unit)) and unit != 1
     spreads = []
     for path, own in zip(
         prepared.sets["forget"].about["path"], prepared.sets["forget"].clips.waveforms_z,
         strict=True,
     ):
         waveform, _ = decode(tmp_path / path)
-        assert np.array_equal(own.numpy() * np.float32(prepared.unit), waveform)
+        assert np.array_equal(own.numpy() * np.float32(unit), waveform)
         spreads.append(float(own.std()))
     assert 0.7 < np.median(spreads) < 1.5
 

@@ -238,12 +238,15 @@ def check_parameters(notebook: Path, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def parse_value(text: str) -> Any:
-    """Return ``text`` as a Python number, list, bool, None or string; ``1e-3`` is a number."""
+    """Return ``text`` as a Python number, list, bool, None or string; ``1e-3`` is a number.
+
+    What is nested too deep to be any of these is a string.
+    """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
 
 

@@ -15,11 +15,11 @@ import json
 import math
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 import torch
@@ -77,9 +77,6 @@ _BOUNDS = {
 _PADDED_SECONDS = (0.2, 0.21, 0.22, 0.23, 2.0)
 #: what rounding makes of a logit, by the largest
 _ROUNDING = 2e-6
-_PRECISIONS = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16
-}
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,7 @@ class Origin:
 
     def precision(self, name: str) -> torch.dtype:
         """Return the type of a weight in the files; the most usual of one that is not there."""
-        usual = Counter(self.precisions.values()).most_common(1)
-        return self.precisions.get(name, usual[0][0] if usual else torch.float32)
+        return self.precisions.get(name) or mode([*self.precisions.values(), torch.float32])
 
 
 class WaveformClassifier(Classifier):
@@ -151,26 +147,20 @@ class WaveformClassifier(Classifier):
             ) from error
 
     def logits(self, waveform_z: Waveforms, lengths: Lengths) -> Logits:
-        """Return logits, whatever the network raises."""
-        with self._masks_that_fit(waveform_z.shape[1]):
-            scaled = waveform_z * self.unit if self.unit != 1 else waveform_z
-            return super().forward(scaled, lengths)
+        """Return logits, whatever the network raises.
 
-    @contextlib.contextmanager
-    def _masks_that_fit(self, samples: int) -> Iterator[None]:
-        """Mask no time (SpecAugment) in a batch that is shorter than one mask."""
+        In a batch that is shorter than one mask (SpecAugment), no time is masked.
+        """
         config = self.network.config
         share = getattr(config, "mask_time_prob", 0.0)
-        masked = self.training and share and getattr(config, "apply_spec_augment", False)
-        short = masked and (
-            self.network._get_feat_extract_output_lengths(samples) < config.mask_time_length
-        )
-        if short:
-            config.mask_time_prob = 0.0
+        if self.training and share and getattr(config, "apply_spec_augment", False):
+            frames = self.network._get_feat_extract_output_lengths(waveform_z.shape[1])
+            config.mask_time_prob = share if frames >= config.mask_time_length else 0.0
         try:
-            yield
+            scaled = waveform_z * self.unit if self.unit != 1 else waveform_z
+            return super().forward(scaled, lengths)
         finally:
-            if short:
+            if share:
                 config.mask_time_prob = share
 
     @property
@@ -288,34 +278,35 @@ def load(source: str | Path) -> WaveformClassifier:
             import speechunlearn.models.moonshine  # noqa: F401  (registers it)
         config = _config(kind, config_json)
         extractor = _extractor(config, extractor_json, of_extractor)
-        as_read = _times(folder)
         origin = _origin(folder, revision)
-        shapes, precisions = _tensors(origin.weights)
-        _check_sizes(config, extractor, shapes)
+        tensors = _tensors(origin.weights)
+        _check_sizes(config, extractor, tensors)
         with torch.device("meta"):
             empty = AutoModelForAudioClassification.from_config(config, trust_remote_code=False)
-        _check_shapes(empty, shapes)
+        _check_shapes(empty, tensors)
         network, info = AutoModelForAudioClassification.from_pretrained(
             folder, config=config, trust_remote_code=False, weights_only=True,
             dtype=torch.float32, output_loading_info=True,
             use_safetensors=origin.weights[0].suffix == ".safetensors",
         )
-        if _times(folder) != as_read:
+        if _origin(folder, revision) != origin:
             raise _Unfit("its files changed while they were read")
         missing = sorted(info["missing_keys"])
         if missing:
-            others = sorted(set(shapes) - set(empty.state_dict()))
+            others = sorted(set(tensors) - set(empty.state_dict()))
             instead = f"; there are some of {others[0]!r}" if others else ""
             raise _Unfit(
                 f"no weights of {missing[0]!r} ({len(missing)} missing){instead}: a classifier "
                 "that was fine-tuned is needed, saved by save_pretrained"
             )
-        check_finite(source, network)
+        _check_finite(source, network.state_dict())
         labels = [str(config.id2label[i]) for i in range(config.num_labels)]
         kinds = {"audio-spectrogram-transformer": FilterBankClassifier, "whisper": LogMelClassifier}
         model = kinds.get(kind, WaveformClassifier)(network, labels, extractor).eval()
         model.source = str(source)
-        model.origin = replace(origin, precisions=precisions)
+        model.origin = replace(origin, precisions={
+            name: tensor.dtype for name, tensor in tensors.items() if tensor.is_floating_point()
+        })
         _check_answers(model)
     if kind == "wavlm":  # of transformers' own code, at each answer
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
@@ -362,12 +353,8 @@ def fingerprint(model: WaveformClassifier) -> str:
     return digests.hexdigest()
 
 
-def check_finite(source: str | Path, network: torch.nn.Module) -> None:
-    """Raise ModelError if a weight is NaN or infinite."""
-    _check_finite(source, network.state_dict())
-
-
 def _check_finite(source: str | Path, weights: dict[str, Tensor]) -> None:
+    """Raise ModelError if a weight is NaN or infinite."""
     for name, weight in weights.items():
         if not torch.isfinite(weight).all():
             raise ModelError(f"model {str(source)!r}: weights of {name!r} are NaN or infinite")
@@ -445,13 +432,6 @@ def _origin(folder: Path, revision: str) -> Origin:
     for path in files:
         digests.update(path.name.encode() + b"\0" + bytes.fromhex(output_folder.sha256(path)))
     return Origin(digests.hexdigest(), configs, weights, revision)
-
-
-def _times(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of the files that a checkpoint is read from."""
-    names = [_CONFIG, _EXTRACTOR, _PROCESSOR, *(path.name for path in _weight_files(folder))]
-    states = {name: (folder / name).stat() for name in names if (folder / name).is_file()}
-    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
@@ -572,34 +552,30 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(set(named.values()))]
 
 
-def _tensors(
-    files: list[Path],
-) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.dtype]]:
-    """Return the shape of every weight, and the precision of those that are no integers."""
-    from safetensors import safe_open
+def _tensors(files: list[Path]) -> dict[str, Tensor]:
+    """Return every weight without its numbers: a shape and a type.
 
-    shapes: dict[str, tuple[int, ...]] = {}
-    precisions: dict[str, torch.dtype] = {}
+    Raises:
+        _Unfit: there are none, fewer numbers than a shape says, or a compressed archive: torch
+            writes none, and small ones unpack to any size
+
+    """
+    from transformers.modeling_utils import load_state_dict
+
+    tensors: dict[str, Tensor] = {}
     for path in files:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():
-                    header = file.get_slice(name)
-                    shapes[_new(name)] = tuple(header.get_shape())
-                    if header.get_dtype() in _PRECISIONS:
-                        precisions[_new(name)] = _PRECISIONS[header.get_dtype()]
-        else:
-            _check_archive(path)
-            for name, weight in torch.load(path, map_location="meta", weights_only=True).items():
-                if isinstance(weight, Tensor):
-                    if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
-                        raise _Unfit(f"{path.name} holds less of {name!r} than its shape says")
-                    shapes[_new(name)] = tuple(weight.shape)
-                    if weight.dtype in _PRECISIONS.values():
-                        precisions[_new(name)] = weight.dtype
-    if not shapes:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise _Unfit(f"{path.name} is compressed")
+        for name, weight in load_state_dict(path, map_location="meta").items():
+            if isinstance(weight, Tensor):
+                if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
+                    raise _Unfit(f"{path.name} holds less of {name!r} than its shape says")
+                tensors[_new(name)] = weight
+    if not tensors:
         raise _Unfit(f"{files[0].name} holds no weights by their names: save_pretrained writes it")
-    return shapes, precisions
+    return tensors
 
 
 def _new(name: str) -> str:
@@ -610,24 +586,16 @@ def _new(name: str) -> str:
     return name
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse a compressed archive: torch writes none, and small ones unpack to any size."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise _Unfit(f"{path.name} is compressed")
-
-
-def _check_sizes(config: Any, extractor: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_sizes(config: Any, extractor: Any, tensors: dict[str, Tensor]) -> None:
     """Refuse numbers that ask for more memory than the weights, or a clip, have use for."""
     # more modules than there are weights: each would be made, empty as it is
     counts = [*_COUNTS, *(["num_conv_pos_embeddings"] * (config.model_type == "data2vec-audio"))]
     for name in counts:
         count = getattr(config, name, None)
-        if isinstance(count, int) and count > len(shapes):
+        if isinstance(count, int) and count > len(tensors):
             raise _Unfit(f"{_CONFIG} has {name} {count}, more than there are weights")
     # transformers asks for memory of this size even where it makes an empty model
-    widest = max((max(shape, default=1) for shape in shapes.values()), default=0)
+    widest = max(max(tensor.shape, default=1) for tensor in tensors.values())
     if config.hidden_size > widest:
         raise _Unfit(
             f"{_CONFIG} has hidden_size {config.hidden_size}, but no weight is wider than {widest}"
@@ -640,16 +608,16 @@ def _check_sizes(config: Any, extractor: Any, shapes: dict[str, tuple[int, ...]]
         )
 
 
-def _check_shapes(empty: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_shapes(empty: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
     """Refuse weights of other shapes than the config's, before any memory is asked for."""
     asked = sum(weight.numel() for weight in empty.state_dict().values())
-    held = sum(math.prod(shape) for shape in shapes.values())
+    held = sum(tensor.numel() for tensor in tensors.values())
     if asked > 2 * held + 1_000_000:
         raise _Unfit(f"{_CONFIG} is of {asked} weights, but there are {held}")
     for name, weight in empty.state_dict().items():
-        if name in shapes and tuple(weight.shape) != shapes[name]:
+        if name in tensors and weight.shape != tensors[name].shape:
             raise _Unfit(
-                f"{name!r} has the shape {list(shapes[name])}, by {_CONFIG} it is "
+                f"{name!r} has the shape {list(tensors[name].shape)}, by {_CONFIG} it is "
                 f"{list(weight.shape)}"
             )
 

@@ -8,11 +8,10 @@ from typing import Any
 from speechunlearn import methods, provenance
 from speechunlearn.errors import ParameterError, lack_is_told
 from speechunlearn.methods import planner
-from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.planner import Estimate
 from speechunlearn.models.training import Recipe
 from speechunlearn.tool import defaults, reports
-from speechunlearn.tool.unlearning import check_seed, fresh, prepare
+from speechunlearn.tool.unlearning import check_seed, prepare
 
 #: seconds that a calibration should take
 BUDGET = 20.0
@@ -120,23 +119,17 @@ def forecast(
     hyperparameters = defaults.budgeted(
         choice.method, hyperparameters, parameters or {}, len(parts["forget"])
     )
-    kept = parts.get("retain")
-    data = UnlearningData(
-        parts["forget"], len(prepared.model.labels), retain=kept,
-        fresh=fresh(prepared.model, prepared.source),
-    )
-    share = budget if kept is None else budget / 2
+    recipe = Recipe(epochs=retrain_epochs or Recipe.epochs, fast=fast)
+    data = prepared.data()
+    share = budget if retain is None else budget / 2
     unlearning = planner.estimate(
         choice.method, prepared.model, data, hyperparameters, seed=seed, fast=fast, kept=True,
         budget=share,
     )
-    retraining = None
-    recipe = Recipe(epochs=retrain_epochs or Recipe.epochs, fast=fast)
-    if kept is not None:
-        retraining = planner.estimate(
-            "retrain", prepared.model, replace(data, recipe=recipe),
-            methods.parameters("retrain"), seed=seed, kept=True, budget=share,
-        )
+    retraining = None if retain is None else planner.estimate(
+        "retrain", prepared.model, replace(data, recipe=recipe), methods.parameters("retrain"),
+        seed=seed, kept=True, budget=share,
+    )
     rate = prepared.model.frontend.sampling_rate
     return Forecast(
         choice.method, asdict(hyperparameters), choice.why,

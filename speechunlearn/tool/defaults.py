@@ -60,18 +60,19 @@ def choose(
         ParameterError: an unknown method, one that needs the recipe of training, or more clips
 
     """
-    if method is not None:
+    if method is None:
+        clips = " and ".join(sorted(available))
+        best = _table()["best"][clips]
+        method = best["method"]
+        chosen = (
+            f"closest to retraining on the leaderboards of real speech among the {best['among']} "
+            f"methods that get by with {clips}"
+        )
+    else:
         check(method, available)
-        values, how = _hyperparameters(method, given)
-        return Choice(method, values, f"named in the request; {how}")
-    clips = " and ".join(sorted(available))
-    best = _table()["best"][clips]
-    values, how = _hyperparameters(best["method"], given)
-    why = (
-        f"closest to retraining on the leaderboards of real speech among the {best['among']} "
-        f"methods that get by with {clips}; {how}"
-    )
-    return Choice(best["method"], values, why)
+        chosen = "named in the request"
+    values, how = _hyperparameters(method, given)
+    return Choice(method, values, f"{chosen}; {how}")
 
 
 def usable(method: str) -> bool:
@@ -96,13 +97,10 @@ def check(method: str, available: Collection[str]) -> None:
         raise ParameterError(
             f"method: {method!r} needs validation clips, which a request does not have"
         )
-    missing = sorted(registered.needs - set(available) - {"statistic"})
-    if "statistic" in registered.needs and "retain" not in available:
-        missing.append("retain")
+    needs = {"retain" if need == "statistic" else need for need in registered.needs}
+    missing = " and ".join(sorted(needs - set(available)))
     if missing:
-        raise ParameterError(
-            f"method: {method!r} needs the {' and '.join(sorted(set(missing)))} clips"
-        )
+        raise ParameterError(f"method: {method!r} needs the {missing} clips")
 
 
 def parameters(method: str, values: Mapping[str, Any]) -> Any:
@@ -171,8 +169,7 @@ def _table() -> dict[str, Any]:
 def _hyperparameters(method: str, given: Collection[str]) -> tuple[dict[str, Any], str]:
     """Return hyperparameters, and where they come from."""
     row, hyperparameter = _table()["methods"].get(method), methods.get(method).hyperparameter
-    carried = {} if row is None else row["values"]
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in carried.items()}
+    values = {} if row is None else row["values"]
     if hyperparameter and hyperparameter in given:
         return values, f"{hyperparameter} is the request's own"
     if methods.get(method).finds(methods.parameters(method)):

@@ -39,14 +39,11 @@ def table(model: WaveformClassifier, parts: Mapping[str, ClipSet]) -> pd.DataFra
 
 def scores(predictions: pd.DataFrame, n_labels: int) -> dict[str, dict[str, float]]:
     """Return UAR, accuracy and mean loss on every set, by its name."""
-    values = scoring.scores(predictions, n_labels)
-    by_split = {
-        split: {metric: value for (of, metric), value in values.items() if of == split}
-        for split in SPLITS if (split, "uar") in values
-    }
-    for metrics in by_split.values():
-        metrics.pop("mia_auc", None)
-    return by_split
+    by_split: dict[str, dict[str, float]] = {split: {} for split in SPLITS}
+    for (split, metric), value in scoring.scores(predictions, n_labels).items():
+        if metric != "mia_auc":
+            by_split[split][metric] = value
+    return {split: metrics for split, metrics in by_split.items() if metrics}
 
 
 def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
@@ -58,18 +55,16 @@ def attack(predictions: pd.DataFrame, *, seed: int) -> dict[str, Any] | None:
 
     """
     sides = [predictions[predictions["split"] == split] for split in ("forget", "unseen")]
-    if any(side.empty for side in sides):
-        return None
     forget, unseen = sides
+    if forget.empty or unseen.empty:
+        return None
     reached = membership.performance(
         membership.loss_membership_attack(forget["loss"], unseen["loss"]),
         (list(forget["cluster"]), list(unseen["cluster"])),
         n_resamples=_RESAMPLES, generator=np.random.default_rng(seed),
     )
     return {
-        name: dict(zip(("value", "low", "high"), interval[:3], strict=True))
-        for name, interval in (("auc", reached.auc), ("eer", reached.eer), ("tpr", reached.tpr))
-    } | {
+        "auc": reached.auc._asdict(), "eer": reached.eer._asdict(), "tpr": reached.tpr._asdict(),
         "members": reached.n_members, "nonmembers": reached.n_nonmembers, "fpr": reached.fpr,
         "resampled": list(reached.resampled),
     }
@@ -156,16 +151,15 @@ def verdict(
 
     """
     whens = list(tables)
-    judged, before = whens[-1], whens[0] if len(whens) > 1 else None
-    change = None if before is None else verdicts.change(tables[before], tables[judged])
-    card, rows = report["cards"][judged], []
-    if card is not None and before is not None:
-        rows = verdicts.tried(
-            tables[before], references, n_labels, seed=seed, scores=on_card(tables[before])
-        )
+    judged, card = tables[whens[-1]], report["cards"][whens[-1]]
+    change, original, rows = None, None, []
+    if len(whens) > 1:
+        before, original = tables[whens[0]], report["cards"][whens[0]]
+        change = verdicts.change(before, judged)
+        if card is not None:
+            rows = verdicts.tried(before, references, n_labels, seed=seed, scores=on_card(before))
     decided = verdicts.decide(
-        card, references=len(references),
-        original=None if before is None else report["cards"][before], rows=rows,
+        card, references=len(references), original=original, rows=rows,
         no_card=_NO_CARD.get(len(references), _NO_UNSEEN) if card is None else "",
         shown=_shown(report["scores"], whens, change, by_itself=card is None),
     )
@@ -203,7 +197,7 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(
-    scores: Mapping[str, Any], whens: Sequence[str], change: verdicts.Change | None, by_itself: bool
+    scores: Mapping[str, Any], whens: Sequence[str], change: dict[str, Any] | None, by_itself: bool
 ) -> str:
     """Return what a model's answers to the clips to forget show by themselves."""
     first, *_, last = (scores[when]["forget"] for when in (whens[0], *whens))
@@ -237,46 +231,36 @@ def missing(
         n_references: number of retrained models that are given
 
     """
-    gaps: list[tuple[str, str]] = []
-    if "retain" not in parts:
-        gaps.append(
-            ("what the model keeps of the clips it was trained on", "no retain clips were given")
-        )
-    if "unseen" not in parts:
-        gaps += [
-            ("what the model keeps on speech it never saw", "no unseen clips were given"),
-            ("whether an attacker can tell that the forget clips were trained on",
-             "an attack needs clips that were not: no unseen clips were given"),
-        ]
+    without, unseen = "retain" not in parts, "unseen" in parts
     where = "whether the model is where one that never saw the clips would be"
-    if n_references < 2:
-        count = "none was" if n_references == 0 else f"{n_references} was"
-        gaps.append((
-            where,
-            f"it needs two or more models retrained without the forget clips: {count} given",
-        ))
-    elif "unseen" not in parts:
-        gaps.append((where, "it needs unseen clips as well"))
-    else:
-        gaps += [
-            (report_card.SCORES[name].removesuffix(", AUC"), why)
-            for name, why in left_out(predictions).items()
-        ]
-    gaps += [
-        (f"how far other {name} clips would move the attack on the loss",
-         "of a single clip there is no interval")
-        for name in ("forget", "unseen") if (predictions["split"] == name).sum() == 1
-        and "unseen" in parts
+    count = "none was" if n_references == 0 else f"{n_references} was"
+    single = "of a single clip there is no interval"
+    gaps = [
+        (without, "what the model keeps of the clips it was trained on",
+         "no retain clips were given"),
+        (not unseen, "what the model keeps on speech it never saw", "no unseen clips were given"),
+        (not unseen, "whether an attacker can tell that the forget clips were trained on",
+         "an attack needs clips that were not: no unseen clips were given"),
+        (n_references < 2, where,
+         f"it needs two or more models retrained without the forget clips: {count} given"),
+        (n_references > 1 and not unseen, where, "it needs unseen clips as well"),
+        *(
+            (n_references > 1, report_card.SCORES[name].removesuffix(", AUC"), why)
+            for name, why in (left_out(predictions).items() if unseen else ())
+        ),
+        *(
+            (unseen and (predictions["split"] == name).sum() == 1,
+             f"how far other {name} clips would move the attack on the loss", single)
+            for name in ("forget", "unseen")
+        ),
+        (True, "what an attack finds that knows each clip by itself",
+         "it needs several models trained with and without the forget clips; "
+         "chapter 09 of the book makes them"),
+        *(
+            (not part.has_speakers, f"how much the {name} clips' speakers differ",
+             "their list names no speakers: its clips count as independent, "
+             "so that intervals are too narrow where speakers recur")
+            for name, part in parts.items()
+        ),
     ]
-    gaps.append((
-        "what an attack finds that knows each clip by itself",
-        "it needs several models trained with and without the forget clips; "
-        "chapter 09 of the book makes them",
-    ))
-    gaps += [
-        (f"how much the {part.name} clips' speakers differ",
-         "their list names no speakers: its clips count as independent, "
-         "so that intervals are too narrow where speakers recur")
-        for part in parts.values() if not part.has_speakers
-    ]
-    return [{"what": what, "why": why} for what, why in gaps]
+    return [{"what": what, "why": why} for is_missing, what, why in gaps if is_missing]

@@ -84,10 +84,9 @@ def listed(file: Path) -> str:
         CorpusError: see `read_csv`
 
     """
-    rows = read_csv(file)[list(REQUIRED)]
-    return output_folder.digest({"rows": {
-        (os.path.normpath(nfc(path)), label) for path, label in rows.itertuples(index=False)
-    }})
+    rows = read_csv(file)[list(REQUIRED)].itertuples(index=False)
+    clips = {(os.path.normpath(nfc(path)), label) for path, label in rows}
+    return output_folder.digest({"rows": sorted(clips)})
 
 
 def read(
@@ -124,21 +123,19 @@ def read(
     if not base.is_dir():
         raise CorpusError(f"root: {str(base)!r} is no folder")
     permission = None if allow_outside else "allow_outside permits it"
-    number = {nfc(label): i for i, label in enumerate(labels)}
-    places: dict[str, Path] = {}
+    spelt = {nfc(label): label for label in labels}
+    for row, label in table.loc[~table["label"].isin(list(spelt)), "label"].items():
+        known = ", ".join(short(label) for label in labels[:_NAMED])
+        more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+        raise CorpusError(
+            f"{file}: the model has no class {short(label)} (row {row}); it has {known}{more}"
+        )
+    places = {
+        path: place(file, int(str(row)), path, base, permission)
+        for row, path in table["path"].drop_duplicates().items()
+    }
     cells = table.to_dict("index")
-    for row, values in cells.items():
-        if values["label"] not in number:
-            known = ", ".join(short(label) for label in labels[:_NAMED])
-            more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
-            raise CorpusError(
-                f"{file}: the model has no class {short(values['label'])} (row {row}); "
-                f"it has {known}{more}"
-            )
-        path = values["path"]
-        if path not in places:
-            places[path] = place(file, row, path, base, permission)
-    rows, waveforms, beyond, duplicates = [], [], [], 0
+    rows, waveforms, beyond = [], [], []
     first: dict[str, int] = {}
     decoded: dict[Path, str] = {}
     shown = tqdm(cells.items(), desc=f"reading {name}", disable=None if progress else True)
@@ -162,20 +159,16 @@ def read(
                 raise CorpusError(
                     f"{file}: rows {before} and {row} are one recording with two labels"
                 )
-            duplicates += 1
             continue
-        label = labels[number[values["label"]]]
+        label = spelt[values["label"]]
         rows.append({**values, "label": label, "seconds": seconds, "hash": heard})
         waveforms.append(torch.from_numpy(audio.normalise(waveform) if normalise else waveform))
     about = pd.DataFrame(rows)
     about["cluster"] = about["speaker"].where(about["speaker"] != "", about["hash"])
-    clips = Clips(
-        waveforms, torch.tensor([number[nfc(label)] for label in about["label"]]),
-        list(about["hash"]), list(about["cluster"]),
-    )
+    clips = Clips.of(about.assign(speaker=about["cluster"]), labels, waveforms)
     return ClipSet(
-        name, file, output_folder.sha256(file), listed(file), about, clips, duplicates,
-        tuple(beyond),
+        name, file, output_folder.sha256(file), listed(file), about, clips,
+        len(cells) - len(rows), tuple(beyond),
     )
 
 

@@ -1,9 +1,7 @@
 """The audit alone, of anyone's model: ``speechunlearn audit``."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from speechunlearn.errors import lack_is_told
 from speechunlearn.tool import evaluate, output_folder, reports
@@ -54,18 +52,16 @@ def audit(
     if original is not None:
         judged = {"original": prepared.load(original, "original")} | judged
     judges = prepared.references(references, *judged.values())
-    report: dict[str, Any] = described(prepared) | {"kind": "audit", "seed": seed}
+    report = described(prepared) | {"kind": "audit", "seed": seed}
     report |= assessed(judged, prepared.sets, judges, seed=seed)
-    report["notes"] = [*report["notes"], *evaluate.doubts(report)]
+    report["notes"] = [*prepared.notes, *evaluate.doubts(report)]
+    report = output_folder.plain(report)
     if folder is None:
-        return Done(Path(), output_folder.plain(report))
+        return Done(Path(), report)
     with output_folder.folder(folder) as unfinished:
-        complete = unfinished / "made"
-        shutil.rmtree(complete, ignore_errors=True)
-        complete.mkdir()
-        reports.write(output_folder.plain(report), complete)
-        report["outputs"] = {reports.HTML: output_folder.sha256(complete / reports.HTML)}
-        output_folder.write_sealed(complete / output_folder.REPORT, report)
-        output_folder.publish(complete, folder)
+        written = output_folder.anew(unfinished)
+        reports.write(report, written)
+        output_folder.write_report(report, written)
+        output_folder.publish(written, folder)
         output_folder.clear(unfinished)
-    return Done(folder, output_folder.plain(report))
+    return Done(folder, report)

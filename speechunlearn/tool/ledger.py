@@ -7,7 +7,6 @@ each. The recordings that a request was about cannot come back in a later one as
 
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from speechunlearn.corpora.csv import read_table
 from speechunlearn.errors import LackError, ParameterError, SpeechUnlearnError, lack_is_told
 from speechunlearn.files import as_stored, replaced
 from speechunlearn.tool import checkpoints, defaults, inputs, output_folder
-from speechunlearn.tool.unlearning import forget
+from speechunlearn.tool.unlearning import OnProgress, forget
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,12 @@ STATE = "ledger.json"
 #: the same, written before it, and read where it is damaged
 _COPY = "ledger.copy.json"
 
-#: an id becomes the name of a folder
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+#: column, what its cells are, and what is said of another; an id becomes the name of a folder
+_CELLS = (
+    ("id", "[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "is not of letters, digits, - and _"),
+    ("seed", "[0-9]{0,9}", "is not a number"),
+    ("whole_speakers", "(yes)?", "is neither 'yes' nor empty"),
+)
 
 #: what a request that is done stays asked for
 _ASKED = ("method", "seed", "whole_speakers")
@@ -76,37 +79,28 @@ def read(file: str | Path) -> list[Entry]:
     file = output_folder.path("ledger", file)
     table = read_table(file, REQUIRED, OPTIONAL)
     entries: list[Entry] = []
-    seen: dict[str, int] = {}
+    rows: dict[str, Any] = {}
     for row, values in table.iterrows():
-        name = values["id"]
-        if not _ID.fullmatch(name):
-            raise ParameterError(
-                f"{file}: id {name!r} in row {row} is not of letters, digits, - and _"
-            )
-        if name.lower() in seen:
-            raise ParameterError(f"{file}: id {name!r} in rows {seen[name.lower()]} and {row}")
-        seen[name.lower()] = int(str(row))
-        if values["seed"] and not re.fullmatch(r"\d{1,9}", values["seed"]):
-            raise ParameterError(f"{file}: seed {values['seed']!r} in row {row} is not a number")
-        if values["whole_speakers"] not in ("", "yes"):
-            raise ParameterError(
-                f"{file}: whole_speakers {values['whole_speakers']!r} in row {row} is neither "
-                "'yes' nor empty"
-            )
-        if values["method"]:
-            available = {"forget"} | ({"retain"} if values["retain"] else set())
+        for column, cells, problem in _CELLS:
+            if not re.fullmatch(cells, values[column]):
+                raise ParameterError(f"{file}: {column} {values[column]!r} in row {row} {problem}")
+        name, method = values["id"], values["method"] or None
+        before = rows.setdefault(name.lower(), row)
+        if before != row:
+            raise ParameterError(f"{file}: id {name!r} in rows {before} and {row}")
+        if method:
             try:
-                defaults.check(values["method"], available)
+                defaults.check(method, {part for part in ("forget", "retain") if values[part]})
             except ParameterError as error:
                 raise ParameterError(f"{file}: row {row}: {error}") from error
-        forget, retain, unseen = (
-            as_stored(file.parent / values[part]) if values[part] else None
+        lists: dict[str, Any] = {
+            part: as_stored(file.parent / values[part]) if values[part] else None
             for part in ("forget", "retain", "unseen")
-        )
-        assert forget is not None  # it is required
-        seed = int(values["seed"] or 0)
-        whole = values["whole_speakers"] == "yes"
-        entries.append(Entry(name, forget, retain, unseen, values["method"] or None, seed, whole))
+        }
+        entries.append(Entry(
+            name, method=method, seed=int(values["seed"] or 0),
+            whole_speakers=bool(values["whole_speakers"]), **lists,
+        ))
     return entries
 
 
@@ -119,7 +113,7 @@ def run(
     root: str | Path | None = None,
     allow_outside: bool = False,
     prune: bool = False,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: OnProgress = lambda text: None,
 ) -> pd.DataFrame:
     """Do the requests of a ledger, each on the model that the one before left.
 
@@ -147,7 +141,6 @@ def run(
             that holds another model's requests
 
     """
-    on_progress = on_progress or (lambda text: None)
     out = output_folder.path("out", out)
     entries = read(ledger)
     output_folder.check_not_inside(out, output_folder.path("model", model))
@@ -163,19 +156,16 @@ def run(
             if done is None:
                 continue
             # once the recordings are deleted, as they must be, their list may be gone as well
-            if entry.forget.is_file() and done["forget"] not in (
-                inputs.listed(entry.forget), output_folder.sha256(entry.forget)  # as it once was
-            ):
+            if entry.forget.is_file() and done["forget"] != inputs.listed(entry.forget):
                 raise ParameterError(
                     f"ledger: request {entry.id!r} was done with other clips to forget than "
                     f"{str(entry.forget)!r} holds now; a new request needs a new id"
                 )
             for name in _ASKED:
                 value = getattr(entry, name)
-                before = done.get(name, False)
-                if before != value:
+                if done[name] != value:
                     raise ParameterError(
-                        f"ledger: request {entry.id!r} was done with {name} {before!r}, not "
+                        f"ledger: request {entry.id!r} was done with {name} {done[name]!r}, not "
                         f"{value!r}; a new request needs a new id"
                     )
         for entry in entries:
@@ -225,10 +215,8 @@ def _table(entries: list[Entry], state: dict[str, Any], out: Path) -> pd.DataFra
         row = dict.fromkeys(("id", "status", "reason", "verdict", "why", "model", "out"), "")
         done = state["done"].get(entry.id)
         if done:
-            row |= {
-                "status": "done", "verdict": done["verdict"]["value"],
-                "why": done["verdict"]["why"], "model": done["model"], "out": str(out / entry.id),
-            }
+            verdict = {"verdict": done["verdict"]["value"], "why": done["verdict"]["why"]}
+            row |= verdict | {"status": "done", "model": done["model"], "out": str(out / entry.id)}
         else:
             row |= {"status": "failed", "reason": state["failed"][entry.id]}
         rows.append(row | {"id": entry.id})
@@ -247,33 +235,34 @@ def _record(out: Path) -> dict[str, Any]:
 
 
 def _read(out: Path, model: str) -> dict[str, Any]:
-    whole, error = [], None
+    """Return what is kept of a ledger; of one that is new, that nothing is done."""
+    states: list[dict[str, Any]] = []
+    error = None
     for path in (out / _COPY, out / STATE):  # the copy is written first: it knows no less
         try:
-            whole.append(output_folder.read_sealed(path))
+            states.append(output_folder.read_sealed(path))
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as damage:
             error = damage
             log.warning("%s cannot be read: %s", path, damage)
-    state = whole[0] if whole else None
-    if state is None and error is None:
-        other = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+    if not states:
+        if error is not None:
+            raise output_folder.OutputError(
+                f"out: {out / STATE} and its copy {_COPY} cannot be read: {error}; restore one of "
+                "them"
+            )
+        other = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
         if other:
             raise output_folder.OutputError(
                 f"out: {str(out)!r} is not empty: it holds {other[0]!r}"
             )
-        state = {"model": model, "order": [], "done": {}, "failed": {}}
-        _write(out, state)
-    elif state is None:
-        raise output_folder.OutputError(
-            f"out: {out / STATE} and its copy {_COPY} cannot be read: {error}; restore one of them"
-        )
-    elif error is not None:
-        _write(out, state)
-    if state["model"] != model:
+        states.append({"model": model, "order": [], "done": {}, "failed": {}})
+    if len(states) == 1:
+        _write(out, states[0])
+    if states[0]["model"] != model:
         raise output_folder.OutputError(f"out: {str(out)!r} holds the requests of another model")
-    return state
+    return states[0]
 
 
 def _write(out: Path, state: dict[str, Any]) -> None:

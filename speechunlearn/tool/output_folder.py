@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
+from pydantic_core import to_jsonable_python
 from safetensors import SafetensorError
 
 from speechunlearn.errors import CONTROL, ParameterError, SpeechUnlearnError
-from speechunlearn.files import alone, clear, keep, kept, settle
+from speechunlearn.files import alone, clear, settle, to_disk
 from speechunlearn.files import sha256 as sha256
 
 #: folder inside of the output folder, that holds unfinished work
@@ -24,8 +25,8 @@ PRIVATE = ("forgotten", "salt", "same_speakers", "inputs")
 _RECORD = "record.json"
 #: kinds of work that a stopped request goes on with
 KINDS = ("unlearned", "adversarial")
-#: file inside of `UNFINISHED`: which files are being moved into place
-_NOTE = "publishing"
+#: folder inside of `UNFINISHED`: what is being put into place
+COMPLETE = "made"
 _RESTORE = "it was changed or damaged: restore it from a copy, or give another folder"
 
 
@@ -75,7 +76,7 @@ def folder(out: Path) -> Iterator[Path]:
         try:
             yield unfinished
         finally:
-            if not any((unfinished / name).exists() for name in (*KINDS, _NOTE)):
+            if not any((unfinished / name).exists() for name in (*KINDS, COMPLETE)):
                 clear(unfinished)  # nothing to go on with
 
 
@@ -153,20 +154,24 @@ def record_of(out: Path) -> Path:
     return folder.with_name(f"{folder.name}.{_RECORD}")
 
 
-def write_report(report: dict[str, Any], finished: Path, unfinished: Path) -> None:
-    """Write a report, and its record (`PRIVATE`) for `publish` to put beside the output folder.
+def write_report(report: dict[str, Any], written: Path) -> None:
+    """Write a report, with the hashes of the files beside it.
 
-    Of the lists of clips the report says how much they hold, the record which files they are.
+    Of a request what is `PRIVATE` becomes a record, which `publish` puts beside the output folder:
+    of the lists of clips the report says how much they hold, the record which files they are.
     """
-    record = {name: report[name] for name in (*PRIVATE, "request")}
-    write_json(unfinished / _RECORD, record)
-    (unfinished / _RECORD).chmod(0o600)
-    public = {name: value for name, value in report.items() if name not in PRIVATE}
-    public["inputs"] = {
-        name: {key: value for key, value in one.items() if key != "file"}
-        for name, one in report["inputs"].items()
-    }
-    write_sealed(finished / REPORT, public | {"record": sha256(unfinished / _RECORD)})
+    report["outputs"] = {path.name: sha256(path) for path in sorted(written.iterdir())}
+    if report["kind"] == "forget":
+        record = written / _RECORD
+        write_json(record, {name: report[name] for name in (*PRIVATE, "request")})
+        record.chmod(0o600)
+        inputs = {
+            name: {key: value for key, value in one.items() if key != "file"}
+            for name, one in report["inputs"].items()
+        }
+        public = {name: value for name, value in report.items() if name not in PRIVATE}
+        report = public | {"inputs": inputs, "record": sha256(record)}
+    write_sealed(written / REPORT, report)
 
 
 def with_record(report: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -195,7 +200,7 @@ def check_record(out: Path, request: str) -> None:
     try:
         other = path.exists() and json.loads(path.read_bytes())["request"] != request
     except (OSError, ValueError, KeyError, TypeError):
-        other = REPORT not in _published(out)  # a damaged one of what is published is made again
+        other = not _published(out)  # a damaged one of what is published is made again
     if other:
         raise OutputError(f"out: {path} is the record of another request: move it away")
 
@@ -215,8 +220,8 @@ def check_free(out: Path, *, resumes: bool = False) -> None:
         return
     if not out.is_dir():
         raise OutputError(f"out: {str(out)!r} is no folder")
-    # killed while its files were moved into place: what is there is its own
-    held = sorted({p.name for p in out.iterdir()} - {UNFINISHED} - set(_published(out)))
+    # killed while its files were put into place: what is there is its own
+    held = sorted({path.name for path in out.iterdir()} - {UNFINISHED} - _published(out))
     if held:
         raise OutputError(f"out: {str(out)!r} is not empty: it holds {held[0]!r}")
     if not resumes and any((out / UNFINISHED / kind).exists() for kind in KINDS):
@@ -226,11 +231,13 @@ def check_free(out: Path, *, resumes: bool = False) -> None:
         )
 
 
-def publish(finished: Path, out: Path, *, resumes: bool = False) -> None:
-    """Move files into the output folder, each in one step, the report last.
+def publish(written: Path, out: Path, *, resumes: bool = False) -> None:
+    """Put files into the output folder, each in one step, the report last.
+
+    What is written stays beside, and tells which files are its own, until all are in place.
 
     Args:
-        made: folder of the finished files, inside of the folder of unfinished work
+        written: of `anew`
         out: output folder
         resumes: see `check_free`, which is asked once more
 
@@ -239,52 +246,37 @@ def publish(finished: Path, out: Path, *, resumes: bool = False) -> None:
 
     """
     check_free(out, resumes=resumes)
-    names = sorted((p.name for p in finished.iterdir()), key=lambda n: (n == REPORT, n))
-    keep(out / UNFINISHED / _NOTE, json.dumps(sorted({*_published(out), *names})).encode())
-    if (finished.parent / _RECORD).is_file():
-        settle(finished.parent / _RECORD, record_of(out))
-    for name in names:
-        settle(finished / name, out / name)
+    complete = written.with_name(COMPLETE)
+    settle(written, complete)
+    for name in sorted(_published(out), key=lambda name: (name == REPORT, name != _RECORD, name)):
+        copy = Path(shutil.copy(complete / name, complete.with_name("copy")))
+        settle(copy, _place(out, name))
 
 
-def _published(out: Path) -> list[str]:
-    """Return the names of files that were being moved into a folder when its process was killed."""
-    note = out / UNFINISHED / _NOTE
-    content = kept(note)
-    if content is not None:
-        return [Path(name).name for name in json.loads(content)]
-    try:  # a note that is damaged: the report, which is moved last, names them as well
-        report = note.exists() and read_sealed(out / UNFINISHED / "made" / REPORT)
-    except (OSError, ValueError):
-        report = False
-    return [Path(name).name for name in (*report["outputs"], REPORT)] if report else []
+def _place(out: Path, name: str) -> Path:
+    return record_of(out) if name == _RECORD else out / name
 
 
-def is_whole(finished: Path, out: Path, request: str) -> bool:
-    """Return whether all files of a request's report are there, moved into place or not yet."""
-    try:
-        report = read_sealed(finished / REPORT)
-        outputs, record = dict(report["outputs"]), report["record"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    records = (finished.parent / _RECORD, record_of(out))
-    return report.get("request") == request and any(
-        sha256(path) == record for path in records if path.is_file()
-    ) and all(
-        any(sha256(path) == digest for path in (finished / name, out / name) if path.is_file())
-        for name, digest in outputs.items()
-    )
+def _published(out: Path) -> set[str]:
+    """Return the names of files that may have been put into a folder when a kill stopped it."""
+    return {path.name for path in (out / UNFINISHED / COMPLETE).glob("*")}
 
 
-def withdraw(unfinished: Path) -> None:
-    """Take back what another request, killed while it was published, has left."""
-    names = _published(unfinished.parent)
-    for path in [*(unfinished.parent / name for name in names), unfinished / _RECORD]:
-        path.unlink(missing_ok=True)
-    if REPORT in names:
-        record_of(unfinished.parent).unlink(missing_ok=True)
-    (unfinished / _NOTE).unlink(missing_ok=True)
-    shutil.rmtree(unfinished / "made", ignore_errors=True)
+def anew(unfinished: Path) -> Path:
+    """Take back what another call, killed while it was published, has left.
+
+    Returns:
+        an empty folder to write to, for `publish`
+
+    """
+    out = unfinished.parent
+    for name in _published(out):
+        _place(out, name).unlink(missing_ok=True)
+    to_disk(out)
+    for name in (COMPLETE, "making"):
+        shutil.rmtree(unfinished / name, ignore_errors=True)
+    (unfinished / "making").mkdir()
+    return unfinished / "making"
 
 
 def give_up(out: Path) -> list[Path]:
@@ -306,7 +298,7 @@ def give_up(out: Path) -> list[Path]:
     for one in removed:
         with folder(one) as unfinished:
             if finished(one) is None:
-                withdraw(unfinished)
+                anew(unfinished)
             clear(unfinished)
     return [one / UNFINISHED for one in removed]
 
@@ -324,18 +316,7 @@ def digest(specification: dict[str, Any]) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value in JSON's types; what is not a number becomes None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        items = sorted(value) if isinstance(value, set | frozenset) else value
-        return [plain(item) for item in items]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
-        return None
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda number: number.item())
 
 
 def check_not_inside(out: Path, model: Path) -> None:

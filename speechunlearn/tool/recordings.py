@@ -7,6 +7,7 @@ not kept: pictures and tags of one's own in FLAC; cue points, loops and broadcas
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def _checked(file: Path, base: Path, key: Key) -> pd.DataFrame:
     """Return path in the output folder, label, speaker and hash of each clip, all checked."""
     table = read_table(file, ("path", "label"), ("speaker",))
     rows: dict[Path, dict[str, str]] = {}
-    already: dict[Path, frozenset[str]] = {}
+    protected = cache(_protected)
     for row, values in table.to_dict("index").items():
         clip = place(file, row, values["path"], base, "give the folder that all lie in as root")
         where = f"{file}: {short(values['path'])} (row {row})"
@@ -120,16 +121,14 @@ def _checked(file: Path, base: Path, key: Key) -> pd.DataFrame:
                 "convert it to FLAC or WAV"
             )
         for folder in clip.parents:
-            if folder not in already:
-                already[folder] = _already(folder)
-            if source in already[folder]:
+            if source in protected(folder):
                 raise CorpusError(f"{where}: it is protected already, says {folder / RECORD}")
         path = clip.relative_to(base).as_posix()
         rows[clip] = {**values, "path": path, "source": source}
     return pd.DataFrame(list(rows.values()))
 
 
-def _already(folder: Path) -> frozenset[str]:
+def _protected(folder: Path) -> frozenset[str]:
     """Return what the record in a folder says that was protected, and changed by it."""
     if not (folder / RECORD).is_file():
         return frozenset()

@@ -110,13 +110,13 @@ def filled(template: str, **values: Any) -> str:
 
 def _rendered(template: str, report: Mapping[str, Any]) -> str:
     whens = [when for when in _WHEN if when in report["scores"]]
+    attacks = {when: attack for when in whens if (attack := report["membership"][when])}
+    first = next(iter(attacks.values()), None)  # the intervals of all are of the same clips
     return filled(
         template, report=report, splits=[s for s in SPLITS if s in report["inputs"]],
         metrics=_METRICS, whens=whens, when=_WHEN, figures=_MEASURES,
-        attacks={w: attack["auc"] for w in whens if (attack := report["membership"][w])},
-        resampled=next(
-            (_resampled(attack) for w in whens if (attack := report["membership"][w])), ""
-        ),
+        attacks=attacks,
+        resampled="{} (to forget) and {} (unseen)".format(*first["resampled"]) if first else "",
         plain=_PLAIN[report["verdict"]["value"]], named=_named(report),
         cards={
             when: "passes" if card["passed"] else "does not pass"
@@ -148,12 +148,6 @@ def _asked(report: Mapping[str, Any]) -> str:
     forget = report["inputs"]["forget"]
     said = _number_of(forget["clips"], "recording")
     return said + (f" of {_number_of(forget['speakers'], 'speaker')}" if forget["speakers"] else "")
-
-
-def _resampled(attack: Mapping[str, Any]) -> str:
-    """Return what the intervals of an attack are of: see `audit.statistics.draw_clips`."""
-    to_forget, unseen = attack["resampled"]
-    return f"{to_forget} (to forget) and {unseen} (unseen)"
 
 
 def _named(report: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import json
@@ -25,11 +24,10 @@ from speechunlearn import __version__, methods, provenance
 from speechunlearn.cache import Cache, code_hash, stack
 from speechunlearn.dataset.clips import Clips, OnDisk
 from speechunlearn.errors import CorpusError, ModelError, ParameterError, lack_is_told
-from speechunlearn.files import settle
 from speechunlearn.methods import never_heard
 from speechunlearn.methods.base import UnlearningData
 from speechunlearn.methods.pgd import AdversarialSet, AttackParameters, adversarial_set
-from speechunlearn.models import fast_mode, training
+from speechunlearn.models import training
 from speechunlearn.models.classifier import Classifier, seeded
 from speechunlearn.models.loop import Cost, seldom
 from speechunlearn.tool import checkpoints, defaults, evaluate, inputs, output_folder, reports
@@ -77,17 +75,13 @@ class Prepared:
 
     Args:
         model: the original
-        source: where it came from
         sets: the clips, by the name of their set
-        unit: what waveforms are divided by, see `speechunlearn.tool.inputs.in_units`
         notes: what a reader of the report should know of the clips
 
     """
 
     model: WaveformClassifier
-    source: str
     sets: dict[str, ClipSet]
-    unit: float
     notes: list[str]
 
     def load(self, source: str | Path, what: str) -> WaveformClassifier:
@@ -101,10 +95,29 @@ class Prepared:
         if other.labels != self.model.labels or other.frontend != self.model.frontend:
             raise ParameterError(
                 f"{what}: {str(source)!r} has other classes or takes other waveforms than "
-                f"{self.source!r}"
+                f"{self.model.source!r}"
             )
-        other.unit = self.unit
+        other.unit = self.model.unit
         return other.to(next(self.model.parameters()).device)
+
+    def data(self, **more: Any) -> UnlearningData:
+        """Return the clips as a method takes them, with what else it may see."""
+        clips = {name: part.clips for name, part in self.sets.items()}
+        return UnlearningData(
+            clips["forget"], len(self.model.labels), retain=clips.get("retain"), fresh=self.fresh,
+            **more,
+        )
+
+    def fresh(self, seed: int) -> Classifier:
+        """Return a network of the same shape with random weights, from a seed."""
+        from transformers import AutoModelForAudioClassification
+
+        with seeded(seed):
+            network = AutoModelForAudioClassification.from_config(self.model.network.config)
+        random = type(self.model)(
+            network, list(self.model.labels), self.model.extractor, self.model.unit
+        )
+        return random.to(next(self.model.parameters()).device)
 
     def unseen_loss(self) -> float | None:
         """Return the model's mean loss on unseen clips of other speakers than the forget set's.
@@ -167,7 +180,7 @@ def forget(
     whole_speakers: bool = False,
     earlier: Mapping[str, Mapping[str, Any]] | None = None,
     request_id: str = "",
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda text: None,
 ) -> Done:
     """Make a model forget clips, and write the unlearned checkpoint with a report.
 
@@ -204,56 +217,69 @@ def forget(
             output folder that can't be written any more
 
     """
-    on_progress = on_progress or (lambda text: None)
+    named = dict(parameters or {})
     out = output_folder.path("out", out)
+    files = {"forget": forget, "retain": retain, "unseen": unseen}
     available = {"forget"} | ({"retain"} if retain is not None else set())
-    choice = defaults.choose(available, method, given=parameters or {})
-    values = choice.values | dict(parameters or {})
-    hyperparameters = defaults.parameters(choice.method, values)
+    choice = defaults.choose(available, method, given=named)
+    hyperparameters = defaults.parameters(choice.method, choice.values | named)
+    stops = defaults.stops(choice.method, named)
     check_seed(seed)
     output_folder.check_not_inside(out, output_folder.path("model", model))
-    files = {"forget": forget, "retain": retain, "unseen": unseen}
+    asked: dict[str, Any] = {
+        "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
+        "stops": stops, "seed": seed, "fast": fast, "whole_speakers": whole_speakers,
+    }
+
+    def as_listed(sha256: str, lists: Mapping[str, str]) -> str:
+        """Return a hash of the request as far as it can be told without its recordings."""
+        return output_folder.digest(
+            asked | {"model": sha256, "lists": lists, "references": len(references)}
+        )
+
     try:
         prepared = prepare(model, files, root=root, allow_outside=allow_outside)
     except CorpusError:
-        # once a request is done, its recordings may be deleted: as far as it can be told without
-        # them, this is the same request
-        before = output_folder.finished(out)
-        if before is not None and _seems_to_be(
-            before, model=model, files=files, method=choice.method, parameters=parameters or {},
-            seed=seed, fast=fast, references=len(references),
-        ):
-            done = _done(out, before["request"])
-            assert done is not None
-            on_progress(f"already done: {out / output_folder.REPORT}")
-            return done
-        raise
+        # once a request is done, its recordings may be deleted
+        report = output_folder.finished(out)
+        if report is None:
+            raise
+        lists = {
+            name: inputs.listed(output_folder.path(name, file))
+            for name, file in files.items() if file is not None
+        }
+        if report.get("as_listed") != as_listed(checkpoints.digest(model), lists):
+            raise
+        done = _done(out, report["request"])
+        assert done is not None
+        on_progress(f"already done: {out / output_folder.REPORT}")
+        return done
+    sha256 = prepared.model.origin.sha256
+    listed = as_listed(sha256, {name: part.listed for name, part in prepared.sets.items()})
     hyperparameters = defaults.budgeted(
-        choice.method, hyperparameters, parameters or {}, len(prepared.sets["forget"].clips)
+        choice.method, hyperparameters, named, len(prepared.sets["forget"].clips)
     )
     if "retain" in prepared.sets:
         _check_stays_forgotten(prepared.sets["retain"], earlier or {})
-    stops = defaults.stops(choice.method, parameters or {})
+    by_level = stops or methods.get(choice.method).finds(hyperparameters)
     if whole_speakers:
         _check_whole_speakers(prepared)
-        if not _goes_by_level(choice.method, hyperparameters, stops):
+        if not by_level:
             raise ParameterError(
                 f"whole_speakers: method {choice.method!r}, as it is asked for, does not go by "
                 "what a model loses on clips that it never heard"
             )
     judges = prepared.references(references)
-    asked = {
-        "model": prepared.model.origin.sha256,
+    asked |= {
+        "model": sha256,
         "clips": {
             # in whatever order they are listed
             name: sorted(part.about[["hash", "label"]].itertuples(index=False, name=None))
             for name, part in prepared.sets.items()
         },
         "references": [judge.origin.sha256 for judge in judges],
-        "method": choice.method, "parameters": output_folder.plain(asdict(hyperparameters)),
-        "seed": seed,
-        "fast": fast, "stops": stops,
-    } | ({"whole_speakers": True} if whole_speakers else {})
+        "parameters": output_folder.plain(asdict(hyperparameters)),
+    }
     request = output_folder.digest(asked)
     done = _done(out, request)
     if done is None:
@@ -265,11 +291,19 @@ def forget(
     with output_folder.folder(out) as unfinished:
         done = _done(out, request)  # by another process meanwhile
         if done is None:
-            finished = _carried_out(
-                prepared, choice, hyperparameters, seed, asked, unfinished, judges, on_progress,
-                request_id,
+            about = {
+                "request": request, "request_id": request_id or request[:12],
+                "as_listed": listed, "seed": seed, "fast": fast,
+                "method": {
+                    "name": choice.method, "title": methods.get(choice.method).title,
+                    "needs": sorted(methods.get(choice.method).needs),
+                    "parameters": asdict(hyperparameters), "why": choice.why,
+                },
+            }
+            written = _carried_out(
+                prepared, hyperparameters, judges, asked, by_level, about, unfinished, on_progress
             )
-            output_folder.publish(finished, out, resumes=True)
+            output_folder.publish(written, out, resumes=True)
             done = _done(out, request)
         output_folder.clear(unfinished)
     assert done is not None
@@ -280,7 +314,7 @@ def _done(out: Path, request: str) -> Done | None:
     """Return a request that is finished in a folder.
 
     Raises:
-        OutputError: another one is, or one of another version
+        OutputError: another one is, or one of another version, or the record is not its
 
     """
     report = output_folder.finished(out)
@@ -294,27 +328,6 @@ def _done(out: Path, request: str) -> Done | None:
             f"format is {report.get('format')!r}, not {FORMAT}"
         )
     return Done(out, output_folder.with_record(report, out))
-
-
-def _seems_to_be(
-    report: Mapping[str, Any], *, model: str | Path, files: Mapping[str, str | Path | None],
-    method: str, parameters: Mapping[str, Any], **equal: Any,
-) -> bool:
-    """Return whether a report is of a request whose recordings cannot be read any more."""
-    listed = {
-        name: inputs.listed(output_folder.path(name, file))
-        for name, file in files.items() if file is not None and Path(file).is_file()
-    }
-    if (report.get("kind"), report.get("format")) != ("forget", FORMAT):
-        return False
-    done_with = report["method"]["parameters"]
-    return (
-        listed == {name: part.get("listed") for name, part in report["inputs"].items()}
-        and report["model"]["sha256"] == checkpoints.digest(model)
-        and report["method"]["name"] == method
-        and done_with == done_with | output_folder.plain(dict(parameters))
-        and all(report[name] == value for name, value in equal.items())
-    )
 
 
 def check_seed(seed: int) -> None:
@@ -356,10 +369,8 @@ def prepare(
         for name, file in files.items() if file is not None
     }
     inputs.check_apart(parts)
-    unit = 1.0
     if not frontend.do_normalize:
-        parts, unit = inputs.in_units(parts)
-        original.unit = unit
+        parts, original.unit = inputs.in_units(parts)
     notes = []
     for part in parts.values():
         if part.duplicates:
@@ -382,7 +393,7 @@ def prepare(
         provenance.give_back_large_blocks()
     for part in parts.values():
         _check_shortest(original, part)
-    return Prepared(original, str(model), parts, unit, notes)
+    return Prepared(original, parts, notes)
 
 
 def _check_shortest(model: WaveformClassifier, part: ClipSet) -> None:
@@ -403,19 +414,6 @@ def _check_shortest(model: WaveformClassifier, part: ClipSet) -> None:
         model.eval()
 
 
-def fresh(model: WaveformClassifier, source: str | Path) -> Callable[[int], Classifier]:
-    """Return what makes a network of the same shape with random weights, from a seed."""
-    from transformers import AutoModelForAudioClassification
-
-    def make(seed: int) -> Classifier:
-        with seeded(seed):
-            network = AutoModelForAudioClassification.from_config(model.network.config)
-        random = type(model)(network, list(model.labels), model.extractor, model.unit)
-        return random.to(next(model.parameters()).device)
-
-    return make
-
-
 def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse clips to keep that an earlier request was about: they would be learnt again."""
     for request, record in earlier.items():
@@ -425,11 +423,6 @@ def _check_stays_forgotten(retain: ClipSet, earlier: Mapping[str, Mapping[str, A
                 raise ParameterError(
                     f"{retain.file}: {path!r} is to stay forgotten, as request {request!r} asks"
                 )
-
-
-def _goes_by_level(method: str, parameters: Any, stops: bool) -> bool:
-    """Return whether what a model loses on unheard clips says how far a method goes."""
-    return stops or methods.get(method).finds(parameters)
 
 
 def _check_whole_speakers(prepared: Prepared) -> None:
@@ -464,55 +457,59 @@ def salted(content_hash: str, salt: str) -> str:
 
 def _carried_out(
     prepared: Prepared,
-    choice: defaults.Choice,
     parameters: Any,
-    seed: int,
-    asked: dict[str, Any],
-    unfinished: Path,
     judges: Sequence[WaveformClassifier],
+    asked: dict[str, Any],
+    by_level: bool,
+    about: Mapping[str, Any],
+    unfinished: Path,
     on_progress: OnProgress,
-    request_id: str,
 ) -> Path:
-    """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish."""
-    cache = Cache(unfinished)
+    """Do the work, in pieces that a kill leaves whole; return the folder of what is to publish.
+
+    Args:
+        prepared: model and clips
+        parameters: of the method
+        judges: retrained models
+        asked: what the result is made from
+        by_level: whether what a model loses on unheard clips says how far the method goes
+        about: of the request, for its report
+        unfinished: folder to work in
+        on_progress: progress callback
+
+    """
+    method, cache = methods.get(asked["method"]), Cache(unfinished)
     specification = asked | {
         "order": [list(part.about["hash"]) for part in prepared.sets.values()],
-        "code": code_hash("speechunlearn.tool.unlearning", _module(choice.method)),
+        "code": code_hash("speechunlearn.tool.unlearning", method.run.__module__),
         "stack": stack(),
         "computing": provenance.computing(),
     }
 
     def unlearn(folder: Path, resume: Path) -> None:
-        level, clips = None, prepared.sets["forget"].clips
-        by_level = _goes_by_level(choice.method, parameters, asked["stops"])
+        level = None
         unseen_loss = prepared.unseen_loss() if by_level else None
-        if asked.get("whole_speakers"):
+        if asked["whole_speakers"]:
             level = unseen_loss
         elif asked["stops"]:
+            clips = prepared.sets["forget"].clips
             level = never_heard.estimate(
                 prepared.model, clips, clips.labels, Cost(), unseen_loss
             ).level
-        data = UnlearningData(
-            forget=clips,
-            n_classes=len(prepared.model.labels),
-            retain=prepared.sets["retain"].clips if "retain" in prepared.sets else None,
-            fresh=fresh(prepared.model, prepared.source),
+        data = prepared.data(
             adversarial=_in_pieces(cache, prepared, specification, on_progress),
-            resume=resume,
-            level=level,
-            unseen_loss=unseen_loss,
+            resume=resume, level=level, unseen_loss=unseen_loss,
         )
-        title = methods.get(choice.method).title
 
         def progress(name: str, done: int, total: int, loss: float) -> None:
             on_progress(
-                f"{title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss)
+                f"{method.title}: {name} {done} of {total}" + f", loss {loss:.4g}" * (loss == loss)
             )
 
-        on_progress(f"{title}: {len(data.forget)} clips")
+        on_progress(f"{method.title}: {len(data.forget)} clips")
         with provenance.measured() as usage:
-            outcome = methods.get(choice.method).unlearn(
-                prepared.model, data, parameters, seed=seed, progress=seldom(progress),
+            outcome = method.unlearn(
+                prepared.model, data, parameters, seed=asked["seed"], progress=seldom(progress),
                 fast=asked["fast"],
             )
         assert isinstance(outcome.model, WaveformClassifier)
@@ -522,83 +519,44 @@ def _carried_out(
             "peak_memory_mb": usage.peak_memory_mb,
             "forward": outcome.cost.forward, "forward_backward": outcome.cost.forward_backward,
         }
-        details = outcome.details | ({} if level is None else {"never_heard": level})
-        if unseen_loss is not None:
-            details |= {"unseen_loss": unseen_loss}
+        went_by = {"never_heard": level, "unseen_loss": unseen_loss}
+        details = outcome.details | {k: v for k, v in went_by.items() if v is not None}
         output_folder.write_json(folder / "outcome.json", {"cost": cost, "details": details})
 
     unlearned = cache.find_or_make("unlearned", specification, unlearn)
     shutil.rmtree(unfinished / "adversarial", ignore_errors=True)  # no more use of them
-    finished = unfinished / "made"
-    if finished.exists():
-        if output_folder.is_whole(finished, unfinished.parent, output_folder.digest(asked)):
-            return finished  # killed while it was published
-        output_folder.withdraw(unfinished)
-    partial = unfinished / "making"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    outcome = json.loads((unlearned / "outcome.json").read_text())
-    for path in sorted(unlearned.iterdir()):
+    written = output_folder.anew(unfinished)
+    for path in unlearned.iterdir():
         if path.name not in ("outcome.json", "artefact.json"):
-            shutil.copyfile(path, partial / path.name)
+            shutil.copyfile(path, written / path.name)
     on_progress("asking the original and the unlearned model about every clip")
     # what was written is judged, not what is in memory
-    after = prepared.load(partial, "unlearned")
-    report = _report(prepared, after, judges, choice, parameters, seed, asked["fast"], outcome)
-    report["request"] = output_folder.digest(asked)
-    report["request_id"] = request_id or report["request"][:12]
-    report["result"] = {
-        path.name: output_folder.sha256(path) for path in sorted(partial.glob("*.safetensors"))
-    }
-    reports.write(report, partial, reports.card_of(prepared.source))
-    report["outputs"] = {
-        path.name: output_folder.sha256(path) for path in sorted(partial.iterdir())
-    }
-    output_folder.write_report(report, partial, unfinished)
-    settle(partial, finished)
-    return finished
-
-
-def _report(
-    prepared: Prepared,
-    after: WaveformClassifier,
-    judges: Sequence[WaveformClassifier],
-    choice: defaults.Choice,
-    parameters: Any,
-    seed: int,
-    fast: bool,
-    outcome: Mapping[str, Any],
-) -> dict[str, Any]:
-    method = methods.get(choice.method)
-    report = described(prepared) | assessed(
-        {"before": prepared.model, "after": after}, prepared.sets, judges, seed=seed
+    after = prepared.load(written, "unlearned")
+    outcome = json.loads((unlearned / "outcome.json").read_text())
+    report = described(prepared) | outcome | about | assessed(
+        {"before": prepared.model, "after": after}, prepared.sets, judges, seed=asked["seed"]
     )
-    report["notes"] = [
-        *dearer_than_retraining(
-            outcome["cost"],
-            len(prepared.sets["retain"].clips) if "retain" in prepared.sets else 0,
-        ),
-        *report["notes"],
-        *ended(outcome["details"], parameters), *evaluate.doubts(report),
-    ]
-    return report | {
+    retained = prepared.sets.get("retain")
+    report |= {
         "kind": "forget",
-        "method": {
-            "name": method.name, "title": method.title, "needs": sorted(method.needs),
-            "parameters": asdict(parameters), "why": choice.why,
+        "notes": [
+            *dearer_than_retraining(outcome["cost"], len(retained.clips) if retained else 0),
+            *prepared.notes, *ended(outcome["details"], parameters), *evaluate.doubts(report),
+        ],
+        "result": {
+            path.name: output_folder.sha256(path) for path in sorted(written.glob("*.safetensors"))
         },
-        "seed": seed,
-        "fast": fast,
-        "cost": outcome["cost"],
-        "details": outcome["details"],
         "on_disk": [
-            f"the original model, which knows the clips: {prepared.source}",
+            f"the original model, which knows the clips: {prepared.model.source}",
             "the recordings and the lists that name them, and their backups",
             "beside the folder of the result, the record of the request: paths and labels of its "
             "recordings, and their salted hashes; and this page, which lists them: git and "
             "huggingface_hub leave it out where the folder is published",
         ],
     }
+    reports.write(report, written, reports.card_of(prepared.model.source))
+    output_folder.write_report(report, written)
+    return written
 
 
 def dearer_than_retraining(cost: Mapping[str, Any], retained: int) -> list[str]:
@@ -654,7 +612,7 @@ def described(prepared: Prepared) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": {
-            "source": prepared.source, "sha256": prepared.model.origin.sha256,
+            "source": prepared.model.source, "sha256": prepared.model.origin.sha256,
             "revision": prepared.model.origin.revision,
             "type": config.model_type, "weights": prepared.model.n_parameters,
             "labels": list(prepared.model.labels),
@@ -671,7 +629,6 @@ def described(prepared: Prepared) -> dict[str, Any]:
         "salt": salt,
         "forgotten": [clip | {"hash": salted(clip["hash"], salt)} for clip in forget],
         "same_speakers": inputs.of_same_speakers(prepared.sets),
-        "notes": prepared.notes,
         "machine": provenance.describe(), "version": __version__, "commit": provenance.commit(),
         "lock": provenance.lock_hash(),
         "stack": stack(),
@@ -717,14 +674,15 @@ def _in_pieces(
 ) -> Callable[[Classifier, AttackParameters, int, Cost], AdversarialSet]:
     """Return what makes adversarial copies piece by piece, each kept as it is finished."""
     forget = prepared.sets["forget"].clips
-    n_classes = len(prepared.model.labels)
 
     def make(
         model: Classifier, parameters: AttackParameters, seed: int, cost: Cost
     ) -> AdversarialSet:
-        step = piece_of(parameters)
-        files: list[Path] = []
-        for first in range(0, len(forget), step):
+        step = max(1, -(-_COPIES_A_PIECE // parameters.copies))
+        labels, reached = [], []
+
+        def piece(first: int) -> Path:
+            """Return the file of the copies of the clips from the first on."""
             part = forget.at(range(first, min(first + step, len(forget))))
             of_piece = {
                 "model": specification["model"], "clips": part.hashes, "first": first,
@@ -735,51 +693,40 @@ def _in_pieces(
             }
             kept = cache.find("adversarial", of_piece) is not None
 
-            def attack(folder: Path, resume: Path, part: Clips = part, first: int = first) -> None:
+            def attack(folder: Path, resume: Path) -> None:
                 counted = Cost()
-                fast = specification["fast"]
-                sooner = fast_mode.fast(prepared.model) if fast else contextlib.nullcontext()
-                with provenance.measured() as usage, sooner:
+                with provenance.measured() as usage:
                     copies = adversarial_set(
-                        prepared.model, part, n_classes, parameters, seed=seed, first=first,
-                        cost=counted,
+                        model, part, len(prepared.model.labels), parameters, seed=seed,
+                        first=first, cost=counted,
                     )
-                # what was added to each clip, which is no speech
-                added = [
-                    copy - part.waveforms_z[i // parameters.copies]
-                    for i, copy in enumerate(copies.clips.waveforms_z)
-                ]
-                save_file(
-                    {
-                        "added": torch.cat(added),
-                        "lengths": torch.tensor(copies.clips.lengths),
-                        "labels": copies.clips.labels, "reached": copies.reached,
-                    },
-                    folder / _COPIES,
-                )
-                output_folder.write_json(
-                    folder / "cost.json", asdict(counted) | {"seconds": usage.seconds}
-                )
+                tensors = {"labels": copies.clips.labels, "reached": copies.reached}
+                for i, copy in enumerate(copies.clips.waveforms_z):
+                    # what was added to the clip, which is no speech
+                    added = copy - part.waveforms_z[i // parameters.copies]
+                    tensors[f"{first * parameters.copies + i}"] = added
+                spent = json.dumps(asdict(counted) | {"seconds": usage.seconds})
+                save_file(tensors, folder / _COPIES, {"cost": spent})
 
-            folder = cache.find_or_make("adversarial", of_piece, attack)
-            spent = json.loads((folder / "cost.json").read_text())
+            path = cache.find_or_make("adversarial", of_piece, attack) / _COPIES
+            with safe_open(path, framework="pt") as file:
+                labels.append(file.get_tensor("labels"))
+                reached.append(file.get_tensor("reached"))
+                spent = json.loads(file.metadata()["cost"])
             cost.forward += spent["forward"]
             cost.forward_backward += spent["forward_backward"]
             cost.kept_seconds += spent["seconds"] if kept else 0.0
-            files.append(folder / _COPIES)
-            on_progress(
-                f"adversarial copies: {min(first + step, len(forget))} of {len(forget)} clips"
-            )
-        source = [i for i in range(len(forget)) for _ in range(parameters.copies)]
-        kept_in_files = _Copies(forget, parameters.copies, step, files)
-        return AdversarialSet(
-            Clips(
-                kept_in_files, kept_in_files.joined("labels"),
-                [forget.hashes[i] for i in source], [forget.speakers[i] for i in source],
-            ),
-            kept_in_files.joined("reached"),
-            parameters.copies,
+            done = first + len(part)
+            on_progress(f"adversarial copies: {done} of {len(forget)} clips")
+            return path
+
+        files = [piece(first) for first in range(0, len(forget), step)]
+        each = [i for i in range(len(forget)) for _ in range(parameters.copies)]
+        copies = Clips(
+            _Copies(forget, each, [files[i // step] for i in each]), torch.cat(labels),
+            [forget.hashes[i] for i in each], [forget.speakers[i] for i in each],
         )
+        return AdversarialSet(copies, torch.cat(reached), parameters.copies)
 
     return make
 
@@ -789,38 +736,18 @@ class _Copies(OnDisk):
 
     Args:
         clips: of which they are, and which are in memory
-        copies: M, copies a clip
-        step: clips a piece
-        files: of the pieces
+        sources: clip of each copy
+        files: piece of each copy
 
     """
 
-    def __init__(self, clips: Clips, copies: int, step: int, files: Sequence[Path]) -> None:
-        super().__init__([length for length in clips.lengths for _ in range(copies)])
-        self._clips, self._copies, self._step, self._files = clips, copies, step, files
+    def __init__(self, clips: Clips, sources: Sequence[int], files: Sequence[Path]) -> None:
+        lengths = clips.lengths
+        super().__init__([lengths[i] for i in sources])
+        self._clips, self._sources, self._files = clips, sources, files
 
     def read(self, position: int) -> Float[Tensor, " time"]:
         """See `OnDisk`."""
-        clip = position // self._copies
-        piece = clip // self._step
-        start = sum(self.lengths[piece * self._step * self._copies : position])
-        with safe_open(self._files[piece], framework="pt") as file:
-            added = file.get_slice("added")[start : start + self.lengths[position]]
-            return self._clips.waveforms_z[clip] + added
-
-    def joined(self, name: str) -> Tensor:
-        """Return one number of every copy."""
-        parts = []
-        for path in self._files:
-            with safe_open(path, framework="pt") as file:
-                parts.append(file.get_tensor(name).clone())
-        return torch.cat(parts)
-
-
-def piece_of(parameters: AttackParameters) -> int:
-    """Return how many clips' adversarial copies are made, and kept, at a time."""
-    return max(1, -(-_COPIES_A_PIECE // parameters.copies))
-
-
-def _module(method: str) -> str:
-    return methods.get(method).run.__module__
+        with safe_open(self._files[position], framework="pt") as file:
+            added = file.get_tensor(str(position))
+        return self._clips.waveforms_z[self._sources[position]] + added

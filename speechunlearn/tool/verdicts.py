@@ -7,6 +7,7 @@ models fail it in which half of the clips were left untouched?
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -55,45 +56,17 @@ class Tried(TypedDict):
     passed: int
 
 
-class Verdict(TypedDict):
-    """A verdict.
-
-    Attributes:
-        value: `LIKE`, `NOT_LIKE` or `UNKNOWN`
-        why: what decides, in words
-        figure: the score that decides: ``score``, ``value``, ``retrained``, ``low``, ``high``;
-            None where no score does
-
-    """
-
-    value: str
-    why: str
-    figure: dict[str, Any] | None
-
-
-class Change(TypedDict):
-    """How far the answers to the clips to forget moved.
-
-    Attributes:
-        clips: their number
-        predictions: how many are given another class
-        confidence: mean absolute difference of the label's probability
-        hardly: both are below `HARDLY`
-
-    """
-
-    clips: int
-    predictions: int
-    confidence: float
-    hardly: bool
-
-
-def change(before: pd.DataFrame, after: pd.DataFrame) -> Change:
+def change(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Any]:
     """Return how far a model's answers to the clips to forget are from another's.
 
     Args:
         before: of `speechunlearn.audit.predictions.table`
         after: the same of the other model
+
+    Returns:
+        ``clips`` (their number), ``predictions`` (how many are given another class),
+        ``confidence`` (mean absolute difference of the label's probability) and ``hardly`` (both
+        are below `HARDLY`)
 
     Examples:
         >>> clips = pd.DataFrame({"split": "forget", "hash": ["a", "b"], "prediction": [0, 1],
@@ -109,7 +82,9 @@ def change(before: pd.DataFrame, after: pd.DataFrame) -> Change:
     moved = int((one["prediction"] != other["prediction"]).sum())
     confidence = float((one["confidence"] - other["confidence"]).abs().mean())
     hardly = moved <= HARDLY * len(one) and confidence <= HARDLY
-    return Change(clips=len(one), predictions=moved, confidence=confidence, hardly=hardly)
+    return {
+        "clips": len(one), "predictions": moved, "confidence": confidence, "hardly": hardly
+    }
 
 
 def untouched(
@@ -193,13 +168,14 @@ def noticed(row: Tried) -> bool:
 
 
 def least(rows: Sequence[Tried]) -> Tried | None:
-    """Return the row of the least share of untouched clips that is noticed, with all above it."""
-    smallest = None
-    for row in sorted(rows, key=lambda row: -row["untouched"]):
-        if not noticed(row):
-            break
-        smallest = row
-    return smallest
+    """Return the row of the least share of untouched clips that is noticed, with all above it.
+
+    Args:
+        rows: of `tried`, from all clips on
+
+    """
+    reached = list(itertools.takewhile(noticed, rows))
+    return reached[-1] if reached else None
 
 
 def decide(
@@ -210,7 +186,7 @@ def decide(
     rows: Sequence[Tried] = (),
     no_card: str = "",
     shown: str = "",
-) -> Verdict:
+) -> dict[str, Any]:
     """Return the verdict on a model.
 
     Args:
@@ -222,6 +198,11 @@ def decide(
         no_card: why there is no card
         shown: what the model's answers show by themselves, a sentence or more
 
+    Returns:
+        ``value`` (`LIKE`, `NOT_LIKE` or `UNKNOWN`), ``why`` (what decides, in words) and
+        ``figure`` (the score that decides: ``score``, ``value``, ``retrained``, ``low``, ``high``;
+        None where no score does)
+
     Raises:
         ParameterError: neither a card nor why there is none
 
@@ -229,21 +210,20 @@ def decide(
     if card is None:
         if not no_card:
             raise ParameterError("no_card: without a card there must be a reason")
-        return Verdict(value=UNKNOWN, why=_joined(f"{no_card}.", shown), figure=None)
+        return {"value": UNKNOWN, "why": f"{no_card}. {shown}".strip(), "figure": None}
     judged = [row for row in card["scores"] if row["judged"]]
     # the farther above 1, the farther outside
     farthest = max(judged, key=_off)
-    figure = {key: farthest[key] for key in ("score", "value", "retrained", "low", "high")}
     beside = f"one more of {references} retrained models"
+    passes = f"all {len(judged)} scores lie where {beside} would"
+    value, smallest = UNKNOWN, least(rows)
     if not card["passed"]:
-        failed = sum(not row["passed"] for row in judged)
+        value, failed = NOT_LIKE, sum(not row["passed"] for row in judged)
         why = (
             f"{_said(farthest)}, where {beside} would be from {_ends(farthest)}; {failed} of "
             f"{len(judged)} scores lie outside."
         )
-        return Verdict(value=NOT_LIKE, why=_joined(why, shown), figure=figure)
-    passes = f"all {len(judged)} scores lie where {beside} would"
-    if original is None:
+    elif original is None:
         why = (
             f"{passes}, but without the original it cannot be checked whether a model that forgot "
             "nothing would pass as well."
@@ -255,20 +235,20 @@ def decide(
             f"{passes}, but what such a card notices can only be checked with three or more "
             f"retrained models: {references} were given."
         )
+    elif smallest and smallest["clips"] <= math.ceil(MUST_NOTICE * rows[0]["clips"]):
+        value, shown = LIKE, ""
+        why = (
+            f"{passes}, next to its limit {_said(farthest)}, limits {_ends(farthest)}. "
+            f"{notices(rows)}."
+        )
     else:
-        smallest, last = least(rows), rows[-1]
-        half = math.ceil(MUST_NOTICE * rows[0]["clips"])
-        if smallest is not None and smallest["clips"] <= half:
-            why = (
-                f"{passes}, next to its limit {_said(farthest)}, limits {_ends(farthest)}. "
-                f"{notices(rows)}."
-            )
-            return Verdict(value=LIKE, why=why, figure=figure)
+        last = rows[-1]
         why = (
             f"{passes}, but so do those of {last['passed']} of {last['models']} models with "
             f"{last['clips']} of {rows[0]['clips']} clips untouched."
         )
-    return Verdict(value=UNKNOWN, why=_joined(why, shown), figure=figure)
+    figure = {key: farthest[key] for key in ("score", "value", "retrained", "low", "high")}
+    return {"value": value, "why": f"{why} {shown}".strip(), "figure": figure}
 
 
 def notices(rows: Sequence[Tried]) -> str:
@@ -304,6 +284,3 @@ def _ends(row: Mapping[str, Any]) -> str:
     high = row["high"] if row["score"] in DISTANCES else min(row["high"], 1.0)
     return f"{max(row['low'], 0.0):.3f} to {high:.3f}"
 
-
-def _joined(*sentences: str) -> str:
-    return " ".join(sentence for sentence in sentences if sentence)
