@@ -138,6 +138,6 @@ def test_a_run_keeps_the_file_beside_its_results(own, tmp_path):
     run = context.start(file, results=str(tmp_path / "out"), task="keyword", runs=[[1, 1]])
     assert (tmp_path / "out" / f"{run.profile.name}.yaml").read_text().endswith("encoder: nano\n")
     # another task's study has the file's own values, and not those of this one
-    images = run.study_of("image", "digits").profile
+    images = run.of_task("image", "digits").study().profile
     assert images.name == run.profile.name and images.runs == ((1, 1),)
     assert images.recipe == profiles.get("smoke").for_task("image").recipe
