@@ -100,7 +100,7 @@ def test_a_files_name_tells_its_values(own):
         ("like: cpu.corpus", "mine.yaml: like is 'cpu.corpus'"),
         ("like: cpu\nsplits: {like: cpu.nowhere}", "mine.yaml: like is 'cpu.nowhere'"),
         ("like: cpu\n1: 2", "does not hold name: value"),
-        ("like: cpu\nsplits: {1: 2}", "mine.yaml: 1 is no name"),
+        ("like: cpu\nsplits: {1: 2}", r"mine.yaml: splits.1.\[key\] is 1"),
         ("like: cpu\ntrials: 3\ntrials: 4", "cannot read .*mine.yaml.*'trials' stands twice"),
         ("corpus: csv", "mine.yaml: encoder is missing"),
         ("- cpu", "mine.yaml' does not hold name: value"),
