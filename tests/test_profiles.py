@@ -100,7 +100,7 @@ def test_a_files_name_tells_its_values(own):
         ("like: cpu.corpus", "mine.yaml: like is 'cpu.corpus'"),
         ("like: cpu\nsplits: {like: cpu.nowhere}", "mine.yaml: like is 'cpu.nowhere'"),
         ("like: cpu\n1: 2", "does not hold name: value"),
-        ("like: cpu\nsplits: {1: 2}", "mine.yaml: 1 is no name"),
+        ("like: cpu\nsplits: {1: 2}", r"mine.yaml: splits.1.\[key\] is 1"),
         ("like: cpu\ntrials: 3\ntrials: 4", "cannot read .*mine.yaml.*'trials' stands twice"),
         ("corpus: csv", "mine.yaml: encoder is missing"),
         ("- cpu", "mine.yaml' does not hold name: value"),
@@ -138,6 +138,6 @@ def test_a_run_keeps_the_file_beside_its_results(own, tmp_path):
     run = context.start(file, results=str(tmp_path / "out"), task="keyword", runs=[[1, 1]])
     assert (tmp_path / "out" / f"{run.profile.name}.yaml").read_text().endswith("encoder: nano\n")
     # another task's study has the file's own values, and not those of this one
-    images = run.study_of("image", "digits").profile
+    images = run.of_task("image", "digits").study().profile
     assert images.name == run.profile.name and images.runs == ((1, 1),)
     assert images.recipe == profiles.get("smoke").for_task("image").recipe

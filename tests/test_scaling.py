@@ -17,6 +17,10 @@ CENTRE = Sizes(n=3, copies=2, steps=2, seconds=0.05, width=1.0, retained=6)
 METHODS = ("ran_lab", "perturbed", "adv_ela", "finetune", "retrain")
 
 
+def of_axes(axes) -> scaling.Scaling:
+    return scaling.Scaling(axes, CENTRE, METHODS, repeats=2, epochs=2, batch_size=8, budget=0.2)
+
+
 @pytest.fixture
 def bench() -> Bench:
     return Bench(tiny.wav2vec2(), tiny.clips(40), epochs=2, batch_size=8)
@@ -57,7 +61,7 @@ def test_a_wider_model_has_the_same_layers_and_more_weights():
 
 def test_passes_grow_as_the_methods_say(bench):
     axes = {"n": (2, 4), "copies": (1, 2), "steps": (1, 3), "retained": (4, 8), "width": (1.0, 2.0)}
-    table = scaling.measured(bench, scaling.points(axes, METHODS, CENTRE), repeats=2)
+    table = scaling.measured(bench, of_axes(axes).points(), repeats=2)
     assert (table["seconds"] > 0).all() and (table["memory_mb"] >= 0).all()
     found = scaling.slopes(table, "forward_backward").set_index(["axis", "method"])
     # two copies of each clip, and a batch of 8 concatenated clips whatever the number of clips
@@ -113,7 +117,7 @@ def test_what_was_not_seen_has_no_slope():
 def test_every_profile_says_what_is_measured(name):
     sizes = scaling.Scaling.of(profiles.get(name))
     assert set(sizes.axes) == set(scaling.AXES)
-    wanted = scaling.points(sizes.axes, sizes.methods, sizes.centre)
+    wanted = sizes.points()
     for axis, values in sizes.axes.items():
         assert getattr(sizes.centre, axis) in values
         assert {m for a, m, _ in wanted if a == axis} >= {"adv_ela"}
@@ -129,7 +133,7 @@ def test_every_profile_says_what_is_measured(name):
 )
 def test_axes_that_are_none_are_refused(axes, message):
     with pytest.raises(ParameterError, match=message):
-        scaling.points(axes, METHODS, CENTRE)
+        of_axes(axes).points()
 
 
 def test_predictions_stand_beside_runs(bench, capsys):

@@ -14,7 +14,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -154,25 +154,19 @@ class ChapterRun:
     def study(self, setting: str = "validation", **values: Any) -> Study:
         """Return the study of one setting, with values in place of the profile's."""
         profile = self.profile.with_values(**values)
-        return self._study(profile, self.corpus, self.root, setting, self._manifest)
-
-    def study_of(self, task: str, corpus: str) -> Study:
-        """Return the study of another task, on a corpus that needs no folder, in this profile."""
-        kept = {name: value for name, value in self.changed.items() if name in ("runs", "compared")}
-        other = self.base.for_task(task).with_values(**kept)
-        return self._study(other, corpus, None, "validation")
-
-    def _study(
-        self, profile: Profile, corpus: str, root: Path | None, setting: str,
-        read: Callable[[], pd.DataFrame] | None = None,
-    ) -> Study:
-        key = repr((profile, corpus, root, setting))
+        key = repr((profile, setting))
         if key not in self._studies:
             self._studies[key] = Study(
-                profile, corpus, root, setting=setting, cache=self.store,
-                skip_bad=self.skip_bad, on_progress=self.on_progress, read=read,
+                profile, self.corpus, self.root, setting=setting, cache=self.store,
+                skip_bad=self.skip_bad, on_progress=self.on_progress, read=self._manifest,
             )
         return self._studies[key]
+
+    def of_task(self, task: str, corpus: str) -> ChapterRun:
+        """Return the run of another task, on a corpus that needs no folder, in this profile."""
+        kept = {name: value for name, value in self.changed.items() if name in ("runs", "compared")}
+        other = self.base.for_task(task).with_values(**kept)
+        return replace(self, asked=other, corpus=corpus, root=None)
 
     def results(self, evaluations: Iterable[Evaluation], below: str = "") -> Results:
         """Collect evaluations as they are made, and add them to the results folder.
@@ -363,7 +357,7 @@ def kinds_of_forget_sets(run: ChapterRun) -> Asked:
     if study.task.label != "speaker":
         asked["speaker"] = removals(study, "speaker", profile.compared)
     if study.task.name == "keyword":
-        images = run.study_of("image", "digits")
+        images = run.of_task("image", "digits").study()
         asked["images"] = random_forget_sets(images, images.profile.compared)
     return asked
 
@@ -765,26 +759,25 @@ def claims(
 
     """
     evaluations = results.select(setting=setting).reported()
-    sizes = evaluations.sizes
-    #: what is said, of which method beside which (None: chance), and by how much
+    least, most = evaluations.sizes[0], evaluations.sizes[-1]
+    #: claim, of which method beside which (None: chance), and by how much
     compared: list[tuple[str, str, str | None, float]] = [
-        (f"forgetting: {TITLES[m]} is below chance on the forget set", m, None, 0.0)
+        ("forgetting: {} is below chance on the forget set", m, None, 0.0) for m in ADVERSARIAL
+    ]
+    compared += [
+        ("retention: {} loses less than 0.10 UAR on unseen speakers", m, "original", 0.10)
         for m in ADVERSARIAL
     ]
     compared += [
-        (f"retention: {TITLES[m]} loses less than 0.10 UAR on unseen speakers", m, "original", 0.10)
-        for m in ADVERSARIAL
-    ]
-    compared += [
-        (f"{TITLES[m]} has a higher UAR than Ran. Lab. on unseen speakers", m, "ran_lab", 0.0)
+        ("{} has a higher UAR than Ran. Lab. on unseen speakers", m, "ran_lab", 0.0)
         for m in ADVERSARIAL
     ]
     compared.append(("elastic weights help Adv. on unseen speakers", "adv_ela", "adv", 0.0))
+    #: the same at each N
     asked: list[tuple[str, int | str, tuple[str, int], tuple[str, int] | None, float]] = [
-        (claim, n, (one, n), None if other is None else (other, n), margin)
-        for claim, one, other, margin in compared for n in sizes
+        (claim.format(TITLES[one]), n, (one, n), None if other is None else (other, n), margin)
+        for claim, one, other, margin in compared for n in evaluations.sizes
     ]
-    least, most = sizes[0], sizes[-1]
     asked += [
         (f"unseen UAR of {TITLES[m]} falls with N", f"{least} to {most}", (m, least),
          (m, most), 0.0)
@@ -807,9 +800,8 @@ def claims(
             side, verdict = "above 0", "holds"
         elif high < 0 and (runs < 0).all():
             side, verdict = "below 0", "fails"
-        if sentences.unlike_the_paper(
-            evaluations.evaluations, [which[0] for which in (one, other) if which]
-        ):
+        methods_compared = [which[0] for which in (one, other) if which]
+        if sentences.unlike_the_paper(evaluations.evaluations, methods_compared):
             verdict = "not tested here"
         rows.append((claim, n, value, low, high, side, verdict))
     columns = ["claim", "n_forget", "value", "low", "high", "difference", "verdict"]

@@ -25,8 +25,6 @@ from speechunlearn.lab.study import as_seen, ranked_size_of, sizes_of
 N_REQUESTS = 5
 #: a forget set of fewer clips cannot be audited, nor cut into two requests
 _LEAST = 2
-#: tasks whose chapters remove classes and speakers
-REMOVING = ("keyword", "speaker")
 
 
 class Fit(NamedTuple):
@@ -57,22 +55,23 @@ def fit(
         CorpusError: a corpus that no chapter can be run on: what it lacks, and what to do
 
     """
-    values: dict[str, object] = {}
-    changes: list[str] = []
     if table["label"].nunique() < 2:
         raise CorpusError(
             f"its clips have one label only, {table['label'].iloc[0]!r}: a model needs two to tell "
             "apart; give the clips of another class, too"
         )
     seen = _split(profile, table, corpus)
-    train = seen[seen["split"] == "train"]
-    untrained = sorted(set(seen["label"]) - set(train["label"]))
-    if untrained or "validation" not in set(seen["split"]):
+    train, unseen = (seen[seen["split"] == part] for part in ("train", "validation"))
+    classes = set(train["label"])
+    untrained = sorted(set(seen["label"]) - classes)
+    if untrained or unseen.empty:
         what = f"training clip of {untrained[0]!r}" if untrained else "validation clip"
         raise CorpusError(
             f"its split leaves no {what}: name one in the column 'split', or leave that empty, and "
             "a split is drawn"
         )
+    values: dict[str, object] = {}
+    changes: list[str] = []
     if "test" not in set(seen["split"]):
         values |= {"splits": _two_parts(profile), "settings": ("validation",)}
         if "test" in profile.settings:
@@ -83,7 +82,7 @@ def fit(
                 f"1 trial of each method, not {profile.trials}: no unseen clip is left to choose by"
             )
     spare = seen[~seen["split"].isin(["train", "validation"])]
-    if set(train["label"]) - set(spare["label"]):
+    if classes - set(spare["label"]):  # no clip to validate by
         for name in {"compared", "sequence_methods", "ranked"} - set(asked):
             chosen = getattr(profile, name)
             chosen = tuning.names(chosen) if name == "ranked" else chosen
@@ -91,35 +90,29 @@ def fit(
             if able != chosen:
                 values[name] = able
     of_forget_sets, said = _forget_sets(profile, train, asked)
-    fitted = profile.with_values(**values, **of_forget_sets)
-    changes += said + _removals(fitted, train, seen[seen["split"] == "validation"])
-    if not changes:
-        return Fit(fitted, "")
-    n_unseen = seen.loc[seen["split"] == "validation", "cluster"].nunique()
-    there = (
-        f"{len(train)} training clips of {train['label'].nunique()} classes and "
-        f"{train['speaker'].nunique()} speakers, and {n_unseen} unseen "
-        f"{tasks.get(profile.task or corpus.task).apart}(s)"
+    changes += said
+    sentence = (
+        f"Fitted to this corpus ({len(train)} training clips of {len(classes)} classes and "
+        f"{train['speaker'].nunique()} speakers, and {unseen['cluster'].nunique()} unseen "
+        f"{tasks.get(profile.task or corpus.task).apart}(s)): {'; '.join(changes)}."
     )
-    return Fit(fitted, f"Fitted to this corpus ({there}): {'; '.join(changes)}.")
+    return Fit(profile.with_values(**values, **of_forget_sets), sentence if changes else "")
 
 
 def _split(profile: Profile, table: pd.DataFrame, corpus: Corpus) -> pd.DataFrame:
     """Return the manifest in three parts, or in two where three leave one speaker to train on."""
-    first: CorpusError | None = None
-    seen = pd.DataFrame()
+    two = profile.with_values(splits=_two_parts(profile))
     try:
-        seen = as_seen(table, corpus, profile)
-        if seen.loc[seen["split"] == "train", "cluster"].nunique() > 1:
-            return seen
-    except CorpusError as error:
-        first = error
-    try:
-        return as_seen(table, corpus, profile.with_values(splits=_two_parts(profile)))
+        whole = as_seen(table, corpus, profile)
     except CorpusError:
-        if first is not None:
-            raise first from None
-        return seen
+        with contextlib.suppress(CorpusError):
+            return as_seen(table, corpus, two)
+        raise
+    if whole.loc[whole["split"] == "train", "cluster"].nunique() > 1:
+        return whole
+    with contextlib.suppress(CorpusError):
+        return as_seen(table, corpus, two)
+    return whole
 
 
 def _two_parts(profile: Profile) -> dict[str, float]:
@@ -163,27 +156,6 @@ def _is_possible(profile: Profile, train: pd.DataFrame, n: int) -> bool:
     except ParameterError:
         return False
     return True
-
-
-def _removals(profile: Profile, train: pd.DataFrame, unseen: pd.DataFrame) -> list[str]:
-    """Return what is said of classes and speakers, where there are fewer to remove."""
-    if profile.task not in REMOVING:
-        return []
-    changes = []
-    for what, kind, n in (
-        ("class(es) removed", "class", profile.removals),
-        ("speaker(s) deleted", "speaker", profile.removals),
-        ("speaker(s) deleted in sequence", "speaker", profile.sequence_length),
-    ):
-        if profile.classes if kind == "class" else profile.speakers:
-            continue
-        with contextlib.suppress(CorpusError):  # the chapter that needs them refuses it
-            chosen = forget_sets.removable(
-                kind, train, unseen["label"].unique(), n, sequential="sequence" in what
-            )
-            if len(chosen) < n:
-                changes.append(f"{len(chosen)} {what}, not {n}")
-    return changes
 
 
 def _listed(numbers: Collection[int]) -> str:

@@ -79,10 +79,8 @@ class ForgetSet:
         kept = train[~train["hash"].isin(covered)]
         if kept.empty:
             raise ParameterError(f"forget set: {self.title} is the whole training set")
-        if self.kind == "listed":
-            return covered
         emptied = sorted(set(train["label"]) - set(kept["label"]) - set(self.classes_of(train)))
-        if emptied:
+        if emptied and self.kind != "listed":
             raise ParameterError(
                 f"forget set: {self.title} takes every training clip of class {emptied[0]!r}, "
                 "which the model is to keep"
@@ -150,13 +148,13 @@ def listed(name: str, hashes: Collection[str]) -> ForgetSet:
 
 
 def apart(train: pd.DataFrame, forget_set: ForgetSet, largest: int) -> list[str]:
-    """Return the contents of a random forget set, apart from those of the development forget set.
+    """Return the contents of a forget set; of a random one apart from the development forget set's.
 
     A class of which the random order would leave no clip keeps its last in that order.
 
     Args:
         train: manifest of the training clips, as the task sees it
-        forget_set: random clips
+        forget_set: random clips; any other one is as it says
         largest: size of the largest forget set of its number
 
     Returns:
@@ -166,6 +164,8 @@ def apart(train: pd.DataFrame, forget_set: ForgetSet, largest: int) -> list[str]
         ParameterError: more clips than there are
 
     """
+    if forget_set.kind != "clips":
+        return forget_set.hashes(train)
     kept = _last_of_each_class(train, DEVELOPMENT)
     development = splits.random_forget_set(train, largest, DEVELOPMENT, exclude=kept)
     if forget_set.forget_id == DEVELOPMENT:

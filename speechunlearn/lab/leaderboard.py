@@ -109,7 +109,7 @@ def runs(results: Results) -> dict[tuple[int, str], RunTables]:
         started = same[(same["seed"] == seed) & same["variant"].str.startswith(BEFORE)]
         before = {
             variant.removeprefix(BEFORE): results.of_evaluation(evaluation)
-            for variant, evaluation in started[["variant", "evaluation"]].itertuples(index=False)
+            for variant, evaluation in started.set_index("variant")["evaluation"].items()
         }
         by_run[int(seed), str(forget_id)] = RunTables(
             {method: first for method, (first, *_) in tables.items()}, retrained,
@@ -139,22 +139,19 @@ def scored(results: Results, chosen: Sequence[str] = ON_A_CARD) -> pd.DataFrame:
     for (seed, forget_id), run, auditor in _auditors(results, chosen):
         cards = [(method, *_judged(auditor, table)) for method, table in run.judged.items()]
         cards += [("retrain", card, _passed([card])) for card in auditor.cards_of_retrained()]
-        tables += [
-            card.scores.assign(seed=seed, forget_id=forget_id, method=method, model=model, **counts)
-            for model, (method, card, counts) in enumerate(cards)
-        ]
-    table = pd.concat(tables, ignore_index=True)
-    first = ["seed", "forget_id", "method", "model"]
-    return table[first + [c for c in table if c not in first]]
+        for model, (method, card, counts) in enumerate(cards):
+            about = {"seed": seed, "forget_id": forget_id, "method": method, "model": model}
+            scores = card.scores.assign(**counts)
+            tables.append(pd.DataFrame(about, scores.index).join(scores))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _auditors(
     results: Results, chosen: Sequence[str] = ON_A_CARD
 ) -> Iterator[tuple[tuple[int, str], RunTables, Auditor]]:
     for key, run in runs(results).items():
-        yield key, run, Auditor(
-            run.retrained, run.originals, n_labels=results.n_labels, chosen=chosen
-        )
+        auditor = Auditor(run.retrained, run.originals, n_labels=results.n_labels, chosen=chosen)
+        yield key, run, auditor
 
 
 def _judged(auditor: Auditor, table: pd.DataFrame) -> tuple[Card, dict[str, int]]:
@@ -180,16 +177,12 @@ def cards(results: Results, chosen: Sequence[str] = FIRST) -> pd.DataFrame:
         ParameterError: no such forget set
 
     """
-    whole = results.evaluations[results.evaluations["variant"].isin(["", ANOTHER_SEED])]
-    tables = [
-        scored(results.select(evaluation=list(evaluations["evaluation"])), chosen).assign(
-            forget_set=f"{n} clips"
-        )
-        for (_, _, n), evaluations in whole.groupby(
-            ["setting", "forget_id", "n_forget"], sort=False
-        )
-        if (evaluations["method"] == "retrain").sum() >= 3
-    ]
+    tables = []
+    whole = results.select(variant=["", ANOTHER_SEED]).evaluations
+    for (_, _, n), of_set in whole.groupby(["setting", "forget_id", "n_forget"], sort=False):
+        if (of_set["method"] == "retrain").sum() >= 3:
+            scores = scored(results.select(evaluation=set(of_set["evaluation"])), chosen)
+            tables.append(scores.assign(forget_set=f"{n} clips"))
     if not tables:
         raise ParameterError("results: no forget set has three retrained models")
     return pd.concat(tables, ignore_index=True)
@@ -206,12 +199,9 @@ def component_ablation(results: Results) -> pd.DataFrame:
         a row a change (the first is none), see `_beside`
 
     """
-    variants = results.evaluations["variant"].unique()
-    rows = [("perturbed", "", "nothing")]
-    rows += [
-        ("perturbed", v, v.removeprefix(COMPONENT)) for v in variants if v.startswith(COMPONENT)
-    ]
-    return _beside(results, rows).rename_axis("changed")
+    changed = [v for v in results.evaluations["variant"].unique() if v.startswith(COMPONENT)]
+    rows = [(OURS, variant, variant.removeprefix(COMPONENT)) for variant in changed]
+    return _beside(results, [(OURS, "", "nothing"), *rows]).rename_axis("changed")
 
 
 def sequential(results: Results) -> pd.DataFrame:
@@ -297,42 +287,32 @@ def ranking(
         itself
 
     """
-    of_runs = runs(results)
+    of_runs = list(runs(results).values())
     names = [
-        name for name in TITLES
-        if name == "retrain" or all(name in run.judged for run in of_runs.values())
+        name for name in TITLES if name == "retrain" or all(name in run.judged for run in of_runs)
     ]
-    asked = list(of_runs.values())
-    gaps = _gaps(asked, names, n_resamples, generator)
-    same = _same_answers(asked, names)
+    gaps, same = _gaps(of_runs, names, n_resamples, generator), _same_answers(of_runs, names)
     means = scores.pivot_table(index="method", columns="score", values="value")
     means = means.reindex(index=names, columns=ON_A_CARD)
     models = scores.drop_duplicates(["method", "seed", "forget_id", "model"])
     counts = models.groupby("method")[["cards", "cards_passed"]].sum()
-    by_method = results.evaluations[results.evaluations["variant"] == ""].groupby("method")
+    by_method = results.select(variant="").evaluations.groupby("method")
     costs = by_method[["seconds", "forward_backward"]].mean()
     rows = []
     for name in names:
         reference = name in ("original", "retrain")
         needs = frozenset() if reference else methods.get(name).needs
-        before = [r.unseen_before(name, results.n_labels) for r in asked]
-        rows.append(
-            {
-                "method": name, "needs": ", ".join(sorted(needs)),
-                "forget_only": not reference and needs <= FORGET_ONLY,
-                **{
-                    what + end: value
-                    for what, values in zip(("gap", *HALVES), gaps[name], strict=True)
-                    for end, value in zip(
-                        ("", "_low", "_high"), statistics.interval(values), strict=True
-                    )
-                },
-                "relative_utility": means.loc[name, "unseen_uar"] / float(np.mean(before)),
-                "changed": float(np.mean([_changed(r, name) for r in asked])),
-                "same_as": same[name], "runs": len(asked),
-                "clips": sum(len(r.retrained[0]) for r in asked),
-            }
-        )
+        row = {"method": name, "needs": ", ".join(sorted(needs)),
+               "forget_only": not reference and needs <= FORGET_ONLY}
+        for what, values in zip(("gap", *HALVES), gaps[name], strict=True):
+            row[what], row[f"{what}_low"], row[f"{what}_high"] = statistics.interval(values)
+        before = np.mean([run.unseen_before(name, results.n_labels) for run in of_runs])
+        rows.append(row | {
+            "relative_utility": means.loc[name, "unseen_uar"] / float(before),
+            "changed": float(np.mean([_changed(run, name) for run in of_runs])),
+            "same_as": same[name], "runs": len(of_runs),
+            "clips": sum(len(run.retrained[0]) for run in of_runs),
+        })
     table = pd.DataFrame(rows).set_index("method").join(
         [means.drop(columns=list(_IN_GAPS)), counts.reindex(names, fill_value=0),
          costs.assign(peak_memory_mb=by_method["peak_memory_mb"].max())]
@@ -388,25 +368,26 @@ def _gaps(
     On the clips as they are, then on every resample. A resample in which one of the four scores
     is not there counts for none of the three.
     """
-    clips = [
+    sides = [
         statistics.clips_of([_of_side(run.retrained[0], unseen) for run in of_runs], "cluster")
         .sort_values() for unseen in (False, True)
     ]
-    weights = [
+    weights = np.hstack([
         statistics.draw_clips(list(side.get_level_values(0)), n_resamples, generator)
-        for side in clips
-    ]
+        for side in sides
+    ])
+    drawn = sides[0].append(sides[1]), weights
     runs = statistics.draw(len(of_runs), n_resamples, generator)
     apart: dict[str, list[Float[np.ndarray, "3 one_and_resamples"]]] = {n: [] for n in names}
     for run in of_runs:
-        references = np.array([_resampled(table, clips, weights) for table in run.retrained])
+        references = np.array([_resampled(table, *drawn) for table in run.retrained])
         mean, k = references.mean(axis=0), len(references)
         for name in names:
             if name == "retrain":  # each by the others
                 others = (k * mean - references) / (k - 1)
                 off = np.abs(references - others).mean(axis=0)
             else:
-                off = np.abs(_resampled(run.judged[name], clips, weights) - mean)
+                off = np.abs(_resampled(run.judged[name], *drawn) - mean)
             off[:, np.isnan(off).any(axis=0)] = np.nan
             halves = off[[0, 3]].mean(axis=0), off[[1, 2]].mean(axis=0)
             apart[name].append(np.array([off.mean(axis=0), *halves]))
@@ -418,23 +399,22 @@ def _of_side(table: pd.DataFrame, unseen: bool) -> pd.DataFrame:
 
 
 def _resampled(
-    table: pd.DataFrame, clips: list[pd.MultiIndex],
-    weights: list[Float[np.ndarray, "resample _clips"]]
+    table: pd.DataFrame, clips: pd.MultiIndex, weights: Float[np.ndarray, "resample _clips"]
 ) -> Float[np.ndarray, "score resample"]:
     """Return UAR on forget set, retain set and unseen clips, and attack AUC, on every resample."""
     parts = {split: table[table["split"] == split] for split in SPLITS}
     drawn = {
-        split: weights[unseen][:, clips[unseen].get_indexer(statistics.clips_of([part], "cluster"))]
-        for split, part in parts.items() for unseen in [split in ("unseen", "removed")]
+        split: weights[:, clips.get_indexer(statistics.clips_of([part], "cluster"))]
+        for split, part in parts.items()
     }
     uars = [
         statistics.uar_of_resamples(parts[split], drawn[split])
         for split in ("forget", "retain", "unseen")
     ]
     outside = "unseen" if parts["removed"].empty else "removed"
+    scores = {split: -part["loss"].to_numpy() for split, part in parts.items()}
     attack = statistics.auc_of_resamples(
-        -parts["forget"]["loss"].to_numpy(), -parts[outside]["loss"].to_numpy(),
-        drawn["forget"], drawn[outside],
+        scores["forget"], scores[outside], drawn["forget"], drawn[outside]
     )
     return np.array([*uars, attack])
 
@@ -471,8 +451,7 @@ def write_tables(folder: Path) -> pd.DataFrame:
     written = Results.read(folder)
     scores = scored(written)
     ranked = ranking(written, scores, generator=np.random.default_rng(0))
-    tables = {"scores": scores.set_index(scores.columns[0]),
-              "ranking": ranked.set_index(ranked.columns[0])}
+    tables = {"scores": scores.set_index("seed"), "ranking": ranked.set_index("method")}
     variants = written.evaluations["variant"]
     if variants.str.startswith(COMPONENT).any():
         tables["component_ablation"] = component_ablation(written)

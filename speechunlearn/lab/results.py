@@ -68,26 +68,18 @@ class Results:
     Args:
         evaluations: one row an evaluation; columns of `KEY`, cost, provenance, and ``evaluation``
             (its id)
-        predictions: evaluation (its id), and the columns of
-            `speechunlearn.audit.predictions.table`; the first
-        results
-            were written with split, hash, speaker, label, prediction, loss and confidence alone
+        tables: by id, the table of `speechunlearn.audit.predictions.table`; those of other
+            evaluations may be among them. The first results were written with split, hash, speaker,
+            label, prediction, loss and confidence alone
 
     """
 
-    def __init__(self, evaluations: pd.DataFrame, predictions: pd.DataFrame) -> None:
-        # the first results were written without these: random forget sets, speakers kept apart
+    def __init__(self, evaluations: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+        # the first results were written without it: random forget sets
         if "forget_kind" not in evaluations:
             evaluations = evaluations.assign(forget_kind="clips")
-        cluster = predictions.get("cluster", predictions["speaker"]).fillna(predictions["speaker"])
-        # selections by the thousand follow, and Python's strings are quicker to select than Arrow's
-        text = dict.fromkeys(("evaluation", "split", "hash", "speaker", "cluster"), object)
-        predictions = predictions.assign(cluster=cluster).astype(text)
         self.evaluations = evaluations
-        self.predictions = predictions
-        self._by_evaluation = {
-            evaluation: part for evaluation, part in predictions.groupby("evaluation", sort=False)
-        }
+        self._tables = tables
 
     @classmethod
     def of(cls, evaluations: Iterable[Evaluation]) -> Results:
@@ -105,11 +97,9 @@ class Results:
         if not evaluations:
             raise ParameterError("results: there are no evaluations")
         named = {_name(evaluation.record): evaluation for evaluation in evaluations}
-        tables = [
-            evaluation.predictions.assign(evaluation=name) for name, evaluation in named.items()
-        ]
         records = [{"evaluation": name} | evaluation.record for name, evaluation in named.items()]
-        return cls(pd.DataFrame(records), pd.concat(tables, ignore_index=True))
+        tables = {name: _clustered(evaluation.predictions) for name, evaluation in named.items()}
+        return cls(pd.DataFrame(records), tables)
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -125,7 +115,8 @@ class Results:
         table, answers = _as_written(folder)
         evaluations = pd.read_csv(io.BytesIO(table), dtype=text)
         evaluations = evaluations.fillna({"variant": "", "needs": "", "protocol": ""})
-        return cls(evaluations, pd.read_parquet(io.BytesIO(answers)))
+        predictions = _clustered(pd.read_parquet(io.BytesIO(answers)))
+        return cls(evaluations, dict(list(predictions.groupby("evaluation", sort=False))))
 
     def write(self, folder: Path) -> None:
         """Add these evaluations to a results folder; one that is there already is replaced.
@@ -137,13 +128,13 @@ class Results:
             "setting", "forget_id", "seed", "method", "n_forget", "tau", "variant", "evaluation"
         ]
         with one_at_a_time(folder):
-            parts = [self]
+            both = self
             if (folder / "evaluations.csv").is_file():
                 before = Results.read(folder)
-                kept = set(before.evaluations["evaluation"]) - set(self.evaluations["evaluation"])
-                parts = [before.select(evaluation=kept), self]
-            evaluations = pd.concat([part.evaluations for part in parts], ignore_index=True)
-            predictions = pd.concat([part.predictions for part in parts], ignore_index=True)
+                rows = pd.concat([before.evaluations, self.evaluations])
+                rows = rows.drop_duplicates("evaluation", keep="last")
+                both = Results(rows, {**before._tables, **self._tables})
+            predictions = both.predictions
             real = predictions.select_dtypes("float64").columns
             compact = predictions.sort_values(["evaluation"], kind="stable").astype(
                 dict.fromkeys(real, "float32") | {"label": "int16", "prediction": "int16"}
@@ -151,7 +142,7 @@ class Results:
             places = [folder / name for name in _FILES]
             with replaced(places[0]) as table, replaced(places[1]) as answers:
                 compact.to_parquet(answers, index=False, compression="zstd")
-                evaluations.sort_values(order).to_csv(table, index=False)
+                both.evaluations.sort_values(order).to_csv(table, index=False)
                 # a kill may leave the files of before, or one of them
                 valid = [(table, places[0]), (answers, places[1]), *((one, one) for one in places)]
                 with replaced(folder / _SUMS) as partial:
@@ -164,20 +155,14 @@ class Results:
         """Return the evaluations whose columns have these values; a list means any of them."""
         chosen = pd.Series(True, index=self.evaluations.index)
         for column, value in values.items():
-            if column not in self.evaluations:
-                raise ParameterError(f"results have no column {column!r}")
             allowed = list(value) if isinstance(value, list | tuple | set) else [value]
             chosen &= self.evaluations[column].isin(allowed)
-        evaluations = self.evaluations[chosen]
-        return Results(
-            evaluations,
-            self.predictions[self.predictions["evaluation"].isin(evaluations["evaluation"])]
-        )
+        return Results(self.evaluations[chosen], self._tables)
 
     def reported(self) -> Results:
         """Return the evaluations of the main tables: no development forget set, no variant."""
         main = (self.evaluations["forget_id"] != DEVELOPMENT) & (self.evaluations["variant"] == "")
-        return Results(self.evaluations[main], self.predictions).of_one_protocol()
+        return Results(self.evaluations[main], self._tables).of_one_protocol()
 
     def of_one_protocol(self) -> Results:
         """Return these evaluations, which a table is to be made of.
@@ -212,9 +197,16 @@ class Results:
         key = self.evaluations[same].assign(n_forget=sizes)
         return self.evaluations[~key.duplicated()]
 
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """The predictions of all evaluations, with the ``evaluation`` of each."""
+        tables = {name: self._tables[name] for name in self.evaluations["evaluation"]}
+        named = [table.assign(evaluation=name) for name, table in tables.items()]
+        return pd.concat(named, ignore_index=True)
+
     def of_evaluation(self, evaluation: str, split: str | None = None) -> pd.DataFrame:
         """Return the predictions of one evaluation, of one split if given."""
-        table = self._by_evaluation[evaluation]
+        table = self._tables[evaluation]
         return table if split is None else table[table["split"] == split].reset_index(drop=True)
 
     def tables(self, method: str, n: int, split: str) -> list[pd.DataFrame]:
@@ -249,22 +241,21 @@ class Results:
             self.evaluations["method"] == "retrain"
         ].sort_values("n_forget")
         by_forget_set = dict(list(retrained.groupby(_SAME)))
+        tables = {name: self._tables[name] for name in self.evaluations["evaluation"]}
+        clips = {name: tuple(table["split"] + table["hash"]) for name, table in tables.items()}
 
         @functools.cache  # a reference serves many evaluations
-        def scores(evaluation: str, kept: bytes) -> scoring.Values:
-            return scoring.scores(
-                self._by_evaluation[evaluation][np.frombuffer(kept, bool)], n_labels
-            )
+        def scores(name: str, asked: tuple[str, ...]) -> scoring.Values:
+            return scoring.scores(tables[name][np.isin(clips[name], asked)], n_labels)
 
         rows = []
         for record in self.evaluations.to_dict("records"):
-            clips = self._clips(record["evaluation"])
-            values = scores(record["evaluation"], bytes([True]) * len(clips))
+            asked = clips[record["evaluation"]]
+            values = scores(record["evaluation"], asked)
             others = by_forget_set.get(tuple(record[column] for column in _SAME), retrained[:0])
             for name in others.loc[others["n_forget"] >= record["n_forget"], "evaluation"]:
-                kept = self._clips(name).isin(clips).to_numpy()
-                if kept.sum() == len(clips):
-                    values = scoring.with_distances(values, scores(name, kept.tobytes()))
+                if set(asked) <= set(clips[name]):
+                    values = scoring.with_distances(values, scores(name, asked))
                     break
             rows += [(record["evaluation"], *key, value) for key, value in values.items()]
         table = pd.DataFrame(rows, columns=["evaluation", "split", "metric", "value"])
@@ -273,18 +264,12 @@ class Results:
         first = [*(k for k in KEY if k != "hyperparameters"), "split", "metric", "value", "seconds"]
         return table[first + [c for c in table if c not in first]]
 
-    def _clips(self, evaluation: str) -> pd.Series:
-        """Return what tells the clips of an evaluation apart."""
-        table = self._by_evaluation[evaluation]
-        return table["split"] + table["hash"]
-
     @property
     def n_labels(self) -> int:
-        """Number of classes: the corpus's, or what labels and predictions show."""
+        """Number of classes."""
         if "n_classes" in self.evaluations:  # the first results were written without it
             return int(self.evaluations["n_classes"].max())
-        labels = corpora.get(str(self.evaluations["corpus"].iloc[0])).labels or ()
-        return len(labels) or int(self.predictions[["label", "prediction"]].to_numpy().max()) + 1
+        return len(corpora.get(str(self.evaluations["corpus"].iloc[0])).labels or ())
 
     @property
     def folder_name(self) -> str:
@@ -297,22 +282,29 @@ def _as_written(folder: Path) -> list[bytes]:
     """Return what the two files of a results folder hold, while another process may add to it."""
     sums, before = folder / _SUMS, None
     while True:
+        # the first folders were written without
         valid = sums.read_text("latin-1") if sums.is_file() else None
-        contents = [(folder / name).read_bytes() for name in _FILES]
-        if valid is None:  # the first folders were written without
-            return contents
-        damaged = [
-            name for name, content in zip(_FILES, contents, strict=True)
+        contents = {name: (folder / name).read_bytes() for name in _FILES}
+        damaged = [] if valid is None else [
+            name for name, content in contents.items()
             if f"{hashlib.sha256(content).hexdigest()}  {name}\n" not in valid
         ]
         if not damaged:
-            return contents
+            return list(contents.values())
         if valid == before:
             raise ParameterError(
                 f"{folder / damaged[0]} is not what was written, by {_SUMS} there: restore it, or "
                 "have results written to another folder: finished work is found again"
             )
         before = valid
+
+
+def _clustered(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with what was kept apart, which the first results lack: speakers."""
+    cluster = predictions.get("cluster", predictions["speaker"]).fillna(predictions["speaker"])
+    # Python's strings are quicker to select than Arrow's
+    text = dict.fromkeys(("split", "hash", "speaker", "cluster"), object)
+    return predictions.assign(cluster=cluster).astype(text)
 
 
 def folder_name(profile: str, corpus: str, task: str = "", corpus_hash: str = "") -> str:
@@ -395,34 +387,29 @@ def table_of_methods(
 
     Returns:
         columns method, n_forget (0 where sizes are pooled), split, value, low, high (mean over the
-        runs and its pooled bootstrap interval), runs, distance (mean distance to the retrained
-        model), mia_auc and mia_auc_distance (on the forget rows), seconds, tau
+        runs and its pooled bootstrap interval), runs, seconds, tau, distance (mean distance to the
+        retrained model), mia_auc and mia_auc_distance (on the forget rows)
 
     """
     chosen = results.select(setting=setting, forget_kind=forget_kind).reported()
-    scores = chosen.rows()
-    present = [split for split in metrics.SPLITS if split in set(scores["split"])]
-    sizes = ["n_forget"] if forget_kind == "clips" else []
+    evaluations, scores = chosen.evaluations, chosen.rows()
+    if forget_kind != "clips":
+        evaluations, scores = evaluations.assign(n_forget=0), scores.assign(n_forget=0)
+    key = ["method", "n_forget"]
+    means = scores.groupby([*key, "split", "metric"])["value"].mean().unstack("metric")
+    means = means.reindex(columns=["uar_distance", "mia_auc", "mia_auc_distance"])
     rows = []
-    for (method, *size), evaluations in chosen.evaluations.groupby(["method", *sizes], sort=False):
-        of_method, n = scores[scores["method"] == method], size[0] if size else 0
-        of_method = of_method[of_method["n_forget"] == n] if size else of_method
-        for split in present:
+    for (method, n), of_method in evaluations.groupby(key, sort=False):
+        about = {"runs": len(of_method), **of_method[["seconds", "tau"]].mean()}
+        for split in [split for split in metrics.SPLITS if split in set(scores["split"])]:
+            tables = [chosen.of_evaluation(name, split) for name in of_method["evaluation"]]
             interval = statistics.pooled_bootstrap(
-                [
-                    chosen.of_evaluation(evaluation, split)
-                    for evaluation in evaluations["evaluation"]
-                ], clusters="cluster",
-                n_resamples=n_resamples, generator=generator,
+                tables, clusters="cluster", n_resamples=n_resamples, generator=generator
             )
-            means = of_method[of_method["split"] == split].groupby("metric")["value"].mean()
-            rows.append(
-                {"method": method, "n_forget": n, "split": split, **interval._asdict(),
-                 "runs": len(evaluations), "distance": means.get("uar_distance"),
-                 "mia_auc": means.get("mia_auc"), "mia_auc_distance": means.get("mia_auc_distance"),
-                 "seconds": evaluations["seconds"].mean(), "tau": evaluations["tau"].mean()}
-            )
-    return pd.DataFrame(rows)
+            rows.append({"method": method, "n_forget": n, "split": split, **interval._asdict(),
+                         **about})
+    table = pd.DataFrame(rows).join(means, on=[*key, "split"])
+    return table.rename(columns={"uar_distance": "distance"})
 
 
 def readable(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -93,31 +93,25 @@ class Bench:
         Where there are fewer clips than that, they are taken again from the first: what is in a
         clip does not matter to its cost.
         """
-        ends = sizes.n, sizes.n + sizes.retained
+        positions, there = range(sizes.n + sizes.retained), len(self.clips)
         samples = round(sizes.seconds * self.model.frontend.sampling_rate)
-        forget, retain = (
-            of_length(self._clips(part), samples) for part in (range(ends[0]), range(*ends))
-        )
+        clips = of_length(self.clips.at([i % there for i in positions]), samples)
+        again = [f"{name}-{i // there}" for i, name in enumerate(clips.hashes)]
+        clips = replace(clips, hashes=clips.hashes[:there] + again[there:])
         return UnlearningData(
-            forget, len(self.model.labels), retain=retain,
+            clips.at(positions[: sizes.n]), len(self.model.labels),
+            retain=clips.at(positions[sizes.n :]),
             fresh=lambda seed: widened(self.model, sizes.width, seed),
             recipe=Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
-
-    def _clips(self, part: range) -> Clips:
-        """Return clips by their position; beyond the last the first again, as other contents."""
-        clips = self.clips.at([i % len(self.clips) for i in part])
-        times = [i // len(self.clips) for i in part]
-        names = [f"{name}-{k}" if k else name for name, k in zip(clips.hashes, times, strict=True)]
-        return replace(clips, hashes=names)
 
     def parameters(self, method: str, sizes: Sizes) -> Any:
         """Return the hyperparameters of a point."""
         parameters = methods.parameters(method)
         values = {"epochs": self.epochs, "batch_size": self.batch_size}
-        values |= {name: getattr(sizes, name) for name in _OF_ATTACK}
-        known = {name: value for name, value in values.items() if hasattr(parameters, name)}
-        return replace(parameters, **known)
+        values |= {"copies": sizes.copies, "steps": sizes.steps}
+        known = values.keys() & vars(parameters).keys()
+        return replace(parameters, **{name: values[name] for name in known})
 
     def measure(self, method: str, sizes: Sizes) -> dict[str, float]:
         """Run a method once.
@@ -180,35 +174,6 @@ def widened(model: Classifier, factor: float, seed: int = 0) -> Classifier:
     return classifier.to(next(model.parameters()).device)
 
 
-def points(
-    axes: Mapping[str, Sequence[float | int]], methods_: Sequence[str], centre: Sizes
-) -> list[tuple[str, str, Sizes]]:
-    """Return (axis, method, sizes) of every point.
-
-    Args:
-        axes: name of `AXES` -> values, two or more
-        methods_: names of methods
-        centre: the other sizes
-
-    Raises:
-        ParameterError: an unknown axis, or fewer than two values
-
-    """
-    places = []
-    for axis, values in axes.items():
-        if axis not in AXES:
-            raise ParameterError(f"axes: {axis!r} is not one of {', '.join(AXES)}")
-        if len(set(values)) < 2 or min(values) <= 0:
-            raise ParameterError(f"axes: {axis}: {list(values)} are not two positive sizes")
-        whole = type(getattr(centre, axis))
-        places += [
-            (axis, method, replace(centre, **{axis: whole(value)}))
-            for value in values for method in methods_
-            if axis not in _OF_ATTACK or hasattr(methods.parameters(method), "copies")
-        ]
-    return places
-
-
 def measured(
     bench: Bench, asked: Iterable[tuple[str, str, Sizes]], *, repeats: int
 ) -> pd.DataFrame:
@@ -219,7 +184,7 @@ def measured(
 
     Args:
         bench: what runs them
-        asked: of `points`
+        asked: of `Scaling.points`
         repeats: turns, after a warm-up
 
     Returns:
@@ -233,7 +198,7 @@ def measured(
         raise ParameterError(f"repeats: {repeats} is not positive")
     asked = list(asked)
     single = dict.fromkeys((method, sizes) for _, method, sizes in asked)
-    for method, sizes in {method: sizes for method, sizes in reversed(single)}.items():
+    for method, sizes in dict(reversed(single)).items():
         bench.measure(method, sizes)
     rows = []
     for turn in range(repeats):
@@ -311,9 +276,8 @@ def predictions(
         )
     table = pd.DataFrame(rows).groupby(["run", "method", "n", "copies", "retained"], sort=False)
     medians = table[["predicted", "real", "ratio"]].median()
-    ends = {"least": table["ratio"].min(), "greatest": table["ratio"].max()}
-    compared = medians.assign(**ends, **{"passes agree": table["passes agree"].all()})
-    return compared.reset_index().drop(columns="run")
+    ends = table["ratio"].agg(least="min", greatest="max")
+    return medians.join([ends, table["passes agree"].all()]).reset_index().drop(columns="run")
 
 
 @dataclass(frozen=True)
@@ -351,17 +315,35 @@ class Scaling:
             ParameterError: an axis that it does not have
 
         """
-        settings, known = profile.scaling, profile.scaling["axes"]
+        known = profile.scaling["axes"]
         unknown = sorted(set(axes) - set(known))
         if unknown:
             raise ParameterError(f"axes: {unknown} are not among {', '.join(known)}")
         chosen = {axis: known[axis] for axis in (axes or known)}
-        settings = settings | {"axes": chosen, "centre": Sizes(**settings["centre"])}
+        centre = Sizes(**profile.scaling["centre"])
+        settings = profile.scaling | {"axes": chosen, "centre": centre}
         return cls(**settings, repeats=profile.repeats)
 
     def points(self) -> list[tuple[str, str, Sizes]]:
-        """Return what is measured, see `points`."""
-        return points(self.axes, self.methods, self.centre)
+        """Return (axis, method, sizes) of every point.
+
+        Raises:
+            ParameterError: an unknown axis, or fewer than two values
+
+        """
+        places = []
+        for axis, values in self.axes.items():
+            if axis not in AXES:
+                raise ParameterError(f"axes: {axis!r} is not one of {', '.join(AXES)}")
+            if len(set(values)) < 2 or min(values) <= 0:
+                raise ParameterError(f"axes: {axis}: {list(values)} are not two positive sizes")
+            whole = type(getattr(self.centre, axis))
+            places += [
+                (axis, method, replace(self.centre, **{axis: whole(value)}))
+                for value in values for method in self.methods
+                if axis not in _OF_ATTACK or hasattr(methods.parameters(method), "copies")
+            ]
+        return places
 
     def largest(self) -> list[tuple[str, Sizes]]:
         """Return every method at the largest N and R."""

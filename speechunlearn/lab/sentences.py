@@ -73,20 +73,15 @@ def settings(evaluations: pd.DataFrame) -> str:
     evaluations = evaluations[evaluations["method"].isin(OF_THE_PAPER)]
     if evaluations.empty:
         return ""
-    said, n = {}, int(evaluations["n_forget"].min())
+    said, fisher, n = {}, set(), int(evaluations["n_forget"].min())
     for method in (m for m in OF_THE_PAPER if m in set(evaluations["method"])):
-        values = _values(evaluations, method)
+        every, values = _parameters(evaluations, method), _values(evaluations, method)
         parts = [_WORDS[name].format(_or(tried)) for name, tried in values.items()]
         if "copies" in values:
-            counts = sorted(
-                {updates(parameters, n) for parameters in _parameters(evaluations, method)}
-            )
+            counts = sorted({updates(parameters, n) for parameters in every})
             parts.append(f"{_or(counts)} weight updates at N = {n}")
         said[TITLES[method]] = ", ".join(parts)
-    fisher = {
-        p["fisher_per"] for method in OF_THE_PAPER for p in _parameters(evaluations, method)
-        if p.get("importance") == "fisher"
-    }
+        fisher |= {p["fisher_per"] for p in every if p.get("importance") == "fisher"}
     text = _by_method(said)
     if fisher:
         text += f"; Fisher information per {_or(sorted(fisher))}, where the paper says neither"
@@ -219,14 +214,14 @@ def _compared(values: pd.Series, other: pd.Series | float, name: str) -> str:
     """Return at which sizes values are above something else, as rounded in the table."""
     beside = _rounded(other) if isinstance(other, pd.Series) else float(number(other))
     difference = _rounded(values) - beside
-    parts = []
-    for word, which in (("above", difference > 0), ("below", difference < 0),
-                        ("equal to", difference == 0)):
+    words = {"above": difference > 0, "below": difference < 0, "equal to": difference == 0}
+    parts: list[str] = []
+    for word, which in words.items():
         if which.all():
             return f"{word} {name} at every N"
         if which.any():
-            parts.append(f"{word} it at N = {_and([int(n) for n in which.index[which]])}")
-    parts[0] = parts[0].replace(" it ", f" {name} ")
+            what = "it" if parts else name
+            parts.append(f"{word} {what} at N = {_and([int(n) for n in which.index[which]])}")
     return ", ".join(parts)
 
 

@@ -140,22 +140,19 @@ class Study:
             if self._read is None else self._read()
         )
         table = as_seen(table, self.corpus, self.profile)
-        absent = {"train", "validation", "test"} - set(table["split"])
-        if self.setting == "validation":
-            absent -= {"test"}
+        absent = {*self.train_splits, self.setting} - set(table["split"])
         if absent:
             raise CorpusError(
                 f"corpus {self.corpus.name!r} has no {sorted(absent)} clips: its split is to name "
                 "some, or to be left out, and one is drawn"
             )
-        available = int(table["split"].isin(self.train_splits).sum())
-        most = max(sizes_of(self.profile, available))
-        if 2 * most >= available:
+        train = table[table["split"].isin(self.train_splits)]
+        most = max(sizes_of(self.profile, len(train)))
+        if 2 * most >= len(train):
             raise ParameterError(
                 f"n_values: forgetting {most} clips, and as many on a development forget set, "
-                f"leaves nothing of the {available} training clips of {self.corpus.name!r}"
+                f"leaves nothing of the {len(train)} training clips of {self.corpus.name!r}"
             )
-        train = table[table["split"].isin(self.train_splits)]
         for kind, names in (("class", self.profile.classes), ("speaker", self.profile.speakers)):
             for name in names:  # refused before anything is trained
                 ForgetSet(kind, names=(name,)).hashes(train)
@@ -209,17 +206,15 @@ class Study:
 
     @cached_property
     def _unseen_manifest(self) -> pd.DataFrame:
-        if not self.profile.spare:
-            return self._rows(self.manifest["split"] == self.setting)
-        spare = ~self.manifest["split"].isin({*self.train_splits, self.setting})
-        if not spare.any():
-            if self.profile.trials > 1:
+        asked = {self.setting}
+        if self.profile.spare:
+            asked = set(self.manifest["split"]) - {*self.train_splits, self.setting} or asked
+            if self.setting in asked and self.profile.trials > 1:
                 raise ParameterError(
                     f"trials: {self.profile.trials}, but no unseen clip is spare to choose by: "
                     "only 1 is possible"
                 )
-            spare = self.manifest["split"] == self.setting
-        return self._rows(spare)
+        return self._rows(self.manifest["split"].isin(asked))
 
     def hashes(self, forget_set: ForgetSet) -> list[str]:
         """Return the contents that a forget set covers.
@@ -227,11 +222,8 @@ class Study:
         No reported forget set shares one with the development forget set.
         """
         if forget_set not in self._hashes:
-            train, n = self.train_manifest, max(*self.sizes, forget_set.n)
-            self._hashes[forget_set] = (
-                forget_sets.apart(train, forget_set, n) if forget_set.kind == "clips"
-                else forget_set.hashes(train)
-            )
+            largest = self._largest(forget_set).n
+            self._hashes[forget_set] = forget_sets.apart(self.train_manifest, forget_set, largest)
         return list(self._hashes[forget_set])
 
     def forget(self, forget_set: ForgetSet) -> Clips:
@@ -435,9 +427,9 @@ class Study:
     ) -> Artefact:
         """Return the answers of the model after some requests."""
         whole, parameters = together(steps), self._parameters(method, overrides)
+        trained = self._model(whole if method == "retrain" else None, seed)
         specification = self._base(seed) | {
-            "method": method,
-            "forget": _hash_of(self.hashes(whole)),
+            "method": method, "forget": _hash_of(self.hashes(whole)), "kept": "logits",
             "parts": _hash_of([h for part in self.scored_hashes(whole).values() for h in part]),
         }
         module = "speechunlearn.models.training"
@@ -450,15 +442,14 @@ class Study:
             if len(steps) > 1:
                 specification["steps"] = [_hash_of(self.hashes(step)) for step in steps]
         specification["code"] = code_hash(module, "speechunlearn.models.training")
-        specification["kept"] = "logits"
 
         def make(folder: Path, resume: Path) -> None:
             if parameters is not None and len(steps) == 1:
                 model, record = self._unlearn(method, parameters, steps, seed, overrides, resume)
             else:
                 there = (
-                    self._after(method, steps, seed, overrides) if parameters is not None
-                    else self.cache.get(self._model(whole if method == "retrain" else None, seed))
+                    self.cache.get(trained) if parameters is None
+                    else self._after(method, steps, seed, overrides)
                 )
                 record = json.loads((there / "card.json").read_text())
                 model = self._load_model(there)
@@ -468,8 +459,7 @@ class Study:
             (folder / "made.json").write_text(json.dumps(kept))
 
         def needs() -> list[Artefact]:
-            first = [self._model(whole if method == "retrain" else None, seed)]
-            attack = getattr(parameters, "attack", None)
+            first, attack = [trained], getattr(parameters, "attack", None)
             if attack is not None and len(steps) == 1:
                 first.append(self._copies(whole, seed, attack))
             if parameters is not None and "statistic" in methods.get(method).needs:
@@ -691,15 +681,14 @@ class Study:
         self, usage: provenance.Usage, seconds: float, work: Cost, details: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return what a model cost, and what made it: `_MADE`."""
-        together = distributed.processes()
-        how = f", {together} processes" if together > 1 else ""
-        if self.recipe.fast:
-            how += ", fast computation"
+        machine, together = provenance.describe(), distributed.processes()
+        machine += f", {together} processes" if together > 1 else ""
+        machine += ", fast computation" if self.recipe.fast else ""
         return {
             "seconds": seconds, "peak_memory_mb": usage.peak_memory_mb,
             "forward_backward": work.forward_backward, "forward": work.forward,
             "details": json.dumps(details), "commit": provenance.commit(),
-            "lock": provenance.lock_hash(), "machine": provenance.describe() + how,
+            "lock": provenance.lock_hash(), "machine": machine,
             "protocol": provenance.protocol_hash(),
         }
 

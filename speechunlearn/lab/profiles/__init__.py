@@ -191,9 +191,6 @@ def _resolved(value: Any, where: str) -> Any:
         return [_resolved(inner, where) for inner in value]
     if not isinstance(value, dict):
         return value
-    for key in value:
-        if not isinstance(key, str):
-            raise ParameterError(f"{where}: {key!r} is no name")
     resolved = {key: _resolved(inner, where) for key, inner in value.items() if key != "like"}
     if "like" not in value:
         return resolved
