@@ -33,7 +33,7 @@ trained, unseen = (
     set(clips.loc[clips["split"].isin(parts), "speaker"])
     for parts in (["forget", "retain"], ["unseen"])
 )
-pages.say(
+pages.write(
     f"Models are trained on {len(trained)} speakers and tested on {len(unseen)} others, of whom "
     f"{len(trained & unseen)} are among the first; the recordings to forget are drawn from those "
     f"that a model was trained on.{answers.about(shown)}"

@@ -25,7 +25,7 @@ from speechunlearn.chapters import answers, pages
 shown = answers.emotions()
 table = answers.table(shown)
 attack = {name: table.loc[(name, "forget"), "mia_auc"] for name in ("original", "retrain")}
-pages.say(
+pages.write(
     f"Yes: UAR is {answers.uar(table, 'original')} on clips that it was trained on and "
     f"{answers.uar(table, 'original', 'unseen')} on unseen speakers. An attack on the loss tells "
     f"these clips from those of unseen speakers with an AUC of {attack['original']:.2f}; of models "
@@ -154,7 +154,7 @@ def intervals(clips, generator):
 
 real = protocol.committed("cpu", "ravdess").reported().select(method=["original", "retrain"])
 real = real.select(n_forget=real.sizes[-1])
-pages.say(pages.made_by(real))
+pages.write(pages.made_by(real))
 key = ["setting", "seed", "forget_id", "method"]
 models = real.evaluations.sort_values(["setting", "seed", "method"]).set_index(key)
 attack = protocol.across(real.rows(), key)["forget mia_auc"]

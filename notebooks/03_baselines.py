@@ -26,7 +26,7 @@ from speechunlearn.chapters import answers, pages
 
 shown = answers.emotions()
 table = answers.table(shown)
-pages.say(
+pages.write(
     f"UAR on the forget set falls from {answers.uar(table, 'original')} to "
     f"{answers.uar(table, 'ran_lab')}; models that were retrained without it have "
     f"{answers.uar(table, 'retrain')}. On unseen speakers random labels change UAR by "

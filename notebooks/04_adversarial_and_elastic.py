@@ -33,7 +33,7 @@ from speechunlearn.lab import sentences
 shown = answers.emotions()
 table = answers.table(shown)
 unlike = sentences.unlike_the_paper(shown.evaluations, ["adv_ela"])
-pages.say(
+pages.write(
     f"Adv. + Ela. leaves a UAR of {answers.uar(table, 'adv_ela')} on the forget set, where models "
     f"retrained without it have {answers.uar(table, 'retrain')}.{answers.about(shown, table)}"
     + (f" Reduced variant: {unlike}." if unlike else "")

@@ -37,7 +37,7 @@ table = answers.table(shown)
 verdicts = experiments.claims(
     shown, "validation", chance=1 / shown.n_labels, generator=np.random.default_rng(0)
 )["verdict"]
-pages.say(
+pages.write(
     "On unseen speakers Adv. has a UAR that differs from that of random labels by "
     f"{answers.difference(shown, 'ran_lab', 'adv')}.{answers.about(shown, table)} Of "
     f"{len(verdicts)} tests of the paper's claims, {answers.counted(verdicts)}."
@@ -181,9 +181,9 @@ def claims_of(results, setting):
 reported = real.reported().select(setting="validation")
 pages.about(reported)
 display(tests_of(reported, "validation"))
-pages.say(experiments.RULE)
+pages.write(experiments.RULE)
 if unlike := sentences.unlike_the_paper(reported.evaluations):
-    pages.say(f"Not tested here: {unlike}.")
+    pages.write(f"Not tested here: {unlike}.")
 claims_of(reported, "validation")
 
 # %% [markdown]

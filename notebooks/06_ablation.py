@@ -31,7 +31,7 @@ from speechunlearn.lab import results as protocol
 
 shown = protocol.committed("cpu", "ravdess").select(forget_id="development")
 table = experiments.shape_over_tau(shown)
-pages.say(
+pages.write(
     f"In {table['rises, then falls'].sum()} of {len(table)} curves (a method and an N each) the "
     "UAR on unseen speakers rises, then falls, over tau, as in the paper's figure; the best tau "
     f"keeps a UAR of {table['best'].min():.2f} to {table['best'].max():.2f}. One run a point: no "

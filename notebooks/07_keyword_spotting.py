@@ -31,7 +31,7 @@ from speechunlearn.chapters import answers, pages
 from speechunlearn.lab import results as protocol
 
 words = protocol.committed("cpu", "arabic_speech_commands", "keyword")
-pages.say(answers.closest(words, "clips"))
+pages.write(answers.closest(words, "clips"))
 
 # %% [markdown]
 # Cheng & Amiri (2025) name two kinds of speech unlearning: *sample unlearning*, which removes single
@@ -237,14 +237,14 @@ from speechunlearn.lab import sentences
 
 images = protocol.committed("cpu", "digits", "image")
 speech = {"Arabic words": arabic, "English words": english}
-pages.say("\n".join(
+pages.write("\n".join(
     f"- {pages.made_by(real.select(forget_kind='clips'))}" for real in (arabic, english, images)
 ))
 tables = {}
 for name, real in speech.items():
     table = protocol.further_from_retraining(real, images)
     count = table["further"].value_counts()
-    pages.say(
+    pages.write(
         f"**{name}**: of {len(table)} models, the original's included, "
         f"{count.get('one', 0)} are further from retraining on speech, "
         f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided. "

@@ -31,7 +31,7 @@ from speechunlearn.chapters import answers, pages
 from speechunlearn.lab import results as protocol
 
 words = protocol.committed("cpu", "arabic_speech_commands", "keyword")
-pages.say(answers.closest(words, "class"))
+pages.write(answers.closest(words, "class"))
 
 # %% [markdown]
 # The second part of chapter 07: the forget set is all that was trained on of one word, and with it the word.

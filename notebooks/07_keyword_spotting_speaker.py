@@ -31,7 +31,7 @@ from speechunlearn.chapters import answers, pages
 from speechunlearn.lab import results as protocol
 
 words = protocol.committed("cpu", "arabic_speech_commands", "keyword")
-pages.say(answers.closest(words, "speaker"))
+pages.write(answers.closest(words, "speaker"))
 
 # %% [markdown]
 # The third part of chapter 07: the forget set is everything of one speaker, which is what a person who asks for

@@ -31,7 +31,7 @@ from speechunlearn.chapters import answers, pages
 from speechunlearn.lab import results as protocol
 
 voices = protocol.committed("cpu", "arabic_speech_commands", "speaker")
-pages.say(answers.closest(voices, "class"))
+pages.write(answers.closest(voices, "class"))
 
 # %% [markdown]
 # The second task of Cheng & Amiri (2025), by the protocol of the chapter on keyword spotting, which

@@ -35,7 +35,7 @@ passed = {
     for name in ("original", "retrain")
 }
 others = board.drop(index=["retrain", "original"])["cards_passed"]
-pages.say(
+pages.write(
     "By models that were retrained without the clips: a report card is passed where each score "
     f"lies where that of one more retrained model would. Retrained models pass {passed['retrain']} "
     f"cards, the original {passed['original']}; of {len(others)} methods, {(others == 0).sum()} "
@@ -206,7 +206,7 @@ first = board.scores[["seed", "forget_id"]].min()
 card = board.scores.query(
     "seed == @first.seed and forget_id == @first.forget_id and method == @method"
 )
-pages.say(pages.made_by(board.results) if len(card) else "*No results of it are committed yet.*")
+pages.write(pages.made_by(board.results) if len(card) else "*No results of it are committed yet.*")
 pages.card(card) if len(card) else None
 
 # %% [markdown]

@@ -43,7 +43,7 @@ for title, board in answers.leaderboards():
         f"(next: {TITLES[second['method']]}, {second['gap']:.2f}, p = {second['p']:.2f}; "
         f"n = {first['runs']} runs)"
     )
-pages.say(
+pages.write(
     "Of the methods that use the forget set alone, by the average gap to retraining. "
     f"{'. '.join(said)}. With three runs no first place is certain."
 )
@@ -166,7 +166,7 @@ def by_name(table, columns):
 def with_forget_set_alone(table):
     """The methods that use the forget set alone, with a test against the first of them."""
     runs = table["runs"].iloc[0]
-    pages.say(
+    pages.write(
         f"Means over n = {runs} runs (a training seed and a forget set each). `p`: that a method's "
         "gap is no other than that of the first, from a paired bootstrap of "
         f"n = {runs} runs and of speakers (or what the task keeps apart), by Holm's correction. "
@@ -234,8 +234,8 @@ def show_committed(folder):
     profile, corpus, task = evaluations[["profile", "corpus", "task"]].iloc[0]
     originals = evaluations[evaluations["method"] == "original"]
     fast = json.loads(originals["hyperparameters"].iloc[0]).get("fast")
-    pages.say(pages.made_by(board.results))
-    pages.say(
+    pages.write(pages.made_by(board.results))
+    pages.write(
         "A row again, by its method: "
         f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
         f"-p task={task} -p methods=METHOD{' -p fast=true' if fast else ''}`"
@@ -243,9 +243,9 @@ def show_committed(folder):
     tuned = tuning.frozen(profile, corpus, task)
     said = [] if tuned is None else [pages.budget(tuned)]
     said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(evaluations["method"]) else []
-    pages.say(" ".join(said))
+    pages.write(" ".join(said))
     display(pareto(board.ranking))
-    pages.say("**Methods that use the forget set alone**")
+    pages.write("**Methods that use the forget set alone**")
     return with_forget_set_alone(board.ranking)
 
 
@@ -267,7 +267,7 @@ def show_committed_changes(folder):
     ):
         if table is not None:
             runs = board.ranking["runs"].iloc[0]
-            pages.say(f"**{title}** (means over n = {runs} runs)")
+            pages.write(f"**{title}** (means over n = {runs} runs)")
             display(changes(table))
 
 # %% [markdown]
@@ -327,7 +327,7 @@ show_committed_changes("cpu-arabic_speech_commands-speaker")
 tried = run.trials()
 best = tried[tried["chosen"]].set_index("method")
 used = best.drop_duplicates(["forget_id", "n_forget", "seed", "unseen_clips"])
-pages.say("\n".join(
+pages.write("\n".join(
     f"- tuned on: forget set {row.forget_id}, {row.n_forget} clips, seed {row.seed}, "
     f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
     "without the forget set"
@@ -358,7 +358,7 @@ evaluations, scores = run.leaderboard(
 )
 table = leaderboard.ranking(evaluations, scores, generator=np.random.default_rng(0))
 runs, n_clips = table[["runs", "clips"]].iloc[0]
-pages.say(
+pages.write(
     f"Means over n = {runs} runs (a training seed and a forget set each); in brackets 95 % "
     f"intervals of a bootstrap of these {runs} and of speakers (or what the task keeps apart). "
     f"Answers changed: of n = {n_clips} clips."

@@ -44,7 +44,7 @@ for name in ("loss", "auc"):
     drawn = 1 - after[resamples].mean(axis=1) / before[resamples].mean(axis=1)
     ends = np.quantile(drawn, [0.025, 0.975])
     closed[name] = protocol.with_interval(1 - after.mean() / before.mean(), *ends)
-pages.say(
+pages.write(
     "`forget` writes another model, and a report that begins with a verdict. Of the gap between "
     "the original and models retrained without the clips it closed, with 1 for all of it, "
     f"{closed['loss']} in the mean loss on its clips and {closed['auc']} in the AUC of the attack "

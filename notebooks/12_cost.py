@@ -27,7 +27,7 @@ said = []
 for title, board in answers.leaderboards():
     passes = board.set_index("method")["forward_backward"]
     said.append(f"{100 * passes[leaderboard.OURS] / passes['retrain']:.0f} % ({title})")
-pages.say(
+pages.write(
     "Counted in clips that are sent forward and backward, which depends on no machine, "
     f"{results.TITLES[leaderboard.OURS]} took {', '.join(said)} of retraining, scoring left out, "
     "with the epochs of the committed leaderboards. Below is how this grows with each size."
@@ -156,7 +156,7 @@ def with_retained(slopes):
         found = rows[of_these]
         said = found["title"] + ": " + found["verdict"] + " (slope " + found["text"] + ")"
         lines.append(f"- of those that {title}: {', '.join(said)}")
-    pages.say(f"With the size *{scaling.AXES['retained']}*\n\n" + "\n".join(lines))
+    pages.write(f"With the size *{scaling.AXES['retained']}*\n\n" + "\n".join(lines))
 
 
 if "retained" in sizes.axes:
@@ -195,7 +195,7 @@ planned = scaling.predictions(
     bench, sizes.largest(), repeats=sizes.repeats, budget=sizes.budget
 )
 within = int(((planned["ratio"] - 1).abs() <= 0.25).sum())
-pages.say(
+pages.write(
     f"Within 25 % of the run, by the median: {within} of {len(planned)} predictions; "
     f"passes as counted before: {int(planned['passes agree'].sum())} of {len(planned)}."
 )

@@ -49,7 +49,7 @@ snr = means(quality, "method", "snr_db")["value"].map(lambda value: f"{value:.0f
 attacked = rows[(rows["question"] == "attack") & (rows["task"] == "keyword")]
 attacked = means(attacked[attacked["method"] == "poscuda"], "attack").query("n > 1")
 best = attacked["value"].idxmax()
-pages.say(
+pages.write(
     "Only in part. A model trained on words of which a patch of 0.25 s was blurred (PosCUDA at "
     f"{snr['poscuda']}) names clean words of other speakers with a UAR of "
     f"{words.loc['poscuda', 'text']}; trained on unprotected words, {words.loc['none', 'text']}; "
@@ -213,7 +213,7 @@ def beside(rows, by):
 condition = ["task", "model", "method", "patch_seconds", "taps", "blur", "share", "attack"]
 counted = rows.groupby(condition)["run"].nunique().reset_index()
 planned = counted["task"].map({"keyword": 5, "speaker": 3, "emotion": 3})
-pages.say(
+pages.write(
     f"{len(rows)} rows, {rows['seconds'].sum() / 60:.0f} minutes on {rows['machine'].iloc[0]}; "
     f"code {', '.join(rows['commit'].unique())}. Of {len(counted)} conditions, "
     f"{int((counted['run'] < planned).sum())} with fewer runs than planned (5 of keywords, 3 of "
@@ -272,7 +272,7 @@ ratings = pd.read_csv(benchmarks / "protection_mos.csv").query("task == 'keyword
 once = ratings.drop_duplicates("run")
 tried = swept[swept["model"].isin(["mfcc conv", "quality"]) & (swept["method"] != "none")]
 unprotected = as_text(pages.t_intervals(once, ["task"], "mos_unprotected"))[0]
-pages.say(
+pages.write(
     f"Two random halves of the unprotected clips lie "
     f"{protocol.number(tried['frechet_halves'].mean())} apart: of half as many clips each, few "
     "enough that most of it is chance. Their MOS is estimated as "

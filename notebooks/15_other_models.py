@@ -29,7 +29,7 @@ said = [
     f"(n = {row.runs} runs)"
     for row in remembers.itertuples()
 ]
-pages.say(
+pages.write(
     "By how much an attack on the loss knows the clips better on the original than on models "
     f"retrained without them, AUC: {'; '.join(said)}. Of {len(judged)} pairs of a claim and "
     f"an architecture, {answers.counted(judged['verdict'])}. (Arabic words; wav2vec 2.0 from "
@@ -231,7 +231,7 @@ remembered = (
     "the intervals do not overlap: the unlabelled clips are remembered" if apart else
     "the intervals overlap: undecided whether the unlabelled clips are remembered"
 )
-pages.say(
+pages.write(
     f"The attack on the consistency loss has an AUC of {texts['original']['auc']} on the original "
     f"and of {texts['retrained']['auc']} on retrained models (n = {texts['original']['runs']} "
     f"runs); {remembered}. The loss itself is {texts['original']['consistency']} nats beside "

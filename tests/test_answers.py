@@ -24,7 +24,7 @@ def said() -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patched:
         for path in NOTEBOOKS:
             paragraphs: list[str] = []
-            patched.setattr(pages, "say", paragraphs.append)
+            patched.setattr(pages, "write", paragraphs.append)
             (cell,) = (
                 cell for cell in chapter_cells.cells(path.stem)
                 if "answer" in cell.metadata.get("tags", [])
@@ -39,7 +39,7 @@ def test_every_chapter_begins_with_a_question_and_its_own_answer():
         title, parameters, start, answer = jupytext.read(path).cells[:4]
         assert parameters.metadata["tags"] == ["parameters"] and "context.start(" in start.source
         assert re.fullmatch(r"# [^\n]+\n\n\*[^\n]+\?\*", title.source), path.name
-        assert answer.metadata["tags"] == ["answer"] and "pages.say(" in answer.source
+        assert answer.metadata["tags"] == ["answer"] and "pages.write(" in answer.source
 
 
 def test_an_answer_says_what_it_is_of(said):

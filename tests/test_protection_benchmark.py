@@ -108,7 +108,7 @@ CHAPTER = "13_unlearnable_audio"
 def chapter(monkeypatch):
     """What chapter 13 defines and shows of the committed rows; ``said`` is what it answers."""
     said: list[str] = []
-    monkeypatch.setattr(pages, "say", said.append)
+    monkeypatch.setattr(pages, "write", said.append)
     names = {"np": np, "figures": figures, "said": said}
     chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def means("), names)
     names["costs"] = chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def beside("), names)

@@ -42,14 +42,14 @@ def made_by(shown: Results) -> str:
     )
 
 
-def say(*paragraphs: str) -> None:
+def write(*paragraphs: str) -> None:
     """Show paragraphs in Markdown; empty ones are left out."""
     display(Markdown("\n\n".join(text for text in paragraphs if text)))
 
 
 def about(shown: Results) -> None:
     """Show what made these evaluations, and what the paper's methods among them were run with."""
-    say(
+    write(
         made_by(shown), sentences.settings(shown.evaluations),
         sentences.stand_ins(shown.evaluations)
     )
@@ -64,7 +64,7 @@ def table(shown: Results, setting: str, chosen: Sequence[str]) -> pd.DataFrame:
     display(results.readable(numbers, paper[paper["setting"] == setting]))
     if {"retrain", "ran_lab", *experiments.ADVERSARIAL} <= set(numbers["method"]):
         said = sentences.of_methods(evaluations.evaluations, numbers, 1 / evaluations.n_labels)
-        say("".join(f"- {sentence}\n" for sentence in said))
+        write("".join(f"- {sentence}\n" for sentence in said))
     display(results.distances(numbers))
     return results.costs(evaluations)
 
@@ -102,7 +102,7 @@ def card(scores: pd.DataFrame) -> pd.DataFrame:
         "": verdict.where(scores["judged"], "(" + verdict + ")"),
     })
     passes = scores.loc[scores["judged"], "passed"].all()
-    say(f"The model **{'passes' if passes else 'does not pass'} for a retrained one**.")
+    write(f"The model **{'passes' if passes else 'does not pass'} for a retrained one**.")
     return text.set_index("score")
 
 
