@@ -32,22 +32,33 @@ rows = pd.read_csv(benchmarks / "protection.csv", dtype={"commit": str})
 main = rows[rows["question"] == "main"]
 
 
-def means(of, by, value="uar", digits=2):
-    """A mean over runs with its interval, by condition."""
-    table = pages.t_intervals(of, [by], value).set_index(by)
-    return table.assign(text=[
-        protocol.with_interval(*row, digits)
-        for row in table[["value", "low", "high"]].to_numpy()
-    ])
+def share_intervals(rows, by, value="uar"):
+    """Means over runs of recalls, of which an interval ends at 0 and 1."""
+    table = pages.t_intervals(rows, by, value)
+    return table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1))
+
+
+def as_text(table, digits=2):
+    """A mean with its interval; of a single run the value alone."""
+    return [
+        protocol.with_interval(row.value, row.low, row.high, digits) if row.n > 1
+        else protocol.number(row.value, digits) for row in table.itertuples()
+    ]
+
+
+def told(rows, by):
+    """UAR by condition, as numbers and as text."""
+    table = share_intervals(rows, [by]).set_index(by)
+    return table.assign(text=as_text(table))
 
 
 small = main[main["model"] == "mfcc conv"]
-words = means(small[small["task"] == "keyword"], "method")
-voices = means(small[small["task"] == "speaker"], "method")
-quality = main[(main["model"] == "quality") & (main["task"] == "keyword")]
-snr = means(quality, "method", "snr_db")["value"].map(lambda value: f"{value:.0f} dB")
+words = told(small[small["task"] == "keyword"], "method")
+voices = told(small[small["task"] == "speaker"], "method")
+changed = main[(main["model"] == "quality") & (main["task"] == "keyword")]
+snr = changed.groupby("method")["snr_db"].mean().map("{:.0f} dB".format)
 attacked = rows[(rows["question"] == "attack") & (rows["task"] == "keyword")]
-attacked = means(attacked[attacked["method"] == "poscuda"], "attack").query("n > 1")
+attacked = told(attacked[attacked["method"] == "poscuda"], "attack").query("n > 1")
 best = attacked["value"].idxmax()
 pages.write(
     "Only in part. A model trained on words of which a patch of 0.25 s was blurred (PosCUDA at "
@@ -164,20 +175,6 @@ right.set(xlabel="tap", ylabel="weight", ylim=(0, None));
 # %%
 NAMES = {"none": "not protected", "poscuda": "PosCUDA", "cuda": "CUDA"}
 SCRATCH = ("mfcc conv", "mfcc gru", "mfcc transformer", "raw conv")  # trained from scratch
-
-
-def as_text(table, digits=2):
-    """A mean with its interval; of a single run the value alone."""
-    return [
-        protocol.with_interval(row.value, row.low, row.high, digits) if row.n > 1
-        else protocol.number(row.value, digits) for row in table.itertuples()
-    ]
-
-
-def share_intervals(rows, by, value="uar"):
-    """Means of recalls, of which an interval ends at 0 and 1."""
-    table = pages.t_intervals(rows, by, value)
-    return table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1))
 
 
 def runs_of(table, index):

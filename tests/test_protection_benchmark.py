@@ -110,7 +110,7 @@ def chapter(monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(pages, "write", said.append)
     names = {"np": np, "figures": figures, "said": said}
-    chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def means("), names)
+    chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def told("), names)
     names["costs"] = chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def beside("), names)
     return names
 
