@@ -46,8 +46,7 @@ def arrange(notebook: Path) -> None:
             if "solution" in tags:
                 texts = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Solution"}
                 cell["metadata"]["mystnb"] = texts
-            # tables to look something up: a row a model, a row a component
-            if "pages.cards(" in source or "pages.changed(" in source:
+            if "pages.cards(" in source:  # a table to look something up: a row a model
                 tags[:] = [tag for tag in tags if tag != "hide-input"] + ["hide-cell"]
             cells.append(cell)
             if any(call in source for call in COSTED) and len(cell["outputs"]) > 1:

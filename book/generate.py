@@ -434,8 +434,11 @@ def caption(notebook: Path) -> None:
     A caption holds for all outputs of a cell. So a cell that shows a figure and something else is
     parted: its outputs keep their order, and each figure is alone in a cell.
 
+    Which figure it is says the function of `speechunlearn.chapters.figures` that draws it, or a tag
+    of the cell: ``figure-`` and the name.
+
     Raises:
-        ValueError: a figure whose function has no text
+        ValueError: a figure that has no text
 
     """
     texts = yaml.safe_load((ROOT / "book" / "captions.yml").read_text())
@@ -447,7 +450,9 @@ def caption(notebook: Path) -> None:
         if not any(is_image(output) for output in outputs):
             cells.append(cell)
             continue
-        drawn = re.findall(r"\b(?:figures|pages)\.(\w+)\(", "".join(cell["source"]))
+        drawn = re.findall(r"\bfigures\.(\w+)\(", "".join(cell["source"]))
+        tags = cell["metadata"].get("tags", [])
+        drawn += [tag.removeprefix("figure-") for tag in tags if tag.startswith("figure-")]
         known = [name for name in drawn if name in texts]
         if not known:
             raise ValueError(f"{notebook.name}, cell {number}: no text in captions.yml: {drawn}")

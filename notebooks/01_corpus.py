@@ -20,9 +20,24 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+import pandas as pd
 
-answers.of_committed("01_corpus")
+from speechunlearn.chapters import answers, pages
+
+shown = answers.emotions()
+clips = pd.concat(
+    shown.of_evaluation(name)
+    for name in shown.select(method="original").evaluations["evaluation"]
+)
+trained, unseen = (
+    set(clips.loc[clips["split"].isin(parts), "speaker"])
+    for parts in (["forget", "retain"], ["unseen"])
+)
+pages.write(
+    f"Models are trained on {len(trained)} speakers and tested on {len(unseen)} others, of whom "
+    f"{len(trained & unseen)} are among the first; the recordings to forget are drawn from those "
+    f"that a model was trained on.{answers.about(shown)}"
+)
 
 # %% [markdown]
 # A model that is to forget must first have learnt from somebody. This chapter reads a corpus, looks
@@ -53,10 +68,27 @@ manifest.groupby("split").agg(
 # %% [markdown]
 # The classes, and how long the clips are:
 
-# %%
+# %% tags=["figure-clip_counts"]
+import seaborn as sns
+
 from speechunlearn.chapters import figures
 
-figures.clip_counts(manifest);
+parts = {"hue": "split", "hue_order": list(run.profile.splits), "palette": figures.PALETTE}
+figure, (left, right) = figures.panels(9, 3.2, columns=2)
+sns.countplot(
+    manifest.sort_values("label"), y="label", ax=left, edgecolor="black", linewidth=0.5,
+    legend=False, **parts,
+)
+sns.ecdfplot(manifest, x="seconds", ax=right, **parts)
+hatches = ["", "///", "..."]
+for bars, hatch in zip(left.containers, hatches, strict=False):  # to be told apart in grey, too
+    for bar in bars:
+        bar.set_hatch(hatch)
+for line, style in zip(right.get_lines(), figures.LINES, strict=False):
+    line.set_linestyle(style)
+left.set(xlabel="clips", ylabel="")
+right.set(xlabel="duration (s)", ylabel="share of clips")
+right.get_legend().set_title("")
 
 # %% [markdown]
 # ## A clip and a split, rebuilt
@@ -121,7 +153,7 @@ def random_clips(hashes, n, name):
     generator = np.random.default_rng(int.from_bytes(digest, "big"))
     return list(generator.permutation(np.unique(hashes))[:n])
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-random_splits"]
 from speechunlearn.dataset import audio, splits
 
 generator = np.random.default_rng(0)
@@ -129,7 +161,17 @@ shares = run.profile.splits
 drawn = [random_split(manifest, shares, generator) for _ in range(20)]
 tried = [imbalance(manifest, split, shares) for split in drawn]
 even = splits.speaker_split(manifest, shares)["split"]
-figures.random_splits(tried, imbalance(manifest, even, shares));
+figure, axis = figures.panels(5.5, 2.8)
+sns.histplot(x=tried, bins=20, color="lightgrey", edgecolor="black", ax=axis)
+axis.axvline(
+    imbalance(manifest, even, shares), color="black", linestyle="--",
+    label="the split that is taken",
+)
+axis.set(
+    xlabel="imbalance (0: each part has its share of everything)", ylabel="splits",
+    xlim=(0, None),
+)
+axis.legend(frameon=False, fontsize=8);
 
 # %% [markdown]
 # The package's own readers, splits and random forget sets do the same:
@@ -160,9 +202,22 @@ print("random forget sets: the same clips in the same order")
 # units, which are speakers, or words where the model names speakers.
 
 # %%
-from speechunlearn.chapters import pages
+from speechunlearn import corpora
+from speechunlearn.lab import results as protocol
 
-pages.committed_corpora()
+rows = []
+for folder in sorted(path.parent for path in protocol.COMMITTED.glob("*/evaluations.csv")):
+    real = protocol.Results.read(folder).reported().select(forget_kind="clips")
+    first = real.select(method="original").evaluations.iloc[0]
+    clips = real.of_evaluation(first["evaluation"])
+    sizes = clips["split"].value_counts()[["forget", "retain", "unseen"]]
+    rows.append({
+        "corpus": corpora.get(first["corpus"]).title.partition(":")[0], "task": first["task"],
+        "classes": real.n_labels,
+        "unseen units": clips.loc[clips["split"] == "unseen", "cluster"].nunique(),
+        **sizes.add_prefix("clips, "),
+    })
+pd.DataFrame(rows).set_index(["corpus", "task"])
 
 # %% [markdown]
 # ## Run it yourself

@@ -20,9 +20,17 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
 
-answers.of_committed("02_finetuning")
+shown = answers.emotions()
+table = answers.table(shown)
+attack = {name: table.loc[(name, "forget"), "mia_auc"] for name in ("original", "retrain")}
+pages.write(
+    f"Yes: UAR is {answers.uar(table, 'original')} on clips that it was trained on and "
+    f"{answers.uar(table, 'original', 'unseen')} on unseen speakers. An attack on the loss tells "
+    f"these clips from those of unseen speakers with an AUC of {attack['original']:.2f}; of models "
+    f"retrained without the clips it is {attack['retrain']:.2f}.{answers.about(shown, table)}"
+)
 
 # %% [markdown]
 # Ren et al. fine-tune wav2vec 2.0 for 20 epochs with Adam at 3e-5 and batches of 16, in two
@@ -66,7 +74,7 @@ def step(model, optimiser, clips):
 # comparison. Dropout and masking are off, so that nothing is random, and sums are taken in double
 # precision, so that two programs that add in a different order agree.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-seen_and_unseen"]
 from dataclasses import replace
 
 import numpy as np
@@ -104,7 +112,9 @@ for _ in range(steps):
         unseen_loss = loss_of(model, strangers).item()
     losses.append({"trained on": step(model, optimiser, batch), "unseen": unseen_loss})
 losses = pd.DataFrame(losses)
-figures.seen_and_unseen(losses);
+figure, axis = figures.panels(5.5, 3.2)
+figures.curves(axis, losses, marker="")
+axis.set(xlabel="steps", ylabel="loss (nats)", ylim=(0, None));
 
 # %% [markdown]
 # The package's `train` does the same, with one batch as the whole training set:
@@ -128,10 +138,34 @@ print("losses and weights: equal to 1e-6")
 # on another corpus.
 
 # %%
+from speechunlearn.audit import statistics
 from speechunlearn.chapters import pages
 from speechunlearn.lab import results as protocol
 
-pages.originals(protocol.committed("cpu", "ravdess"))
+
+def intervals(clips, generator):
+    """UAR on each part, with its interval from resampling speakers."""
+    parts = {split: clips[clips["split"] == split] for split in ("forget", "retain", "unseen")}
+    return {
+        split: protocol.with_interval(*statistics.cluster_bootstrap(part, generator=generator))
+        for split, part in parts.items()
+    }
+
+
+real = protocol.committed("cpu", "ravdess").reported().select(method=["original", "retrain"])
+real = real.select(n_forget=real.sizes[-1])
+pages.write(pages.made_by(real))
+key = ["setting", "seed", "forget_id", "method"]
+models = real.evaluations.sort_values(["setting", "seed", "method"]).set_index(key)
+attack = protocol.across(real.rows(), key)["forget mia_auc"]
+generator = np.random.default_rng(0)
+table = pd.DataFrame(
+    [intervals(real.of_evaluation(name), generator) for name in models["evaluation"]],
+    index=models.index.set_names("model", level="method"),
+).add_suffix(" UAR")
+table.assign(**{"attack AUC": attack.loc[models.index].to_numpy()}).rename(
+    index=protocol.TITLES, level="model"
+)
 
 # %% [markdown]
 # ## Run it yourself
@@ -142,19 +176,17 @@ pages.originals(protocol.committed("cpu", "ravdess"))
 #     speechunlearn run 02 --profile cpu --corpus ravdess --root PATH
 
 # %%
-import numpy as np
-import pandas as pd
-
-from speechunlearn.audit import statistics
-from speechunlearn.chapters import figures
 from speechunlearn.lab import experiments
 
 studies = {setting: run.study(setting) for setting in run.profile.settings}
 seed, _ = run.profile.runs[0]
 
-# %%
+# %% tags=["figure-training_curves"]
 histories = {setting: study.history(seed) for setting, study in studies.items()}
-figures.training_curves(histories);
+by_epoch = {name: table.set_index("epoch")["loss"] for name, table in histories.items()}
+figure, axis = figures.panels(5.5, 3.2)
+figures.curves(axis, pd.DataFrame(by_epoch), markersize=4)
+axis.set(xlabel="epoch", ylabel="training loss (nats)", ylim=(0, None));
 
 # %% [markdown]
 # UAR of the fine-tuned model on clips it was trained on (the forget set that it has not yet
@@ -168,19 +200,8 @@ evaluations = {
     for method, evaluation in zip(("original", "retrain"), asked, strict=True)
 }
 generator = np.random.default_rng(0)
-
-
-def interval(evaluation, split):
-    part = evaluation.predictions[evaluation.predictions["split"] == split]
-    found = statistics.cluster_bootstrap(part, generator=generator)
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
 table = pd.DataFrame(
-    {
-        key: {split: interval(evaluation, split) for split in ("forget", "retain", "unseen")}
-        for key, evaluation in evaluations.items()
-    }
+    {key: intervals(each.predictions, generator) for key, each in evaluations.items()}
 ).T
 table.index.names = ["setting", "model"]
 table

@@ -22,9 +22,16 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
 
-answers.of_committed("03_baselines")
+shown = answers.emotions()
+table = answers.table(shown)
+pages.write(
+    f"UAR on the forget set falls from {answers.uar(table, 'original')} to "
+    f"{answers.uar(table, 'ran_lab')}; models that were retrained without it have "
+    f"{answers.uar(table, 'retrain')}. On unseen speakers random labels change UAR by "
+    f"{answers.difference(shown, 'original', 'ran_lab')}.{answers.about(shown, table)}"
+)
 
 # %% [markdown]
 # Three ways to make the model forget, before the paper's own:
@@ -82,7 +89,7 @@ def unlearn(model, forget, wrong, retain=None, *, steps, learning_rate):
 # What there is to forget: the loss of each clip of the forget set under the original, which was
 # trained on it, and under the model retrained without it.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-loss_pairs"]
 import pandas as pd
 
 from speechunlearn.chapters import figures
@@ -101,7 +108,11 @@ with torch.no_grad():
             "retrained": losses_of(retrained, forget, forget.labels),
         }
     )
-figures.loss_pairs(side_by_side);
+rows = side_by_side.clip(lower=1e-6).sort_values("original", ignore_index=True)
+figure, axis = figures.panels(5.5, 3.2)
+axis.vlines(rows.index, rows.min(axis=1), rows.max(axis=1), color="grey", linewidth=0.8)
+figures.curves(axis, rows, linestyle="none")
+axis.set(xlabel="clips to forget", ylabel="loss (nats)", yscale="log", xticks=[]);
 
 # %% [markdown]
 # The package draws the same labels from the same generator, scores the same losses, and its two

@@ -27,9 +27,17 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab import sentences
 
-answers.of_committed("04_adversarial_and_elastic")
+shown = answers.emotions()
+table = answers.table(shown)
+unlike = sentences.unlike_the_paper(shown.evaluations, ["adv_ela"])
+pages.write(
+    f"Adv. + Ela. leaves a UAR of {answers.uar(table, 'adv_ela')} on the forget set, where models "
+    f"retrained without it have {answers.uar(table, 'retrain')}.{answers.about(shown, table)}"
+    + (f" Reduced variant: {unlike}." if unlike else "")
+)
 
 # %% [markdown]
 # Random labels destroy more than the forget set. The paper holds the rest in place without the
@@ -115,7 +123,7 @@ def unlearn(model, clips, wrong, copies, importance, weights, steps, learning_ra
 # %% [markdown]
 # One clip of the forget set under attack:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-attack_steps"]
 from speechunlearn.chapters import figures
 from speechunlearn.lab import forget_sets
 from speechunlearn.methods import pgd
@@ -131,14 +139,39 @@ bound, clip = min(run.profile.tau_values), forget.waveforms_z[0][None]
 generator = torch.Generator().manual_seed(0)
 start = (2 * torch.rand(clip.shape, generator=generator) - 1) * bound
 moved, path = attack(original, clip, wrong[:1], start, bound, steps=15, sigma=bound / 4)
-figures.attack_steps(*zip(*path, strict=True), bound);
+losses, offsets = zip(*path, strict=True)
+figure, (left, right) = figures.panels(8, 2.8, columns=2)
+left.plot(losses, marker="o", color="black")
+left.set(xlabel="steps", ylabel="loss of the target (nats)", ylim=(0, None))
+right.plot(offsets, marker="s", color="black")
+right.axhline(bound, color="grey", linestyle="--", label="tau")
+right.set(xlabel="steps", ylabel="mean |delta|", ylim=(0, 1.2 * bound))
+right.legend(frameon=False);
 
 # %% [markdown]
 # Which layers hold the weights that matter for the wrong labels:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-by_layer"]
+import re
+
+import pandas as pd
+
+
+def layer_of(name):
+    """The numbered part of a weight's name, or the last two parts."""
+    name = re.sub(r"^network\.|\.parametrizations.*|\.(weight|bias)$", "", name)
+    numbered = re.search(r"\w+\.\d+", name)
+    return " ".join((numbered[0] if numbered else name).split(".")[-2:])
+
+
 importance = fisher(original, forget, wrong)
-figures.by_layer(importance);
+sizes = {name: (value.sum().item(), value.numel()) for name, value in importance.items()}
+table = pd.DataFrame.from_dict(sizes, orient="index", columns=["sum", "weights"])
+layers = table.groupby(layer_of, sort=False).sum().query("sum > 0")  # an unused one has none
+figure, axis = figures.panels(6, 0.8 + 0.28 * len(layers))
+axis.barh(layers.index, layers["sum"] / layers["weights"], color="lightgrey", edgecolor="black")
+axis.set(xlabel="mean importance of a weight", xscale="log")
+axis.invert_yaxis()
 
 # %% [markdown]
 # The package gives the same copies, the same importance and penalty, and the same weights. (The
@@ -211,9 +244,14 @@ print("penalty: the same")
 
 # %%
 from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
-pages.open_choices(protocol.committed("cpu", "ravdess"))
+real = protocol.committed("cpu", "ravdess")
+chosen = real.evaluations.query("variant != ''")["evaluation"]
+real = real.select(evaluation=list(chosen))
+pages.about(real)
+experiments.variants(real).round(2)
 
 # %% [markdown]
 # **In words.** With 1 - Fisher, MAS, 1 - MAS or the Fisher information of single clips, at the
@@ -231,7 +269,28 @@ pages.open_choices(protocol.committed("cpu", "ravdess"))
 # answers are the model's for the very files that play here.
 
 # %%
-pages.heard()
+import base64
+import json
+
+from IPython.display import HTML
+
+folder = protocol.COMMITTED.parent / "heard"
+louder = json.loads((folder / "made_by.json").read_text())["louder"]
+said = {
+    "clip": "The clip: the model answers <em>{said}</em>",
+    "copy": "tau = {tau}, SNR {snr_db} dB: the model answers <em>{said}</em> "
+    "(target <em>{target}</em>)",
+    "perturbation-alone": "What was added at tau = {tau}, alone",
+    "perturbation-louder": f"The same, {louder} times as loud",
+}
+players = []
+for row in pd.read_csv(folder / "heard.csv").to_dict("records"):
+    stem = row["file"].removesuffix(".flac")
+    text = said[stem if stem in said else "copy"].format(**row)
+    sound = base64.b64encode((folder / row["file"]).read_bytes()).decode()
+    source = f"data:audio/flac;base64,{sound}"
+    players.append(f'<p>{text}:<br><audio controls preload="none" src="{source}"></audio></p>')
+HTML("\n".join(players))
 
 # %% [markdown]
 # All three copies reach their target, even the quietest; with one copy for each tau, nothing
@@ -247,12 +306,7 @@ pages.heard()
 #     speechunlearn run 04 --profile cpu --corpus ravdess --root PATH
 
 # %%
-import pandas as pd
 from IPython.display import Audio, Markdown, display
-
-from speechunlearn.chapters import figures
-from speechunlearn.lab import experiments, forget_sets
-from speechunlearn.methods import pgd
 
 seed, forget_id = run.profile.runs[0]
 n = min(run.profile.n_values)
@@ -300,8 +354,21 @@ display(
 )
 display(Audio(copy.waveforms_z[0][: 3 * sampling_rate].numpy(), rate=sampling_rate))
 
-# %%
-figures.clip_and_copy(clips.waveforms_z[0], copy.waveforms_z[0], sampling_rate);
+# %% tags=["figure-clip_and_copy"]
+pieces = {"clip": clips.waveforms_z[0], "adversarial copy": copy.waveforms_z[0]}
+pieces["difference"] = pieces["adversarial copy"] - pieces["clip"]
+figure, axes = figures.panels(10, 4.4, 2, 3, sharex=True, sharey="row")
+for (title, piece), (above, below) in zip(pieces.items(), axes.T, strict=True):
+    seconds = torch.arange(len(piece)) / sampling_rate
+    above.plot(seconds, piece, linewidth=0.5, color="black")
+    above.set_title(title)
+    below.specgram(
+        piece.numpy() + 1e-9, NFFT=400, Fs=sampling_rate, noverlap=240, cmap="magma",
+        vmin=-120, vmax=-30,
+    )
+    below.set_xlabel("time (s)")
+axes[0, 0].set_ylabel("amplitude (standard deviations)")
+axes[1, 0].set_ylabel("frequency (Hz)");
 
 # %% [markdown]
 # The difference is noise-like and spread over all frequencies: it is not another emotion that one

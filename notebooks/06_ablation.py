@@ -25,9 +25,18 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab import experiments
+from speechunlearn.lab import results as protocol
 
-answers.of_committed("06_ablation")
+shown = protocol.committed("cpu", "ravdess").select(forget_id="development")
+table = experiments.shape_over_tau(shown)
+pages.write(
+    f"In {table['rises, then falls'].sum()} of {len(table)} curves (a method and an N each) the "
+    "UAR on unseen speakers rises, then falls, over tau, as in the paper's figure; the best tau "
+    f"keeps a UAR of {table['best'].min():.2f} to {table['best'].max():.2f}. One run a point: no "
+    f"interval, and nothing is decided.{answers.about(shown)}"
+)
 
 # %% [markdown]
 # The paper's Figure 2 shows UAR on the validation speakers over tau, from 0.1 to 0.7, for forget sets
@@ -70,7 +79,7 @@ def loss_of(model, waveform_z, label):
 # One clip and its copy at each tau, beside random noise with the same bound: it is the direction
 # that makes a copy, not the loudness.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-what_tau_means"]
 from dataclasses import replace
 
 import pandas as pd
@@ -99,8 +108,14 @@ for tau in run.profile.tau_values:
         "noise": loss_of(model, clip + noise, target),
         "snr": snr_db(clip, copy), "bound": least_snr_db(tau),
     })
-curve = pd.DataFrame(rows)
-figures.what_tau_means(curve);
+curve = pd.DataFrame(rows).set_index("tau")
+figure, (left, right) = figures.panels(8, 3, columns=2)
+losses = {"copy": "adversarial copy", "noise": "random noise"}
+figures.curves(left, curve[list(losses)].rename(columns=losses))
+left.set(xlabel="tau", ylabel="loss of the target (nats)", ylim=(0, None))
+ratios = {"snr": "adversarial copy", "bound": "all samples moved by tau"}
+figures.curves(right, curve[list(ratios)].rename(columns=ratios))
+right.set(xlabel="tau", ylabel="signal-to-noise ratio (dB)");
 
 # %% tags=["agrees"]
 for row in rows:
@@ -119,10 +134,49 @@ print("a copy has reached its target where the model says it")
 # The committed run of profile `cpu`.
 
 # %%
+from IPython.display import display
+
 from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
-pages.figure2(protocol.committed("cpu", "ravdess"))
+
+def uar_over_tau(rows):
+    """A panel a size of the forget set: UAR on unseen speakers, a line a method."""
+    before = rows.loc[rows["method"] == "original", "value"].iloc[0]
+    by_size = dict(list(rows[rows["method"] != "original"].groupby("n_forget")))
+    figure, axes = figures.panels(
+        1.2 + 2.3 * len(by_size), 2.9, columns=len(by_size), sharey=True, squeeze=False
+    )
+    for axis, (n, part) in zip(axes[0], by_size.items(), strict=True):
+        curves = part.pivot(index="tau", columns="method", values="value")
+        figures.curves(axis, curves.rename(columns=protocol.TITLES))
+        axis.axhline(before, color="grey", linewidth=0.8, label="before unlearning")
+        axis.get_legend().remove()
+        axis.set(title=f"N = {n}", xlabel="tau", ylim=(0, 1))
+    axes[0, 0].set_ylabel("UAR, unseen speakers")
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    return figure, dict(zip(by_size, axes[0], strict=True))
+
+
+real = protocol.committed("cpu", "ravdess").select(forget_id="development")
+pages.about(real)
+uars = real.rows().query("split == 'unseen' and metric == 'uar'")
+figure, axes = uar_over_tau(uars)
+titles = {}  # of a point, for whoever points at it
+for row in uars.query("method != 'original'").itertuples():
+    name = f"{row.method}-{row.n_forget}-{row.tau}"
+    axes[row.n_forget].plot(row.tau, row.value, "o", markersize=12, alpha=0, gid=name)
+    titles[name] = (
+        f"{protocol.TITLES[row.method]}, N = {row.n_forget}, tau = {row.tau}: "
+        f"UAR {row.value:.2f} on unseen speakers, one run"
+    )
+display(figures.with_titles(
+    figure, titles,
+    "UAR on unseen speakers over tau, for each N, on the development forget set; grey: before "
+    "unlearning. Point at a place on a curve to see what it is.",
+))
+experiments.shape_over_tau(real).round(2)
 
 # %% [markdown]
 # **In words.** One run per point, four unseen speakers, and a reduced variant (its settings are
@@ -138,15 +192,10 @@ pages.figure2(protocol.committed("cpu", "ravdess"))
 #
 #     speechunlearn run 06 --profile cpu --corpus ravdess --root PATH
 
-# %%
-from speechunlearn.chapters import figures
-from speechunlearn.lab import experiments
-from speechunlearn.lab import results as protocol
-
+# %% tags=["figure-uar_over_tau"]
 results = run.results(experiments.over_tau(run)["ablation"])
 rows = results.rows().query("split == 'unseen' and metric == 'uar'")
-before = rows.query("method == 'original'")["value"].iloc[0]
-figures.uar_over_tau(rows.query("method != 'original'"), before);
+uar_over_tau(rows);
 
 # %%
 (

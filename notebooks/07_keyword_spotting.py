@@ -27,9 +27,11 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab import results as protocol
 
-answers.of_committed("07_keyword_spotting")
+words = protocol.committed("cpu", "arabic_speech_commands", "keyword")
+pages.write(answers.closest(words, "clips"))
 
 # %% [markdown]
 # Cheng & Amiri (2025) name two kinds of speech unlearning: *sample unlearning*, which removes single
@@ -97,7 +99,7 @@ def dampen(weight, of_forget, of_all, selection):
 # SCRUB on a few clips. At the start student and teacher agree, and a divergence of 0 has no slope:
 # the first max pass has no direction of its own.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-alternation"]
 from copy import deepcopy
 from dataclasses import replace
 
@@ -139,12 +141,19 @@ def standing(name):
 rows = [standing("start")]
 for name in scrub(student, forget, retain, teachers, 3, 4, learning_rate=1e-3):
     rows.append(standing(name))
-figures.alternation(pd.DataFrame(rows));
+passes = pd.DataFrame(rows)
+named = {"forget": "forget: divergence from the teacher", "retain": "retain: cross-entropy"}
+figure, axis = figures.panels(5.5, 3.2)
+figures.curves(axis, passes[list(named)].rename(columns=named))
+axis.set_xticks(range(len(passes)), passes["pass"])
+axis.set(xlabel="after each pass", ylabel="nats", ylim=(0, None));
 
 # %% [markdown]
 # SSD on the same clips: a sample of the weights, and which of them it dampens.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-dampened"]
+import seaborn as sns
+
 selection = 2.0
 of_forget = estimate("fisher", trained, forget, forget.labels)
 of_retain = estimate("fisher", trained, retain, retain.labels)
@@ -155,8 +164,17 @@ both = np.array([
     for of in (of_forget, of_all)
 ])
 both = both[:, both.min(axis=0) > 1e-12 * both.max()]
-sample = np.random.default_rng(0).choice(both.shape[1], size=2000)
-figures.dampened(*both[:, sample], selection);
+forget_side, all_side = both[:, np.random.default_rng(0).choice(both.shape[1], size=2000)]
+chosen, colour = forget_side > selection * all_side, sns.color_palette(figures.PALETTE)[1]
+figure, axis = figures.panels(5, 3.6)
+for which, mark, how, label in (
+    (~chosen, ".", "grey", "left as they are"), (chosen, "^", colour, "dampened"),
+):
+    axis.loglog(all_side[which], forget_side[which], mark, color=how, ms=3, label=label)
+ends = np.array([all_side[all_side > 0].min(), all_side.max()])
+axis.plot(ends, selection * ends, color="black", linewidth=0.8)
+axis.set(xlabel="importance to all clips", ylabel="importance to the forget set")
+axis.legend(frameon=False);
 
 # %% tags=["agrees"]
 from speechunlearn import methods as registry
@@ -215,9 +233,26 @@ pages.forget_sets_of(english, "clips")
 # of digits for images.
 
 # %%
-pages.speech_and_images(
-    {"Arabic words": arabic, "English words": english}, protocol.committed("cpu", "digits", "image")
-)
+from speechunlearn.lab import sentences
+
+images = protocol.committed("cpu", "digits", "image")
+speech = {"Arabic words": arabic, "English words": english}
+pages.write("\n".join(
+    f"- {pages.made_by(real.select(forget_kind='clips'))}" for real in (arabic, english, images)
+))
+tables = {}
+for name, real in speech.items():
+    table = protocol.further_from_retraining(real, images)
+    count = table["further"].value_counts()
+    pages.write(
+        f"**{name}**: of {len(table)} models, the original's included, "
+        f"{count.get('one', 0)} are further from retraining on speech, "
+        f"{count.get('other', 0)} on images; {count.get('undecided', 0)} undecided. "
+        f"{sentences.of_power(table)}"
+    )
+    named = {"one": "speech", "other": "images"}
+    tables[name] = table.replace({"further": named}).rename(columns=named).round(2)
+pd.concat(tables, names=["speech"])
 
 # %% [markdown]
 # Where a comparison had no power (the line above the table says so), nothing follows from it:
@@ -239,11 +274,7 @@ pages.speech_and_images(
 # The model names the word; it is tested on speakers it never heard.
 
 # %%
-import numpy as np
-
-from speechunlearn.chapters import figures, pages
 from speechunlearn.lab import experiments
-from speechunlearn.lab import results as protocol
 
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("label", "nunique"), speakers=("speaker", "nunique")
@@ -314,10 +345,19 @@ pages.cards(clip_results)
 # training set small enough that it remembers what it has seen.
 
 # %%
-images = run.results(asked["images"])
-protocol.side_by_side(
-    {run.corpus: clip_results, "digits": images}, generator=np.random.default_rng(0)
-)
+images, generator = run.results(asked["images"]), np.random.default_rng(0)
+parts = {}
+for name, results in {run.corpus: clip_results, "digits": images}.items():
+    largest = results.select(n_forget=results.reported().sizes[-1])
+    table = protocol.table_of_methods(
+        largest, "validation", n_resamples=500, generator=generator
+    ).pivot(index="method", columns="split")
+    parts[name] = protocol.titled(pd.DataFrame({
+        "unseen UAR": table["value", "unseen"], "forget UAR": table["value", "forget"],
+        "UAR to retrained": table["distance", "forget"],
+        "AUC to retrained": table["mia_auc_distance", "forget"],
+    }))
+pd.concat(parts, axis=1).round(2).rename_axis("method")
 
 # %% [markdown]
 # Distances to retraining on one corpus of each kind, with one small network: whether they say

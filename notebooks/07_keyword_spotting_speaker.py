@@ -27,9 +27,11 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab import results as protocol
 
-answers.of_committed("07_keyword_spotting_speaker")
+words = protocol.committed("cpu", "arabic_speech_commands", "keyword")
+pages.write(answers.closest(words, "speaker"))
 
 # %% [markdown]
 # The third part of chapter 07: the forget set is everything of one speaker, which is what a person who asks for
@@ -43,6 +45,7 @@ answers.of_committed("07_keyword_spotting_speaker")
 
 # %%
 from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
 arabic = protocol.committed("cpu", "arabic_speech_commands", "keyword")
@@ -52,7 +55,8 @@ pages.forget_sets_of(arabic, "speaker")
 # One speaker after another: each request on the model that the last one left.
 
 # %%
-pages.speakers_in_a_row(arabic)
+in_a_row = arabic.select(variant=experiments.SEQUENTIAL_SPEAKERS)
+protocol.sequence_table(in_a_row)
 
 # %% [markdown]
 # ## Run it yourself
@@ -70,8 +74,6 @@ print(run.made_by())
 
 # %%
 import numpy as np
-
-from speechunlearn.lab import experiments
 
 study = run.study("validation")
 experiments.forget_set_table(study)

@@ -27,9 +27,11 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab import results as protocol
 
-answers.of_committed("08_speaker_identification")
+voices = protocol.committed("cpu", "arabic_speech_commands", "speaker")
+pages.write(answers.closest(voices, "class"))
 
 # %% [markdown]
 # The second task of Cheng & Amiri (2025), by the protocol of the chapter on keyword spotting, which
@@ -87,7 +89,7 @@ def delete(model, forget, targets, steps, learning_rate):
 # The clip on which the original is least sure, of the speaker whose removal this chapter reports
 # first:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-struck_out"]
 from copy import deepcopy
 from dataclasses import replace
 
@@ -107,7 +109,19 @@ logits = training.predict(trained, forget).double()
 targets = strike_out(logits, forget.labels)
 unsure = int(logits.softmax(1).max(1).values.argmin())
 answer, target = logits[unsure].softmax(0).numpy(), targets[unsure].numpy()
-figures.struck_out(answer, target, study.labels);
+likeliest = (-answer).argsort(kind="stable")[:10]
+names = [study.labels[k] for k in likeliest]
+figure, axes = figures.panels(
+    8, 0.9 + 0.24 * len(names), columns=2, sharex=True, sharey=True
+)
+for axis, title, values, hatch in (
+    (axes[0], "the original's answer", answer, ""), (axes[1], "the target", target, "///"),
+):
+    axis.barh(
+        names, values[likeliest], color="lightgrey", edgecolor="black", hatch=hatch
+    )
+    axis.set(title=title, xlabel="probability", xlim=(0, 1))
+axes[0].invert_yaxis()
 
 # %% tags=["agrees"]
 from speechunlearn import methods as registry
@@ -139,6 +153,7 @@ print("DELETE: weights equal to 1e-6 after 5 steps")
 
 # %%
 from speechunlearn.chapters import pages
+from speechunlearn.lab import experiments
 from speechunlearn.lab import results as protocol
 
 voices = protocol.committed("cpu", "arabic_speech_commands", "speaker")
@@ -154,7 +169,8 @@ pages.forget_sets_of(voices, "class")
 # One speaker after another, and the audit of the first table:
 
 # %%
-pages.speakers_in_a_row(voices)
+in_a_row = voices.select(variant=experiments.SEQUENTIAL_SPEAKERS)
+protocol.sequence_table(in_a_row)
 
 # %%
 pages.cards(voices.select(forget_kind="clips"))
@@ -174,10 +190,6 @@ pages.cards(voices.select(forget_kind="clips"))
 
 # %%
 import numpy as np
-
-from speechunlearn.chapters import figures, pages
-from speechunlearn.lab import experiments
-from speechunlearn.lab import results as protocol
 
 study.manifest.groupby("split").agg(
     clips=("hash", "size"), words=("cluster", "nunique"), speakers=("label", "nunique")

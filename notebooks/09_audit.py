@@ -26,9 +26,21 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import pages
+from speechunlearn.lab import leaderboard
 
-answers.of_committed("09_audit")
+board = leaderboard.committed("cpu-arabic_speech_commands").ranking.set_index("method")
+passed = {
+    name: f"{board.loc[name, 'cards_passed']} of {board.loc[name, 'cards']}"
+    for name in ("original", "retrain")
+}
+others = board.drop(index=["retrain", "original"])["cards_passed"]
+pages.write(
+    "By models that were retrained without the clips: a report card is passed where each score "
+    f"lies where that of one more retrained model would. Retrained models pass {passed['retrain']} "
+    f"cards, the original {passed['original']}; of {len(others)} methods, {(others == 0).sum()} "
+    f"pass none. (Arabic words, profile `cpu`, n = {board.loc['original', 'runs']} runs.)"
+)
 
 # %% [markdown]
 # A model was asked to forget some clips. Did it? This chapter puts one model through every test of
@@ -107,7 +119,7 @@ def of_one_more(right, quantile):
 # %% [markdown]
 # All pairs of the audited model:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-pairs"]
 def losses(table, split):
     """The losses of one part, in the order of the contents."""
     return table[table["split"] == split].sort_values("hash")["loss"].to_numpy()
@@ -116,12 +128,20 @@ def losses(table, split):
 audited = tables.judged[method]
 outside = "removed" if "removed" in set(audited["split"]) else "unseen"
 members, nonmembers = losses(audited, "forget"), losses(audited, outside)
-figures.pairs(members, nonmembers);
+won = np.less.outer(np.sort(members), np.sort(nonmembers))  # dark: the member's is lower
+figure, axis = figures.panels(5.5, 3.4)
+axis.pcolormesh(won, cmap="Greys", vmin=-0.2, vmax=1.4)
+axis.set(
+    xlabel="clips not trained on, by their loss", ylabel="forgotten clips, by their loss",
+    xticks=[], yticks=[],
+);
 
 # %% [markdown]
 # One clip, under the models that heard it, under those that never did, and under the audited one:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "figure-likelihoods"]
+import pandas as pd
+
 from speechunlearn.audit.predictions import forget_logits
 
 
@@ -136,7 +156,19 @@ hearers = [tables.judged["original"], *tables.originals]
 heard = np.array([of_clip(table) for table in hearers])
 never = np.array([of_clip(table) for table in tables.retrained])
 value = of_clip(audited)
-figures.likelihoods(value, heard, never);
+both = np.concatenate([heard, never, [value]])
+grid = np.linspace(-0.5, 1.5, 300) * np.ptp(both) + both.min()
+shadows = {"heard the clip": heard, "never heard it": never}
+densities = {
+    name: norm.pdf(grid, of.mean(), of.std(ddof=1)) for name, of in shadows.items()
+}
+figure, axis = figures.panels(5.5, 3)
+figures.curves(axis, pd.DataFrame(densities, index=grid), marker="")
+for of, how in zip(shadows.values(), figures.styles(shadows).values(), strict=True):
+    axis.plot(of, np.zeros_like(of), linestyle="none", **how)
+axis.axvline(value, color="black", linestyle=":", label="the attacked model")
+axis.set(xlabel="logit-scaled confidence of the true class", ylabel="density")
+axis.legend(frameon=False, fontsize=8);
 
 # %% tags=["agrees"]
 from speechunlearn.audit import membership, scoring
@@ -169,7 +201,13 @@ print("interval of one more retrained model: the same")
 # The same method in the committed leaderboard of profile `cpu`: Arabic words, the first run.
 
 # %%
-pages.committed_card("cpu-arabic_speech_commands", method)
+board = leaderboard.committed("cpu-arabic_speech_commands")
+first = board.scores[["seed", "forget_id"]].min()
+card = board.scores.query(
+    "seed == @first.seed and forget_id == @first.forget_id and method == @method"
+)
+pages.write(pages.made_by(board.results) if len(card) else "*No results of it are committed yet.*")
+pages.card(card) if len(card) else None
 
 # %% [markdown]
 # ## Run it yourself
@@ -185,12 +223,22 @@ pages.committed_card("cpu-arabic_speech_commands", method)
 # The loss on each forgotten clip. A model that remembers has small ones; one that was pushed too
 # far has larger ones than a model that never heard the clips.
 
-# %%
-from speechunlearn.lab.results import TITLES
+# %% tags=["figure-losses"]
+import seaborn as sns
 
-shown = {"original": tables.judged["original"], method: tables.judged[method]}
-shown["retrain"] = tables.retrained[0]
-figures.losses({TITLES[name]: clips for name, clips in shown.items()});
+from speechunlearn.lab import results as protocol
+
+models = {"original": tables.judged["original"], method: tables.judged[method]}
+models["retrain"] = tables.retrained[0]
+figure, axis = figures.panels(5.5, 3.2)
+for (name, clips), line in zip(models.items(), figures.LINES, strict=False):
+    loss = clips.loc[clips["split"] == "forget", "loss"].clip(lower=1e-6)
+    sns.ecdfplot(
+        x=loss, ax=axis, label=protocol.TITLES[name], linestyle=line,
+        color=figures.OF_METHOD[name]["color"], log_scale=True,
+    )
+axis.set(xlabel="loss on a forgotten clip (nats)", ylabel="share of the clips at most there")
+axis.legend(frameon=False);
 
 # %% [markdown]
 # ### Attacks
@@ -207,17 +255,36 @@ figures.losses({TITLES[name]: clips for name, clips in shown.items()});
 # unlearn.
 
 # %%
+def attacks(clips):
+    """What every attack reaches on a model, beside the retrained models."""
+    table = auditor.attacks(clips, generator=generator)
+    measures = {"auc": "AUC", "eer": "EER", "tpr": "TPR\u00a01\u00a0%"}
+    interval = zip(table["value"], table["low"], table["high"], strict=True)
+    return pd.DataFrame({
+        "attack": table["attack"].map(report_card.NAMES).str.removesuffix(", AUC"),
+        "measure": table["measure"].map(measures),
+        "value": [protocol.with_interval(*row) for row in interval],
+        **{name: table[name].map(protocol.number) for name in ("retrained", "distance", "spread")},
+    }).set_index(["attack", "measure"])
+
+
 generator = np.random.default_rng(0)
-pages.attacks(auditor, tables.judged["original"], generator)
+attacks(tables.judged["original"])
 
 # %%
-pages.attacks(auditor, tables.judged[method], generator)
+attacks(tables.judged[method])
 
 # %% [markdown]
 # What still differs between the matched clips:
 
 # %%
-pages.imbalance(auditor)
+left = auditor.matching.imbalance
+pd.DataFrame([{
+    "pairs": left.n_pairs, "without a partner": left.n_unmatched,
+    "same class": left.agreement["label"],
+    "mean difference of duration (s)": left.mean_difference,
+    "in standard deviations": left.standardised,
+}]).round(3)
 
 # %% [markdown]
 # ### Closeness
@@ -226,14 +293,77 @@ pages.imbalance(auditor)
 # the best that can be expected: no method can be asked to be closer.
 
 # %%
-closeness = experiments.closeness_table(study, evaluations, method, seed, forget_id)
-closeness.filter(regex="^(?!GUM)", axis=0)
+from scipy.special import softmax
+
+from speechunlearn.audit import closeness
+from speechunlearn.models import training
+
+
+def probabilities(clips):
+    """What a model says of the forgotten clips: a probability a class."""
+    return softmax(forget_logits(clips), axis=1)
+
+
+def factors(of, attack=False):
+    """What ToW multiplies; in ToW-MIA, the AUC of the attack is the first factor."""
+    first = {"mia": of["forget", "mia_auc"]} if attack else {"forget": of["forget", "uar"]}
+    return first | {split: of[split, "uar"] for split in ("retain", "unseen")}
+
+
+compared = {
+    "Original": tables.judged["original"], protocol.TITLES[method]: tables.judged[method],
+    "Retrained, another seed": tables.retrained[1], "Retrained": tables.retrained[0],
+}
+scores = {
+    name: scoring.scores(clips, evaluations.n_labels) for name, clips in compared.items()
+}
+forget_set = experiments.ranked_forget_set(study, forget_id)
+forget = study.forget(forget_set)
+fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
+reference, retrained = tables.retrained[0], scores["Retrained"]
+columns = {}
+for name, clips in compared.items():
+    both = losses(clips, "forget"), losses(reference, "forget")
+    columns[name] = {
+        "ToW": closeness.tow(factors(scores[name]), factors(retrained)),
+        "ToW-MIA": closeness.tow_mia(factors(scores[name], True), factors(retrained, True)),
+        "ZRF": closeness.zrf(probabilities(clips), fresh),
+        "activation distance": closeness.activation_distance(
+            probabilities(clips), probabilities(reference)
+        ),
+        "losses, KS": closeness.loss_ks(*both), "losses, EMD": closeness.loss_emd(*both),
+    }
+table = pd.DataFrame(columns)
+table.loc[table.index != "ZRF", "Retrained"] = np.nan  # which all others are compared with
+table.map(lambda value: protocol.number(value, 3))
 
 # %% [markdown]
 # GUM also counts the time taken, so its value depends on the machine:
 
 # %% tags=["nbval-ignore-output"]
-closeness.filter(like="GUM", axis=0)
+seconds = evaluations.evaluations.groupby(["method", "variant"])["seconds"].first()
+took = {
+    "Original": 0.0, protocol.TITLES[method]: seconds[method, ""],
+    "Retrained, another seed": seconds["retrain", protocol.ANOTHER_SEED],
+}
+reached = {name: of["forget", "mia_auc"] for name, of in scores.items()}
+n_forget, n_unseen = (int((reference["split"] == part).sum()) for part in ("forget", "unseen"))
+resolution = np.sqrt(scoring.auc_variance(reached["Retrained"], n_forget, n_unseen))
+columns = {}
+for name, spent in took.items():
+    known = {
+        "mia_original": reached["Original"], "mia_unlearned": reached[name],
+        "mia_retrained": reached["Retrained"], "score_unlearned": scores[name]["unseen", "uar"],
+        "score_retrained": retrained["unseen", "uar"], "seconds_unlearned": spent,
+        "seconds_retrained": seconds["retrain", ""],
+    }
+    columns[name] = {
+        "GUM, as published": closeness.gum(**known).value,
+        "GUM, bounded": closeness.gum_bounded(**known, resolution=resolution).value,
+    }
+pd.DataFrame(columns).map(lambda value: protocol.number(value, 3)).assign(
+    Retrained=protocol.MISSING
+)
 
 # %% [markdown]
 # ### Relearning
@@ -243,9 +373,25 @@ closeness.filter(like="GUM", axis=0)
 # comes back faster than one that never heard them.
 
 # %%
-experiments.relearning_table(
-    study, method, seed, forget_id, **run.tuned_hyperparameters().get(method, {})
-).round(2)
+from speechunlearn import methods
+from speechunlearn.lab.relearning import relearn
+
+tuned = run.tuned_hyperparameters().get(method, {})
+models = {
+    "original": study.original(seed),
+    method: study.unlearned(method, forget_set, seed, **tuned),
+    "retrain": study.retrained(seed, forget_set),
+}
+descent = methods.parameters("ran_lab", **study.profile.methods.get("ran_lab", {}))
+curves = {name: relearn(model, forget, descent, seed=seed) for name, model in models.items()}
+rows = {}
+for name, curve in curves.items():
+    index = closeness.anamnesis(curve, curves["retrain"], curves["original"][0])
+    rows[protocol.TITLES[name]] = {
+        "before": curve[0], "after": curve[-1], "steps to come back": index.unlearned,
+        "anamnesis index": index.value, "at least": index.low, "at most": index.high,
+    }
+pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(2)
 
 # %% [markdown]
 # ### The report card
@@ -254,10 +400,10 @@ experiments.relearning_table(
 # {ref}`average gap <metric-average_gap>` and its halves, in forgetting and in utility.
 
 # %%
-pages.card(auditor.card(tables.judged["original"]))
+pages.card(auditor.card(tables.judged["original"]).scores)
 
 # %%
-pages.card(auditor.card(tables.judged[method]))
+pages.card(auditor.card(tables.judged[method]).scores)
 
 # %% [markdown]
 # ## What to remember

@@ -30,9 +30,23 @@ run = context.start(
 )
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, pages
+from speechunlearn.lab.results import TITLES, with_interval
 
-answers.of_committed("10_leaderboard")
+said = []
+for title, board in answers.leaderboards():
+    board = board[board["forget_only"] & (board["method"] != "original")]
+    first, second = board.iloc[0], board.iloc[1]
+    said.append(
+        f"{title}: {TITLES[first['method']]}, "
+        f"{with_interval(first['gap'], first['gap_low'], first['gap_high'])} "
+        f"(next: {TITLES[second['method']]}, {second['gap']:.2f}, p = {second['p']:.2f}; "
+        f"n = {first['runs']} runs)"
+    )
+pages.write(
+    "Of the methods that use the forget set alone, by the average gap to retraining. "
+    f"{'. '.join(said)}. With three runs no first place is certain."
+)
 
 # %% [markdown]
 # Every method on the same forget sets, judged by the same audit, beside models that were retrained.
@@ -106,43 +120,191 @@ print("average gap: the same")
 #
 # {doc}`The page of the leaderboards <../book/leaderboard>` has every row, and says how to enter a method.
 
+# %%
+import json
+
+import pandas as pd
+from IPython.display import display
+
+from speechunlearn.chapters import figures, pages
+from speechunlearn.lab import leaderboard, tuning
+from speechunlearn.lab import results as protocol
+
+COLUMNS = {
+    "gap": "average gap", "forgetting": "forgetting distance", "utility": "utility distance",
+    "p": "p", "forget_uar": "forget UAR", "retain_uar": "retain UAR",
+    "unseen_uar": "unseen UAR", "mia_matched": "matched", "mia_likelihood_ratio": "likeness",
+}
+
+
+def rounded(table, *names):
+    """Columns as text: distances and p with three digits, the others with two."""
+    digits = dict.fromkeys(("gap", "forgetting", "utility", "p"), 3)
+    return table[list(names)].apply(
+        lambda column: column.map(lambda v: protocol.number(v, digits.get(column.name, 2)))
+    ).rename(columns=COLUMNS)
+
+
+def with_intervals(table, name):
+    """A distance with its 95 % interval."""
+    rows = table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
+    return [protocol.with_interval(*row, 3) for row in rows]
+
+
+def cards_passed(table):
+    """How many report cards passed, of how many."""
+    both = zip(table["cards_passed"], table["cards"], strict=True)
+    return [f"{passed} of {cards}" if cards else "–" for passed, cards in both]
+
+
+def by_name(table, columns):
+    """Rows by the method, and by the one whose answers they have, too."""
+    same = table["same_as"].map(lambda name: f" (= {name})" if name else "")
+    return pd.DataFrame(columns).set_index((table["method"] + same).rename("method"))
+
+
+def with_forget_set_alone(table):
+    """The methods that use the forget set alone, with a test against the first of them."""
+    runs = table["runs"].iloc[0]
+    pages.write(
+        f"Means over n = {runs} runs (a training seed and a forget set each). `p`: that a method's "
+        "gap is no other than that of the first, from a paired bootstrap of "
+        f"n = {runs} runs and of speakers (or what the task keeps apart), by Holm's correction. "
+        "A `p` above .05 tells two methods apart no more than chance does."
+    )
+    table = table[table["forget_only"]]
+    return by_name(table, rounded(
+        table, "gap", "p", "forget_uar", "retain_uar", "unseen_uar", "mia_matched",
+        "mia_likelihood_ratio",
+    ))
+
+
+def pareto(table):
+    """How far methods are from retraining in utility, over how far in forgetting."""
+    shown = table[~table["method"].isin(["retrain", "original"])]
+    costs = shown[["forgetting", "utility"]].to_numpy()
+    better = (costs <= costs[:, None]).all(axis=2) & (costs < costs[:, None]).any(axis=2)
+    front = shown[~better.any(axis=1)].sort_values("forgetting")
+    figure, axis = figures.panels(7, 4.6)
+    titles = {}
+    for row in shown.itertuples():
+        how, name = figures.OF_METHOD[row.method], f"point-{row.method}"
+        face = how["color"] if row.forget_only else "none"
+        axis.plot(
+            row.forgetting, row.utility, linestyle="none", markersize=8, gid=name,
+            markerfacecolor=face, **how,
+        )
+        near, far = (
+            f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in (
+                (row.forgetting, row.forgetting_low, row.forgetting_high),
+                (row.utility, row.utility_low, row.utility_high),
+            )
+        )
+        titles[name] = (
+            f"{protocol.TITLES[row.method]}: forgetting distance {near}, utility distance {far}, "
+            f"n = {row.runs} runs"
+        )
+    axis.plot(front["forgetting"], front["utility"], color="grey", linewidth=0.8, zorder=0)
+    # methods with the same answers share a point, and its name
+    points = front.groupby(["forgetting", "utility"])["method"].agg(list)
+    for number, ((x, y), names) in enumerate(reversed(list(points.items()))):
+        left = x < shown["forgetting"].mean()
+        axis.annotate(
+            ", ".join(protocol.TITLES[name] for name in names), (x, y), fontsize=9,
+            xytext=(7 if left else -7, -12 if number % 2 else 7), textcoords="offset points",
+            horizontalalignment="left" if left else "right",
+        )
+    axis.margins(x=0.08, y=0.08)
+    axis.set(xlabel="forgetting distance", ylabel="utility distance, stretched near 0")
+    axis.set_yscale("asinh", linear_width=0.01)
+    axis.set_yticks([0, 0.01, 0.03, 0.1, 0.3], ["0", ".01", ".03", ".1", ".3"])
+    return figures.with_titles(
+        figure, titles,
+        "Distance to retraining in both halves: nearer to the lower left corner is better. "
+        "Filled: the method uses the forget set alone. Grey: the Pareto front, of which the "
+        "methods are named; point at any other to see its name, values and intervals. Which "
+        "method is on the front may be chance.",
+    )
+
+
+def show_committed(folder):
+    """What made a committed leaderboard, both distances, and the forget-set-only methods."""
+    board = leaderboard.committed(folder)
+    evaluations = board.results.evaluations
+    profile, corpus, task = evaluations[["profile", "corpus", "task"]].iloc[0]
+    originals = evaluations[evaluations["method"] == "original"]
+    fast = json.loads(originals["hyperparameters"].iloc[0]).get("fast")
+    pages.write(pages.made_by(board.results))
+    pages.write(
+        "A row again, by its method: "
+        f"`speechunlearn run 10 --profile {profile} --corpus {corpus} --root PATH "
+        f"-p task={task} -p methods=METHOD{' -p fast=true' if fast else ''}`"
+    )
+    tuned = tuning.frozen(profile, corpus, task)
+    said = [] if tuned is None else [pages.budget(tuned)]
+    said += [leaderboard.REDESIGNED] if leaderboard.OURS in set(evaluations["method"]) else []
+    pages.write(" ".join(said))
+    display(pareto(board.ranking))
+    pages.write("**Methods that use the forget set alone**")
+    return with_forget_set_alone(board.ranking)
+
+
+def changes(table):
+    """What becomes of methods when something about them is changed."""
+    columns = rounded(
+        table, "gap", "forgetting", "utility", "forget_uar", "mia_matched",
+        "mia_likelihood_ratio",
+    )
+    return columns.assign(**{"cards passed": cards_passed(table)})
+
+
+def show_committed_changes(folder):
+    """The component ablation and the requests of a committed leaderboard."""
+    board = leaderboard.committed(folder)
+    for title, table in (
+        ("Component ablation of self-distillation", board.component_ablation),
+        ("Sequential unlearning, in five requests", board.sequential),
+    ):
+        if table is not None:
+            runs = board.ranking["runs"].iloc[0]
+            pages.write(f"**{title}** (means over n = {runs} runs)")
+            display(changes(table))
+
 # %% [markdown]
 # ### RAVDESS emotions, N = 100
 
 # %%
-from speechunlearn.chapters import pages
-
-pages.committed_leaderboard("cpu-ravdess")
+show_committed("cpu-ravdess")
 
 # %% [markdown]
 # What each component of our method does there, and sequential requests:
 
-# %%
-pages.changed("cpu-ravdess")
+# %% tags=["hide-cell"]
+show_committed_changes("cpu-ravdess")
 
 # %% [markdown]
 # ### Arabic words, a twentieth of the training clips
 
 # %%
-pages.committed_leaderboard("cpu-arabic_speech_commands")
+show_committed("cpu-arabic_speech_commands")
 
 # %% [markdown]
 # What each component of our method does there, and sequential requests:
 
-# %%
-pages.changed("cpu-arabic_speech_commands")
+# %% tags=["hide-cell"]
+show_committed_changes("cpu-arabic_speech_commands")
 
 # %% [markdown]
 # ### Arabic speakers, a twentieth of the training clips
 
 # %%
-pages.committed_leaderboard("cpu-arabic_speech_commands-speaker")
+show_committed("cpu-arabic_speech_commands-speaker")
 
 # %% [markdown]
 # What each component of our method does there, and sequential requests:
 
-# %%
-pages.changed("cpu-arabic_speech_commands-speaker")
+# %% tags=["hide-cell"]
+show_committed_changes("cpu-arabic_speech_commands-speaker")
 
 # %% [markdown]
 # ## Run it yourself
@@ -162,13 +324,20 @@ pages.changed("cpu-arabic_speech_commands-speaker")
 # forget set alone does not have.
 
 # %%
-import numpy as np
-
-from speechunlearn.chapters import pages
-from speechunlearn.lab import experiments, leaderboard
-
-trials_made = run.trials()
-pages.trials(trials_made)
+tried = run.trials()
+best = tried[tried["chosen"]].set_index("method")
+used = best.drop_duplicates(["forget_id", "n_forget", "seed", "unseen_clips"])
+pages.write("\n".join(
+    f"- tuned on: forget set {row.forget_id}, {row.n_forget} clips, seed {row.seed}, "
+    f"{row.unseen_clips} spare unseen clips; the gap is that to one model retrained "
+    "without the forget set"
+    for row in used.itertuples()
+))
+pd.DataFrame({
+    "trials": tried["method"].value_counts(),
+    "chosen": best["overrides"].str.strip("{}").str.replace('"', ""),
+    "average gap": best["gap"].round(3),
+}).loc[best.index].rename(index=protocol.TITLES)
 
 # %% [markdown]
 # ### The methods
@@ -188,22 +357,45 @@ evaluations, scores = run.leaderboard(
     evaluation for group in asked.values() for evaluation in group
 )
 table = leaderboard.ranking(evaluations, scores, generator=np.random.default_rng(0))
-pages.ranking(table)
+runs, n_clips = table[["runs", "clips"]].iloc[0]
+pages.write(
+    f"Means over n = {runs} runs (a training seed and a forget set each); in brackets 95 % "
+    f"intervals of a bootstrap of these {runs} and of speakers (or what the task keeps apart). "
+    f"Answers changed: of n = {n_clips} clips."
+)
+by_name(table, {
+    "data used": table["needs"].replace("", "–"),
+    **{COLUMNS[name]: with_intervals(table, name) for name in ("gap", "forgetting", "utility")},
+    "answers changed": [f"{protocol.number(100 * share, 1)} %" for share in table["changed"]],
+    "cards passed": cards_passed(table),
+})
 
 # %% [markdown]
 # Those that use the forget set alone, with `p` of a test against the first of them; their UAR; and the AUC of
 # the attack on matched clips and of {ref}`likeness to the originals <metric-mia_likelihood_ratio>`:
 
 # %%
-pages.ranking(table, forget_only=True)
+with_forget_set_alone(table)
 
 # %% tags=["nbval-ignore-output"]
-pages.costs(table)
+cost = table.assign(method=table["method"].map(protocol.TITLES)).set_index("method")
+cost[["seconds", "forward_backward", "peak_memory_mb"]].round({"peak_memory_mb": 0})
 
-# %%
-from speechunlearn.chapters import figures
-
-figures.forgetting_and_cost(table);
+# %% tags=["figure-forgetting_and_cost"]
+figure, axes = figures.panels(9, 4 + 0.05 * len(table), columns=2, sharey=True)
+for row in table.itertuples():
+    how = figures.OF_METHOD[row.method]
+    face = how["color"] if row.forget_only else "none"  # of those that use more
+    for axis, across in zip(axes, (row.relative_utility, row.forward_backward), strict=True):
+        ends = [row.gap_low, row.gap_high]
+        axis.plot([across] * 2, ends, color=how["color"], linewidth=0.8)
+        axis.plot(
+            across, row.gap, markerfacecolor=face, linestyle="none", markersize=7,
+            label=protocol.TITLES[row.method], **how,
+        )
+axes[0].set(xlabel="share of the original's UAR kept, unseen", ylabel="average gap")
+axes[1].set(xlabel="clips sent forward and backward", xscale="symlog")
+figures.legend_below(figure, axes[1], ncols=6, fontsize=9)
 
 # %% [markdown]
 # ### Component ablation of self-distillation
@@ -211,7 +403,7 @@ figures.forgetting_and_cost(table);
 # The method {ref}`perturbed <method-perturbed>` is ours. Each row changes one component of it; means over the same runs:
 
 # %%
-pages.beside(leaderboard.component_ablation(evaluations)) if "perturbed" in run.ranked() else None
+changes(leaderboard.component_ablation(evaluations)) if "perturbed" in run.ranked() else None
 
 # %% [markdown]
 # ### Sequential unlearning, in five requests
@@ -220,7 +412,7 @@ pages.beside(leaderboard.component_ablation(evaluations)) if "perturbed" in run.
 # Of self-distillation there is a row without the concatenated clips.
 
 # %%
-pages.beside(leaderboard.sequential(evaluations)) if {*experiments.SEQUENTIAL} & {
+changes(leaderboard.sequential(evaluations)) if {*experiments.SEQUENTIAL} & {
     *run.ranked()
 } else None
 

@@ -22,9 +22,55 @@ from speechunlearn.chapters import context
 run = context.start(profile, corpus, root, encoder, skip_bad, cache, results, task=task)
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+import pandas as pd
 
-answers.of_committed("13_unlearnable_audio")
+from speechunlearn.chapters import pages
+from speechunlearn.lab import results as protocol
+
+benchmarks = protocol.COMMITTED.parent / "benchmarks"
+rows = pd.read_csv(benchmarks / "protection.csv", dtype={"commit": str})
+main = rows[rows["question"] == "main"]
+
+
+def share_intervals(rows, by, value="uar"):
+    """Means over runs of recalls, of which an interval ends at 0 and 1."""
+    table = pages.t_intervals(rows, by, value)
+    return table.assign(low=table["low"].clip(0, 1), high=table["high"].clip(0, 1))
+
+
+def as_text(table, digits=2):
+    """A mean with its interval; of a single run the value alone."""
+    return [
+        protocol.with_interval(row.value, row.low, row.high, digits) if row.n > 1
+        else protocol.number(row.value, digits) for row in table.itertuples()
+    ]
+
+
+def told(rows, by):
+    """UAR by condition, as numbers and as text."""
+    table = share_intervals(rows, [by]).set_index(by)
+    return table.assign(text=as_text(table))
+
+
+small = main[main["model"] == "mfcc conv"]
+words = told(small[small["task"] == "keyword"], "method")
+voices = told(small[small["task"] == "speaker"], "method")
+changed = main[(main["model"] == "quality") & (main["task"] == "keyword")]
+snr = changed.groupby("method")["snr_db"].mean().map("{:.0f} dB".format)
+attacked = rows[(rows["question"] == "attack") & (rows["task"] == "keyword")]
+attacked = told(attacked[attacked["method"] == "poscuda"], "attack").query("n > 1")
+best = attacked["value"].idxmax()
+pages.write(
+    "Only in part. A model trained on words of which a patch of 0.25 s was blurred (PosCUDA at "
+    f"{snr['poscuda']}) names clean words of other speakers with a UAR of "
+    f"{words.loc['poscuda', 'text']}; trained on unprotected words, {words.loc['none', 'text']}; "
+    f"on words that are blurred from end to end (CUDA at {snr['cuda']}), "
+    f"{words.loc['cuda', 'text']}. Of what a trainer does against PosCUDA, *{best}* went furthest "
+    f"here, to {attacked.loc[best, 'text']}. Speakers are named with "
+    f"{voices.loc['poscuda', 'text']} after PosCUDA, {voices.loc['none', 'text']} without. (Arabic "
+    "words, small models on MFCC trained from scratch, "
+    f"n = {words['n'].min()} runs of words, {voices['n'].min()} of speakers.)"
+)
 
 # %% [markdown]
 # Unlearning comes after the harm. A speaker who does not want to be learnt from could act
@@ -99,8 +145,21 @@ outside = np.r_[: patch.start, patch.stop : len(clip)]
 assert np.array_equal(theirs[outside], clip[outside])
 print("place, filter and patch: the same, and outside of it not a bit has changed")
 
-# %%
-figures.protected_patch(clip, theirs, patch, key.filter_of(label)[1], 16_000);
+# %% tags=["figure-protected_patch"]
+import seaborn as sns
+
+seconds, weights = np.arange(len(clip)) / 16_000, key.filter_of(label)[1]
+figure, (left, right) = figures.panels(10, 2.8, columns=2, width_ratios=(3, 1))
+left.plot(seconds, clip, linewidth=0.5, color="black", label="clip")
+left.plot(
+    seconds[patch], theirs[patch], linewidth=0.5, color=sns.color_palette(figures.PALETTE)[1],
+    label="its patch, blurred",
+)
+left.axvspan(seconds[patch][0], seconds[patch][-1], color="lightgrey", zorder=0)
+left.set(xlabel="time (s)", ylabel="amplitude (standard deviations)")
+left.legend(frameon=False, fontsize=8)
+right.vlines(np.arange(taps), 0, weights, color="black", linewidth=1)
+right.set(xlabel="tap", ylabel="weight", ylim=(0, None));
 
 # %% [markdown]
 # ## On real speech
@@ -114,11 +173,50 @@ figures.protected_patch(clip, theirs, patch, key.filter_of(label)[1], 16_000);
 # protection, one that contains 0 decides nothing.
 
 # %%
-from speechunlearn.chapters import unlearnable
+NAMES = {"none": "not protected", "poscuda": "PosCUDA", "cuda": "CUDA"}
+SCRATCH = ("mfcc conv", "mfcc gru", "mfcc transformer", "raw conv")  # trained from scratch
 
-rows = unlearnable.committed()
-unlearnable.made_by(rows)
-unlearnable.main(rows)
+
+def runs_of(table, index):
+    """Of how many runs the numbers of each row are."""
+    n = table.groupby(index, sort=False)["n"].agg(["min", "max"])
+    several = n.astype(str).agg("–".join, axis=1)
+    return n["min"].astype(str).where(n["min"] == n["max"], several)
+
+
+def by_method(table, index):
+    """The methods side by side, and of how many runs each row is."""
+    wide = table.assign(method=table["method"].replace(NAMES)).pivot_table(
+        index=index, columns="method", values="text", aggfunc="first", sort=False
+    )
+    columns = [name for name in NAMES.values() if name in wide]
+    columns += [name for name in wide if name not in columns]
+    wide = wide[columns].fillna("not run").rename_axis(columns=None)
+    return wide.assign(n=runs_of(table, index))
+
+
+def beside(rows, by):
+    """UAR after each method, and what it costs: the mean difference of the same runs."""
+    index = ["task", by]
+    table = share_intervals(rows, [*index, "method"])
+    runs = rows.pivot_table(index=[*index, "run"], columns="method", values="uar", sort=False)
+    for method in [name for name in NAMES if name in runs and name != "none"]:
+        cost = (runs["none"] - runs[method]).dropna().reset_index(name="uar")
+        cost = pages.t_intervals(cost, index, "uar").assign(method=f"{NAMES[method]} costs")
+        table = pd.concat([table, cost])
+    return by_method(table.assign(text=as_text(table)), index)
+
+
+condition = ["task", "model", "method", "patch_seconds", "taps", "blur", "share", "attack"]
+counted = rows.groupby(condition)["run"].nunique().reset_index()
+planned = counted["task"].map({"keyword": 5, "speaker": 3, "emotion": 3})
+pages.write(
+    f"{len(rows)} rows, {rows['seconds'].sum() / 60:.0f} minutes on {rows['machine'].iloc[0]}; "
+    f"code {', '.join(rows['commit'].unique())}. Of {len(counted)} conditions, "
+    f"{int((counted['run'] < planned).sum())} with fewer runs than planned (5 of keywords, 3 of "
+    "speakers and emotions)."
+)
+beside(main[main["model"] != "quality"], "model")
 
 # %% [markdown]
 # Recordings that are blurred from end to end teach every model little, whatever the task. The patch
@@ -134,18 +232,75 @@ unlearnable.main(rows)
 # Distill-MOS {cite}`stahl2025distillation` estimates of 16 clips a run. It was made for sentences,
 # and rates single words low before anything is done to them.
 
-# %%
-figures.unlearnability(unlearnable.trade_off(rows), unlearnable.over_share(rows));
+# %% tags=["figure-unlearnability"]
+filters = ["method", "patch_seconds", "taps", "blur"]
+words = rows[rows["task"] == "keyword"]
+swept = words[words["question"].isin(["main", "sweep"])]
+ratios = pages.t_intervals(swept[swept["model"] == "quality"], filters, "snr_db")
+over_ratio = share_intervals(swept[swept["model"] == "mfcc conv"], filters).merge(
+    ratios[[*filters, "value"]].rename(columns={"value": "snr_db"}), on=filters
+)
+shared = words[words["question"].isin(["main", "share"]) & (words["method"] != "cuda")]
+shared = shared.assign(share=shared["share"].where(shared["method"] != "none", 0.0))
+over_share = share_intervals(shared[shared["model"] == "mfcc conv"], ["share"])
+over_share = over_share.sort_values("share")
+
+
+def with_bars(axis, x, table, **how):
+    """Draw means with their intervals."""
+    bars = [table["value"] - table["low"], table["high"] - table["value"]]
+    axis.errorbar(x, table["value"], bars, capsize=2, **how)
+
+
+figure, (left, right) = figures.panels(9, 3.4, columns=2, sharey=True)
+look = figures.styles(over_ratio["method"].unique())
+for method, of_method in over_ratio.groupby("method"):
+    with_bars(
+        left, of_method["snr_db"], of_method, linestyle="none", label=NAMES[method],
+        **look[method],
+    )
+left.set(xlabel="SNR (dB)", ylabel="UAR on clean speech", ylim=(0, 1))
+left.legend(frameon=False, fontsize=8)
+with_bars(right, over_share["share"], over_share, color="black", marker="o")
+right.set(xlabel="share of clips protected");
 
 # %%
-unlearnable.quality(rows)
+ratings = pd.read_csv(benchmarks / "protection_mos.csv").query("task == 'keyword'")
+once = ratings.drop_duplicates("run")
+tried = swept[swept["model"].isin(["mfcc conv", "quality"]) & (swept["method"] != "none")]
+unprotected = as_text(pages.t_intervals(once, ["task"], "mos_unprotected"))[0]
+pages.write(
+    f"Two random halves of the unprotected clips lie "
+    f"{protocol.number(tried['frechet_halves'].mean())} apart: of half as many clips each, few "
+    "enough that most of it is chance. Their MOS is estimated as "
+    f"{unprotected}, n = {len(once)}."
+)
+tried, columns = pd.concat([tried, ratings]), {}
+for value, title, digits in (
+    ("uar", "UAR on clean speech", 2), ("snr_db", "SNR (dB)", 1),
+    ("frechet", "Fréchet distance", 2), ("mos", "MOS, estimated", 2),
+):
+    intervals = share_intervals if value == "uar" else pages.t_intervals
+    table = intervals(tried.dropna(subset=[value]), filters, value)
+    columns[title] = table.assign(text=as_text(table, digits)).set_index(filters)["text"]
+    columns["n"] = runs_of(table, filters)
+columns["n"] = columns.pop("n")  # the last column
+wide = pd.DataFrame(columns).fillna("not run").sort_index().reset_index()
+patches = wide["patch_seconds"].map("{:g}".format).where(wide["method"] != "cuda", "all")
+wide["method"], wide["patch_seconds"] = wide["method"].map(NAMES), patches
+wide.rename(columns={"patch_seconds": "patch (s)"}).set_index("method")
 
 # %% [markdown]
 # The smaller the share of protected clips, the smaller the effect, with every model: half of the
 # clips, left as they are, teach nearly as much as all of them would.
 
 # %%
-unlearnable.shares(rows)
+table = share_intervals(shared[shared["model"].isin(SCRATCH)], ["model", "share"])
+table = table.assign(text=as_text(table))
+wide = table.pivot(index="model", columns="share", values="text").fillna("not run")
+wide.rename(columns="{:.0%}".format).rename_axis(columns=None).assign(
+    n=runs_of(table, ["model"])
+)
 
 # %% [markdown]
 # ### What a trainer who expects it can do
@@ -158,7 +313,12 @@ unlearnable.shares(rows)
 # protected clip. The first column shows where a change hurts unprotected speech, too.
 
 # %%
-unlearnable.attacks(rows)
+attacked = rows[rows["question"].isin(["main", "attack"])]
+attacked = attacked[attacked["model"].isin(["mfcc conv", "nano-english"])]
+table = beside(attacked.replace({"attack": {"none": "nothing"}}), "attack")
+# of clean clips alone it is no matter what the others would be protected with
+alone = table.index.get_level_values("attack") == "clean clips alone"
+table.mask(alone[:, None] & (table == "not run"), protocol.MISSING)
 
 # %% [markdown]
 # None of the changes to the signal brought the words back in these runs, with models as small as
@@ -175,7 +335,14 @@ unlearnable.attacks(rows)
 # many: the task *speaker* with *it alone*.
 
 # %%
-unlearnable.one_class(rows)
+of_one = rows[(rows["model"] == "mfcc conv") & rows["question"].isin(["main", "one"])]
+of_one = of_one[of_one["task"].isin(of_one.loc[of_one["question"] == "one", "task"])]
+protected = np.where(of_one["question"] == "one", "it alone", "all")
+of_one = of_one.assign(protected=np.where(of_one["method"] == "none", "none", protected))
+table = share_intervals(of_one, ["task", "protected", "method"], "recall_one")
+by_method(table.assign(text=as_text(table)), ["task", "protected"]).replace(
+    "not run", protocol.MISSING
+)
 
 # %% [markdown]
 # With CUDA, a word that is protected alone is hardly named any more. With PosCUDA, and for
@@ -226,7 +393,33 @@ unlearnable.one_class(rows)
 # Two models are trained, one on the corpus as it is, and one on protected clips.
 
 # %%
-unlearnable.trial(study, key, seed=0).round(2)
+import dataclasses
+
+import torch
+
+from speechunlearn.audit import metrics
+from speechunlearn.models import training
+
+labels = [study.labels[k] for k in study.train.labels.tolist()]
+blurred_clips = protect([w.numpy() for w in study.train.waveforms_z], labels, key)
+trained_on = {
+    "not protected": study.train,
+    "protected": dataclasses.replace(
+        study.train, waveforms_z=[torch.from_numpy(w) for w in blurred_clips]
+    ),
+}
+uars = {}
+for name, clips in trained_on.items():
+    model = study.fresh(0)
+    training.train(model, clips, study.recipe, seed=0)
+    uars[name] = {
+        title: metrics.uar(
+            part.labels.numpy(), training.predict(model, part).argmax(1).numpy(),
+            len(study.labels),
+        )
+        for title, part in (("trained on", clips), ("unseen speakers, clean", study.unseen))
+    }
+pd.DataFrame(uars).T.round(2)
 
 # %% [markdown]
 # ## What to remember

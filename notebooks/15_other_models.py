@@ -19,9 +19,22 @@ from speechunlearn.chapters import context
 run = context.start(profile, corpus, root, encoder, skip_bad, cache, results, task=task)
 
 # %% tags=["answer"]
-from speechunlearn.chapters import answers
+from speechunlearn.chapters import answers, other_models, pages
+from speechunlearn.lab.results import with_interval
 
-answers.of_committed("15_other_models")
+judged = other_models.claims(other_models.rows())
+remembers = judged[judged["claim"] == next(iter(other_models.CLAIMS))]
+said = [
+    f"{other_models.TITLES[row.architecture]} {with_interval(row.value, row.low, row.high)} "
+    f"(n = {row.runs} runs)"
+    for row in remembers.itertuples()
+]
+pages.write(
+    "By how much an attack on the loss knows the clips better on the original than on models "
+    f"retrained without them, AUC: {'; '.join(said)}. Of {len(judged)} pairs of a claim and "
+    f"an architecture, {answers.counted(judged['verdict'])}. (Arabic words; wav2vec 2.0 from "
+    "`nano-english`, Moonshine tiny from its pre-trained weights, the others from random ones.)"
+)
 
 # %% [markdown]
 # The chapters before this one rest on one architecture, trained on labels. All methods and the audit
@@ -115,7 +128,10 @@ import pandas as pd
 from speechunlearn.chapters import other_models
 
 judged = other_models.claims(other_models.rows())
-other_models.carried_over(judged)
+verdicts = judged["verdict"] + " (n\u00a0=\u00a0" + judged["runs"].astype(str) + ")"
+wide = judged.assign(cell=verdicts).pivot(index="claim", columns="architecture", values="cell")
+wide = wide.reindex([claim for claim in other_models.CLAIMS if claim in wide.index])
+wide.fillna("not run").rename(columns=other_models.TITLES).rename_axis(columns=None)
 
 # %% [markdown]
 # That the original remembers carries over to every architecture. What methods do with hyperparameters
@@ -132,14 +148,17 @@ other_models.carried_over(judged)
 # %% [markdown]
 # The first claim, drawn: right of the dotted line the original remembers.
 
-# %%
+# %% tags=["figure-claim_intervals"]
 from speechunlearn.chapters import figures
 
-first_claim = judged[judged["claim"] == next(iter(other_models.CLAIMS))]
-figures.claim_intervals(
-    first_claim.set_index("architecture").rename(other_models.TITLES),
-    "AUC of the original, less the retrained models'",
-);
+remembers = judged[judged["claim"] == next(iter(other_models.CLAIMS))].iloc[::-1]
+names = remembers["architecture"].map(other_models.TITLES)
+figure, axis = figures.panels(6, 0.8 + 0.4 * len(names))
+axis.axvline(0, color="black", linestyle=":")
+axis.hlines(range(len(names)), remembers["low"], remembers["high"], color="black")
+axis.plot(remembers["value"], range(len(names)), "o", color="black")
+axis.set_yticks(range(len(names)), names)
+axis.set_xlabel("AUC of the original, less the retrained models'");
 
 # %% [markdown]
 # How much, in the units of each claim:
@@ -179,8 +198,23 @@ levels[levels["architecture"] == "Moonshine tiny"].groupby("method", sort=False)
 # clips that no model heard.
 
 # %%
-unlabelled = other_models.unlabelled(pd.read_csv(other_models.FIXMATCH))
-other_models.readable(unlabelled)
+from speechunlearn.audit import statistics
+from speechunlearn.lab import results as protocol
+
+said = pd.read_csv(other_models.RESULTS.with_name("fixmatch.csv"))
+said["method"] = said["method"].str.split().str[0]  # of three retrained models of a run, the mean
+by_run = said.groupby(["method", "run"], sort=False)[["consistency", "auc", "unseen_uar"]].mean()
+means = {
+    name: {score: statistics.t_interval(of[score].to_numpy()) for score in of}
+    for name, of in by_run.groupby("method", sort=False)
+}
+columns = {
+    "consistency": "consistency loss (nats)", "auc": "attack AUC", "unseen_uar": "unseen UAR",
+}
+table = pd.DataFrame(means).T.map(lambda interval: protocol.with_interval(*interval))
+table.insert(0, "runs", by_run.groupby("method").size())
+titles = {name: protocol.TITLES.get(name, name.capitalize()) for name in means}
+table.rename(index=titles, columns=columns).rename_axis("method")
 
 # %% [markdown]
 # Where the intervals of the original and of the retrained models overlap, nothing shows that the
@@ -188,7 +222,21 @@ other_models.readable(unlabelled)
 # it changes then is the model, not the memory.
 
 # %%
-other_models.of_unlabelled(unlabelled)
+from speechunlearn.chapters import pages
+
+original, retrained = means["original"], means["retrained"]
+texts = table.loc[["original", "retrained"]].to_dict("index")
+apart = original["auc"][1] > retrained["auc"][2]  # the ends that face each other
+remembered = (
+    "the intervals do not overlap: the unlabelled clips are remembered" if apart else
+    "the intervals overlap: undecided whether the unlabelled clips are remembered"
+)
+pages.write(
+    f"The attack on the consistency loss has an AUC of {texts['original']['auc']} on the original "
+    f"and of {texts['retrained']['auc']} on retrained models (n = {texts['original']['runs']} "
+    f"runs); {remembered}. The loss itself is {texts['original']['consistency']} nats beside "
+    f"{texts['retrained']['consistency']}."
+)
 
 # %% [markdown]
 # ## Run it yourself

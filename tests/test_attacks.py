@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import chapter_cells
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,6 @@ import torch
 from scipy.stats import chisquare
 from torch.nn.functional import cross_entropy
 
-from speechunlearn.chapters import pages
 from speechunlearn.dataset.audio import pad
 from speechunlearn.dataset.clips import Clips, sorted_batches
 from speechunlearn.errors import ParameterError
@@ -710,5 +710,6 @@ def test_what_is_heard_is_what_its_table_says():
     alone, louder = sounds["perturbation-alone.flac"], sounds["perturbation-louder.flac"]
     assert np.abs(alone - (sounds["copy-0.1.flac"] - clip)).max() < 2 * step
     assert np.abs(louder - made_by["louder"] * alone).max() < made_by["louder"] * step
-    players = pages.heard().data
+    source = chapter_cells.with_text("04_adversarial_and_elastic", "heard.csv")
+    players = chapter_cells.execute(source, {"protocol": results, "pd": pd}).data
     assert players.count("<audio") == len(table) and players.count("tau = 0.1") == 2

@@ -158,11 +158,12 @@ def test_captions_lose_no_output_and_name_each_figure_once(tmp_path):
     made = [
         code("print()", output("text/plain", "first")),
         code(
-            "pages.figure2(shown)", output("text/markdown", "*before*"), output("image/png", "A"),
+            "figures.by_method(shown)", output("text/markdown", "*before*"),
+            output("image/png", "A"),
             output("text/html", "<p>between</p>"), output("text/plain", "and"),
             output("image/png", "B"), output("image/png", "C"), output("text/plain", "after"),
         ),
-        code("pages.figure2(other)", output("image/png", "D")),
+        code("figures.by_method(other)", output("image/png", "D")),
     ]
     path = tmp_path / "06_ablation.ipynb"
     path.write_text(json.dumps({"cells": made}))
@@ -179,7 +180,7 @@ def test_captions_lose_no_output_and_name_each_figure_once(tmp_path):
     figures = [cell for cell in cells if "image/png" in cell["outputs"][0]["data"]]
     assert [len(cell["outputs"]) for cell in figures] == [1, 1, 1, 1]
     names = [cell["metadata"]["mystnb"]["figure"]["name"] for cell in figures]
-    assert len(set(names)) == 4 and names[0] == "06_ablation-figure2"
+    assert len(set(names)) == 4 and names[0] == "06_ablation-by-method"
     assert [cell["source"] for cell in cells if "tags" not in cell["metadata"]] == [
         cell["source"] for cell in made
     ]

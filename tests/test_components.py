@@ -5,7 +5,9 @@ The asserts themselves run where the stored notebooks are compared. Here: that n
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
+import chapter_cells
 import jupytext
 import matplotlib.pyplot as plt
 import numpy as np
@@ -123,46 +125,38 @@ def test_what_is_lost_is_named(tag, change, said):
     assert any(said in fault for fault in faults(notebook))
 
 
+def drawn(chapter, text, **names):
+    """The axes that a cell draws, from what it would find."""
+    names |= {"figures": figures, "np": np, "pd": pd}
+    chapter_cells.execute(chapter_cells.with_text(chapter, text), names)
+    plt.close("all")
+    return names["figure"].axes
+
+
 def test_importance_is_drawn_by_layer():
     importance = {
         "network.wav2vec2.masked_spec_embed": torch.zeros(3),
         "network.wav2vec2.encoder.layers.0.attention.k_proj.weight": torch.ones(2, 2),
         "network.wav2vec2.encoder.layers.0.attention.k_proj.bias": torch.full((4,), 3.0),
+        "network.wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original0":
+            torch.full((1,), 7.0),
         "network.classifier.weight": torch.full((2,), 5.0),
     }
-    axis = figures.by_layer(importance).axes[0]
+    (axis,) = drawn(
+        "04_adversarial_and_elastic", "def layer_of", original=None, forget=None, wrong=None,
+        fisher=lambda *_: importance,
+    )
     names = [label.get_text() for label in axis.get_yticklabels()]
-    assert names == ["layers 0", "classifier"]
-    assert [bar.get_width() for bar in axis.patches] == [2, 5]
-    plt.close("all")
+    assert names == ["layers 0", "pos_conv_embed conv", "classifier"]
+    assert [bar.get_width() for bar in axis.patches] == [2, 7, 5]
 
 
 def test_dark_pairs_are_those_the_attack_wins():
-    drawn = figures.pairs(np.array([0.3, 0.1]), np.array([0.2, 0.4, 0.05])).axes[0].collections[0]
-    assert drawn.get_array().reshape(2, 3).tolist() == [
+    clips = pd.DataFrame({
+        "split": ["forget"] * 2 + ["unseen"] * 3, "hash": list("abcde"),
+        "loss": [0.3, 0.1, 0.2, 0.4, 0.05],
+    })
+    (axis,) = drawn("09_audit", "won = ", tables=SimpleNamespace(judged={"x": clips}), method="x")
+    assert axis.collections[0].get_array().reshape(2, 3).tolist() == [
         [False, True, True], [False, False, True],
     ]
-    plt.close("all")
-
-
-def test_the_likeliest_classes_are_drawn_first():
-    answer = np.linspace(0, 1, 12)
-    labels = [f"class {i}" for i in range(12)]
-    left, right = figures.struck_out(answer, answer[::-1], labels).axes
-    assert [label.get_text() for label in left.get_yticklabels()] == labels[:1:-1]
-    assert [bar.get_width() for bar in right.patches] == answer[:10].tolist()
-    plt.close("all")
-
-
-def test_dampened_weights_lie_above_the_line():
-    of_forget, of_all = np.array([1.0, 3.0, 9.0]), np.array([1.0, 1.0, 5.0])
-    left, chosen, _ = figures.dampened(of_forget, of_all, 2.0).axes[0].get_lines()
-    assert left.get_ydata().tolist() == [1, 9] and chosen.get_ydata().tolist() == [3]
-    plt.close("all")
-
-
-def test_losses_of_a_clip_stand_one_above_the_other():
-    losses = pd.DataFrame({"original": [0.5, 0.1], "retrained": [2.0, 3.0]})
-    one, other = figures.loss_pairs(losses).axes[0].get_lines()
-    assert one.get_ydata().tolist() == [0.1, 0.5] and other.get_ydata().tolist() == [3, 2]
-    plt.close("all")

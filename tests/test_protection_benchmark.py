@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import chapter_cells
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from benchmarks import protection as benchmark
-from speechunlearn.chapters import unlearnable
+from speechunlearn.chapters import figures, pages
 
 CONDITION = benchmark.Condition(
     "main", "keyword", "mfcc conv", "poscuda", 0.05, 9, 0.3, 1.0, "all", "none", 0
@@ -92,7 +93,7 @@ def test_each_condition_is_tried_once():
 
 
 def test_the_committed_rows_are_of_conditions_and_of_one_key_each():
-    rows = unlearnable.committed()
+    rows = pd.read_csv(benchmark.RESULTS, dtype={"commit": str})
     assert list(rows.columns) == benchmark.COLUMNS
     key = list(benchmark.Condition._fields)
     assert not rows.duplicated(key).any()
@@ -100,8 +101,22 @@ def test_the_committed_rows_are_of_conditions_and_of_one_key_each():
     assert {tuple(map(str, row)) for row in rows[key].to_numpy()} <= known
 
 
-def test_the_answer_says_what_its_rows_say():
-    rows = unlearnable.committed()
+CHAPTER = "13_unlearnable_audio"
+
+
+@pytest.fixture
+def chapter(monkeypatch):
+    """What chapter 13 defines and shows of the committed rows; ``said`` is what it answers."""
+    said: list[str] = []
+    monkeypatch.setattr(pages, "write", said.append)
+    names = {"np": np, "figures": figures, "said": said}
+    chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def told("), names)
+    names["costs"] = chapter_cells.execute(chapter_cells.with_text(CHAPTER, "def beside("), names)
+    return names
+
+
+def test_the_answer_says_what_its_rows_say(chapter):
+    rows = chapter["rows"]
     rows = rows[(rows["task"] == "keyword") & (rows["model"] == "mfcc conv")]
     rows = rows[rows["question"] == "main"]
     for method in ("none", "poscuda", "cuda"):
@@ -109,17 +124,17 @@ def test_the_answer_says_what_its_rows_say():
         assert len(values) == 5
         half = 2.7764451052 * values.std() / 5**0.5  # Student's t, 4 degrees of freedom
         said = f"{values.mean():.2f} [{values.mean() - half:.2f}, {values.mean() + half:.2f}]"
-        assert said in unlearnable.answer()
+        assert said in chapter["said"][0]
 
 
-def test_what_a_protection_costs_is_the_mean_difference_of_runs():
+def test_what_a_protection_costs_is_the_mean_difference_of_runs(chapter):
     base = CONDITION._asdict()
     rows = pd.DataFrame([
         base | {"question": "attack", "attack": "denoise", "method": method, "run": run, "uar": uar}
         for method, of_runs in {"none": (0.9, 0.7), "poscuda": (0.5, 0.5)}.items()
         for run, uar in enumerate(of_runs)
     ])
-    shown = unlearnable.attacks(rows).loc[("keyword", "denoise")]
+    shown = chapter["beside"](rows, "attack").loc[("keyword", "denoise")]
     # .4 and .2: half-width 12.7062 * sqrt(.02) / sqrt(2)
     assert shown["PosCUDA costs"] == "0.30 [-0.97, 1.57]" and shown["n"] == "2"
     assert shown["PosCUDA"] == "0.50 [0.50, 0.50]" and "CUDA" not in shown
@@ -131,18 +146,18 @@ def costs(shown: pd.DataFrame, method: str) -> dict[tuple[str, str], tuple[float
     return {key: tuple(map(float, cell.split(",")[0].split(" ["))) for key, cell in cells.items()}
 
 
-def test_what_the_chapter_says_of_costs_is_in_its_tables():
+def test_what_the_chapter_says_of_costs_is_in_its_tables(chapter):
     text = Path("notebooks/13_unlearnable_audio.py").read_text().replace("\n#", "")
-    rows = unlearnable.committed()
-    patch, whole = (costs(unlearnable.main(rows), name) for name in ("PosCUDA", "CUDA"))
+    patch, whole = (costs(chapter["costs"], name) for name in ("PosCUDA", "CUDA"))
     decided = {task: {model for (of, model), (_, low) in patch.items() if of == task and low > 0}
                for task in ("keyword", "speaker", "emotion")}
-    assert decided["keyword"] == set(unlearnable.MODELS)
+    assert decided["keyword"] == set(chapter["SCRATCH"])
     assert min(low for _, low in whole.values()) > 0
     assert decided["emotion"] == {"mfcc conv", "mfcc gru", "mfcc transformer"}
     assert len(decided["speaker"]) == 2 and len(patch) == len(whole) == 12
     assert "with every model, and emotions with the three on MFCC; voices least, with two" in text
-    patch, whole = (costs(unlearnable.attacks(rows), name) for name in ("PosCUDA", "CUDA"))
+    attacks = chapter_cells.execute(chapter_cells.with_text(CHAPTER, "clean clips alone"), chapter)
+    patch, whole = (costs(attacks, name) for name in ("PosCUDA", "CUDA"))
     encoder = ("keyword", "encoder frozen")
     of_signal = [key for key in patch if key[0] == "keyword" and not key[1].startswith("encoder")]
     assert all(patch[key][1] > 0 for key in of_signal) and len(of_signal) == 8
@@ -155,20 +170,23 @@ def test_what_the_chapter_says_of_costs_is_in_its_tables():
         whole["keyword", "nothing"][0] * 2 / 3, abs=0.02
     )
     assert "hardly anything of PosCUDA's protection, and of CUDA's less than half" in text
-    assert "not run" not in unlearnable.attacks(rows).to_numpy()
+    assert "not run" not in attacks.to_numpy()
 
 
-def test_shares_of_every_model_stand_in_order():
+def test_shares_of_every_model_stand_in_order(chapter):
     rows = pd.DataFrame([
         CONDITION._asdict() | {"question": question, "model": model, "method": method,
                                "share": share, "run": run, "uar": 1 - share / 2}
-        for model in unlearnable.MODELS for run in range(2)
+        for model in chapter["SCRATCH"] for run in range(2)
         for question, method, share in (("main", "none", 1.0), ("main", "poscuda", 1.0),
                                         ("share", "poscuda", 0.5))
     ])  # fmt: skip
     rows.loc[rows["method"] == "none", "uar"] = 1.0
-    shown = unlearnable.shares(rows)
-    assert list(shown) == ["0%", "50%", "100%", "n"] and set(shown.index) == set(unlearnable.MODELS)
+    shared = rows.assign(share=rows["share"].where(rows["method"] != "none", 0.0))
+    source = chapter_cells.with_text(CHAPTER, '["model", "share"]')
+    shown = chapter_cells.execute(source, chapter | {"shared": shared})
+    assert list(shown) == ["0%", "50%", "100%", "n"]
+    assert set(shown.index) == set(chapter["SCRATCH"])
     assert shown["50%"].str.startswith("0.75 [").all()
 
 

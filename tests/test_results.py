@@ -347,11 +347,6 @@ def test_figures_are_drawn_from_the_tables(results):
     figure = figures.by_method(table, paper)
     shown = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert shown == ["Original", "Retrained", "Ran. Lab.", "Adv.", "Adv. + Ela."]
-    curve = pd.DataFrame(
-        {"method": "adv", "n_forget": 10, "tau": [0.1, 0.3], "value": [0.2, 0.4]}
-    )
-    lines = figures.uar_over_tau(curve, 0.5).axes[0].get_lines()
-    assert list(lines[0].get_ydata()) == [0.2, 0.4]
 
 
 def test_every_method_of_the_registry_is_drawn():
@@ -376,9 +371,9 @@ def test_every_method_of_the_registry_is_drawn():
     assert {line.get_marker() for line in part.axes[0].get_lines()} - {"None"} == {
         points[list(protocol.TITLES).index(method)].get_marker() for method in ("adv", "ssd")
     }
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]})
-    curves = figures.training_curves({f"model {i}": history for i in range(25)})
-    lines = curves.axes[0].get_lines()
+    _, axis = figures.panels(2, 2)
+    figures.curves(axis, pd.DataFrame({f"model {i}": [1.0, 0.5] for i in range(25)}))
+    lines = axis.get_lines()
     assert len({(line.get_marker(), line.get_color()) for line in lines}) == 25
 
 

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from matplotlib import pyplot as plt
 
-from speechunlearn.chapters import figures, pages
 from speechunlearn.errors import ParameterError
 from speechunlearn.lab import profiles, scaling
 from speechunlearn.lab.scaling import Bench, Sizes
@@ -78,10 +76,6 @@ def test_passes_grow_as_the_methods_say(bench):
     assert set(table.loc[table["axis"] == "width", "size"]) == {
         bench.of_width(width).n_parameters for width in (1.0, 2.0)
     }
-    assert not pages.slopes(found.reset_index()).empty
-    figure = figures.growth(table, scaling.AXES)
-    assert len(figure.axes) == 5
-    plt.close(figure)
 
 
 def made_up(slope: float, noise: float, seed: int = 0) -> pd.DataFrame:
@@ -142,6 +136,6 @@ def test_predictions_stand_beside_runs(bench, capsys):
     )
     assert table["passes agree"].all()
     assert np.allclose(table["ratio"], table["predicted"] / table["real"])
-    assert len(pages.planned(table)) == 2
+    assert len(table) == 2
     with pytest.raises(ParameterError, match="repeats: 0"):
         scaling.measured(bench, [], repeats=0)

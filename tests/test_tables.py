@@ -48,7 +48,7 @@ def test_a_method_has_one_marker_and_colour_by_name_and_by_title():
     assert all(figures.OF_METHOD[name] == figures.OF_METHOD[TITLES[name]] for name in TITLES)
     curves = pd.DataFrame({"AMUN": [0.1, 0.2], "before": [0.3, 0.4]})
     figure, axis = figures.panels(2, 2)
-    figures._curves(axis, curves)
+    figures.curves(axis, curves)
     assert axis.lines[0].get_marker() == figures.OF_METHOD["amun"]["marker"]
     assert axis.lines[0].get_color() == figures.OF_METHOD["amun"]["color"]
     figure.clear()

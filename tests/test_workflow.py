@@ -25,12 +25,12 @@ import torch
 import yaml
 
 from speechunlearn import corpora
-from speechunlearn.chapters import context, figures, grid, pages, unlearnable, workflow
+from speechunlearn.chapters import answers, context, figures, grid, pages, workflow
 from speechunlearn.chapters.grid import Grid, Recorder
 from speechunlearn.chapters.workflow import Plan
 from speechunlearn.errors import CorpusError, NotMade, ParameterError, SpeechUnlearnError
 from speechunlearn.files import alone
-from speechunlearn.lab import experiments, leaderboard, profiles, scaling, study, tuning
+from speechunlearn.lab import experiments, leaderboard, profiles, results, scaling, study, tuning
 from speechunlearn.lab.forget_sets import clips, speakers
 from speechunlearn.lab.results import KEY, Results
 
@@ -163,13 +163,15 @@ def test_markers_follow_the_cache(tmp_path):
 
 
 #: what tables and figures are made by, of committed results among others: they ask for no job
-SHOWING = (figures, pages, leaderboard, scaling, unlearnable)
+SHOWING = (answers, figures, pages, leaderboard, scaling)
 
 
 def recorded(notebook, values, store, monkeypatch):
     """Execute a notebook's own cells on a store that plans; tables of no results fail."""
     for module in SHOWING:
         monkeypatch.setattr(module.__name__, MagicMock())
+    monkeypatch.setattr(results, "committed", MagicMock())
+    monkeypatch.setattr(study.Study, "unlearned", MagicMock())  # is asked for by no job
     ask = study.Study.ask
     for name, kind in (("original", "models"), ("retrained", "models")):
         def asked_for(of, seed, without=None, kind=kind):
@@ -204,8 +206,6 @@ def test_a_chapters_plan_has_what_its_notebook_asks_for(
         ranked = context.start("smoke", task="keyword").ranked()
         chosen = pd.DataFrame({"method": ranked, "overrides": "{}", "chosen": True})
         monkeypatch.setattr(tuning, "frozen", lambda *names: chosen)
-        monkeypatch.setattr(experiments, "closeness_table", MagicMock())
-        monkeypatch.setattr(experiments, "relearning_table", MagicMock())
     planned = grid.of_chapters({path: values}, Plan(str(tmp_path)))
     assert list(planned.chapters) == [chapter]
     assert set(planned.chapters[chapter]["needs"]) == set(planned.jobs)

@@ -110,8 +110,7 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     for path, parameters in chapters.items():
         before, plan.jobs = plan.jobs, {}
         try:
-            for evaluations in asked(path, parameters, store).values():
-                list(evaluations)
+            ask(path, parameters, store=store)
             plan.chapters[path.stem] = {"needs": list(plan.jobs)}
         except NotMade:
             plan.later.append(path.stem)
@@ -120,41 +119,34 @@ def of_chapters(chapters: Mapping[Path, Mapping[str, Any]], plan: Plan) -> Plan:
     return plan
 
 
-def asked(notebook: Path, parameters: Mapping[str, Any], store: Cache) -> experiments.Asked:
-    """Return what a chapter asks for.
+def ask(notebook: Path, parameters: Mapping[str, Any], **others: Any) -> None:
+    """Ask a run's store for all that a chapter will ask it for.
 
     The notebook's own second cell starts the run, so that what is planned has what it will have.
 
     Args:
         notebook: the chapter
         parameters: checked; the others have their defaults
-        store: finished work, or what plans it
+        others: fields of the run, such as a store that plans
 
     Raises:
         NotMade: it depends on what a store that plans does not have
+        CorpusError: a corpus that has not enough for it
 
     """
-    ask = experiments.CHAPTERS.get(notebook.stem)
-    return {} if ask is None else _of(ask, *_started(notebook, parameters, store=store))
-
-
-def _started(
-    notebook: Path, parameters: Mapping[str, Any], **others: Any
-) -> tuple[ChapterRun, dict[str, Any]]:
-    """Return a chapter's run, with others of its fields, and its parameters with their defaults."""
     values = context.parameters_of(notebook) | dict(parameters)
     cells = json.loads(notebook.read_text())["cells"]
     _, start, *_ = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     space = dict(values)
     exec(compile(start, str(notebook), "exec"), space)
-    return dataclasses.replace(space["run"], **others), values
-
-
-def _of(
-    ask: Callable[..., experiments.Asked], run: ChapterRun, values: Mapping[str, Any]
-) -> experiments.Asked:
-    others = [name for name in inspect.signature(ask).parameters if name != "run"]
-    return ask(run, **{name: values[name] for name in others})
+    run = dataclasses.replace(space["run"], **others)
+    if notebook.stem not in experiments.CHAPTERS:
+        _ = run.study().manifest  # all that it needs
+        return
+    asked = experiments.CHAPTERS[notebook.stem]
+    names = [name for name in inspect.signature(asked).parameters if name != "run"]
+    for evaluations in asked(run, **{name: values[name] for name in names}).values():
+        list(evaluations)
 
 
 def supported(
@@ -181,14 +173,11 @@ def supported(
     for path in notebooks:
         checked = context.check_parameters(path, values)
         store = Recorder(Plan(str(Cache(values.get("cache") or None).root.absolute())))
-        run, parameters = _started(path, checked, store=store, manifests=manifests)
-        ask = experiments.CHAPTERS.get(path.stem, lambda run: {"none": [run.study().manifest]})
         try:
             with contextlib.suppress(NotMade):
-                for evaluations in _of(ask, run, parameters).values():
-                    list(evaluations)
+                ask(path, checked, store=store, manifests=manifests)
         except CorpusError as error:
-            where = f"{run.root}: "
+            where = f"{values['root']}: " if values.get("root") else ""
             refused[path] = where + str(error).removeprefix(where)
             if named or len(refused) == len(notebooks):
                 raise CorpusError(f"{path.stem}: {refused[path]}") from error

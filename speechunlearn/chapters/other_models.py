@@ -1,19 +1,16 @@
-"""Which claims hold for other encoders, and what a model keeps of unlabelled clips: two tables."""
+"""Which claims hold for other encoders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
 from speechunlearn.audit import membership, metrics, statistics
 from speechunlearn.lab import results
 
 RESULTS = results.COMMITTED.parent / "benchmarks" / "architectures.csv"
-FIXMATCH = RESULTS.with_name("fixmatch.csv")
 TITLES = {
     "wav2vec2": "wav2vec 2.0", "ast_requests": "AST, plain loop", "ast": "AST",
     "whisper": "Whisper's encoder", "hubert": "HuBERT", "wavlm": "WavLM",
@@ -127,78 +124,10 @@ def claims(table: pd.DataFrame) -> pd.DataFrame:
             except KeyError:  # a method that was not run
                 continue
             if len(differences) > 1:
-                judged.append({"architecture": name, "claim": claim, **_interval(differences)})
+                mean, low, high = statistics.t_interval(differences)
+                verdict = "yes" if low > 0 else "no" if high < 0 else "undecided"
+                judged.append({
+                    "architecture": name, "claim": claim, "value": mean, "low": low, "high": high,
+                    "runs": len(differences), "verdict": verdict,
+                })
     return pd.DataFrame(judged)
-
-
-def _interval(differences: np.ndarray) -> dict[str, Any]:
-    runs, (mean, low, high) = len(differences), statistics.t_interval(differences)
-    verdict = "yes" if low > 0 else "no" if high < 0 else "undecided"
-    return {"value": mean, "low": low, "high": high, "runs": runs, "verdict": verdict}
-
-
-def carried_over(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the claims (rows) by architecture (columns): verdict and number of runs."""
-    cells = judged["verdict"] + " (n\u00a0=\u00a0" + judged["runs"].astype(str) + ")"
-    wide = judged.assign(cell=cells).pivot(index="claim", columns="architecture", values="cell")
-    order = [claim for claim in CLAIMS if claim in wide.index]
-    return wide.loc[order].fillna("not run").rename(columns=TITLES).rename_axis(columns=None)
-
-
-def unlabelled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what FixMatch's models say of unlabelled clips to forget: means and t-intervals.
-
-    Args:
-        table: rows of `FIXMATCH`
-
-    Returns:
-        by method: ``runs``, and for the consistency loss (nats), the AUC of the attack on it and
-        the UAR of unseen speakers the mean, ``low`` and ``high``
-
-    """
-    who = table["method"].str.replace(r"^retrained .*", "retrained", regex=True)
-    said = {}
-    for method, group in table.groupby(who, sort=False):
-        by_run = group.groupby("run")[["consistency", "auc", "unseen_uar"]].mean()
-        intervals = {name: _interval(by_run[name].to_numpy()) for name in by_run}
-        said[method] = {("", "runs"): len(by_run)} | {
-            (name, part): interval[part]
-            for name, interval in intervals.items() for part in ("value", "low", "high")
-        }
-    return pd.DataFrame(said).T
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `unlabelled` with a cell a mean and its interval."""
-    titles = {
-        "consistency": "consistency loss (nats)", "auc": "attack AUC", "unseen_uar": "unseen UAR",
-    }
-    text = {
-        title: [results.with_interval(*row) for row in table[name].to_numpy()]
-        for name, title in titles.items()
-    }
-    index = table.index.map(lambda name: results.TITLES.get(name, str(name).capitalize()))
-    runs = table["", "runs"].astype(int).to_numpy()
-    return pd.DataFrame({"runs": runs, **text}, index=index.rename("method"))
-
-
-def of_unlabelled(table: pd.DataFrame) -> None:
-    """Say what `unlabelled` decides: is there memory of unlabelled clips, and who reaches it."""
-    original, retrained = table.loc["original"], table.loc["retrained"]
-    runs = int(original["", "runs"])
-
-    def told(name: str, score: str) -> str:
-        value, low, high = (table.loc[name, (score, part)] for part in ("value", "low", "high"))
-        return results.with_interval(value, low, high)
-
-    apart = bool(original["auc", "low"] > retrained["auc", "high"])
-    remembered = (
-        "the intervals do not overlap: the unlabelled clips are remembered" if apart else
-        "the intervals overlap: undecided whether the unlabelled clips are remembered"
-    )
-    display(Markdown(
-        f"The attack on the consistency loss has an AUC of {told('original', 'auc')} on the "
-        f"original and of {told('retrained', 'auc')} on retrained models (n = {runs} runs); "
-        f"{remembered}. The loss itself is {told('original', 'consistency')} nats beside "
-        f"{told('retrained', 'consistency')}."
-    ))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from speechunlearn import corpora, methods, provenance
-from speechunlearn.audit import closeness, predictions, scoring, statistics
+from speechunlearn.audit import statistics
 from speechunlearn.cache import Cache
 from speechunlearn.errors import CorpusError, ParameterError
 from speechunlearn.files import replaced
@@ -33,7 +31,6 @@ from speechunlearn.lab import fitting, forget_sets, sentences, tuning
 from speechunlearn.lab import leaderboard as board
 from speechunlearn.lab.forget_sets import DEVELOPMENT, ForgetSet, clips
 from speechunlearn.lab.profiles import Profile
-from speechunlearn.lab.relearning import relearn
 from speechunlearn.lab.results import (
     ANOTHER_SEED,
     COMPONENT,
@@ -45,7 +42,6 @@ from speechunlearn.lab.results import (
 )
 from speechunlearn.lab.study import Evaluation, OnProgress, Study, ranked_size_of
 from speechunlearn.methods.pgd import AttackParameters
-from speechunlearn.models import training
 
 ADVERSARIAL = ("adv", "adv_ela")
 #: variant of evaluations of speakers' sequential deletion
@@ -615,113 +611,6 @@ def sequential_speakers(study: Study, chosen: Sequence[str]) -> Iterator[Evaluat
     yield from _each(study, REFERENCES, whole, seed, SEQUENTIAL_SPEAKERS)
     for method, k in itertools.product(chosen, range(1, len(steps) + 1)):
         yield study.evaluate(method, steps[:k], seed).as_variant(SEQUENTIAL_SPEAKERS)
-
-
-def closeness_table(
-    study: Study, results: Results, method: str, seed: int, forget_id: int | str
-) -> pd.DataFrame:
-    """Return how close models are to the retrained model of their seed, by each measure.
-
-    Args:
-        study: its untrained model is what zero retrain forgetting compares with
-        results: evaluations of `ranked`
-        method: the judged one
-        seed: of the models
-        forget_id: of the forget set
-
-    Returns:
-        a row a measure (``ToW``, ``ToW-MIA``, ``GUM`` as published, ``GUM, bounded``, ``ZRF``,
-        ``activation distance``, KS and EMD of the ``losses``), a column a model: the original,
-        the judged one, and a model retrained from another seed
-
-    """
-
-    def evaluation(name: str, variant: str = "") -> Any:
-        evaluations = results.select(
-            forget_id=str(forget_id), method=name, variant=variant
-        ).evaluations
-        return evaluations[(evaluations["seed"] == seed) == (variant == "")].iloc[0]
-
-    def probabilities(table: pd.DataFrame) -> np.ndarray:
-        return softmax(predictions.forget_logits(table), axis=1)
-
-    shown = {
-        TITLES["original"]: evaluation("original"), TITLES[method]: evaluation(method),
-        "Retrained, another seed": evaluation("retrain", ANOTHER_SEED),
-        TITLES["retrain"]: evaluation("retrain"),
-    }
-    tables = {name: results.of_evaluation(row["evaluation"]) for name, row in shown.items()}
-    scores = {name: scoring.scores(each, results.n_labels) for name, each in tables.items()}
-    retrained, of_retrained = tables[TITLES["retrain"]], scores[TITLES["retrain"]]
-    forget = study.forget(ranked_forget_set(study, forget_id))
-    fresh = softmax(training.predict(study.fresh(seed), forget).double().numpy(), axis=1)
-    n_forget, n_unseen = (int((retrained["split"] == part).sum()) for part in ("forget", "unseen"))
-    reached = {name: values["forget", "mia_auc"] for name, values in scores.items()}
-    variance = scoring.auc_variance(reached[TITLES["retrain"]], n_forget, n_unseen)
-    columns: dict[str, dict[str, float]] = {}
-    for name, table in tables.items():
-        values, p = scores[name], probabilities(table)
-        columns[name] = {"ZRF": closeness.zrf(p, fresh)}
-        if name == TITLES["retrain"]:
-            continue
-        of_gum: dict[str, float] = {
-            "mia_original": reached[TITLES["original"]], "mia_unlearned": reached[name],
-            "mia_retrained": reached[TITLES["retrain"]],
-            "score_unlearned": values["unseen", "uar"],
-            "score_retrained": of_retrained["unseen", "uar"],
-            "seconds_unlearned": 0.0 if name == TITLES["original"] else shown[name]["seconds"],
-            "seconds_retrained": shown[TITLES["retrain"]]["seconds"],
-        }
-        losses = [t.loc[t["split"] == "forget", "loss"] for t in (table, retrained)]
-        columns[name] = {
-            "ToW": closeness.tow(_uars(values), _uars(of_retrained)),
-            "ToW-MIA": closeness.tow_mia(_uars(values, "mia"), _uars(of_retrained, "mia")),
-            "GUM, as published": closeness.gum(**of_gum).value,
-            "GUM, bounded": closeness.gum_bounded(**of_gum, resolution=math.sqrt(variance)).value,
-            "ZRF": columns[name]["ZRF"],
-            "activation distance": closeness.activation_distance(p, probabilities(retrained)),
-            "losses, KS": closeness.loss_ks(*losses), "losses, EMD": closeness.loss_emd(*losses),
-        }
-    return pd.DataFrame(columns).map(lambda value: "–" if value != value else f"{value + 1e-9:.3f}")
-
-
-def _uars(values: scoring.Values, attack: str = "") -> dict[str, float]:
-    """Return the three factors of ToW, or of ToW-MIA."""
-    first = {"mia": values["forget", "mia_auc"]} if attack else {"forget": values["forget", "uar"]}
-    return first | {split: values[split, "uar"] for split in ("retain", "unseen")}
-
-
-def relearning_table(
-    study: Study, method: str, seed: int, forget_id: int | str, **overrides: Any
-) -> pd.DataFrame:
-    """Return how fast models learn the forget set again, beside the retrained model of their seed.
-
-    All learn it for the same epochs with the same settings, those of random labels but with the
-    true ones.
-
-    Returns:
-        a row a model: share correct before and after, steps until it has come back to within a
-        twentieth of the original, and the anamnesis index with its bounds
-
-    """
-    forget_set = ranked_forget_set(study, forget_id)
-    forget = study.forget(forget_set)
-    descent = methods.parameters("ran_lab", **study.profile.methods.get("ran_lab", {}))
-    models = {
-        "original": study.original(seed),
-        method: study.unlearned(method, forget_set, seed, **overrides),
-        "retrain": study.retrained(seed, forget_set),
-    }
-    curves = {name: relearn(model, forget, descent, seed=seed) for name, model in models.items()}
-    rows = []
-    for name, curve in curves.items():
-        index = closeness.anamnesis(curve, curves["retrain"], curves["original"][0])
-        rows.append(
-            {"model": TITLES[name], "before": curve[0], "after": curve[-1],
-             "steps to come back": index.unlearned, "anamnesis index": index.value,
-             "at least": index.low, "at most": index.high}
-        )
-    return pd.DataFrame(rows).set_index("model")
 
 
 def variants(results: Results) -> pd.DataFrame:

@@ -1,24 +1,17 @@
-"""What probes found, as counts by speaker, and what it comes to; a trial on a study's corpus."""
+"""What probes found, as counts by speaker, and what it comes to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from speechunlearn.audit import metrics, probes, statistics
-from speechunlearn.lab.relearning import attribute_reader
+from speechunlearn.audit import statistics
 from speechunlearn.lab.results import COMMITTED, with_interval
-from speechunlearn.lab.study import Study
-from speechunlearn.methods import erasure
-from speechunlearn.models import training
-from speechunlearn.models.classifier import Classifier
 
 RESULTS = COMMITTED.parent / "benchmarks" / "attribute.csv"
 #: a model of the table as a reader calls it
@@ -113,55 +106,3 @@ def readable(summarised: pd.DataFrame, target: str) -> pd.DataFrame:
     )
     named = table.rename(columns=NAMES).rename(index=READERS)
     return named.rename_axis(index=["level", "probe", "trained on"], columns=None)
-
-
-def trial(study: Study, column: str, *, seed: int) -> pd.DataFrame:
-    """Erase an attribute from a study's original; ask probes of growing strength before and after.
-
-    They learn of the speakers that the model was trained on; all is asked of the unseen ones.
-
-    Args:
-        study: corpus and profile
-        column: of the manifest, the attribute
-        seed: of the original, the reversal and the probes
-
-    Returns:
-        a row a probe, and one of the task; a column a model; UARs
-
-    Raises:
-        ParameterError: see `speechunlearn.methods.erasure.attribute`
-
-    """
-    codes, values = erasure.attribute(study.manifest, column)
-    by_clip = pd.Series(codes, study.manifest["hash"])
-    known, asked = (by_clip[part.hashes].to_numpy() for part in (study.train, study.unseen))
-    original = study.original(seed)
-    reversal = erasure.Reversal(epochs=2, learning_rate=study.recipe.learning_rate)
-    models = {
-        "original": original, "LEACE": erasure.project(original, study.train, known),
-        "gradient reversal": erasure.reverse(original, study.train, known, reversal, seed=seed),
-    }
-    relabelled = study.train.relabelled(torch.tensor(known))
-    recipe = replace(study.recipe, epochs=2)
-    uars: dict[str, dict[str, float]] = {}
-    for name, model in models.items():
-        pooled, of_unseen = (
-            erasure.representation(model, part, projected=True)
-            for part in (study.train, study.unseen)
-        )
-        answers = {
-            kind: probes.probe(kind, pooled, known, of_unseen, seed=seed) for kind in probes.KINDS
-        }
-        reader = attribute_reader(model, relabelled, values, recipe, seed=seed)
-        answers["fine-tuned"] = _said(reader, study)
-        uars[name] = {
-            f"UAR of {column}, {READERS.get(kind, kind)}": metrics.uar(asked, answer, len(values))
-            for kind, answer in answers.items()
-        }
-        task = metrics.uar(study.unseen.labels.numpy(), _said(model, study), len(study.labels))
-        uars[name]["UAR of the task"] = task
-    return pd.DataFrame(uars).rename_axis(f"n = {len(asked)} unseen clips")
-
-
-def _said(model: Classifier, study: Study) -> np.ndarray:
-    return training.predict(model, study.unseen).argmax(1).numpy()

@@ -12,7 +12,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -548,37 +548,6 @@ def sequence_table(results: Results) -> pd.DataFrame:
         "attack AUC": rows["forget mia_auc"],
     })
     return table.set_index(["method", "requests"]).round(2)
-
-
-def side_by_side(
-    compared: Mapping[str, Results], *, n_resamples: int = 500, generator: np.random.Generator
-) -> pd.DataFrame:
-    """Return methods' distances to retraining on several corpora, at their largest forget sets.
-
-    Args:
-        compared: results of random forget sets, by the name of what they are about
-        n_resamples: of the intervals
-        generator: their randomness
-
-    Returns:
-        a row a method, the original and the retrained models first; for each corpus the UAR on
-        unseen clips, the UAR on the forget set, and the distances of the forget UAR and of the
-        attack's AUC to the retrained model's
-
-    """
-    parts = {}
-    for name, results in compared.items():
-        table = table_of_methods(
-            results.select(n_forget=results.reported().sizes[-1]), "validation",
-            n_resamples=n_resamples, generator=generator,
-        )
-        value = table.pivot(index="method", columns="split").to_dict("series")
-        parts[name] = titled(pd.DataFrame({
-            "unseen UAR": value["value", "unseen"], "forget UAR": value["value", "forget"],
-            "UAR to retrained": value["distance", "forget"],
-            "AUC to retrained": value["mia_auc_distance", "forget"],
-        }))
-    return pd.concat(parts, axis=1).round(2).rename_axis("method")
 
 
 def further_from_retraining(one: Results, other: Results) -> pd.DataFrame:
