@@ -81,8 +81,9 @@ def pages_of_functions(module) -> list[str]:
     return [page for (page,) in naming]
 
 
-def test_each_metric_has_a_target_that_the_list_of_metrics_leads_to():
-    for page in pages("metrics"):
+@pytest.mark.parametrize("module", [closeness, membership])
+def test_the_list_of_metrics_leads_to_the_page_of_each_function(module):
+    for page in pages_of_functions(module):
         assert f"(metric-{page})=" in (BOOK / "metrics" / f"{page}.md").read_text()
         assert f"<metric-{page}>" in (BOOK / "metrics.md").read_text()
 
