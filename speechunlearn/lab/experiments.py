@@ -65,6 +65,14 @@ COMPONENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("with dropout", {"mode": "train"}),
 )
 
+#: claims of the paper at each N: what is said, of which methods beside which other (None: chance),
+#: and by how much
+CLAIMS: tuple[tuple[str, tuple[str, ...], str | None, float], ...] = (
+    ("forgetting: {} is below chance on the forget set", ADVERSARIAL, None, 0.0),
+    ("retention: {} loses less than 0.10 UAR on unseen speakers", ADVERSARIAL, "original", 0.10),
+    ("{} has a higher UAR than Ran. Lab. on unseen speakers", ADVERSARIAL, "ran_lab", 0.0),
+    ("elastic weights help Adv. on unseen speakers", ("adv_ela",), "adv", 0.0),
+)
 #: how `claims` decides
 RULE = (
     "A difference is *above 0* or *below 0* where its whole 95 % interval and each run by itself "
@@ -210,12 +218,11 @@ class ChapterRun:
 
     def leaderboard(self, evaluations: Iterable[Evaluation]) -> tuple[Results, pd.DataFrame]:
         """Collect the evaluations of a leaderboard, and judge them; keep both."""
-        collected = Results.of(evaluations)
+        # a folder of its own: the hyperparameters are other than the main tables'
+        collected = self.results(evaluations, "leaderboard")
         if self.results_folder is None:
             return collected, board.scored(collected)
-        # a folder of its own: the hyperparameters are other than the main tables'
         folder = self.results_folder / "leaderboard" / collected.folder_name
-        collected.write(folder)
         return collected, board.write_tables(folder)
 
     def keep(self, table: pd.DataFrame, name: str) -> None:
@@ -519,15 +526,15 @@ def trials(study: Study, chosen: Sequence[str]) -> Iterator[Evaluation]:
         raise ParameterError("spare: trials are not to see the clips that are reported")
     seed, forget_set = study.runs[0][0], ranked_forget_set(study, DEVELOPMENT)
     profile = study.profile
-    tried = {
-        method: tuning.candidates(method, profile.methods.get(method, {}), profile.trials)
-        for method in chosen
-    }  # before anything is trained
+    tried = [
+        (method, candidate) for method in chosen for candidate in tuning.candidates(
+            method, profile.methods.get(method, {}), profile.trials
+        )
+    ]  # before anything is trained
     yield study.evaluate("retrain", forget_set, seed).as_variant(tuning.TRIAL)
-    for method, candidates in tried.items():
-        for candidate in candidates:
-            variant = f"{tuning.TRIAL} {json.dumps(candidate)}"
-            yield study.evaluate(method, forget_set, seed, **candidate).as_variant(variant)
+    for method, candidate in tried:
+        variant = f"{tuning.TRIAL} {json.dumps(candidate)}"
+        yield study.evaluate(method, forget_set, seed, **candidate).as_variant(variant)
 
 
 def ranked(study: Study, chosen: Sequence[str], hyperparameters: Overrides) -> Iterator[Evaluation]:
@@ -574,8 +581,8 @@ def component_ablation(
         forget_set = ranked_forget_set(study, forget_id)
         for what, changed in COMPONENTS:
             changed = {"speeds": some[what]} if some.get(what) else changed
-            evaluation = study.evaluate("perturbed", forget_set, seed, **{**tuned, **changed})
-            yield evaluation.as_variant(f"{COMPONENT}{what}")
+            variant, parameters = f"{COMPONENT}{what}", {**tuned, **changed}
+            yield study.evaluate("perturbed", forget_set, seed, **parameters).as_variant(variant)
 
 
 def sequential(
@@ -649,23 +656,9 @@ def claims(
     """
     evaluations = results.select(setting=setting).reported()
     least, most = evaluations.sizes[0], evaluations.sizes[-1]
-    #: claim, of which method beside which (None: chance), and by how much
-    compared: list[tuple[str, str, str | None, float]] = [
-        ("forgetting: {} is below chance on the forget set", m, None, 0.0) for m in ADVERSARIAL
-    ]
-    compared += [
-        ("retention: {} loses less than 0.10 UAR on unseen speakers", m, "original", 0.10)
-        for m in ADVERSARIAL
-    ]
-    compared += [
-        ("{} has a higher UAR than Ran. Lab. on unseen speakers", m, "ran_lab", 0.0)
-        for m in ADVERSARIAL
-    ]
-    compared.append(("elastic weights help Adv. on unseen speakers", "adv_ela", "adv", 0.0))
-    #: the same at each N
     asked: list[tuple[str, int | str, tuple[str, int], tuple[str, int] | None, float]] = [
         (claim.format(TITLES[one]), n, (one, n), None if other is None else (other, n), margin)
-        for claim, one, other, margin in compared for n in evaluations.sizes
+        for claim, ones, other, margin in CLAIMS for one in ones for n in evaluations.sizes
     ]
     asked += [
         (f"unseen UAR of {TITLES[m]} falls with N", f"{least} to {most}", (m, least),
