@@ -142,8 +142,10 @@ class Sizes:
         return methods.parameters(cell.method, **values)
 
     def text(self, cell: Cell) -> str:
-        """Return the hyperparameters of a cell as a row has them."""
-        return json.dumps(asdict(self.parameters(cell)), sort_keys=True)
+        """Return the hyperparameters of a cell as a row has them: each copy takes P steps."""
+        values = asdict(self.parameters(cell))
+        assert values.pop("attack_margin", None) is None
+        return json.dumps(values, sort_keys=True)
 
 
 def folds(manifest: pd.DataFrame) -> pd.Series:

@@ -346,6 +346,61 @@ def test_what_follows_from_the_weights_alone_is_computed_once():
     assert len(calls) == 1
 
 
+# ---- a copy that is finished
+
+
+def test_a_copy_is_finished_at_the_first_step_that_has_the_margin():
+    """It stays where an attack of that many steps leaves it; the others go on."""
+    model, tau, margin = linear(n_classes=3), 0.4, 2.0
+    waveform_z, lengths = batch(60, 41, 50, 33)
+    targets = torch.tensor([0, 1, 2, 1])
+
+    def moved(steps, margin=None, taken=None):
+        parameters = AttackParameters(tau=tau, steps=steps, step_fraction=0.1, margin=margin)
+        return targeted_pgd(
+            model, waveform_z, lengths, targets, parameters, generators(4), Cost(), taken
+        )
+
+    def ahead(waveforms_z):
+        logits = model(waveforms_z, lengths)
+        others = [logits[i][torch.arange(3) != t].max() for i, t in enumerate(targets)]
+        return logits.gather(1, targets[:, None])[:, 0] - torch.stack(others)
+
+    taken = torch.zeros(4, dtype=torch.int64)
+    stopped = moved(12, margin, taken)
+    by_steps = [moved(steps) for steps in range(1, 13)]
+    for row, passes in enumerate(taken.tolist()):
+        # the last pass of a finished one only finds that it is there
+        steps = passes - 1 if ahead(stopped)[row] >= margin and passes < 12 else passes
+        if steps:
+            assert torch.equal(stopped[row], by_steps[steps - 1][row])
+        if steps > 1:
+            assert ahead(by_steps[steps - 2])[row] < margin
+    assert len(set(taken.tolist())) > 1 and taken.min() < 12
+    # out of reach: P steps for all
+    assert torch.equal(moved(5, 1e6, taken), moved(5)) and taken.tolist() == [5] * 4
+
+
+def test_what_finished_copies_did_not_take_is_not_counted():
+    model, clips = linear(n_classes=3), clips_of_equal_length(3, n_classes=3)
+    counts = {}
+    for margin in (None, 1.0):
+        cost = Cost()
+        parameters = AttackParameters(
+            tau=0.4, copies=2, steps=12, step_fraction=0.1, batch_size=4, margin=margin
+        )
+        made = adversarial_set(model, clips, 3, parameters, seed=0, cost=cost)
+        counts[margin] = cost.forward_backward
+        assert cost.forward == 6
+    assert counts[None] == 6 * 12
+    assert 6 <= counts[1.0] < 6 * 12 and made.success_rate == 1.0
+
+
+def test_a_margin_is_positive():
+    with pytest.raises(ParameterError, match="margin: 0.0 is not positive"):
+        AttackParameters(margin=0.0)
+
+
 # ---- memory
 
 

@@ -33,6 +33,8 @@ class Parameters(Descent):
         attack_mode: ``eval`` or ``train``
         attack_batch_size: copies attacked at once, at most
         attack_precision: ``float32``, or ``bfloat16`` for the products inside the model
+        attack_margin: a copy is finished when the logit of its target is so far above every other.
+            None: it takes P steps, as in the paper
         sets: adversarial copies are made ``once``, before unlearning, or ``anew`` each epoch
             against the current weights (not said in the paper; its parent makes them once)
 
@@ -48,6 +50,7 @@ class Parameters(Descent):
     attack_mode: Annotated[str, one_of("eval", "train")] = "eval"
     attack_batch_size: Positive[int] = 32
     attack_precision: Annotated[str, one_of("float32", "bfloat16")] = "float32"
+    attack_margin: Positive[float | None] = None
     sets: Annotated[str, one_of("once", "anew")] = "once"
 
     @property
@@ -55,7 +58,7 @@ class Parameters(Descent):
         """The attack's share of the parameters."""
         return AttackParameters(
             self.tau, self.copies, self.steps, self.step_fraction, self.projection,
-            self.attack_mode, self.attack_batch_size, self.attack_precision,
+            self.attack_mode, self.attack_batch_size, self.attack_precision, self.attack_margin,
         )
 
 

@@ -23,7 +23,7 @@ from speechunlearn.errors import Checked, ParameterError, Positive, one_of
 from speechunlearn.methods.layers import only_trainable
 from speechunlearn.models import fast_mode
 from speechunlearn.models.classifier import seeded
-from speechunlearn.models.loop import Cost, generator, sized
+from speechunlearn.models.loop import Cost, generator, padded, sized
 
 #: most samples, padding included, in a batch that is attacked: 32 clips of 6 s at 16 kHz. What an
 #: attack holds on the device grows with this, and with neither the clips nor their copies
@@ -47,6 +47,8 @@ class AttackParameters(Checked):
             `adversarial_set`
         precision: ``float32``, or ``bfloat16`` for the products inside the model; clip, delta and
             the bound on it are float32 either way
+        margin: a copy is finished when the logit of its target is so far above every other: it
+            takes fewer steps. None: it takes P steps, as in the paper
 
     """
 
@@ -58,6 +60,7 @@ class AttackParameters(Checked):
     mode: Annotated[str, one_of("eval", "train")] = "eval"
     batch_size: Positive[int] = 32
     precision: Annotated[str, one_of("float32", "bfloat16")] = "float32"
+    margin: Positive[float | None] = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def targeted_pgd(
     parameters: AttackParameters,
     generators: Sequence[torch.Generator],
     cost: Cost | None = None,
+    taken: Int[Tensor, " clips"] | None = None,
 ) -> Waveforms:
     """Move clips, each by at most tau a sample, towards being classified as their targets.
 
@@ -132,6 +136,7 @@ def targeted_pgd(
         generators: source of each clip's random start, on the CPU: one a clip, so that a
             clip's start does not depend on its batch
         cost: counted into; only where the model is frozen already
+        taken: filled with the steps of each clip, which a margin makes fewer
 
     Returns:
         the moved clips; every abs(difference) is at most tau, computed exactly
@@ -139,7 +144,9 @@ def targeted_pgd(
     """
     if cost is None:
         with frozen(model, train=parameters.mode == "train"):
-            return targeted_pgd(model, waveform_z, lengths, targets, parameters, generators, Cost())
+            return targeted_pgd(
+                model, waveform_z, lengths, targets, parameters, generators, Cost(), taken
+            )
     tau = parameters.tau
     starts = [
         (torch.rand(int(length), generator=generator) * 2 - 1) * tau
@@ -147,11 +154,14 @@ def targeted_pgd(
     ]
     delta = torch.nn.utils.rnn.pad_sequence(starts, batch_first=True).to(waveform_z.device)
     delta = torch.nn.functional.pad(delta, (0, waveform_z.shape[1] - delta.shape[1]))
-    projected_steps_(
+    steps = projected_steps_(
         delta, model, waveform_z, lengths, targets, steps=parameters.steps, cost=cost, bound=tau,
         fraction=parameters.step_fraction, targeted=True,
         project=parameters.projection == "step", precision=parameters.precision,
+        margin=parameters.margin,
     )
+    if taken is not None:
+        taken.copy_(steps)
     moved = waveform_z + delta.clamp_(-tau, tau)
     # where float32 rounding of the sum lies beyond tau, one unit in the last place less
     offset = moved.double() - waveform_z.double()
@@ -176,7 +186,8 @@ def projected_steps_(
     targeted: bool,
     project: bool = True,
     precision: str = "float32",
-) -> None:
+    margin: float | None = None,
+) -> Int[Tensor, " clips"]:
     r"""Take projected gradient steps, in place.
 
     .. math:: \delta \leftarrow \Pi\bigl(\delta \pm \sigma\,
@@ -199,19 +210,42 @@ def projected_steps_(
         targeted: towards the labels, or away from them
         project: whether delta of ``linf`` is put back inside the bound after each step
         precision: ``float32``, or ``bfloat16`` for the products inside the model
+        margin: how far the logit of a clip's label must be above every other for it to be finished
+
+    Returns:
+        passes that each clip took, the last of a finished one found it there
 
     """
     step = -fraction if targeted else fraction
     reach = bound * lengths[:, None].sqrt()  # of the length of a clip's delta
-    for _ in cost.phase("attack steps", range(steps), samples=sized(delta), quiet=True):
-        gradient = input_gradient(model, waveform_z + delta, lengths, labels, precision)
+    taken = torch.full((len(delta),), steps)
+    rows: slice | Tensor = slice(None)  # the clips that are not finished
+    for number in cost.phase("attack steps", range(steps), samples=sized(delta), quiet=True):
+        gradient, logits = input_gradient(
+            model, (waveform_z + delta)[rows], lengths[rows], labels[rows], precision
+        )
+        if margin is not None:
+            ahead = margins(logits, labels[rows]) >= margin
+            places = torch.arange(len(delta), device=delta.device)[rows]
+            taken[places[ahead].cpu()] = number + 1
+            rows, gradient = places[~ahead], gradient[~ahead]
+            if not len(rows):
+                break
         if norm == "linf":
-            delta.add_(gradient.sign_(), alpha=step * bound)
-            if project:
-                delta.clamp_(-bound, bound)
+            moved = delta[rows].add_(gradient.sign_(), alpha=step * bound)
+            delta[rows] = moved.clamp_(-bound, bound) if project else moved
         else:
             delta.add_(torch.nn.functional.normalize(gradient, dim=1).mul_(reach), alpha=step)
             delta.mul_((reach / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
+    return taken
+
+
+def margins(
+    logits: Float[Tensor, "clips classes"], labels: Int[Tensor, " clips"]
+) -> Float[Tensor, " clips"]:
+    """Return how far the logit of each label is above the largest of the others."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return logits.gather(1, labels[:, None])[:, 0] - others.max(1).values
 
 
 def input_gradient(
@@ -220,8 +254,10 @@ def input_gradient(
     lengths: Lengths,
     labels: Labels,
     precision: str = "float32",
-) -> Waveforms:
-    """Return the gradient of each clip's cross-entropy by its samples, zero in the padding.
+) -> tuple[Waveforms, Float[Tensor, "clips classes"]]:
+    """Return the gradient of each clip's cross-entropy by its samples, and its logits.
+
+    The gradient is zero in the padding.
 
     Args:
         model: see `targeted_pgd`
@@ -236,10 +272,11 @@ def input_gradient(
     with torch.autocast(there.device.type, dtype=torch.bfloat16, enabled=reduced):
         logits = model(there, lengths)
     # summed, not averaged: a clip's gradient does not depend on its batch
-    loss = cross_entropy(logits.float(), labels, reduction="sum")
+    logits = logits.float()
+    loss = cross_entropy(logits, labels, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, there)
     inside = torch.arange(there.shape[1], device=there.device) < lengths[:, None]
-    return gradient.mul_(inside)
+    return gradient.mul_(inside), logits.detach()
 
 
 def adversarial_set(
@@ -283,14 +320,17 @@ def adversarial_set(
     device = next(model.parameters()).device
     moved = Replaced(repeated.waveforms_z)
     reached = torch.zeros(len(repeated), dtype=torch.bool)
+    taken = torch.full((len(repeated),), parameters.steps)
     drawing = parameters.mode == "train"  # dropout: from one generator, batch after batch
 
     def attack(positions: list[int]) -> None:
         waveform_z, lengths = (t.to(device) for t in repeated.batch(positions))
         aim = aims[positions].to(device)
         answer = targeted_pgd(
-            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost
+            model, waveform_z, lengths, aim, parameters, [generators[i] for i in positions], cost,
+            steps := torch.zeros(len(positions), dtype=torch.int64),
         )
+        taken[positions] = steps
         with torch.no_grad(), frozen(model, train=False) if drawing else contextlib.nullcontext():
             reached[positions] = (model(answer, lengths).argmax(1) == aim).cpu()
         for row, position in zip(answer.cpu(), positions, strict=True):
@@ -300,9 +340,10 @@ def adversarial_set(
         repeated.lengths, parameters.batch_size, CHUNK_SAMPLES, alike=fast_mode.is_on()
     ))
     with seeded(seed, first), frozen(model, train=drawing):
-        for positions in cost.batches(
-            "adversarial copies", repeated, batches, None if drawing else attack,
-            forward_backward=parameters.steps, forward=1,
+        for positions in cost.phase(
+            "adversarial copies", batches, None if drawing else attack,
+            samples=padded(repeated.lengths),
+            passes=lambda batch: (int(taken[batch].sum()), len(batch)),
         ):
             if drawing:
                 attack(positions)

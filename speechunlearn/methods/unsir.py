@@ -88,7 +88,7 @@ def learned_noise(model: Classifier, forget: Clips, parameters: Parameters, work
             optimiser = torch.optim.Adam([noise], lr=parameters.noise_rate)
             for _ in work.phase("noise steps", range(steps), samples=sized(noise), quiet=True):
                 # padding stays zero
-                wrong = input_gradient(model, noise, lengths, labels)
+                wrong, _ = input_gradient(model, noise, lengths, labels)
                 noise.grad = 2 * parameters.noise_penalty * noise - wrong
                 optimiser.step()
             for row, position in zip(noise.cpu(), positions, strict=True):
