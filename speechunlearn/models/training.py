@@ -86,7 +86,7 @@ def train(
         raise ParameterError("clips: there are none to train on")
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
-        _groups(model, recipe), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        list(_groups(model, recipe)), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     scheduler = None
     if recipe.schedule == "one_cycle":
