@@ -7,11 +7,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from speechunlearn.dataset.clips import Clips, Logits
-from speechunlearn.models.classifier import Classifier
-from speechunlearn.models.loop import Batch
-from speechunlearn.models.training import logits_of, predict
-
-__all__ = ["Batch", "Classifier", "divergence", "logits_of", "predict", "true_label_loss"]
+from speechunlearn.models.classifier import Classifier as Classifier
+from speechunlearn.models.loop import Batch as Batch
+from speechunlearn.models.training import logits_of as logits_of
+from speechunlearn.models.training import predict as predict
 
 
 def true_label_loss(
