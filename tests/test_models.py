@@ -270,3 +270,13 @@ def test_seeded_draws_the_same_from_the_same_seed():
     assert len(set(first)) == 3
     for other in (draws(3, 2), draws(1, 3), draws(4, 1)):
         assert not set(first) & set(other)
+
+
+def test_a_model_is_saved_without_a_bar(tmp_path, capfd):
+    """transformers writes one, where nothing has told it not to: it would be part of a page."""
+    from transformers.utils import logging as hf_logging
+
+    model = tiny.wav2vec2()
+    hf_logging.enable_progress_bar()
+    model.save(tmp_path, {})
+    assert capfd.readouterr() == ("", "")

@@ -121,7 +121,8 @@ class Classifier(torch.nn.Module):
 
         self.network.config.id2label = dict(enumerate(self.labels))
         self.network.config.label2id = {label: i for i, label in enumerate(self.labels)}
-        self.network.save_pretrained(folder, safe_serialization=True)
+        with quiet():
+            self.network.save_pretrained(folder, safe_serialization=True)
         Wav2Vec2FeatureExtractor(**asdict(self.frontend)).save_pretrained(folder)
         (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
