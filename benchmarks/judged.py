@@ -77,7 +77,7 @@ def distances(
         mean distances to the references' means, of the last of which to one half
 
     """
-    scores = [_scores(table, n_labels) for table in (judged, *references)]
+    scores = [all_scores(table, n_labels) for table in (judged, *references)]
     bars = {name: np.mean([other[name] for other in scores[1:]]) for name in scores[0]}
     losses = np.median([_of(table, "forget")["loss"] for table in references], axis=0)
     above = float((_of(judged, "forget")["loss"].to_numpy() > losses).mean())
@@ -94,7 +94,8 @@ def _of(table: pd.DataFrame, split: str) -> pd.DataFrame:
     return table[table["split"] == split]
 
 
-def _scores(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
+def all_scores(table: pd.DataFrame, n_labels: int) -> dict[str, float]:
+    """Return `benchmarks.pools.scores_of`, and the UAR on the retained and the unseen clips."""
     return scores_of(table, n_labels) | {
         split: metrics.uar(part["label"], part["prediction"], n_labels)
         for split in ("retain", "unseen") for part in [_of(table, split)]
@@ -459,7 +460,7 @@ def requests_of(folder: Path, name: str) -> pd.DataFrame:
     for one in pool.design.sets:
         kind = one.kind if one.kind == "speaker" else f"{one.kind} {len(one.hashes)}"
         said = {
-            k: _scores(only_of("score", pool.predictions(k, one.name), units), n_labels)
+            k: all_scores(only_of("score", pool.predictions(k, one.name), units), n_labels)
             for k in pool.models["model"] if not one.development
         }
         for k in pool.originals(one.name)[:SCORED_ON] if said else ():
@@ -487,23 +488,24 @@ def levels(judge: Judge) -> pd.DataFrame:
         of the references (``bar``); the original's on the unseen clips it was told
 
     """
-    told, rows = methods.get("perturbed"), []
+    needs, rows = methods.get("perturbed").needs, []
     for row in judge.finished(method="perturbed").to_dict("records"):
         model = judge.pool.model(row["model"], judge.study.cache).eval()
-        data = request(judge.study, judge.pool.design, row["model"], row["set"], told.needs)
+        data = request(judge.study, judge.pool.design, row["model"], row["set"], needs)
         unseen_loss = judge.unseen_loss(row["model"], row["set"])
         with fast_mode.fast(model):
             logits = predict(model, data.forget)
-            told_loss = never_heard.estimate(
+            guess = never_heard.estimate(
                 model, data.forget, logits.argmax(1), Cost(), unseen_loss
             ).level
         whole = judge.pool.design.sets[judge.pool.design.of(row["set"])].kind == "speaker"
         rows.append({
             "set": row["set"], "model": row["model"], "clips": row["clips"],
             "original": cross_entropy(logits, data.forget.labels).item(),
-            "level": unseen_loss if whole else told_loss, "reached": row["loss"],
+            "level": unseen_loss if whole else guess, "reached": row["loss"],
             "bar": row["loss, bar"], "unseen": unseen_loss,
             "protocol": provenance.protocol_hash(), "commit": provenance.commit(),
+            "lock": provenance.lock_hash(), "machine": provenance.describe(),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

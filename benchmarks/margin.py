@@ -63,7 +63,7 @@ def row(judge: Judge, k: int, tau: float, margin: float | None) -> dict[str, Any
     return {
         "model": k, "clips": CLIPS, "tau": tau, "margin": margin, "success": copies.success_rate,
         "passes": attack.forward_backward, "seconds": round(usage.seconds, 1),
-        **judged._scores(table, judge.n_labels), "commit": provenance.commit(),
+        **judged.all_scores(table, judge.n_labels), "commit": provenance.commit(),
         "lock": provenance.lock_hash(), "machine": provenance.describe(),
     }  # fmt: skip
 

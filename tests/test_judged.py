@@ -345,7 +345,7 @@ def test_curves_are_means_over_the_requests_of_each_value(judge, scored):
     name = next(one.name for one in pool.design.sets if one.development)
     units = pool.clips.set_index("hash")["split"]
     originals = [
-        judged._scores(judged.only_of("tune", pool.predictions(k, name), units), tuning.n_labels)
+        judged.all_scores(judged.only_of("tune", pool.predictions(k, name), units), tuning.n_labels)
         for tuning in [judge("tune")] for k in pool.originals(name)
     ]
     for score in ("UAR", "unseen"):
